@@ -1,0 +1,133 @@
+/**
+ * The seam between the typed API and what computes: the native addon, or the TypeScript reference.
+ * Everything that crosses it is checked and normalised already; a backend trusts it.
+ */
+import type { CapOrder, Dtype } from './types';
+
+/** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
+export const RowParameter = {
+  /** Above 0; 0 means greedy, and only where the one distribution asked for is a sample's. */
+  temperature: 0,
+  /** Whole number; 0 keeps all. */
+  topK: 1,
+  /** In [0, 1]; 1 keeps all. */
+  topP: 2,
+  /** log(minP), at most 0; -Infinity keeps all. */
+  logMinP: 3,
+  /** The 64-bit seed, as two unsigned 32-bit words. */
+  seedLow: 4,
+  seedHigh: 5,
+  /** Position in the random stream, below 2^32. */
+  step: 6,
+  /** How many columns there are. */
+  count: 7,
+} as const;
+
+/** In `PassJob.targets`: a position that counts in nothing. */
+export const IGNORED = 0xffffffff;
+
+/** What one pass is to compute: every array that is present gets filled. n rows, V ids, d numbers per hidden state. */
+export interface PassJob {
+  n: number;
+  /** [n, RowParameter.count]; absent: temperature 1, no filter, and no sample asked for. */
+  rowParameters?: Float64Array;
+  /** [n,V] raw logits. */
+  logits?: Float32Array;
+  /** [n,V] */
+  logProbs?: Float32Array;
+  /** [n,V] */
+  probs?: Float32Array;
+  /** [n] */
+  argmax?: Uint32Array;
+  /** [n,k] each, best first. */
+  top?: { k: number; ids: Uint32Array; logits: Float32Array; logProbs: Float32Array };
+  /** [n] each. */
+  sample?: { ids: Uint32Array; logProbs: Float32Array };
+  /** [n] each; IGNORED targets get logProb 0, rank 0, entropy 0. */
+  score?: { targets: Uint32Array; logProbs: Float32Array; ranks: Uint32Array; entropy?: Float32Array };
+  /** [n], of logits over temperature (over 1 in rows whose temperature is 0). */
+  logSumExp?: Float32Array;
+}
+
+/** A pass that starts from hidden states. */
+export interface HiddenJob extends PassJob {
+  /** [n,d] */
+  hidden: Float32Array | Uint16Array;
+  hiddenDtype: Dtype;
+}
+
+/** A pass that starts from logits that the caller holds. */
+export interface LogitsJob extends PassJob {
+  /** [n,V] */
+  heldLogits: Float32Array;
+  vocabSize: number;
+}
+
+/** What filters leave of n rows; row i is [offsets[i], offsets[i+1]). */
+export interface Candidates {
+  ids: Uint32Array;
+  /** Renormalised over what is left, at the row's temperature. */
+  probs: Float32Array;
+  /** [n+1] */
+  offsets: Uint32Array;
+}
+
+/** The passes that need no weights. */
+export interface LogitsBackend {
+  readonly kind: 'native' | 'reference';
+  runLogits(job: LogitsJob): void;
+  candidates(logits: Float32Array, vocabSize: number, n: number, rowParameters: Float64Array): Candidates;
+}
+
+/** The numbers that stand between a dot product and a logit, all of them resolved. */
+export interface Epilogue {
+  /** [V] */
+  bias?: Float32Array;
+  /** 1: none. */
+  logitScale: number;
+  /** 0: none. */
+  softCap: number;
+  capOrder: CapOrder;
+  /** Ids from here on are padding. */
+  validVocabSize: number;
+}
+
+/** Where a matrix [rows, columns] comes from. Row-major, rows contiguous, little-endian. */
+export type MatrixSource =
+  | {
+      kind: 'memory';
+      data: Float32Array | Uint16Array;
+      dtype: Dtype;
+      /** false: the bytes of a SharedArrayBuffer, used in place. */
+      copy: boolean;
+      /** 'dv': stored [columns, rows]; repacked. */
+      layout: 'vd' | 'dv';
+    }
+  | { kind: 'file'; path: string; offset: number; dtype: Dtype; /** false: read into memory */ mmap: boolean; layout: 'vd' | 'dv' };
+
+/** What a backend is made of. */
+export interface HeadSpec {
+  vocabSize: number;
+  hiddenSize: number;
+  output: MatrixSource;
+  /** Absent: tied, the output matrix serves. */
+  input?: MatrixSource;
+  epilogue: Epilogue;
+  threads?: number;
+}
+
+/** Computes passes over one head's weights. */
+export interface HeadBackend {
+  readonly kind: 'native' | 'reference';
+  readonly threads: number;
+  /** Throws NAN (only where a token is chosen). */
+  run(job: HiddenJob): void;
+  /** Copies the hidden states before it returns. Rejects with NAN, ABORTED, CLOSED. */
+  runAsync(job: HiddenJob, signal?: AbortSignal): Promise<void>;
+  /** Rows of the output or the input matrix, widened to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
+  readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
+  /** Running jobs finish, queued ones reject with CLOSED, the memory goes last. Idempotent. */
+  close(): void;
+  /** Resolves when no job is running or queued. */
+  idle(): Promise<void>;
+}

@@ -1,0 +1,251 @@
+/**
+ * The types of the public API.
+ *
+ * Shapes: V = vocabSize, d = hiddenSize, n = hidden states in a call, k = how many to keep. All logs are natural.
+ * The same number has the same bits whichever method returns it, whatever n is, and for any number of threads
+ * (on one CPU path).
+ */
+
+/** A value for every row, or one value per row. */
+export type PerRow<T> = T | readonly T[];
+
+/** Token ids, as tokenizers and runtimes hand them out. */
+export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array;
+
+/** Types of floating-point number that weights and hidden states come in. */
+export type Dtype = 'f32' | 'f16' | 'bf16';
+
+/** Which of the two stands first between a dot product and a logit. */
+export type CapOrder = 'scale-then-cap' | 'cap-then-scale';
+
+/** A `Float16Array`, where the runtime has one. */
+export interface Float16ArrayLike extends ArrayBufferView {
+  readonly length: number;
+  readonly BYTES_PER_ELEMENT: 2;
+  readonly [Symbol.toStringTag]: 'Float16Array';
+}
+
+/** A tensor of another runtime (onnxruntime's, for one): 'float32', 'float16' or 'bfloat16' in `type`. */
+export interface TensorLike {
+  readonly data: ArrayBufferView;
+  readonly type?: string;
+  readonly dims: readonly number[];
+}
+
+/**
+ * n·d numbers, row by row; n is read off the length, or off `dims` ([d], [n,d], [1,n,d]).
+ * A bare Uint16Array needs `hiddenDtype`; a tensor-like object says its `type`.
+ * Float16Array is taken where the runtime has it.
+ */
+export type Hidden = Float32Array | Uint16Array | Float16ArrayLike | TensorLike;
+
+/** V·d numbers: E, row by row, or its transpose with `layout: 'dv'`. */
+export type Weight = Float32Array | Uint16Array | Float16ArrayLike;
+
+/** The final norm of a model. */
+export interface NormOptions {
+  /** LayerNorm: (h − mean)/√(variance + eps)·weight + bias. RMSNorm: h/√(mean(h²) + eps)·weight. */
+  type: 'layernorm' | 'rmsnorm';
+  /** [d] */
+  weight: Float32Array;
+  /** [d] */
+  bias?: Float32Array;
+  /** Added to the variance, or to the mean square; at least 0. */
+  eps: number;
+  /** Added to `weight`: 1 for Gemma's (1+w). Default 0. */
+  offset?: number;
+}
+
+/** What a head is, beside its weights. */
+export interface HeadOptions {
+  /** V: rows of E, a whole number of at least 1. */
+  vocabSize: number;
+  /** d: columns of E, a whole number of at least 1. */
+  hiddenSize: number;
+  /** Of a Uint16Array weight: 'f16' or 'bf16'. */
+  dtype?: Dtype;
+  /** 'vd' (default): E is [V,d]. 'dv': stored transposed, [d,V]; repacked once. */
+  layout?: 'vd' | 'dv';
+  /** [V], added to the dot products. */
+  bias?: Float32Array;
+  /** Multiplies the logits (Cohere); Granite's divisor is 1/scale. Default 1. */
+  logitScale?: number;
+  /** u ← cap·tanh(u/cap) (Gemma 2). Above 0; by default there is none. */
+  softCap?: number;
+  /** 'scale-then-cap' (default) or 'cap-then-scale'. */
+  capOrder?: CapOrder;
+  /**
+   * Rows at and beyond it are padding: −∞ in logits, 0 in probs, in no sum, never returned; k, targets and allowed
+   * ids stay below it. Default V.
+   */
+  validVocabSize?: number;
+  /** Multiplies embed()'s rows (Gemma: √d). Default 1. */
+  embeddingScale?: number;
+  /** Final norm; applied where a call says {norm:true}. */
+  norm?: NormOptions;
+  /** An input embedding [V,d] other than E: the head is then untied. */
+  inputEmbedding?: Weight;
+  /** 'auto' (default): native, or the reference with one warning where no binary loads; 'native' or 'reference'. */
+  backend?: 'auto' | 'native' | 'reference';
+  /**
+   * Honoured as given; by default the parallelism available to this process (affinity and cgroup quota).
+   * This option goes before the environment's LMHEAD_THREADS, and that before the default.
+   */
+  threads?: number;
+  /** false: use the bytes of a SharedArrayBuffer in place; the caller keeps them unchanged. Default true: copied once. */
+  copy?: boolean;
+}
+
+/** How to read a file of weights. Shapes and dtypes come from the file. */
+export interface OpenOptions extends Partial<Omit<HeadOptions, 'vocabSize' | 'hiddenSize' | 'dtype' | 'copy'>> {
+  /** Name of the output weight in the file; by default found by the names that architectures use. */
+  tensor?: string;
+  /** true (default): map the file; false: read it into memory. */
+  mmap?: boolean;
+}
+
+/** Options of every call that takes hidden states. */
+export interface CallOptions {
+  /** Of a Uint16Array of hidden states. */
+  hiddenDtype?: 'f16' | 'bf16';
+  /** Apply the head's final norm to the hidden states first. */
+  norm?: boolean;
+  /**
+   * Divides the logits of a distribution (logProbs, probs, topK's logProbs, score, sample, logSumExp). Raw logits are
+   * never divided. Default 1; 0 is greedy in sample, a RANGE error elsewhere.
+   */
+  temperature?: PerRow<number>;
+}
+
+/** Options of every call that returns a promise. */
+export interface AsyncOptions {
+  /** Cancels the call, which then rejects with ERR_LMHEAD_ABORTED; its `cause` is the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** Where to put [n,V] numbers. */
+export interface OutOption {
+  /** Holds at least n·V numbers, does not overlap the input, and is returned itself; one pending call per `out`. */
+  out?: Float32Array;
+}
+
+/** The k best ids of each row. */
+export interface TopK {
+  readonly n: number;
+  readonly k: number;
+  /** [n,k], best first, equal logits by lower id */
+  ids: Uint32Array;
+  /** [n,k], raw */
+  logits: Float32Array;
+  /** [n,k], under the whole vocabulary */
+  logProbs: Float32Array;
+  /** [n], of logits over temperature */
+  logSumExp: Float32Array;
+}
+
+/**
+ * How to draw a token. The filters work in this order, each on what the one before has left: top-k, top-p, min-p; then
+ * the temperature divides the logits of what is left, and a token is drawn. (llama.cpp's default order.)
+ */
+export interface SampleOptions extends CallOptions {
+  /** Keep the k highest logits, equal ones by lower id. A whole number, at most V; 0 (default) keeps all. */
+  topK?: PerRow<number>;
+  /** Keep the likeliest tokens up to the first at which their mass reaches topP, that one included. In [0,1]; default 1 keeps all. */
+  topP?: PerRow<number>;
+  /** Keep tokens with p ≥ minP·max p. In [0,1]; default 0 keeps all; 1 keeps the maximum and its equals. */
+  minP?: PerRow<number>;
+  /** A whole number below 2^64. Omitted: drawn from the system. Same seed, step and options: same token. */
+  seed?: PerRow<number | bigint>;
+  /** Position in the random stream, below 2^32. Row i of a batch uses step + i, unless one is given per row. Default 0. */
+  step?: PerRow<number>;
+}
+
+/** One drawn token per row. */
+export interface Sample {
+  /** [n] */
+  ids: Uint32Array;
+  /** [n], log-probability under the distribution that was sampled (0 where greedy) */
+  logProbs: Float32Array;
+}
+
+export interface ScoreOptions extends CallOptions {
+  /** Positions whose target is this count in nothing; their logProb is 0, their rank 0. */
+  ignoreIndex?: number;
+  /** Return each distribution's entropy too. */
+  entropy?: boolean;
+}
+
+/** How likely given tokens are. */
+export interface Score {
+  /** [n] log p(target) */
+  logProbs: Float32Array;
+  /** [n], place of the target in the full topK order, 1 = the first; 0 where the target is ignored or the row has NaN */
+  ranks: Uint32Array;
+  /** [n] nats, if asked */
+  entropy?: Float32Array;
+  /** positions counted */
+  count: number;
+  /** mean negative log-likelihood, nats per token; NaN when count is 0 */
+  nll: number;
+  /** e^nll */
+  perplexity: number;
+}
+
+/** What one pass is to return. */
+export interface RunRequest extends SampleOptions {
+  /** Raw logits, [n,V]. */
+  logits?: boolean;
+  /** Log-softmax, [n,V]. */
+  logProbs?: boolean;
+  /** The best id of each row, [n]. */
+  argmax?: boolean;
+  /** Return the k best (topK is sample's filter). From 1 to V. */
+  top?: number;
+  /** Draw a token per row. */
+  sample?: boolean;
+  /** Score these tokens, one per hidden state. */
+  targets?: Ids;
+  /** See ScoreOptions. */
+  ignoreIndex?: number;
+  /** See ScoreOptions; needs `targets`. */
+  entropy?: boolean;
+}
+
+/** What a pass returned: what was asked for, and logSumExp always. */
+// biome-ignore lint/complexity/noBannedTypes: {} is the neutral element of an intersection
+type Nothing = {};
+export type RunResult<R extends RunRequest> = (R['logits'] extends true ? { logits: Float32Array } : Nothing) &
+  (R['logProbs'] extends true ? { logProbs: Float32Array } : Nothing) &
+  (R['argmax'] extends true ? { argmax: Uint32Array } : Nothing) &
+  (R['top'] extends number ? { top: TopK } : Nothing) &
+  (R['sample'] extends true ? { sample: Sample } : Nothing) &
+  (R['targets'] extends Ids ? { score: Score } : Nothing) & {
+    /** [n], of logits over temperature (over 1 in rows sampled at temperature 0) */
+    logSumExp: Float32Array;
+  };
+
+/** What `head.verify` found. */
+export interface Verification {
+  /** Every logit lies within its stated bound, and the argmax agrees. */
+  ok: boolean;
+  /** Largest |native − float64 reference| over all logits. */
+  maxError: number;
+  /** Largest stated bound over all logits (each is held to its own). */
+  bound: number;
+  /** The best token is the same in every row, or the two are closer than the bound. */
+  argmaxAgrees: boolean;
+}
+
+/** What runs here. */
+export interface Capabilities {
+  /** The kernel table in use: 'scalar', 'avx2', 'avx512'…; 'reference' where no binary loads. */
+  isa: string;
+  /** The names that LMHEAD_ISA takes here, best first. */
+  available: string[];
+  /** Default number of threads. */
+  threads: number;
+  /** Of this package. */
+  version: string;
+  /** Version of Node-API that the addon uses; 0 where no binary loads. */
+  napi: number;
+}
