@@ -1,0 +1,98 @@
+#include "arguments.h"
+
+#include <cmath>
+#include <string>
+
+namespace lmhead {
+
+Napi::Error coded_error(Napi::Env env, const char* code, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, std::string("ERR_LMHEAD_") + code));
+  return error;
+}
+
+Napi::Error bad_argument(Napi::Env env, const char* name) {
+  return coded_error(env, "ARGUMENT", std::string(name) + ": not what the native addon takes");
+}
+
+void* typed_array(Napi::Value value, napi_typedarray_type type, size_t length, const char* name) {
+  napi_typedarray_type actual;
+  size_t count;
+  void* data;
+  if (!value.IsTypedArray() ||
+      napi_get_typedarray_info(value.Env(), value, &actual, &count, &data, nullptr, nullptr) != napi_ok || actual != type ||
+      count < length || (data == nullptr && length > 0))
+    throw bad_argument(value.Env(), name);
+  return data;
+}
+
+size_t whole_number(Napi::Value value, size_t low, size_t high, const char* name) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)) || std::floor(number) != number)
+    throw bad_argument(value.Env(), name);
+  return static_cast<size_t>(number);
+}
+
+Dtype dtype_from(Napi::Value value) { return static_cast<Dtype>(whole_number(value, 0, kDtypes - 1, "dtype")); }
+
+const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d) {
+  if (n > (std::numeric_limits<size_t>::max() >> 3) / d) throw bad_argument(value.Env(), "n");
+  const napi_typedarray_type type = dtype == Dtype::f32 ? napi_float32_array : napi_uint16_array;
+  return static_cast<const uint8_t*>(typed_array(value, type, n * d, "hidden"));
+}
+
+namespace {
+
+void check_rows(Napi::Env env, const double* rows, size_t n, size_t valid) {
+  const auto word = [](double x) { return x >= 0 && x <= 4294967295.0; };
+  for (const double* p = rows; p < rows + n * kRowParameters; p += kRowParameters) {
+    const bool temperature = p[0] == 0 || (p[0] > 0 && std::isfinite(p[0]) && std::isfinite(1 / p[0]));
+    if (!temperature || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !(p[2] >= 0 && p[2] <= 1) || !(p[3] <= 0) ||
+        !word(p[4]) || !word(p[5]) || !word(p[6]))
+      throw bad_argument(env, "rowParameters");
+  }
+}
+
+}  // namespace
+
+PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid) {
+  const Napi::Env env = info.Env();
+  const auto floats = [&](size_t i, size_t length, const char* name) {
+    return optional_array<float>(info[first + i], napi_float32_array, length, name);
+  };
+  const auto words = [&](size_t i, size_t length, const char* name) {
+    return optional_array<uint32_t>(info[first + i], napi_uint32_array, length, name);
+  };
+  if (n > (std::numeric_limits<size_t>::max() >> 3) / vocabulary) throw bad_argument(env, "n");
+  const size_t dense = n * vocabulary;
+  PassRequest r;
+  r.row_parameters = optional_array<double>(info[first], napi_float64_array, n * kRowParameters, "rowParameters");
+  if (r.row_parameters) check_rows(env, r.row_parameters, n, valid);
+  r.logits = floats(1, dense, "logits");
+  r.log_probs = floats(2, dense, "logProbs");
+  r.probs = floats(3, dense, "probs");
+  r.argmax = words(4, n, "argmax");
+  if (!info[first + 5].IsUndefined()) {
+    r.top.k = static_cast<uint32_t>(whole_number(info[first + 5], 1, valid, "k"));
+    r.top.ids = words(6, n * r.top.k, "top.ids");
+    r.top.logits = floats(7, n * r.top.k, "top.logits");
+    r.top.log_probs = floats(8, n * r.top.k, "top.logProbs");
+    if (!r.top.ids || !r.top.logits || !r.top.log_probs) throw bad_argument(env, "top");
+  }
+  r.sample.ids = words(9, n, "sample.ids");
+  r.sample.log_probs = floats(10, n, "sample.logProbs");
+  if (r.sample.ids && (!r.sample.log_probs || !r.row_parameters)) throw bad_argument(env, "sample");
+  r.score.targets = words(11, n, "targets");
+  r.score.log_probs = floats(12, n, "score.logProbs");
+  r.score.ranks = words(13, n, "ranks");
+  r.score.entropy = floats(14, n, "entropy");
+  if (r.score.targets) {
+    if (!r.score.log_probs || !r.score.ranks) throw bad_argument(env, "score");
+    for (size_t i = 0; i < n; i++)
+      if (r.score.targets[i] != kIgnored && r.score.targets[i] >= valid) throw bad_argument(env, "targets");
+  }
+  r.log_sum_exp = floats(15, n, "logSumExp");
+  return r;
+}
+
+}  // namespace lmhead

@@ -1,0 +1,35 @@
+// Arguments from JavaScript. lib/ has checked them for the message; here they are checked for safety.
+#pragma once
+
+#include <napi.h>
+
+#include <limits>
+#include <vector>
+
+#include "../core/pass.h"
+
+namespace lmhead {
+
+// An Error with `code`, for lib/ to turn into an LMHeadError.
+Napi::Error coded_error(Napi::Env env, const char* code, const std::string& message);
+Napi::Error bad_argument(Napi::Env env, const char* name);
+
+// Data of a typed array of that type and at least `length` elements (exactly: of any length). Throws Napi::Error.
+void* typed_array(Napi::Value value, napi_typedarray_type type, size_t length, const char* name);
+// nullptr for undefined.
+template <class T>
+T* optional_array(Napi::Value value, napi_typedarray_type type, size_t length, const char* name) {
+  return value.IsUndefined() ? nullptr : static_cast<T*>(typed_array(value, type, length, name));
+}
+
+// A whole number in [low, high].
+size_t whole_number(Napi::Value value, size_t low, size_t high, const char* name);
+Dtype dtype_from(Napi::Value value);  // 0, 1, 2
+// Bytes of n hidden states of d numbers of that dtype.
+const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d);
+
+// What a pass is asked for, from info[first] on, in the order that lib/native-backend.ts gives.
+constexpr size_t kRequestArguments = 16;
+PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid);
+
+}  // namespace lmhead

@@ -1,0 +1,195 @@
+// The JavaScript class behind a native head: checks arguments, owns the core, starts passes.
+#include "head.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "../core/limits.h"
+#include "arguments.h"
+#include "environment.h"
+
+namespace lmhead {
+
+namespace {
+
+size_t product_or_throw(Napi::Env env, size_t a, size_t b, const char* name) {
+  size_t product;
+  if (__builtin_mul_overflow(a, b, &product)) throw bad_argument(env, name);
+  return product;
+}
+
+// A MatrixSource of lib/backend.ts.
+StoredMatrix matrix_from(Napi::Object source, size_t rows, size_t columns) {
+  const Napi::Env env = source.Env();
+  const Dtype dtype = dtype_from(source.Get("dtype"));
+  const size_t elements = product_or_throw(env, rows, columns, "shape");
+  const size_t size = product_or_throw(env, elements, bytes_per_element(dtype), "shape");
+  std::unique_ptr<Storage> storage;
+  if (source.Get("path").IsString()) {
+    const std::string path = source.Get("path").As<Napi::String>();
+    const uint64_t offset = whole_number(source.Get("offset"), 0, size_t{1} << 53, "offset");
+    storage = source.Get("mmap").ToBoolean() ? map_file(path, offset, size) : read_file(path, offset, size);
+  } else {
+    const napi_typedarray_type type = dtype == Dtype::f32 ? napi_float32_array : napi_uint16_array;
+    const uint8_t* data = static_cast<const uint8_t*>(typed_array(source.Get("data"), type, elements, "weight"));
+    storage = std::make_unique<LentStorage>(data, size);
+    if (source.Get("copy").ToBoolean() && !source.Get("transposed").ToBoolean()) {
+      auto owned = std::make_unique<OwnedStorage>(size);
+      std::memcpy(owned->mutable_data(), data, size);
+      storage = std::move(owned);
+    }
+  }
+  if (source.Get("transposed").ToBoolean()) storage = transpose(storage->data(), dtype, rows, columns);
+  const uint8_t* const data = storage->data();
+  return {std::move(storage), {data, dtype, rows, columns}};
+}
+
+float finite_float(Napi::Value value, const char* name) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
+  if (!std::isfinite(number)) throw bad_argument(value.Env(), name);
+  return static_cast<float>(number);
+}
+
+std::shared_ptr<HeadCore> core_from(Napi::Object spec) {
+  constexpr size_t kMostRows = 0xffffffff;  // ids are 32 bits, and the last one means "ignored"
+  const size_t rows = whole_number(spec.Get("vocabSize"), 1, kMostRows, "vocabSize");
+  const size_t columns = whole_number(spec.Get("hiddenSize"), 1, kMostRows, "hiddenSize");
+  const size_t valid = whole_number(spec.Get("validVocabSize"), 1, rows, "validVocabSize");
+  const unsigned threads = static_cast<unsigned>(whole_number(spec.Get("threads"), 1, 1024, "threads"));
+  StoredMatrix output = matrix_from(spec.Get("output").As<Napi::Object>(), rows, columns);
+  std::unique_ptr<StoredMatrix> input;
+  if (spec.Get("input").IsObject())
+    input = std::make_unique<StoredMatrix>(matrix_from(spec.Get("input").As<Napi::Object>(), rows, columns));
+  std::vector<float> bias;
+  if (const float* b = optional_array<float>(spec.Get("bias"), napi_float32_array, rows, "bias")) bias.assign(b, b + rows);
+  Epilogue epilogue;
+  epilogue.scale = finite_float(spec.Get("logitScale"), "logitScale");
+  epilogue.cap = finite_float(spec.Get("softCap"), "softCap");
+  epilogue.cap_first = spec.Get("capFirst").ToBoolean();
+  return std::make_shared<HeadCore>(kernels(), std::move(output), std::move(input), std::move(bias), epilogue, valid, threads);
+}
+
+}  // namespace
+
+void Head::define(Napi::Env env, Napi::Object exports) {
+  Napi::Function constructor = DefineClass(env, "Head",
+                                           {
+                                               InstanceMethod<&Head::run>("run"),
+                                               InstanceMethod<&Head::run_async>("runAsync"),
+                                               InstanceMethod<&Head::read_rows>("readRows"),
+                                               InstanceMethod<&Head::time_read>("timeRead"),
+                                               InstanceMethod<&Head::close>("close"),
+                                           });
+  Environment::of(env).head_constructor = Napi::Persistent(constructor);
+  exports.Set("Head", constructor);
+}
+
+Head::Head(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Head>(info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsObject()) throw bad_argument(env, "spec");
+  try {
+    core_ = core_from(info[0].As<Napi::Object>());
+  } catch (const FileError& error) {
+    throw coded_error(env, "IO", error.message);
+  } catch (const std::bad_alloc&) {
+    throw coded_error(env, "MEMORY", "not enough memory for the weights");
+  }
+  external_bytes_ = static_cast<int64_t>(core_->owned_bytes());
+  Napi::MemoryManagement::AdjustExternalMemory(env, external_bytes_);
+}
+
+void Head::Finalize(Napi::BasicEnv env) {
+  if (core_) Napi::MemoryManagement::AdjustExternalMemory(env, -external_bytes_);
+}
+
+HeadCore& Head::core(Napi::Env env) {
+  if (!core_) throw coded_error(env, "CLOSED", "the head is closed");
+  return *core_;
+}
+
+// (n, hidden, hiddenDtype, …request) -> undefined or [status, row, id]
+Napi::Value Head::run(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  HeadCore& head = core(env);
+  const size_t n = whole_number(info[0], 0, 0xffffffff, "n"), d = head.output().columns;
+  const Dtype dtype = dtype_from(info[2]);
+  const uint8_t* const hidden = hidden_bytes(info[1], dtype, n, d);
+  const PassRequest request = pass_request(info, 3, n, head.output().rows, head.valid());
+  try {
+    PassResult result;
+    if (dtype == Dtype::f32 && hidden_stride(d) == d) {
+      result = head.run(reinterpret_cast<const float*>(hidden), n, request);  // already as kernels take it
+    } else {
+      const AlignedFloats packed = pack_hidden(head.kernels(), hidden, dtype, n, d);
+      result = head.run(packed.data(), n, request);
+    }
+    return {env, result_to_js(env, result.status, result)};
+  } catch (const std::bad_alloc&) {
+    throw coded_error(env, "MEMORY", "not enough memory for the pass");
+  }
+}
+
+// (n, hidden, hiddenDtype, …request, abortFlag) -> Promise of undefined or [status, row, id]
+Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  HeadCore& head = core(env);
+  const size_t n = whole_number(info[0], 0, 0xffffffff, "n"), d = head.output().columns;
+  const Dtype dtype = dtype_from(info[2]);
+  const uint8_t* const hidden = hidden_bytes(info[1], dtype, n, d);
+  auto job = std::make_unique<Job>();
+  job->request = pass_request(info, 3, n, head.output().rows, head.valid());
+  const size_t flag = 3 + kRequestArguments;
+  job->abort = static_cast<std::atomic<int32_t>*>(typed_array(info[flag], napi_int32_array, 1, "abortFlag"));
+  job->request.abort = job->abort;
+  job->core = core_;
+  job->channel = Environment::of(env).channel;
+  job->n = n;
+  try {
+    job->hidden = pack_hidden(head.kernels(), hidden, dtype, n, d);
+  } catch (const std::bad_alloc&) {
+    throw coded_error(env, "MEMORY", "not enough memory for the hidden states");
+  }
+  const auto keep = [&](napi_value value) {
+    napi_ref ref;
+    if (napi_create_reference(env, value, 1, &ref) == napi_ok) job->kept.push_back(ref);
+  };
+  keep(info.This());  // lent weights are kept by the object
+  for (size_t i = 3; i <= flag; i++)
+    if (info[i].IsTypedArray()) keep(info[i]);
+  napi_value promise;
+  if (napi_create_promise(env, &job->deferred, &promise) != napi_ok) throw Napi::Error::New(env);
+  Environment::of(env).channel->send(std::move(job));
+  return {env, promise};
+}
+
+// (matrix: 0 output, 1 input; ids; out)
+void Head::read_rows(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  HeadCore& head = core(env);
+  const Matrix& matrix = whole_number(info[0], 0, 1, "matrix") == 0 ? head.output() : head.input();
+  if (!info[1].IsTypedArray()) throw bad_argument(env, "ids");
+  const size_t count = info[1].As<Napi::TypedArray>().ElementLength();
+  const uint32_t* const ids = static_cast<uint32_t*>(typed_array(info[1], napi_uint32_array, count, "ids"));
+  float* const out = static_cast<float*>(
+      typed_array(info[2], napi_float32_array, product_or_throw(env, count, matrix.columns, "ids"), "out"));
+  const auto widen = head.kernels().widen[static_cast<size_t>(matrix.dtype)];
+  for (size_t i = 0; i < count; i++) {
+    if (ids[i] >= matrix.rows) throw bad_argument(env, "ids");
+    widen(matrix.row(ids[i]), matrix.columns, out + i * matrix.columns);
+  }
+}
+
+// () -> seconds to read the output matrix once
+Napi::Value Head::time_read(const Napi::CallbackInfo& info) {
+  const HeadCore& head = core(info.Env());
+  return Napi::Number::New(info.Env(), lmhead::time_read(head.kernels(), head.output(), head.threads()));
+}
+
+void Head::close(const Napi::CallbackInfo& info) {
+  if (!core_) return;
+  core_->close();
+  core_.reset();  // jobs hold it still
+  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -external_bytes_);
+}
+
+}  // namespace lmhead

@@ -1,0 +1,30 @@
+// The JavaScript class behind a native head. Its methods are called by lib/native-backend.ts and by nobody else.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "head_core.h"
+
+namespace lmhead {
+
+class Head : public Napi::ObjectWrap<Head> {
+ public:
+  static void define(Napi::Env env, Napi::Object exports);
+  explicit Head(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;
+
+ private:
+  Napi::Value run(const Napi::CallbackInfo& info);
+  Napi::Value run_async(const Napi::CallbackInfo& info);
+  void read_rows(const Napi::CallbackInfo& info);
+  Napi::Value time_read(const Napi::CallbackInfo& info);
+  void close(const Napi::CallbackInfo& info);
+  HeadCore& core(Napi::Env env);  // throws CLOSED
+
+  std::shared_ptr<HeadCore> core_;
+  int64_t external_bytes_ = 0;
+};
+
+}  // namespace lmhead

@@ -1,0 +1,148 @@
+// AVX2 with FMA and F16C: Haswell (2013), Zen (2017) and later. 16 registers of 8 floats.
+#include "kernels.h"
+
+#include "generic/region.h"
+
+#if LMHEAD_X86
+#include <immintrin.h>
+
+LMHEAD_BEGIN_REGION("avx2,fma,f16c")
+namespace lmhead {
+namespace avx2 {
+
+constexpr size_t kLanes = 8;
+constexpr int kRows = 4, kColumns = 3;
+constexpr float kInfinity = __builtin_huge_valf();
+
+using F = __m256;
+using D = __m256d;
+
+static inline F set(float x) { return _mm256_set1_ps(x); }
+static inline F zero() { return _mm256_setzero_ps(); }
+static inline F load(const float* p) { return _mm256_loadu_ps(p); }
+static inline void store(float* p, F x) { _mm256_storeu_ps(p, x); }
+
+alignas(32) static const int32_t kMaskWords[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+static inline __m256i first_lanes(size_t n) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMaskWords + kLanes - n));
+}
+static inline F load_partial(const float* p, size_t n, float padding) {
+  const __m256i m = first_lanes(n);
+  return _mm256_blendv_ps(set(padding), _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m));
+}
+static inline void store_partial(float* p, F x, size_t n) { _mm256_maskstore_ps(p, first_lanes(n), x); }
+
+template <Dtype dtype>
+static inline F from_16_bit(__m128i bits) {
+  if constexpr (dtype == Dtype::f16) return _mm256_cvtph_ps(bits);
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+template <Dtype dtype>
+static inline F load_weights(const uint8_t* p) {
+  if constexpr (dtype == Dtype::f32) return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+  return from_16_bit<dtype>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+template <Dtype dtype>
+static inline F load_weights_partial(const uint8_t* p, size_t n) {
+  if constexpr (dtype == Dtype::f32) return _mm256_maskload_ps(reinterpret_cast<const float*>(p), first_lanes(n));
+  alignas(16) uint16_t bits[kLanes] = {};
+  __builtin_memcpy(bits, p, n * sizeof *bits);
+  return from_16_bit<dtype>(_mm_load_si128(reinterpret_cast<const __m128i*>(bits)));
+}
+
+static inline F add(F a, F b) { return _mm256_add_ps(a, b); }
+static inline F multiply(F a, F b) { return _mm256_mul_ps(a, b); }
+static inline F multiply_add(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+static inline F maximum(F a, F b) { return _mm256_max_ps(a, b); }
+static inline F minimum(F a, F b) { return _mm256_min_ps(a, b); }
+static inline F round(F x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline F zero_where_less(F x, F limit, F value) { return _mm256_andnot_ps(_mm256_cmp_ps(x, limit, _CMP_LT_OQ), value); }
+static inline F scale_by_power_of_two(F p, F n) {
+  const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+  return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23)));
+}
+static inline __m128 fold(F x) { return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)); }
+static inline float reduce(F x) {
+  const __m128 s = fold(x);
+  const __m128 t = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
+}
+static inline void reduce4(F a, F b, F c, F d, float* out) {  // the same tree as reduce, four at a time
+  const __m128 sa = fold(a), sb = fold(b), sc = fold(c), sd = fold(d);
+  const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(sa, sb), _mm_unpackhi_ps(sa, sb));
+  const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(sc, sd), _mm_unpackhi_ps(sc, sd));
+  _mm_storeu_ps(out, _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab)));
+}
+static inline float reduce_max(F x) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+static inline uint32_t bits(F mask) { return static_cast<uint32_t>(_mm256_movemask_ps(mask)); }
+static inline uint32_t nan_mask(F x) { return bits(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)); }
+static inline uint32_t greater_mask(F a, F b) { return bits(_mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
+static inline uint32_t not_less_mask(F a, F b) { return bits(_mm256_cmp_ps(a, b, _CMP_GE_OQ)); }
+static inline uint32_t lanes_below(size_t n) { return n >= kLanes ? 0xffu : (1u << n) - 1; }
+
+static inline D low_half(F x) { return _mm256_cvtps_pd(_mm256_castps256_ps128(x)); }
+static inline D high_half(F x) { return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)); }
+static inline F join(D low, D high) { return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low)); }
+static inline D set_d(double x) { return _mm256_set1_pd(x); }
+static inline D add_d(D a, D b) { return _mm256_add_pd(a, b); }
+static inline D subtract_d(D a, D b) { return _mm256_sub_pd(a, b); }
+static inline D multiply_d(D a, D b) { return _mm256_mul_pd(a, b); }
+static inline D divide_d(D a, D b) { return _mm256_div_pd(a, b); }
+static inline D min_d(D a, D b) { return _mm256_min_pd(a, b); }
+static inline D abs_d(D x) { return _mm256_andnot_pd(set_d(-0.0), x); }
+static inline D copy_sign_d(D x, D sign) {
+  return _mm256_or_pd(_mm256_andnot_pd(set_d(-0.0), x), _mm256_and_pd(set_d(-0.0), sign));
+}
+static inline D round_d(D x) { return _mm256_round_pd(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline D scale_by_power_of_two_d(D p, D k) {
+  // Adding 1.5 * 2^52 leaves the whole number in the low bits.
+  const __m256i biased = _mm256_castpd_si256(_mm256_add_pd(k, set_d(6755399441055744.0 + 1023)));
+  return _mm256_mul_pd(p, _mm256_castsi256_pd(_mm256_slli_epi64(biased, 52)));
+}
+static inline D where_less_d(D a, D limit, D x, D y) { return _mm256_blendv_pd(y, x, _mm256_cmp_pd(a, limit, _CMP_LT_OQ)); }
+static inline double reduce_d(D x) {
+  const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+
+// The high words of eight ids' random bits, as fractions of one. 64-bit lane j holds block j, whose words are the low halves.
+static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
+  __m256i c0 = _mm256_add_epi64(_mm256_set1_epi64x(first_id >> 1), _mm256_set_epi64x(3, 2, 1, 0));
+  __m256i c1 = _mm256_set1_epi64x(stream.step), c2 = _mm256_setzero_si256(), c3 = _mm256_setzero_si256();
+  const __m256i m0 = _mm256_set1_epi64x(philox::kMultiplier0), m1 = _mm256_set1_epi64x(philox::kMultiplier1);
+  uint32_t k0 = stream.seed_low, k1 = stream.seed_high;
+  for (int round = 0; round < philox::kRounds; round++, k0 += philox::kWeyl0, k1 += philox::kWeyl1) {
+    const __m256i p0 = _mm256_mul_epu32(c0, m0), p1 = _mm256_mul_epu32(c2, m1);
+    c0 = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(p1, 32), c1), _mm256_set1_epi64x(k0));
+    c2 = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(p0, 32), c3), _mm256_set1_epi64x(k1));
+    c1 = p1;
+    c3 = p0;
+  }
+  const __m256i high = _mm256_blend_epi32(c0, _mm256_slli_epi64(c2, 32), 0xaa);
+  return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(high, 1)), set(0x1p-31f));
+}
+
+static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+static inline size_t popcount(uint32_t m) { return static_cast<size_t>(__builtin_popcount(m)); }
+static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(__builtin_ctz(m)); }
+
+#include "generic/kernels.inc"
+
+static const Kernels table = LMHEAD_KERNEL_TABLE("avx2");
+
+}  // namespace avx2
+}  // namespace lmhead
+LMHEAD_END_REGION
+#endif
+
+namespace lmhead {
+#if LMHEAD_X86
+const Kernels* avx2_kernels() { return &avx2::table; }
+#else
+const Kernels* avx2_kernels() { return nullptr; }
+#endif
+}  // namespace lmhead

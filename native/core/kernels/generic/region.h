@@ -1,0 +1,32 @@
+// Opens and closes a region compiled for an instruction set, so that neither build system needs flags per file.
+// Standard headers stay outside of it.
+#pragma once
+
+#if defined(__clang__)
+#define LMHEAD_PRAGMA(text) _Pragma(#text)
+#define LMHEAD_BEGIN_REGION(target_list) \
+  LMHEAD_PRAGMA(clang attribute push(__attribute__((target(target_list))), apply_to = function))
+#define LMHEAD_END_REGION _Pragma("clang attribute pop")
+#elif defined(__GNUC__)
+#define LMHEAD_PRAGMA(text) _Pragma(#text)
+#define LMHEAD_BEGIN_REGION(target_list) _Pragma("GCC push_options") LMHEAD_PRAGMA(GCC target(target_list))
+#define LMHEAD_END_REGION _Pragma("GCC pop_options")
+#else  // MSVC compiles intrinsics of every instruction set as they stand
+#define LMHEAD_BEGIN_REGION(target_list)
+#define LMHEAD_END_REGION
+#endif
+
+// Accumulators stay in registers only if every loop over them is unrolled.
+#if defined(__clang__)
+#define LMHEAD_UNROLL LMHEAD_PRAGMA(clang loop unroll(full))
+#elif defined(__GNUC__)
+#define LMHEAD_UNROLL _Pragma("GCC unroll 16")
+#else
+#define LMHEAD_UNROLL
+#endif
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define LMHEAD_X86 1
+#else
+#define LMHEAD_X86 0
+#endif

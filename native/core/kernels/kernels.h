@@ -1,0 +1,81 @@
+// The table that every CPU path fills: all arithmetic over more than one number goes through it.
+//
+// Promises that the rest of the core builds on:
+//  - product: the bits of a dot product depend on the row of E and the hidden state alone, not on which rows or columns are
+//    computed along with it. Hence the same bits for any batch, tile and thread count.
+//  - sums run over a whole chunk from its first element, in an order fixed by the length alone.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "../epilogue.h"
+#include "../matrix.h"
+#include "../random.h"
+
+namespace lmhead {
+
+// Hidden states are packed as f32 rows of hidden_stride(d) floats, the rest zeros, so that kernels read whole vectors of h.
+constexpr size_t kMaxLanes = 16;
+constexpr size_t hidden_stride(size_t d) { return (d + kMaxLanes - 1) / kMaxLanes * kMaxLanes; }
+
+struct MaxResult {
+  float max;      // NaN if there is one; -inf for count = 0
+  int64_t nan_at;  // index of the first NaN, or -1
+};
+struct ExpSums {
+  double sum;    // sum of e^x, x = (u - max) / T
+  double x_sum;  // sum of x * e^x, if asked for
+};
+// A race in progress; see sinks/sample.h.
+struct RaceState {
+  Stream stream;
+  double inverse_temperature;
+  double best_key;
+};
+
+struct Kernels {
+  const char* name;
+
+  // out[c * out_stride + r] = E[first_row + r] . hidden[c], for r < rows and c < columns. One per weight dtype.
+  void (*product[kDtypes])(const Matrix& e, size_t first_row, size_t rows, const float* hidden, size_t hidden_stride,
+                           size_t columns, float* out, size_t out_stride);
+  // u[i] becomes a logit; bias (if any) starts at u[0]'s row.
+  void (*epilogue)(float* u, size_t count, const float* bias, const Epilogue& epilogue);
+  // to_f32[dtype]: widens count numbers.
+  void (*widen[kDtypes])(const uint8_t* source, size_t count, float* out);
+
+  MaxResult (*max)(const float* u, size_t count);
+  // max is finite and no smaller than any u; no NaN.
+  ExpSums (*exp_sums)(const float* u, size_t count, float max, double inverse_temperature, bool with_x);
+  // out = (u - max) / T - log_sum; in place if out == u.
+  void (*log_probs)(const float* u, size_t count, float max, double inverse_temperature, double log_sum, float* out);
+  // out = e^((u - max) / T) * inverse_sum
+  void (*probs)(const float* u, size_t count, float max, double inverse_temperature, double inverse_sum, float* out);
+
+  // How many u are > threshold (or >= threshold).
+  size_t (*count_above)(const float* u, size_t count, float threshold, bool or_equal);
+  // Indices of the u that are > threshold (or >=), ascending; out has room for count.
+  size_t (*indices_above)(const float* u, size_t count, float threshold, bool or_equal, uint32_t* out);
+  // Indices that can still win a race: every i whose key is above state.best_key is among them, and few others. first_id is even.
+  size_t (*race_candidates)(const float* u, size_t count, uint32_t first_id, const RaceState& state, uint32_t* out);
+
+  // The limits that the rest is measured against. read: touches every byte and does next to nothing with it.
+  // multiply_adds: count of them (rounded up), from registers. Both return a number so that they can't be left out.
+  float (*read)(const uint8_t* data, size_t size);
+  float (*multiply_adds)(size_t count);
+};
+
+// The tables compiled in and usable on this CPU and system, best first. Never empty: scalar is always there.
+const std::vector<const Kernels*>& available_kernels();
+// The table by that name, or nullptr where it is unknown or unusable here.
+const Kernels* find_kernels(const std::string& name);
+
+// One definition per file; nullptr where the target CPU family has no such table.
+const Kernels* scalar_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+
+}  // namespace lmhead

@@ -1,0 +1,96 @@
+// Which tables this CPU and system can run, best first.
+#include <cstdint>
+
+#include "kernels.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#if defined(_MSC_VER)
+#include <intrin.h>
+#else
+#include <cpuid.h>
+#endif
+
+namespace lmhead {
+namespace {
+
+struct Registers {
+  uint32_t a, b, c, d;
+};
+
+Registers cpuid(uint32_t leaf, uint32_t subleaf) {
+  Registers r{};
+#if defined(_MSC_VER)
+  int out[4];
+  __cpuidex(out, static_cast<int>(leaf), static_cast<int>(subleaf));
+  r = {static_cast<uint32_t>(out[0]), static_cast<uint32_t>(out[1]), static_cast<uint32_t>(out[2]),
+       static_cast<uint32_t>(out[3])};
+#else
+  __cpuid_count(leaf, subleaf, r.a, r.b, r.c, r.d);
+#endif
+  return r;
+}
+
+// What register state the system saves: bits 1, 2 are SSE and AVX; 5, 6, 7 are AVX-512's. Only valid where OSXSAVE is set.
+uint64_t saved_state() {
+#if defined(_MSC_VER)
+  return _xgetbv(0);
+#else
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (uint64_t{high} << 32) | low;
+#endif
+}
+
+constexpr bool has(uint32_t word, int bit) { return (word >> bit) & 1; }
+
+struct Cpu {
+  bool avx2 = false, avx512 = false;
+};
+
+Cpu detect() {
+  Cpu cpu;
+  const uint32_t leaves = cpuid(0, 0).a;
+  if (leaves < 7) return cpu;
+  const Registers one = cpuid(1, 0), seven = cpuid(7, 0);
+  const bool osxsave = has(one.c, 27);
+  const uint64_t state = osxsave ? saved_state() : 0;
+  const bool avx_state = (state & 0x6) == 0x6, avx512_state = (state & 0xe6) == 0xe6;
+  cpu.avx2 = avx_state && has(one.c, 28) && has(one.c, 12) /* FMA */ && has(one.c, 29) /* F16C */ && has(seven.b, 5);
+  cpu.avx512 = cpu.avx2 && avx512_state && has(seven.b, 16) /* F */ && has(seven.b, 17) /* DQ */ && has(seven.b, 30) /* BW */ &&
+               has(seven.b, 31) /* VL */;
+  return cpu;
+}
+
+std::vector<const Kernels*> usable() {
+  const Cpu cpu = detect();
+  std::vector<const Kernels*> tables;
+  if (cpu.avx512 && avx512_kernels()) tables.push_back(avx512_kernels());
+  if (cpu.avx2 && avx2_kernels()) tables.push_back(avx2_kernels());
+  tables.push_back(scalar_kernels());
+  return tables;
+}
+
+}  // namespace
+}  // namespace lmhead
+#else
+namespace lmhead {
+namespace {
+std::vector<const Kernels*> usable() { return {scalar_kernels()}; }
+}  // namespace
+}  // namespace lmhead
+#endif
+
+namespace lmhead {
+
+const std::vector<const Kernels*>& available_kernels() {
+  static const std::vector<const Kernels*> tables = usable();
+  return tables;
+}
+
+const Kernels* find_kernels(const std::string& name) {
+  for (const Kernels* table : available_kernels())
+    if (name == table->name) return table;
+  return nullptr;
+}
+
+}  // namespace lmhead

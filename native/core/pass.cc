@@ -1,0 +1,383 @@
+#include "pass.h"
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <limits>
+#include <mutex>
+
+#include "sinks/dense.h"
+#include "sinks/distributions.h"
+#include "sinks/sample.h"
+#include "sinks/top_k.h"
+#include "threads/pool.h"
+
+namespace lmhead {
+
+AlignedFloats pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d) {
+  const size_t stride = hidden_stride(d);
+  AlignedFloats packed(n * stride);
+  for (size_t i = 0; i < n; i++)
+    kernels.widen[static_cast<size_t>(dtype)](hidden + i * d * bytes_per_element(dtype), d, packed.data() + i * stride);
+  return packed;
+}
+
+size_t ProductSource::group() const {
+  // As many hidden states as stay in a second-level cache beside the rows of E that pass over them.
+  constexpr size_t kHiddenBytes = size_t{256} << 10;
+  constexpr size_t kStep = 12;  // a multiple of every kernel's column block
+  const size_t fit = kHiddenBytes / (hidden_stride(e_.columns) * sizeof(float)) / kStep * kStep;
+  return std::clamp(fit, kStep, 4 * kStep);
+}
+
+LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t first_column, size_t columns,
+                                          float* scratch) const {
+  const size_t stride = hidden_stride(e_.columns);
+  kernels_.product[static_cast<size_t>(e_.dtype)](e_, first_row, rows, hidden_ + first_column * stride, stride, columns, scratch,
+                                                  rows);
+  if (!epilogue_.is_identity()) {
+    const float* const bias = epilogue_.bias ? epilogue_.bias + first_row : nullptr;
+    for (size_t c = 0; c < columns; c++) kernels_.epilogue(scratch + c * rows, rows, bias, epilogue_);
+  }
+  return {scratch, rows};
+}
+
+namespace {
+
+constexpr size_t kBlockColumns = 256;                  // columns whose state is held at once
+constexpr size_t kHeldBytes = size_t{32} << 20;        // of logits, for filters that need a whole row, and of candidates
+constexpr double kWorkPerThread = 100e3;               // multiply-adds that are worth waking a thread for
+
+enum class Sampling { none, greedy, race, top_k, reach, hold };
+
+Sampling way_to_sample(const RowSampling& row, size_t valid) {
+  if (row.temperature == 0) return Sampling::greedy;
+  if (row.top_k > 0 && row.top_k < valid) return row.top_k <= kMaxHeap ? Sampling::top_k : Sampling::hold;
+  if (row.top_p < 1) return Sampling::hold;
+  return std::isinf(row.log_min_p) ? Sampling::race : Sampling::reach;
+}
+
+// Rows of the request, [begin, end), whose results are made in one streaming of E.
+class Block {
+ public:
+  Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, size_t begin, size_t end,
+        unsigned threads, const RowSampling* rows, const double* inverse_temperatures, const Sampling* ways)
+      : kernels_(kernels),
+        source_(source),
+        request_(request),
+        begin_(begin),
+        columns_(end - begin),
+        chunks_((source.valid() + kChunkRows - 1) / kChunkRows),
+        threads_(threads),
+        rows_(rows + begin),
+        ways_(ways + begin),
+        distributions_(kernels, columns_, chunks_, inverse_temperatures + begin, needs_sums(request), request.score.entropy) {
+    add_dense(Dense::logits, request.logits);
+    add_dense(Dense::log_probs, request.log_probs);
+    add_dense(Dense::probs, request.probs);
+    if (request.top.ids) add_top();
+    if (request.argmax) argmax_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, 1), threads_);
+    if (request.score.targets) add_targets();
+    if (request.sample.ids) add_sampling();
+  }
+
+  PassResult run() {
+    sinks_.push_back(&distributions_);
+    share_out(chunks_, [&](size_t chunk, unsigned slot) { make_chunk(chunk, slot); });
+    if (aborted()) return {PassResult::aborted};
+    finish(distributions_);
+    if (const PassResult result = check(); result.status != PassResult::ok) return result;
+    sinks_.pop_back();
+    for (Sink* sink : sinks_) finish(*sink);
+    if (request_.log_sum_exp) write_log_sum_exp();
+    if (request_.top.ids) write_top();
+    if (request_.argmax)
+      for (size_t c = 0; c < columns_; c++) request_.argmax[begin_ + c] = argmax_->best(c)[0].id;
+    if (request_.sample.ids) share_out(columns_, [&](size_t column, unsigned) { write_sample(column); });
+    return {aborted() ? PassResult::aborted : PassResult::ok};
+  }
+
+  // Rows whose sample could not be drawn from what was kept: they must be held.
+  const std::vector<size_t>& unfinished() const { return unfinished_; }
+
+ private:
+  static bool needs_sums(const PassRequest& r) {
+    return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || r.sample.ids;
+  }
+
+  template <class T, class... Arguments>
+  T* add(Arguments&&... arguments) {
+    auto sink = std::make_unique<T>(std::forward<Arguments>(arguments)...);
+    T* const raw = sink.get();
+    sinks_.push_back(raw);
+    owned_.push_back(std::move(sink));
+    return raw;
+  }
+
+  void add_dense(Dense what, float* out) {
+    if (out)
+      add<DenseSink>(kernels_, what, out + begin_ * source_.vocabulary(), columns_, source_.vocabulary(), source_.valid());
+  }
+
+  void add_top() {
+    if (request_.top.k <= kMaxHeap)
+      top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.top.k), threads_);
+    else
+      held_ = add<HoldSink>(std::vector<bool>(columns_, true), source_.valid());
+  }
+
+  void add_targets() {
+    ScoreOutputs out = request_.score;
+    out.targets += begin_;
+    out.log_probs += begin_;
+    out.ranks += begin_;
+    if (out.entropy) out.entropy += begin_;
+    std::vector<float> logits(columns_);
+    share_out(columns_, [&](size_t c, unsigned) {
+      if (out.targets[c] != kIgnored) {
+        float u;
+        logits[c] = *source_.logits(out.targets[c], 1, begin_ + c, 1, &u).data;
+      }
+    });
+    add<TargetSink>(kernels_, out, std::move(logits), threads_);
+  }
+
+  std::vector<bool> which(Sampling way) const {
+    std::vector<bool> takes(columns_);
+    for (size_t c = 0; c < columns_; c++) takes[c] = ways_[c] == way;
+    return takes;
+  }
+
+  void add_sampling() {
+    std::vector<uint32_t> k(columns_);
+    bool any[6] = {};
+    for (size_t c = 0; c < columns_; c++) {
+      any[static_cast<size_t>(ways_[c])] = true;
+      if (ways_[c] == Sampling::greedy) k[c] = 1;
+      if (ways_[c] == Sampling::top_k) k[c] = static_cast<uint32_t>(rows_[c].top_k);
+    }
+    const auto is_any = [&](Sampling way) { return any[static_cast<size_t>(way)]; };
+    if (is_any(Sampling::greedy) || is_any(Sampling::top_k)) sample_top_ = add<TopK>(kernels_, std::move(k), threads_);
+    if (is_any(Sampling::race)) race_ = add<RaceSink>(kernels_, rows_, which(Sampling::race), threads_);
+    if (is_any(Sampling::reach)) reach_ = add<ReachSink>(kernels_, rows_, which(Sampling::reach), threads_);
+    if (is_any(Sampling::hold) && !held_) held_ = add<HoldSink>(which(Sampling::hold), source_.valid());
+  }
+
+  bool aborted() const { return request_.abort && request_.abort->load(std::memory_order_relaxed) != 0; }
+
+  // Calls work(i, slot) for every i below count, each once, on the pass's threads.
+  template <class Work>
+  void share_out(size_t count, Work work) {
+    if (threads_ == 1 || count == 1) {
+      for (size_t i = 0; i < count && !aborted(); i++) work(i, 0);
+      return;
+    }
+    std::atomic<size_t> next{0};
+    std::exception_ptr failure;
+    ThreadPool::instance().run(threads_, [&](unsigned slot) {
+      try {
+        for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !aborted();) work(i, slot);
+      } catch (...) {  // out of memory; the caller throws it on
+        next.store(count, std::memory_order_relaxed);
+        const std::lock_guard lock(mutex_);
+        failure = std::current_exception();
+      }
+    });
+    if (failure) std::rethrow_exception(failure);
+  }
+
+  void make_chunk(size_t chunk, unsigned slot) {
+    const size_t first_row = chunk * kChunkRows, rows = std::min(kChunkRows, source_.valid() - first_row);
+    const size_t group = std::min(source_.group(), columns_);
+    thread_local AlignedFloats scratch;
+    thread_local std::vector<MaxResult> maxima;
+    if (scratch.size() < group * kChunkRows) scratch.resize(group * kChunkRows);
+    if (maxima.size() < group) maxima.resize(group);
+    for (size_t c = 0; c < columns_; c += group) {
+      const size_t columns = std::min(group, columns_ - c);
+      const auto [logits, stride] = source_.logits(first_row, rows, begin_ + c, columns, scratch.data());
+      for (size_t i = 0; i < columns; i++) maxima[i] = kernels_.max(logits + i * stride, rows);
+      const Tile tile{chunk, static_cast<uint32_t>(first_row), rows, c, columns, logits, stride, maxima.data()};
+      for (Sink* sink : sinks_) sink->consume(tile, slot);
+    }
+  }
+
+  void finish(Sink& sink) {
+    share_out(sink.finish_tasks(), [&](size_t task, unsigned) { sink.finish(task, distributions_.data()); });
+  }
+
+  // Whether every row that a token is to be chosen from has one.
+  PassResult check() const {
+    const bool ranks_tokens = request_.argmax || request_.top.ids;
+    for (size_t c = 0; c < columns_; c++) {
+      const Distribution& d = distributions_.data()[c];
+      if (d.nan_id >= 0 && (ranks_tokens || request_.sample.ids)) return {PassResult::nan, begin_ + c, d.nan_id};
+      if (request_.sample.ids && ways_[c] != Sampling::none && ways_[c] != Sampling::greedy && std::isinf(d.max))
+        return {PassResult::unnormalised, begin_ + c, d.max > 0 ? id_of_infinity(c) : -1};
+    }
+    return {};
+  }
+
+  int64_t id_of_infinity(size_t column) const {
+    std::vector<float> scratch(kChunkRows);
+    for (size_t row = 0; row < source_.valid(); row += kChunkRows) {
+      const size_t rows = std::min(kChunkRows, source_.valid() - row);
+      const float* const u = source_.logits(row, rows, begin_ + column, 1, scratch.data()).data;
+      for (size_t i = 0; i < rows; i++)
+        if (u[i] == std::numeric_limits<float>::infinity()) return static_cast<int64_t>(row + i);
+    }
+    return -1;
+  }
+
+  void write_log_sum_exp() {
+    for (size_t c = 0; c < columns_; c++) {
+      const Distribution& d = distributions_.data()[c];
+      const double scaled = static_cast<double>(d.max) * d.inverse_temperature;
+      request_.log_sum_exp[begin_ + c] = static_cast<float>(std::isinf(d.max) ? d.max : scaled + d.log_sum);
+    }
+  }
+
+  void write_top() {
+    const TopOutputs& out = request_.top;
+    share_out(columns_, [&](size_t c, unsigned) {
+      std::vector<Candidate> best = top_ ? top_->best(c) : held_->candidates(c);
+      if (!top_) {
+        std::nth_element(best.begin(), best.begin() + (out.k - 1), best.end(), better);
+        best.resize(out.k);
+        std::sort(best.begin(), best.end(), better);
+      }
+      for (size_t i = 0; i < out.k; i++) {
+        const size_t at = (begin_ + c) * out.k + i;
+        out.ids[at] = best[i].id;
+        out.logits[at] = best[i].logit;
+        out.log_probs[at] = distributions_.data()[c].log_prob(best[i].logit);
+      }
+    });
+  }
+
+  void write_sample(size_t c) {
+    const Distribution& d = distributions_.data()[c];
+    uint32_t& id = request_.sample.ids[begin_ + c];
+    float& log_prob = request_.sample.log_probs[begin_ + c];
+    std::vector<Candidate> candidates;
+    switch (ways_[c]) {
+      case Sampling::none:
+        return;
+      case Sampling::greedy:
+        id = sample_top_->best(c)[0].id;
+        log_prob = 0;
+        return;
+      case Sampling::race: {
+        const Candidate winner = race_->winner(c);
+        id = winner.id;
+        log_prob = d.log_prob(winner.logit);
+        return;
+      }
+      case Sampling::top_k:
+        candidates = sample_top_->best(c);
+        break;
+      case Sampling::reach:
+        if (!reach_->complete(c)) {
+          unfinished_mark(c);
+          return;
+        }
+        candidates = reach_->candidates(c);
+        break;
+      case Sampling::hold:
+        candidates = held_->candidates(c);
+        break;
+    }
+    filter(candidates, d.max, rows_[c]);
+    const Choice choice = race(candidates, d.max, rows_[c]);
+    id = choice.id;
+    log_prob = static_cast<float>(choice.log_prob);
+  }
+
+  void unfinished_mark(size_t c) {
+    const std::lock_guard lock(mutex_);
+    unfinished_.push_back(begin_ + c);
+  }
+
+  const Kernels& kernels_;
+  const LogitSource& source_;
+  const PassRequest& request_;
+  const size_t begin_, columns_, chunks_;
+  const unsigned threads_;
+  const RowSampling* const rows_;
+  const Sampling* const ways_;
+  Distributions distributions_;
+  std::vector<Sink*> sinks_;
+  std::vector<std::unique_ptr<Sink>> owned_;
+  TopK* top_ = nullptr;
+  TopK* argmax_ = nullptr;
+  TopK* sample_top_ = nullptr;
+  RaceSink* race_ = nullptr;
+  ReachSink* reach_ = nullptr;
+  HoldSink* held_ = nullptr;
+  std::mutex mutex_;
+  std::vector<size_t> unfinished_;
+};
+
+}  // namespace
+
+RowSampling parse_row(const double* p) {
+  RowSampling row;
+  row.temperature = p[0];
+  row.top_k = static_cast<size_t>(p[1]);
+  row.top_p = p[2];
+  row.log_min_p = p[3];
+  row.stream = {static_cast<uint32_t>(p[4]), static_cast<uint32_t>(p[5]), static_cast<uint32_t>(p[6])};
+  return row;
+}
+
+PassResult run_pass(const Kernels& kernels, const LogitSource& source, const PassRequest& request) {
+  const size_t n = source.columns(), valid = source.valid();
+  std::vector<RowSampling> rows(n);
+  std::vector<double> inverse_temperatures(n, 1.0);
+  std::vector<Sampling> ways(n, Sampling::none);
+  for (size_t i = 0; i < n; i++) {
+    if (request.row_parameters) rows[i] = parse_row(request.row_parameters + i * kRowParameters);
+    if (rows[i].temperature != 0) inverse_temperatures[i] = 1 / rows[i].temperature;
+    if (request.sample.ids) ways[i] = way_to_sample(rows[i], valid);
+  }
+
+  const double worth = source.work() / kWorkPerThread;
+  const unsigned threads = worth < request.threads ? std::max(1u, static_cast<unsigned>(worth)) : request.threads;
+  const bool hold_all = request.top.ids && request.top.k > kMaxHeap;
+  const size_t most_held = std::max<size_t>(1, kHeldBytes / (sizeof(float) * valid));
+
+  std::vector<size_t> unfinished;
+  for (size_t begin = 0; begin < n;) {
+    size_t end = begin, held = 0;
+    while (end < n && end - begin < kBlockColumns) {
+      if (hold_all || ways[end] == Sampling::hold) {
+        if (held == most_held) break;
+        held++;
+      }
+      end++;
+    }
+    Block block(kernels, source, request, begin, end, threads, rows.data(), inverse_temperatures.data(), ways.data());
+    if (const PassResult result = block.run(); result.status != PassResult::ok) return result;
+    unfinished.insert(unfinished.end(), block.unfinished().begin(), block.unfinished().end());
+    begin = end;
+  }
+
+  // Once more, holding their logits; neighbours together.
+  std::sort(unfinished.begin(), unfinished.end());
+  PassRequest again;
+  again.row_parameters = request.row_parameters;
+  again.sample = request.sample;
+  again.threads = request.threads;
+  again.abort = request.abort;
+  for (size_t i = 0; i < unfinished.size();) {
+    size_t j = i;
+    while (j < unfinished.size() && unfinished[j] == unfinished[i] + (j - i) && j - i < most_held) ways[unfinished[j++]] = Sampling::hold;
+    Block block(kernels, source, again, unfinished[i], unfinished[i] + (j - i), threads, rows.data(),
+                inverse_temperatures.data(), ways.data());
+    if (const PassResult result = block.run(); result.status != PassResult::ok) return result;
+    i = j;
+  }
+  return {};
+}
+
+}  // namespace lmhead

@@ -1,0 +1,118 @@
+// The one pass: streams E once, makes logits tile by tile, and hands each tile to the sinks that a request names.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "filters.h"
+#include "kernels/kernels.h"
+#include "sinks/target.h"
+#include "storage/aligned.h"
+
+namespace lmhead {
+
+// Where a pass gets its logits from: a product with E, or an array that the caller holds.
+class LogitSource {
+ public:
+  virtual ~LogitSource() = default;
+  virtual size_t columns() const = 0;     // n
+  virtual size_t vocabulary() const = 0;  // V
+  virtual size_t valid() const = 0;       // ids from here on are padding
+  // How many columns are best made at once, and about how many multiply-adds a pass over all of it takes.
+  virtual size_t group() const = 0;
+  virtual double work() const = 0;
+  struct Logits {
+    const float* data;
+    size_t stride;  // from column to column
+  };
+  // Logits [columns, rows], in scratch (columns * rows floats) or elsewhere.
+  virtual Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const = 0;
+};
+
+// Hidden states as kernels take them: f32, [n, hidden_stride(d)], zeros beyond d.
+AlignedFloats pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d);
+
+class ProductSource final : public LogitSource {
+ public:
+  ProductSource(const Kernels& kernels, const Matrix& e, const Epilogue& epilogue, size_t valid, const float* packed_hidden,
+                size_t n)
+      : kernels_(kernels), e_(e), epilogue_(epilogue), valid_(valid), hidden_(packed_hidden), n_(n) {}
+  size_t columns() const override { return n_; }
+  size_t vocabulary() const override { return e_.rows; }
+  size_t valid() const override { return valid_; }
+  size_t group() const override;
+  double work() const override { return static_cast<double>(n_) * static_cast<double>(e_.rows) * static_cast<double>(e_.columns); }
+  Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override;
+
+ private:
+  const Kernels& kernels_;
+  const Matrix e_;
+  const Epilogue epilogue_;
+  const size_t valid_;
+  const float* const hidden_;
+  const size_t n_;
+};
+
+class HeldSource final : public LogitSource {
+ public:
+  HeldSource(const float* logits, size_t n, size_t vocabulary) : logits_(logits), n_(n), vocabulary_(vocabulary) {}
+  size_t columns() const override { return n_; }
+  size_t vocabulary() const override { return vocabulary_; }
+  size_t valid() const override { return vocabulary_; }
+  size_t group() const override { return 16; }
+  // Reading a logit costs about as much as a few multiply-adds from cache.
+  double work() const override { return 8.0 * static_cast<double>(n_) * static_cast<double>(vocabulary_); }
+  Logits logits(size_t first_row, size_t, size_t first_column, size_t, float*) const override {
+    return {logits_ + first_column * vocabulary_ + first_row, vocabulary_};
+  }
+
+ private:
+  const float* const logits_;
+  const size_t n_, vocabulary_;
+};
+
+// Row parameters as they come from outside: [n, kRowParameters] doubles, in the order of RowParameter in lib/backend.ts.
+constexpr size_t kRowParameters = 7;
+RowSampling parse_row(const double* parameters);
+
+struct TopOutputs {
+  uint32_t k = 0;
+  uint32_t* ids = nullptr;
+  float* logits = nullptr;
+  float* log_probs = nullptr;
+};
+struct SampleOutputs {
+  uint32_t* ids = nullptr;
+  float* log_probs = nullptr;
+};
+
+// What a pass is to compute; null pointers: not asked for. Shapes as in PassJob of lib/backend.ts.
+struct PassRequest {
+  const double* row_parameters = nullptr;  // null: temperature 1
+  float* logits = nullptr;
+  float* log_probs = nullptr;
+  float* probs = nullptr;
+  uint32_t* argmax = nullptr;
+  TopOutputs top;
+  SampleOutputs sample;
+  ScoreOutputs score;
+  float* log_sum_exp = nullptr;
+  unsigned threads = 1;
+  const std::atomic<int32_t>* abort = nullptr;  // looked at before every chunk; not 0: stop
+};
+
+struct PassResult {
+  enum Status {
+    ok,
+    nan,           // row `row` has NaN at `id`, and a token was to be chosen
+    unnormalised,  // row `row` has probabilities of NaN: +inf at `id`, or only -inf (id -1)
+    aborted,
+  } status = ok;
+  size_t row = 0;
+  int64_t id = -1;
+};
+
+// Throws std::bad_alloc. Outputs are complete only where the status is ok.
+PassResult run_pass(const Kernels& kernels, const LogitSource& source, const PassRequest& request);
+
+}  // namespace lmhead

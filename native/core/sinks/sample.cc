@@ -1,0 +1,129 @@
+#include "sample.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "../exact_math.h"
+
+namespace lmhead {
+
+namespace {
+constexpr size_t kNone = ~size_t{0};
+constexpr double kMaxNoise = 45.1;  // -log of the smallest E, 2^-65
+}  // namespace
+
+void RaceSink::Best::offer(double new_key, Candidate c) {
+  if (new_key > key || (new_key == key && c.id < candidate.id)) {
+    key = new_key;
+    candidate = c;
+  }
+}
+
+RaceSink::RaceSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> races, unsigned slots)
+    : kernels_(kernels), rows_(rows), races_(std::move(races)), best_(slots * races_.size()) {}
+
+void RaceSink::consume(const Tile& tile, unsigned slot) {
+  for (size_t c = 0; c < tile.columns; c++) {
+    const size_t column = tile.first_column + c;
+    if (!races_[column]) continue;
+    const RowSampling& row = rows_[column];
+    const float* const u = tile.column(c);
+    Best& best = best_[slot * races_.size() + column];
+    uint32_t found[kChunkRows];
+    const auto offer = [&](uint32_t i) {
+      const Bits64 bits = token_bits(row.stream, tile.first_id + i);
+      best.offer(race_key(static_cast<double>(u[i]) / row.temperature, bits.high, bits.low), {u[i], tile.first_id + i});
+    };
+    const float max = tile.maxima[c].max;
+    if (tile.maxima[c].nan_at >= 0 || max == -std::numeric_limits<float>::infinity()) continue;
+    if (std::isinf(best.key)) {
+      // A first key to beat, or every id would have to be looked at closely.
+      kernels_.indices_above(u, tile.rows, max, true, found);
+      offer(found[0]);
+    }
+    // Large keys are rounded coarsely; and the kernel multiplies by 1/T where the key is of a quotient.
+    const double to_beat = best.key - std::abs(best.key) * 0x1p-49;
+    const double inverse_temperature = 1 / row.temperature;
+    if (!std::isfinite(to_beat)) {  // a temperature so low that logits over it overflow
+      for (uint32_t i = 0; i < tile.rows; i++) offer(i);
+      continue;
+    }
+    if (max * inverse_temperature + kMaxNoise < to_beat) continue;
+    const size_t count =
+        kernels_.race_candidates(u, tile.rows, tile.first_id, {row.stream, inverse_temperature, to_beat}, found);
+    for (size_t i = 0; i < count; i++) offer(found[i]);
+  }
+}
+
+Candidate RaceSink::winner(size_t column) const {
+  Best best;
+  for (size_t at = column; at < best_.size(); at += races_.size()) best.offer(best_[at].key, best_[at].candidate);
+  return best.candidate;
+}
+
+ReachSink::ReachSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> takes, unsigned slots)
+    : kernels_(kernels), rows_(rows), takes_(std::move(takes)), lists_(slots * takes_.size()) {}
+
+void ReachSink::consume(const Tile& tile, unsigned slot) {
+  for (size_t c = 0; c < tile.columns; c++) {
+    const size_t column = tile.first_column + c;
+    List& list = lists_[slot * takes_.size() + column];
+    if (!takes_[column] || list.overflown) continue;
+    const double reach = rows_[column].log_min_p;
+    list.max = std::max(list.max, tile.maxima[c].max);
+    if (list.max == -std::numeric_limits<float>::infinity()) continue;
+    // Rounded down: what is kept beyond need, filter() drops.
+    const double floor = static_cast<double>(list.max) + reach;
+    const float threshold = std::nextafter(static_cast<float>(floor), -std::numeric_limits<float>::infinity());
+    uint32_t found[kChunkRows];
+    const float* const u = tile.column(c);
+    const size_t count = kernels_.indices_above(u, tile.rows, threshold, true, found);
+    if (list.candidates.size() + count > kMost) {
+      std::erase_if(list.candidates, [&](const Candidate& held) { return held.logit < threshold; });
+      if (list.candidates.size() + count > kMost) {
+        list.overflown = true;
+        list.candidates = {};
+        continue;
+      }
+    }
+    for (size_t i = 0; i < count; i++) list.candidates.push_back({u[found[i]], tile.first_id + found[i]});
+  }
+}
+
+bool ReachSink::complete(size_t column) const {
+  for (size_t at = column; at < lists_.size(); at += takes_.size())
+    if (lists_[at].overflown) return false;
+  return true;
+}
+
+std::vector<Candidate> ReachSink::candidates(size_t column) const {
+  std::vector<Candidate> all;
+  for (size_t at = column; at < lists_.size(); at += takes_.size())
+    all.insert(all.end(), lists_[at].candidates.begin(), lists_[at].candidates.end());
+  return all;
+}
+
+HoldSink::HoldSink(std::vector<bool> takes, size_t vocabulary) : vocabulary_(vocabulary), place_(takes.size(), kNone) {
+  size_t held = 0;
+  for (size_t c = 0; c < takes.size(); c++)
+    if (takes[c]) place_[c] = held++;
+  rows_.resize(held * vocabulary);
+}
+
+void HoldSink::consume(const Tile& tile, unsigned) {
+  for (size_t c = 0; c < tile.columns; c++) {
+    const size_t place = place_[tile.first_column + c];
+    if (place != kNone)
+      std::memcpy(rows_.data() + place * vocabulary_ + tile.first_id, tile.column(c), tile.rows * sizeof(float));
+  }
+}
+
+std::vector<Candidate> HoldSink::candidates(size_t column) const {
+  std::vector<Candidate> all(vocabulary_);
+  const float* const u = row(column);
+  for (size_t id = 0; id < vocabulary_; id++) all[id] = {u[id], static_cast<uint32_t>(id)};
+  return all;
+}
+
+}  // namespace lmhead

@@ -1,0 +1,72 @@
+// The sinks that draw a token per column. Which of them a row takes depends on its filters:
+//   none              a race inside the pass: every id gets a key, the best wins; O(1) memory
+//   top-k, or greedy  the k best (top_k.h), then filter and race among them; O(k)
+//   min-p             those within reach of the maximum so far, then filter and race; falls back on holding when they are many
+//   top-p, large k    the row's logits are held until the distribution is known
+#pragma once
+
+#include <limits>
+#include <vector>
+
+#include "../filters.h"
+#include "sink.h"
+
+namespace lmhead {
+
+// Gumbel-max in the pass: the id with the largest u/T - log E wins.
+class RaceSink final : public Sink {
+ public:
+  // rows[c] is sampled where races[c].
+  RaceSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> races, unsigned slots);
+  void consume(const Tile& tile, unsigned slot) override;
+  Candidate winner(size_t column) const;
+
+ private:
+  struct Best {
+    double key = -std::numeric_limits<double>::infinity();
+    Candidate candidate{-std::numeric_limits<float>::infinity(), 0xffffffffu};
+    void offer(double key, Candidate candidate);
+  };
+  const Kernels& kernels_;
+  const RowSampling* const rows_;
+  const std::vector<bool> races_;
+  std::vector<Best> best_;  // [slots, columns]
+};
+
+// What min-p may leave. The maximum only grows, so an id that is out of reach now stays so.
+class ReachSink final : public Sink {
+ public:
+  ReachSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> takes, unsigned slots);
+  void consume(const Tile& tile, unsigned slot) override;
+  // False where there were too many to keep: the row has to be held instead.
+  bool complete(size_t column) const;
+  std::vector<Candidate> candidates(size_t column) const;
+
+ private:
+  static constexpr size_t kMost = 4096;  // per column and thread
+  struct List {
+    float max = -std::numeric_limits<float>::infinity();
+    bool overflown = false;
+    std::vector<Candidate> candidates;
+  };
+  const Kernels& kernels_;
+  const RowSampling* const rows_;
+  const std::vector<bool> takes_;
+  std::vector<List> lists_;  // [slots, columns]
+};
+
+// Holds whole rows of logits.
+class HoldSink final : public Sink {
+ public:
+  HoldSink(std::vector<bool> takes, size_t vocabulary);
+  void consume(const Tile& tile, unsigned slot) override;
+  const float* row(size_t column) const { return rows_.data() + place_[column] * vocabulary_; }
+  std::vector<Candidate> candidates(size_t column) const;
+
+ private:
+  const size_t vocabulary_;
+  std::vector<size_t> place_;  // per column, or kNone
+  std::vector<float> rows_;
+};
+
+}  // namespace lmhead

@@ -1,0 +1,41 @@
+// The threads that passes run on. One pool for the process; any number of passes may use it at once.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+namespace lmhead {
+
+class ThreadPool {
+ public:
+  // Never destroyed: threads may still be parked in it when the process ends.
+  static ThreadPool& instance();
+
+  // Runs work(slot) on up to `threads` threads at once, the caller being slot 0; returns when all have returned. Slots are
+  // distinct and below `threads`. Helpers join as they wake, or never: work must share itself out (an atomic counter), so that
+  // the caller alone would finish it. `work` must not throw.
+  void run(unsigned threads, const std::function<void(unsigned slot)>& work);
+
+ private:
+  struct Team {
+    const std::function<void(unsigned)>* work;
+    unsigned wanted;      // helpers that may join
+    unsigned joined = 0;  // helpers that have joined
+    unsigned left = 0;    // helpers that have returned
+  };
+
+  ThreadPool() = default;
+  void help();
+
+  std::mutex mutex_;
+  std::condition_variable wake_;      // a team has opened
+  std::condition_variable finished_;  // a helper has left its team
+  std::vector<Team*> teams_;          // with places left, oldest first
+  std::atomic<unsigned> opened_{0};   // counts teams, for those who spin
+  unsigned helpers_ = 0;
+};
+
+}  // namespace lmhead

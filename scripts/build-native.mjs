@@ -1,0 +1,24 @@
+// Compiles the addon into build/Release/lmhead.node: with cmake-js where CMake is found, else with node-gyp, and says which.
+// `--with cmake-js` or `--with node-gyp` decides.
+import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { parseArgs } from 'node:util';
+
+const require = createRequire(import.meta.url);
+const root = new URL('..', import.meta.url);
+
+const { values } = parseArgs({ options: { with: { type: 'string' } } });
+const found = command => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
+const tool = values.with ?? (found('cmake') ? 'cmake-js' : 'node-gyp');
+if (tool !== 'cmake-js' && tool !== 'node-gyp') {
+  console.error(`--with: got '${tool}'; want cmake-js or node-gyp`);
+  process.exit(2);
+}
+
+const reason = values.with ? 'as asked' : tool === 'cmake-js' ? 'CMake is here' : 'no CMake here';
+console.log(`lmhead: compiling the native addon with ${tool} (${reason})`);
+const script = require.resolve(tool === 'cmake-js' ? 'cmake-js/bin/cmake-js' : 'node-gyp/bin/node-gyp.js');
+const jobs = tool === 'cmake-js' ? ['--parallel', '4'] : ['-j', 'max'];
+const { status } = spawnSync(process.execPath, [script, 'rebuild', ...jobs], { cwd: root, stdio: 'inherit' });
+if (status !== 0) console.error(`lmhead: ${tool} failed; docs: README, "Building from source"`);
+process.exit(status ?? 1);
