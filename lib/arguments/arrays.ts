@@ -1,0 +1,111 @@
+/** Checks of typed arrays: type, length, whether their memory is still there, and whose it is. */
+import { LMHeadError } from '../errors';
+import { arrayType, got } from './describe';
+
+const { at } = Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array;
+
+/**
+ * Refuses an array whose memory has gone: its buffer was transferred, or shrunk until the array lay outside of it.
+ * Such an array says that its length is 0, as an empty one does; only methods like `at` tell them apart.
+ */
+export function requireMemory(array: ArrayBufferView & { readonly length: number }, name: string): void {
+  if (array.length !== 0) return;
+  try {
+    at.call(array as Uint8Array, 0);
+  } catch {
+    const fate = isDetached(array.buffer)
+      ? 'a detached buffer'
+      : 'a view that lies outside its resized buffer';
+    throw new LMHeadError('SHAPE', `${name}: got ${fate}; want an array whose memory is still there`);
+  }
+}
+
+function isDetached(buffer: ArrayBufferLike): boolean {
+  try {
+    new Uint8Array(buffer);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** A Float32Array whose memory is there. */
+export function float32Array(value: unknown, name: string): Float32Array {
+  const type = arrayType(value);
+  if (type !== 'Float32Array') {
+    throw new LMHeadError(type ? 'DTYPE' : 'ARGUMENT', `${name}: got ${got(value)}; want a Float32Array`);
+  }
+  requireMemory(value as Float32Array, name);
+  return value as Float32Array;
+}
+
+/** A Float32Array of exactly `length` numbers. */
+export function float32ArrayOf(
+  value: unknown,
+  name: string,
+  length: number,
+  lengthName: string,
+): Float32Array {
+  const array = float32Array(value, name);
+  if (array.length !== length) {
+    throw new LMHeadError('SHAPE', `${name}: got ${array.length} numbers; want ${lengthName} = ${length}`);
+  }
+  return array;
+}
+
+/** Do the two share a byte? */
+export function overlap(a: ArrayBufferView, b: ArrayBufferView): boolean {
+  return (
+    a.buffer === b.buffer &&
+    a.byteOffset < b.byteOffset + b.byteLength &&
+    b.byteOffset < a.byteOffset + a.byteLength
+  );
+}
+
+/** A caller's `out` for `count` numbers, apart from `input`'s memory. */
+export function outputArray(
+  value: unknown,
+  count: number,
+  input?: ArrayBufferView,
+  inputName?: string,
+): Float32Array {
+  const out = float32Array(value, 'out');
+  if (out.length < count) {
+    throw new LMHeadError('SHAPE', `out: got ${out.length} numbers; want at least ${count}`);
+  }
+  if (input && overlap(out, input)) {
+    throw new LMHeadError('RANGE', `out: got memory that overlaps ${inputName}; want memory of its own`);
+  }
+  return out;
+}
+
+/** The first `count` numbers of `array`, itself if it has no more. */
+export function firstOf(array: Float32Array, count: number): Float32Array {
+  return array.length === count
+    ? array
+    : new Float32Array(array.buffer as ArrayBuffer, array.byteOffset, count);
+}
+
+/** A new Float32Array for the result `name`. */
+export function newFloats(count: number, name: string): Float32Array {
+  try {
+    return new Float32Array(count);
+  } catch (cause) {
+    throw outOfMemory(count, name, cause);
+  }
+}
+
+/** A new Uint32Array for the result `name`. */
+export function newWords(count: number, name: string): Uint32Array {
+  try {
+    return new Uint32Array(count);
+  } catch (cause) {
+    throw outOfMemory(count, name, cause);
+  }
+}
+
+export function outOfMemory(count: number, name: string, cause: unknown): LMHeadError {
+  return new LMHeadError('MEMORY', `${name}: ${count} numbers do not fit into memory; want fewer at a time`, {
+    cause,
+  });
+}

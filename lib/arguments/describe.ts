@@ -1,0 +1,39 @@
+/** Words for error messages: what an argument was. */
+
+/** The type of a typed array, whatever realm it comes from and whatever it claims; undefined for all else. */
+const typedArrayTag = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag,
+)!.get as (this: unknown) => string | undefined;
+
+/** 'Float32Array', 'Uint16Array'…; undefined of anything that is no typed array. */
+export function arrayType(value: unknown): string | undefined {
+  return typedArrayTag.call(value);
+}
+
+/** A short description of any value; runs none of its code. */
+export function got(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+    case 'bigint':
+      return `${value}n`;
+    case 'function':
+      return 'a function';
+    case 'object':
+      break;
+    default:
+      return String(value);
+  }
+  if (value === null) return 'null';
+  const type = arrayType(value);
+  if (type) return /^[AEIOU](?!int)/.test(type) || type === 'Int8Array' ? `an ${type}` : `a ${type}`;
+  if (Array.isArray(value)) return 'an array';
+  if (ArrayBuffer.isView(value)) return 'a DataView';
+  return 'an object';
+}
+
+/** `name`, or `name[index]` where the value stands in a list. */
+export function label(name: string, index: number): string {
+  return index < 0 ? name : `${name}[${index}]`;
+}

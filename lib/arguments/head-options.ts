@@ -1,0 +1,160 @@
+/** What a head is made of: sizes, weights, and the numbers around them. */
+import type { Epilogue, MatrixSource } from '../backend';
+import { LMHeadError } from '../errors';
+import type { Dtype, HeadOptions, NormOptions } from '../types';
+import { float32ArrayOf, overlap, requireMemory } from './arrays';
+import { arrayType, got } from './describe';
+import { arrayDtype, bits } from './hidden';
+import { finiteNumber, flag, oneOf, optionsObject, wholeNumber } from './values';
+
+/** The options that hold whether the weights come from memory or from a file, resolved. */
+export interface HeadSettings {
+  epilogue: Epilogue;
+  embeddingScale: number;
+  norm?: NormOptions;
+  threads?: number;
+}
+
+/** Ids are 32-bit words, and the last one means "ignored". */
+const MOST_ROWS = 2 ** 32 - 1;
+const MOST_BYTES = 2 ** 53;
+const MOST_THREADS = 1024;
+
+/** V and d, and that their matrix can be addressed. */
+export function headSizes(
+  vocabSize: unknown,
+  hiddenSize: unknown,
+): { vocabSize: number; hiddenSize: number } {
+  const v = wholeNumber(vocabSize, 'vocabSize', 1, MOST_ROWS);
+  const d = wholeNumber(hiddenSize, 'hiddenSize', 1, MOST_ROWS);
+  if (v * d * 4 >= MOST_BYTES) {
+    throw new LMHeadError('RANGE', `vocabSize · hiddenSize: got ${v} · ${d}; want fewer than 2^51 numbers`);
+  }
+  return { vocabSize: v, hiddenSize: d };
+}
+
+/** Vectors are copied: what a caller does to them later changes nothing. */
+export function headSettings(
+  options: Omit<Partial<HeadOptions>, 'vocabSize' | 'hiddenSize'>,
+  vocabSize: number,
+  hiddenSize: number,
+): HeadSettings {
+  const { bias, softCap, validVocabSize, norm, threads } = options;
+  return {
+    epilogue: {
+      bias: bias === undefined ? undefined : float32ArrayOf(bias, 'bias', vocabSize, 'vocabSize').slice(),
+      logitScale: finiteNumber(options.logitScale, 'logitScale', 1),
+      softCap: softCap === undefined ? 0 : positive(softCap, 'softCap'),
+      capOrder: oneOf(options.capOrder, 'capOrder', ['scale-then-cap', 'cap-then-scale']),
+      validVocabSize:
+        validVocabSize === undefined
+          ? vocabSize
+          : wholeNumber(validVocabSize, 'validVocabSize', 1, vocabSize),
+    },
+    embeddingScale: finiteNumber(options.embeddingScale, 'embeddingScale', 1),
+    norm: norm === undefined ? undefined : normOptions(norm, hiddenSize),
+    threads: threads === undefined ? undefined : wholeNumber(threads, 'threads', 1, MOST_THREADS),
+  };
+}
+
+function positive(value: unknown, name: string): number {
+  if (typeof value === 'number' && value > 0 && value < Infinity) return value;
+  const kind = typeof value === 'number' ? 'RANGE' : 'ARGUMENT';
+  throw new LMHeadError(kind, `${name}: got ${got(value)}; want a finite number above 0`);
+}
+
+function normOptions(norm: NormOptions, d: number): NormOptions {
+  optionsObject(norm, 'norm');
+  const { type, weight, bias } = norm;
+  if (type === undefined) {
+    throw new LMHeadError('ARGUMENT', "norm.type: got undefined; want 'layernorm' or 'rmsnorm'");
+  }
+  const eps = finiteNumber(norm.eps, 'norm.eps');
+  if (eps < 0) throw new LMHeadError('RANGE', `norm.eps: got ${eps}; want a finite number of at least 0`);
+  return {
+    type: oneOf(type, 'norm.type', ['layernorm', 'rmsnorm']),
+    weight: float32ArrayOf(weight, 'norm.weight', d, 'hiddenSize').slice(),
+    bias: bias === undefined ? undefined : float32ArrayOf(bias, 'norm.bias', d, 'hiddenSize').slice(),
+    eps,
+    offset: finiteNumber(norm.offset, 'norm.offset', 0),
+  };
+}
+
+export function layoutOf(layout: unknown): 'vd' | 'dv' {
+  return oneOf(layout, 'layout', ['vd', 'dv']);
+}
+
+/** The one or two matrices of a head whose weights lie in memory. */
+export interface MemoryMatrices {
+  output: MatrixSource & { kind: 'memory' };
+  /** Absent: tied. */
+  input?: MatrixSource & { kind: 'memory' };
+}
+
+export function memoryMatrices(
+  weight: unknown,
+  options: HeadOptions,
+  vocabSize: number,
+  hiddenSize: number,
+): MemoryMatrices {
+  const { dtype, inputEmbedding } = options;
+  const layout = layoutOf(options.layout);
+  const copy = flag(options.copy, 'copy', true);
+  const embeddingType = arrayType(inputEmbedding);
+  // `dtype` tells what a Uint16Array holds; where one of the two arrays is none, it speaks of the other.
+  const speaksOfEmbedding = embeddingType === 'Uint16Array' && arrayType(weight) !== 'Uint16Array';
+  const weightDtype = speaksOfEmbedding ? undefined : dtype;
+  const output = memoryMatrix(weight, 'weight', weightDtype, vocabSize, hiddenSize, layout, copy);
+  if (inputEmbedding === undefined) return { output };
+  const ownDtype = embeddingType === 'Uint16Array' ? dtype : undefined;
+  const input = memoryMatrix(inputEmbedding, 'inputEmbedding', ownDtype, vocabSize, hiddenSize, 'vd', copy);
+  const same =
+    layout === 'vd' &&
+    input.dtype === output.dtype &&
+    input.data.byteOffset === output.data.byteOffset &&
+    overlap(input.data, output.data);
+  return same ? { output } : { output, input };
+}
+
+/** One matrix in memory. */
+export function memoryMatrix(
+  array: unknown,
+  name: string,
+  givenDtype: Dtype | undefined,
+  vocabSize: number,
+  hiddenSize: number,
+  layout: 'vd' | 'dv',
+  copy: boolean,
+): MatrixSource & { kind: 'memory' } {
+  const type = arrayType(array);
+  if (type === undefined) {
+    throw new LMHeadError(
+      'ARGUMENT',
+      `${name}: got ${got(array)}; want a Float32Array, Uint16Array or Float16Array`,
+    );
+  }
+  const dtype = arrayDtype(type, givenDtype, name, 'dtype');
+  const data = array as Float32Array;
+  requireMemory(data, name);
+  if (data.length !== vocabSize * hiddenSize) {
+    throw new LMHeadError(
+      'SHAPE',
+      `${name}: got ${data.length} numbers; want vocabSize · hiddenSize = ${vocabSize * hiddenSize}`,
+    );
+  }
+  if (!copy) {
+    if (typeof SharedArrayBuffer === 'undefined' || !(data.buffer instanceof SharedArrayBuffer)) {
+      throw new LMHeadError(
+        'RANGE',
+        `copy: got false with ${name} in an ArrayBuffer; want a SharedArrayBuffer, or true`,
+      );
+    }
+    if (layout === 'dv') {
+      throw new LMHeadError(
+        'RANGE',
+        "copy: got false with layout 'dv', which is repacked; want true, or layout 'vd'",
+      );
+    }
+  }
+  return { kind: 'memory', data: type === 'Float16Array' ? bits(data) : data, dtype, copy, layout };
+}

@@ -1,0 +1,160 @@
+/** Hidden states, and logits, as callers pass them. */
+import { LMHeadError } from '../errors';
+import type { Dtype, TensorLike } from '../types';
+import { float32Array, requireMemory } from './arrays';
+import { arrayType, got } from './describe';
+
+/** n rows of d numbers. */
+export interface HiddenRows {
+  /** n·d numbers, or their 16-bit patterns; the caller's own memory. */
+  data: Float32Array | Uint16Array;
+  dtype: Dtype;
+  n: number;
+}
+
+const WANTED = 'a Float32Array, Uint16Array, Float16Array or a tensor {data, type, dims}';
+const TENSOR_TYPES: Record<string, Dtype> = {
+  __proto__: null as never,
+  float32: 'f32',
+  float16: 'f16',
+  bfloat16: 'bf16',
+};
+
+/** Reads n off `hidden`'s length or dims. */
+export function hiddenRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown): HiddenRows {
+  const type = arrayType(hidden);
+  if (type === undefined) return tensorRows(hidden, hiddenSize, hiddenDtype);
+  const data = hidden as Float32Array;
+  const dtype = arrayDtype(type, hiddenDtype, 'hidden', 'hiddenDtype');
+  const { length } = data;
+  if (length === 0) requireMemory(data, 'hidden');
+  const n = length / hiddenSize;
+  if (!Number.isInteger(n)) {
+    throw new LMHeadError(
+      'SHAPE',
+      `hidden: got ${length} numbers; want a multiple of hiddenSize ${hiddenSize}`,
+    );
+  }
+  return { data: type === 'Float16Array' ? bits(data) : data, dtype, n };
+}
+
+/** What numbers a typed array holds; a Uint16Array has to be told. `given` is the option called `optionName`. */
+export function arrayDtype(type: string, given: unknown, name: string, optionName: string): Dtype {
+  if (given !== undefined && given !== 'f16' && given !== 'bf16' && given !== 'f32') {
+    throw new LMHeadError(
+      typeof given === 'string' ? 'DTYPE' : 'ARGUMENT',
+      `${optionName}: got ${got(given)}; want 'f16' or 'bf16'`,
+    );
+  }
+  switch (type) {
+    case 'Float32Array':
+      if (given === undefined || given === 'f32') return 'f32';
+      break;
+    case 'Uint16Array':
+      if (given === 'f16' || given === 'bf16') return given;
+      throw new LMHeadError(
+        'DTYPE',
+        `${optionName}: got ${got(given)} for a Uint16Array in ${name}; want 'f16' or 'bf16'`,
+      );
+    case 'Float16Array':
+      if (given === undefined || given === 'f16') return 'f16';
+      break;
+    default:
+      throw new LMHeadError(
+        'DTYPE',
+        `${name}: got a ${type}; want a Float32Array, Uint16Array or Float16Array`,
+      );
+  }
+  throw new LMHeadError(
+    'DTYPE',
+    `${optionName}: got ${got(given)} for a ${type} in ${name}; want it left out`,
+  );
+}
+
+/** The bit patterns of a Float16Array, on the same memory. */
+export function bits(array: ArrayBufferView & { readonly length: number }): Uint16Array {
+  return new Uint16Array(array.buffer as ArrayBuffer, array.byteOffset, array.length);
+}
+
+function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown): HiddenRows {
+  if (typeof hidden !== 'object' || hidden === null || Array.isArray(hidden) || ArrayBuffer.isView(hidden)) {
+    throw new LMHeadError('ARGUMENT', `hidden: got ${got(hidden)}; want ${WANTED}`);
+  }
+  let array: unknown;
+  let type: unknown;
+  let dims: unknown;
+  try {
+    ({ data: array, type, dims } = hidden as TensorLike);
+  } catch (cause) {
+    // onnxruntime's getter throws where the data lies on a GPU.
+    throw new LMHeadError(
+      'ARGUMENT',
+      'hidden: its data cannot be read; want a tensor whose data is in memory',
+      { cause },
+    );
+  }
+  const ofArray = arrayType(array);
+  if (ofArray === undefined) {
+    throw new LMHeadError('ARGUMENT', `hidden: got ${got(hidden)} with data ${got(array)}; want ${WANTED}`);
+  }
+  let wanted = hiddenDtype;
+  if (type !== undefined) {
+    const dtype = typeof type === 'string' ? TENSOR_TYPES[type] : undefined;
+    if (!dtype) {
+      throw new LMHeadError(
+        'DTYPE',
+        `hidden.type: got ${got(type)}; want 'float32', 'float16' or 'bfloat16'`,
+      );
+    }
+    if (hiddenDtype !== undefined && hiddenDtype !== dtype) {
+      throw new LMHeadError(
+        'DTYPE',
+        `hiddenDtype: got ${got(hiddenDtype)}; want '${dtype}', as hidden.type says`,
+      );
+    }
+    wanted = dtype;
+  }
+  const optionName = type === undefined ? 'hiddenDtype' : 'hidden.type';
+  const dtype = arrayDtype(ofArray, wanted, 'hidden.data', optionName);
+  const data = array as Float32Array;
+  requireMemory(data, 'hidden.data');
+  const n = rowsOf(dims, hiddenSize);
+  if (data.length !== n * hiddenSize) {
+    throw new LMHeadError(
+      'SHAPE',
+      `hidden.data: got ${data.length} numbers; want ${n * hiddenSize}, as hidden.dims says`,
+    );
+  }
+  return { data: ofArray === 'Float16Array' ? bits(data) : data, dtype, n };
+}
+
+function rowsOf(dims: unknown, d: number): number {
+  if (!Array.isArray(dims) && arrayType(dims) === undefined) {
+    throw new LMHeadError('ARGUMENT', `hidden.dims: got ${got(dims)}; want an array`);
+  }
+  const list = dims as ArrayLike<unknown>;
+  const { length } = list;
+  if (length >= 1 && length <= 3 && list[length - 1] === d) {
+    const n = length === 1 ? 1 : list[length - 2];
+    if (typeof n === 'number' && Number.isInteger(n) && n >= 0 && (length < 3 || list[0] === 1)) return n;
+  }
+  const shape: string[] = [];
+  for (let i = 0; i < Math.min(length, 8); i++) shape.push(got(list[i]));
+  throw new LMHeadError(
+    'SHAPE',
+    `hidden.dims: got [${shape.join(', ')}]; want [${d}], [n, ${d}] or [1, n, ${d}]`,
+  );
+}
+
+/** Rows in held logits [n, vocabSize]. */
+export function logitRows(logits: unknown, vocabSize: number): number {
+  const { length } = float32Array(logits, 'logits');
+  const n = length / vocabSize;
+  if (!Number.isInteger(n)) {
+    throw new LMHeadError(
+      'SHAPE',
+      `logits: got ${length} numbers; want a multiple of vocabSize ${vocabSize}`,
+    );
+  }
+  return n;
+}

@@ -1,0 +1,74 @@
+/** Checks of single values: numbers, booleans, names, option objects. */
+import { LMHeadError } from '../errors';
+import { got, label } from './describe';
+
+/** A whole number from `low` to `high`, both included. `index` ≥ 0 where the value stands in a list. */
+export function wholeNumber(value: unknown, name: string, low: number, high: number, index = -1): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= low && value <= high) return value + 0;
+  const kind = typeof value === 'number' ? 'RANGE' : 'ARGUMENT';
+  throw new LMHeadError(
+    kind,
+    `${label(name, index)}: got ${got(value)}; want a whole number from ${low} to ${high}`,
+  );
+}
+
+/** A number within [low, high]. */
+export function numberBetween(value: unknown, name: string, low: number, high: number, index = -1): number {
+  if (typeof value === 'number' && value >= low && value <= high) return value + 0;
+  const kind = typeof value === 'number' ? 'RANGE' : 'ARGUMENT';
+  throw new LMHeadError(
+    kind,
+    `${label(name, index)}: got ${got(value)}; want a number from ${low} to ${high}`,
+  );
+}
+
+/** A finite number; `fallback` where it is undefined. */
+export function finiteNumber(value: unknown, name: string, fallback?: number): number {
+  if (value === undefined && fallback !== undefined) return fallback;
+  if (typeof value === 'number' && Number.isFinite(value)) return value;
+  const kind = typeof value === 'number' ? 'RANGE' : 'ARGUMENT';
+  throw new LMHeadError(kind, `${name}: got ${got(value)}; want a finite number`);
+}
+
+/** true or false; false where it is undefined. */
+export function flag(value: unknown, name: string, fallback = false): boolean {
+  if (value === undefined) return fallback;
+  if (typeof value === 'boolean') return value;
+  throw new LMHeadError('ARGUMENT', `${name}: got ${got(value)}; want true or false`);
+}
+
+/** One of a few strings; the first of them where it is undefined. */
+export function oneOf<T extends string>(value: unknown, name: string, choices: readonly T[]): T {
+  if (value === undefined) return choices[0];
+  if (choices.includes(value as T)) return value as T;
+  const wanted = choices.map(choice => `'${choice}'`).join(' or ');
+  throw new LMHeadError(
+    typeof value === 'string' ? 'RANGE' : 'ARGUMENT',
+    `${name}: got ${got(value)}; want ${wanted}`,
+  );
+}
+
+/** An object of options. Arrays are none: whoever passes one meant another argument. */
+export function optionsObject(value: unknown, name: string): void {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value))
+    return;
+  throw new LMHeadError('ARGUMENT', `${name}: got ${got(value)}; want an object`);
+}
+
+/** An AbortSignal that has not fired. */
+export function liveSignal(value: unknown): AbortSignal | undefined {
+  if (value === undefined) return undefined;
+  const signal = value as AbortSignal;
+  if (
+    typeof value !== 'object' ||
+    value === null ||
+    typeof signal.aborted !== 'boolean' ||
+    typeof signal.addEventListener !== 'function'
+  ) {
+    throw new LMHeadError('ARGUMENT', `signal: got ${got(value)}; want an AbortSignal`);
+  }
+  if (signal.aborted) {
+    throw new LMHeadError('ABORTED', 'the call was cancelled before it began', { cause: signal.reason });
+  }
+  return signal;
+}

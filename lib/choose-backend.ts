@@ -1,0 +1,62 @@
+/** Native or reference: who computes, and what to say where it cannot be the one that was wished for. */
+import { nativeUnavailable, packageVersion } from './addon';
+import { oneOf } from './arguments/values';
+import type { HeadBackend, HeadSpec, LogitsBackend } from './backend';
+import type { LMHeadError } from './errors';
+import { createNativeHead, nativeCapabilities, nativeLogits } from './native-backend';
+import { createReferenceHead, referenceLogits } from './reference/backend';
+import type { Capabilities } from './types';
+
+export type BackendKind = 'native' | 'reference';
+
+let warned = false;
+
+/**
+ * @param wished the option `backend`
+ * @throws LOAD where 'native' is wished for and there is none; ISA where LMHEAD_ISA names what is not to be had
+ */
+export function chooseBackend(wished?: unknown): BackendKind {
+  const choice = oneOf(wished, 'backend', ['auto', 'native', 'reference']);
+  if (choice === 'reference') return choice;
+  const problem = nativeUnavailable();
+  if (!problem) return 'native';
+  if (choice === 'native' || mustBeSaid(problem)) throw problem;
+  if (!warned) {
+    warned = true;
+    process.emitWarning(`lmhead computes in plain JavaScript, which is slow: ${problem.message}`, {
+      type: 'LMHeadWarning',
+      code: 'LMHEAD_REFERENCE',
+    });
+  }
+  return 'reference';
+}
+
+/** A wrong LMHEAD_ISA is the user's own words: never worked around. */
+function mustBeSaid(problem: LMHeadError): boolean {
+  return problem.code === 'ERR_LMHEAD_ISA';
+}
+
+export function createHead(kind: BackendKind, spec: HeadSpec): HeadBackend {
+  return kind === 'native' ? createNativeHead(spec) : createReferenceHead(spec);
+}
+
+let forLogits: LogitsBackend | undefined;
+
+/** The backend of the functions over held logits: as 'auto' chooses, once. */
+export function logitsBackend(): LogitsBackend {
+  forLogits ??= chooseBackend() === 'native' ? nativeLogits() : referenceLogits;
+  return forLogits;
+}
+
+/**
+ * What runs here: the kernel table in use, the names that `LMHEAD_ISA` takes on this machine (best first), the default
+ * number of threads, the package's version, and the Node-API version of the addon. Where no binary loads, `isa` is
+ * 'reference', `available` is empty and `napi` is 0.
+ * @throws LMHeadError ISA: LMHEAD_ISA names an instruction set that is unknown or unsupported here
+ */
+export function capabilities(): Capabilities {
+  const problem = nativeUnavailable();
+  if (!problem) return nativeCapabilities();
+  if (mustBeSaid(problem)) throw problem;
+  return { isa: 'reference', available: [], threads: 1, version: packageVersion(), napi: 0 };
+}

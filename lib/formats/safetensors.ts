@@ -1,0 +1,168 @@
+/** The header of a .safetensors file: eight bytes of length, then JSON that says where each tensor lies. */
+import { isUtf8 } from 'node:buffer';
+import { LMHeadError } from '../errors';
+import { JsonScanner } from './json-scanner';
+import type { FilePlan } from './read-plan';
+
+/** One tensor; its bytes are [begin, end) of the file. */
+export interface TensorEntry {
+  dtype: string;
+  shape: number[];
+  begin: number;
+  end: number;
+}
+
+const MOST_HEADER_BYTES = 25_000_000;
+
+/** Bits of one number. */
+const BITS = new Map([
+  ...['F4'].map(name => [name, 4] as const),
+  ...['F6_E2M3', 'F6_E3M2'].map(name => [name, 6] as const),
+  ...['BOOL', 'U8', 'I8', 'F8_E5M2', 'F8_E4M3', 'F8_E8M0', 'F8_E4M3FNUZ', 'F8_E5M2FNUZ'].map(
+    name => [name, 8] as const,
+  ),
+  ...['I16', 'U16', 'F16', 'BF16'].map(name => [name, 16] as const),
+  ...['I32', 'U32', 'F32'].map(name => [name, 32] as const),
+  ...['I64', 'U64', 'F64', 'C64'].map(name => [name, 64] as const),
+]);
+
+const LFS_POINTER = 'version https://git-lfs';
+
+/**
+ * Reads the tensors' names, types, shapes and places, and checks all of them against each other and the file's size.
+ * @param name the file's name, for messages
+ */
+export function* readSafetensors(name: string, fileSize: number): FilePlan<Map<string, TensorEntry>> {
+  if (fileSize === 0) throw malformed(name, 'the file is empty');
+  const start = yield { offset: 0, length: Math.min(fileSize, LFS_POINTER.length) };
+  requireSafetensors(name, start);
+  if (fileSize < 8) throw malformed(name, `the file has ${fileSize} bytes, too few for the header's length`);
+  const length = new DataView(start.buffer, start.byteOffset).getBigUint64(0, true);
+  if (length > BigInt(fileSize - 8)) {
+    throw malformed(name, `a header of ${length} bytes does not fit in a file of ${fileSize}`);
+  }
+  if (length > MOST_HEADER_BYTES) {
+    throw malformed(name, `the header has ${length} bytes, more than ${MOST_HEADER_BYTES}`);
+  }
+  return parseHeader(yield { offset: 8, length: Number(length) }, fileSize, name);
+}
+
+/** What else people have in the place of such a file. */
+function requireSafetensors(name: string, start: Uint8Array): void {
+  const text = Buffer.from(start.buffer, start.byteOffset, start.byteLength).toString('latin1');
+  if (text.startsWith(LFS_POINTER)) {
+    throw malformed(
+      name,
+      'it is a Git-LFS pointer, which stands for the real file; `git lfs pull` fetches that',
+    );
+  }
+  if (text.startsWith('GGUF')) throw malformed(name, 'it is a GGUF file');
+  if (text.startsWith('\x93NUMPY')) throw malformed(name, 'it is a NumPy file');
+  if (text.startsWith('PK\x03\x04')) throw malformed(name, 'it is a ZIP archive (or a PyTorch checkpoint)');
+}
+
+/**
+ * Parses the header.
+ * @param header its bytes, without the eight of its length
+ * @param fileSize of the whole file
+ * @throws LMHeadError FORMAT where anything is not as the format demands
+ */
+export function parseHeader(header: Uint8Array, fileSize: number, name: string): Map<string, TensorEntry> {
+  if (!isUtf8(header)) throw malformed(name, 'the header is not UTF-8');
+  const text = Buffer.from(header.buffer, header.byteOffset, header.byteLength).toString('utf8');
+  const dataStart = 8 + header.byteLength;
+  const tensors = new Map<string, TensorEntry>();
+  const scanner = new JsonScanner(text);
+  try {
+    scanner.object(key => {
+      if (key === '__metadata__') scanner.object(() => scanner.string());
+      else tensors.set(key, readEntry(scanner, key, dataStart));
+    });
+    scanner.end();
+  } catch (error) {
+    if (error instanceof SyntaxError) throw malformed(name, `its header has ${error.message}`, error);
+    throw error;
+  }
+  requireWholeFile(tensors, dataStart, fileSize, name);
+  return tensors;
+}
+
+/** Reads {dtype, shape, data_offsets}; other keys are read over, as the reference reader does. */
+function readEntry(scanner: JsonScanner, name: string, dataStart: number): TensorEntry {
+  let dtype: string | undefined;
+  let shape: number[] | undefined;
+  let offsets: number[] | undefined;
+  scanner.object(key => {
+    if (key === 'dtype') dtype = scanner.string();
+    else if (key === 'shape') shape = wholeNumbers(scanner);
+    else if (key === 'data_offsets') offsets = wholeNumbers(scanner);
+    else scanner.skip();
+  });
+  const tensor = `tensor ${JSON.stringify(name.slice(0, 80))}`;
+  if (dtype === undefined || shape === undefined || offsets === undefined) {
+    throw new SyntaxError(`${tensor} without dtype, shape or data_offsets`);
+  }
+  if (offsets.length !== 2) throw new SyntaxError(`${tensor} with ${offsets.length} data_offsets, not 2`);
+  const bits = BITS.get(dtype);
+  if (bits === undefined)
+    throw new SyntaxError(`${tensor} of the unknown dtype ${JSON.stringify(dtype.slice(0, 40))}`);
+  const [begin, end] = offsets;
+  const bytes = byteCount(shape, bits);
+  if (bytes === undefined)
+    throw new SyntaxError(`${tensor} of ${dtype} [${shape.slice(0, 8)}], which is no number of bytes`);
+  if (end - begin !== bytes) {
+    throw new SyntaxError(
+      `${tensor} of ${dtype} [${shape.slice(0, 8)}], ${bytes} bytes, at data_offsets [${begin}, ${end}]`,
+    );
+  }
+  return { dtype, shape, begin: dataStart + begin, end: dataStart + end };
+}
+
+function wholeNumbers(scanner: JsonScanner): number[] {
+  const numbers: number[] = [];
+  scanner.array(() => numbers.push(scanner.wholeNumber()));
+  return numbers;
+}
+
+/** Undefined where it is no whole number, or too large; also where only a dimension of 0 hides that. */
+function byteCount(shape: number[], bits: number): number | undefined {
+  let product = 1;
+  let empty = false;
+  for (const dim of shape) {
+    if (dim === 0) empty = true;
+    else product *= dim;
+    if (product * bits > Number.MAX_SAFE_INTEGER) return undefined;
+  }
+  if (empty) return 0;
+  return (product * bits) % 8 === 0 ? (product * bits) / 8 : undefined;
+}
+
+/** The tensors must fill the file from the header to the end, without a hole and without overlap. */
+function requireWholeFile(
+  tensors: Map<string, TensorEntry>,
+  dataStart: number,
+  fileSize: number,
+  name: string,
+): void {
+  let at = dataStart;
+  for (const [key, { begin, end }] of [...tensors].sort(
+    ([, a], [, b]) => a.begin - b.begin || a.end - b.end,
+  )) {
+    if (begin !== at) {
+      const fault = begin < at ? 'overlaps another' : 'leaves a hole before it';
+      throw malformed(
+        name,
+        `tensor ${JSON.stringify(key.slice(0, 80))} ${fault}: it begins at byte ${begin}, not ${at}`,
+      );
+    }
+    at = end;
+  }
+  if (at !== fileSize) {
+    const fault = at < fileSize ? 'bytes that belong to no tensor' : 'been cut short';
+    throw malformed(name, `the file has ${fault}: its tensors end at byte ${at}, the file at ${fileSize}`);
+  }
+}
+
+function malformed(name: string, what: string, cause?: unknown): LMHeadError {
+  return new LMHeadError('FORMAT', `${name}: ${what}; want a well-formed .safetensors file`, { cause });
+}

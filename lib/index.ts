@@ -1,0 +1,29 @@
+export { capabilities } from './choose-backend';
+export { type ErrorKind, LMHeadError } from './errors';
+export { LMHead } from './lm-head';
+export { candidatesOf, logSoftmax, sampleFrom, softmax, topKOf } from './logits-functions';
+export type {
+  AsyncOptions,
+  CallOptions,
+  Capabilities,
+  CapOrder,
+  Dtype,
+  Float16ArrayLike,
+  HeadOptions,
+  Hidden,
+  Ids,
+  NormOptions,
+  OpenOptions,
+  OutOption,
+  PerRow,
+  RunRequest,
+  RunResult,
+  Sample,
+  SampleOptions,
+  Score,
+  ScoreOptions,
+  TensorLike,
+  TopK,
+  Verification,
+  Weight,
+} from './types';

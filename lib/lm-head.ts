@@ -1,0 +1,593 @@
+/** The class that users hold: checked arguments in, one pass over the weights, results out. */
+import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
+import { arrayType } from './arguments/describe';
+import { type HeadSettings, headSettings, headSizes, memoryMatrices } from './arguments/head-options';
+import { type HiddenRows, hiddenRows } from './arguments/hidden';
+import { idCount, targetIds, tokenIds } from './arguments/ids';
+import { rowParameters } from './arguments/row-parameters';
+import { flag, liveSignal, optionsObject, wholeNumber } from './arguments/values';
+import { type HeadBackend, type HeadSpec, type HiddenJob, IGNORED, type PassJob } from './backend';
+import { chooseBackend, createHead } from './choose-backend';
+import { LMHeadError } from './errors';
+import { widen } from './half';
+import { type HeadParts, openHead, openHeadSync } from './open-head';
+import { lease, release, requireFree } from './pending-outputs';
+import { finalNorm } from './reference/norm';
+import { verifyAgainstReference } from './reference/verify';
+import type {
+  AsyncOptions,
+  CallOptions,
+  Dtype,
+  HeadOptions,
+  Hidden,
+  Ids,
+  OpenOptions,
+  OutOption,
+  RunRequest,
+  RunResult,
+  Sample,
+  SampleOptions,
+  Score,
+  ScoreOptions,
+  TopK,
+  Verification,
+  Weight,
+} from './types';
+
+/** What a pass is asked for, as a set of bits. */
+const LOGITS = 1;
+const LOG_PROBS = 2;
+const ARGMAX = 4;
+const TOP = 8;
+const SAMPLE = 16;
+const SCORE = 32;
+const LOG_SUM_EXP = 64;
+/** The results that temperature 0 has no meaning for. */
+const NOT_GREEDY = LOG_PROBS | TOP | SCORE;
+
+/** Results of [n,V]; alone in a pass, a caller may say where they go. */
+type Wide = 'logits' | 'logProbs' | 'probs';
+
+/** The constructor is for `from` and `open` alone. */
+const token = Symbol('LMHead');
+
+/**
+ * The last layer of a language model: logits u = h·Eᵀ over a vocabulary, and what follows from them.
+ *
+ * Shapes: V = vocabSize, d = hiddenSize, n = hidden states in a call, k = how many to keep. All logs are natural. The same
+ * number has the same bits whichever method returns it, whatever n is, and for any number of threads.
+ *
+ * Every method throws (or its promise rejects with) an LMHeadError: SHAPE for a wrong length, DTYPE for a wrong type of
+ * number, RANGE for a number out of its range, ARGUMENT for a value of a wrong JavaScript type, CLOSED after `close()`,
+ * MEMORY where results do not fit. A method that a caller gives `out` to throws BUSY while a pending call owns it. Methods
+ * that return a promise copy the hidden states before they return, and take an AbortSignal (ABORTED). An error changes
+ * nothing: the head works on.
+ */
+export class LMHead {
+  readonly #backend: HeadBackend;
+  readonly #vocabSize: number;
+  readonly #hiddenSize: number;
+  readonly #validVocabSize: number;
+  readonly #dtype: Dtype;
+  readonly #tied: boolean;
+  readonly #parameterCount: number;
+  readonly #settings: HeadSettings;
+  /** The caller's own bytes, where they are used in place; no result may be written there. */
+  readonly #lent: ArrayBufferView[];
+  #closed = false;
+
+  /** @internal */
+  constructor(parts: HeadParts, key: symbol) {
+    if (key !== token) {
+      throw new LMHeadError(
+        'ARGUMENT',
+        'new LMHead: heads are not made by new; want LMHead.from or LMHead.open',
+      );
+    }
+    const { spec, settings, backend } = parts;
+    this.#backend = backend;
+    this.#settings = settings;
+    this.#vocabSize = spec.vocabSize;
+    this.#hiddenSize = spec.hiddenSize;
+    this.#validVocabSize = spec.epilogue.validVocabSize;
+    this.#dtype = spec.output.dtype;
+    this.#tied = spec.input === undefined;
+    this.#parameterCount = countParameters(spec, settings);
+    this.#lent = lentMemory(spec);
+  }
+
+  /**
+   * Opens a head over a file of weights: a .safetensors file. The output matrix [V,d] is found by the names that
+   * architectures use, or is `options.tensor`; where the file holds another input embedding the head is untied; a bias
+   * beside the output matrix is applied. The file is mapped and used where it lies (`mmap: false` reads it).
+   * @param path a path, or a file: URL
+   * @returns rejects with IO (missing, unreadable, a folder), FORMAT (not a well-formed safetensors file), TENSOR (no such
+   *   tensor), DTYPE or SHAPE (a tensor that is no matrix of f32, f16 or bf16), and as `from` does
+   */
+  static async open(path: string | URL, options?: OpenOptions): Promise<LMHead> {
+    return new LMHead(await openHead(path, options), token);
+  }
+
+  /** As `open`, at once: the event loop waits. */
+  static openSync(path: string | URL, options?: OpenOptions): LMHead {
+    return new LMHead(openHeadSync(path, options), token);
+  }
+
+  /**
+   * A head over weights in memory, which are copied (but see `options.copy`).
+   * @param weight V·d numbers: E [V,d] row by row, or its transpose with `layout: 'dv'`; a Uint16Array needs `dtype`
+   * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; LOAD where `backend: 'native'` has no binary; ISA
+   */
+  static from(weight: Weight, options: HeadOptions): LMHead {
+    optionsObject(options, 'options');
+    const { vocabSize, hiddenSize } = headSizes(options.vocabSize, options.hiddenSize);
+    const settings = headSettings(options, vocabSize, hiddenSize);
+    const { output, input } = memoryMatrices(weight, options, vocabSize, hiddenSize);
+    const { epilogue, threads } = settings;
+    const spec: HeadSpec = { vocabSize, hiddenSize, output, input, epilogue, threads };
+    return new LMHead({ spec, settings, backend: createHead(chooseBackend(options.backend), spec) }, token);
+  }
+
+  /** V: rows of E, padding included. */
+  get vocabSize(): number {
+    return this.#vocabSize;
+  }
+
+  /** d: columns of E, the length of a hidden state. */
+  get hiddenSize(): number {
+    return this.#hiddenSize;
+  }
+
+  /** What the output matrix holds: 'f32', 'f16' or 'bf16'. */
+  get dtype(): string {
+    return this.#dtype;
+  }
+
+  /** Does the output matrix serve as the input embedding too? */
+  get tied(): boolean {
+    return this.#tied;
+  }
+
+  /** Numbers held: V·d, counted once where tied and twice where not, with the bias and the norm's vectors if there are any. */
+  get parameterCount(): number {
+    return this.#parameterCount;
+  }
+
+  /** Who computes: 'native', or 'reference' (plain TypeScript). */
+  get backend(): 'native' | 'reference' {
+    return this.#backend.kind;
+  }
+
+  /** Threads that a pass may use. */
+  get threads(): number {
+    return this.#backend.threads;
+  }
+
+  /**
+   * Rows of the input embedding, times `embeddingScale`.
+   * @param ids each below V
+   * @param out at least ids.length·d numbers, apart from the memory of `ids`; returned itself
+   * @returns [ids.length, d]
+   * @throws LMHeadError RANGE for an id that is none (naming its index), and as every method does
+   */
+  embed(ids: Ids, out?: Float32Array): Float32Array {
+    this.#requireOpen();
+    const d = this.#hiddenSize;
+    const count = idCount(ids, 'ids');
+    const wanted = tokenIds(ids, 'ids', count, this.#vocabSize);
+    let result: Float32Array;
+    if (out === undefined) {
+      result = newFloats(count * d, 'embed');
+    } else {
+      result = outputArray(out, count * d, arrayType(ids) ? (ids as Uint32Array) : undefined, 'ids');
+      this.#requireWritable(result);
+    }
+    if (count === 0) return result;
+    const rows = firstOf(result, count * d);
+    this.#backend.readRows(this.#tied ? 'output' : 'input', wanted, rows);
+    const { embeddingScale } = this.#settings;
+    if (embeddingScale !== 1) {
+      for (let i = 0; i < rows.length; i++) rows[i] *= embeddingScale;
+    }
+    return result;
+  }
+
+  /**
+   * Any set of results from one pass over E; the other methods are shorthands.
+   * @param hidden n·d numbers
+   * @param request what to return, and how; temperature 0 only where a sample is the one distribution asked for
+   * @returns what was asked for, and logSumExp [n], of logits over temperature
+   */
+  async run<const R extends RunRequest>(hidden: Hidden, request: R & AsyncOptions): Promise<RunResult<R>> {
+    this.#requireOpen();
+    const asked = requested(request);
+    const job = this.#runJob(asked, hidden, request);
+    await this.#compute(job, request);
+    return answer(asked, job) as RunResult<R>;
+  }
+
+  /** As `run`, at once: the event loop waits. */
+  runSync<const R extends RunRequest>(hidden: Hidden, request: R): RunResult<R> {
+    this.#requireOpen();
+    const asked = requested(request);
+    const job = this.#runJob(asked, hidden, request);
+    if (job.n > 0) this.#backend.run(job);
+    return answer(asked, job) as RunResult<R>;
+  }
+
+  /**
+   * Raw logits: scaled, biased and capped as the model's are, never divided by a temperature.
+   * @returns [n,V]; −∞ at and beyond validVocabSize
+   */
+  async logits(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
+    return this.#wide('logits', hidden, options);
+  }
+
+  /** As `logits`, at once: the event loop waits. */
+  logitsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
+    return this.#wideSync('logits', hidden, options);
+  }
+
+  /**
+   * Log-softmax of logits over temperature.
+   * @returns [n,V]; −∞ at and beyond validVocabSize. A row with NaN or +∞, or of nothing but −∞, has NaN
+   */
+  async logProbs(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
+    return this.#wide('logProbs', hidden, options);
+  }
+
+  /** As `logProbs`, at once: the event loop waits. */
+  logProbsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
+    return this.#wideSync('logProbs', hidden, options);
+  }
+
+  /**
+   * Softmax of logits over temperature.
+   * @returns [n,V]; each row adds up to 1
+   */
+  async probs(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
+    return this.#wide('probs', hidden, options);
+  }
+
+  /** As `probs`, at once: the event loop waits. */
+  probsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
+    return this.#wideSync('probs', hidden, options);
+  }
+
+  /**
+   * The k best ids of each row, best first, equal logits by lower id.
+   * @param k from 1 to validVocabSize
+   * @returns ids, raw logits and logProbs (under the whole vocabulary, over temperature), [n,k] each; logSumExp [n]
+   * @throws LMHeadError NAN where a row has NaN, and as every method does
+   */
+  async topK(hidden: Hidden, k: number, options?: CallOptions & AsyncOptions): Promise<TopK> {
+    this.#requireOpen();
+    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, options), options, k);
+    await this.#compute(job, options);
+    return topOf(job);
+  }
+
+  /** As `topK`, at once: the event loop waits. */
+  topKSync(hidden: Hidden, k: number, options?: CallOptions): TopK {
+    this.#requireOpen();
+    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, options), options, k);
+    if (job.n > 0) this.#backend.run(job);
+    return topOf(job);
+  }
+
+  /**
+   * The best id of each row, the lowest of equals.
+   * @returns [n]
+   * @throws LMHeadError NAN where a row has NaN, and as every method does
+   */
+  async argmax(hidden: Hidden, options?: CallOptions & AsyncOptions): Promise<Uint32Array> {
+    this.#requireOpen();
+    const job = this.#prepare(ARGMAX, this.#rows(hidden, options), options);
+    await this.#compute(job, options);
+    return job.argmax!;
+  }
+
+  /** As `argmax`, at once: the event loop waits. */
+  argmaxSync(hidden: Hidden, options?: CallOptions): Uint32Array {
+    this.#requireOpen();
+    const job = this.#prepare(ARGMAX, this.#rows(hidden, options), options);
+    if (job.n > 0) this.#backend.run(job);
+    return job.argmax!;
+  }
+
+  /**
+   * Draws a token per row. The filters are top-k, top-p, min-p, in this order; then the temperature divides what is left
+   * (0 takes the likeliest token). The same seed, step and options draw the same token.
+   * @returns ids [n]; logProbs [n] under the distribution that was sampled
+   * @throws LMHeadError NAN where a row has NaN, and as every method does
+   */
+  async sample(hidden: Hidden, options?: SampleOptions & AsyncOptions): Promise<Sample> {
+    this.#requireOpen();
+    const job = this.#prepare(SAMPLE, this.#rows(hidden, options), options);
+    await this.#compute(job, options);
+    return job.sample!;
+  }
+
+  /** As `sample`, at once: the event loop waits. */
+  sampleSync(hidden: Hidden, options?: SampleOptions): Sample {
+    this.#requireOpen();
+    const job = this.#prepare(SAMPLE, this.#rows(hidden, options), options);
+    if (job.n > 0) this.#backend.run(job);
+    return job.sample!;
+  }
+
+  /**
+   * How likely given tokens are, in memory that does not grow with V.
+   * @param targets n ids below validVocabSize, one per hidden state, or `ignoreIndex`
+   * @returns logProbs, ranks and (if asked) entropy, [n] each; count; nll in nats per counted token; perplexity = e^nll
+   */
+  async score(hidden: Hidden, targets: Ids, options?: ScoreOptions & AsyncOptions): Promise<Score> {
+    this.#requireOpen();
+    const job = this.#prepare(SCORE, this.#rows(hidden, options), options, 0, targets);
+    await this.#compute(job, options);
+    return scoreOf(job);
+  }
+
+  /** As `score`, at once: the event loop waits. */
+  scoreSync(hidden: Hidden, targets: Ids, options?: ScoreOptions): Score {
+    this.#requireOpen();
+    const job = this.#prepare(SCORE, this.#rows(hidden, options), options, 0, targets);
+    if (job.n > 0) this.#backend.run(job);
+    return scoreOf(job);
+  }
+
+  /**
+   * Computes the logits of these hidden states twice, here and by the float64 reference over the same weights, and compares.
+   * @param hidden n·d numbers; a bare Uint16Array cannot say what it holds, so pass a tensor {data, type, dims} instead
+   */
+  async verify(hidden: Hidden): Promise<Verification> {
+    this.#requireOpen();
+    const { data, dtype, n } = hiddenRows(hidden, this.#hiddenSize, undefined);
+    const info = {
+      vocabSize: this.#vocabSize,
+      hiddenSize: this.#hiddenSize,
+      epilogue: this.#settings.epilogue,
+    };
+    return verifyAgainstReference(this.#backend, info, toFloats(data, dtype).slice(), n);
+  }
+
+  /** New calls throw CLOSED; running jobs finish; queued ones reject with CLOSED; the memory goes last. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#lent.length = 0;
+    this.#backend.close();
+  }
+
+  /** As `close()`: for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** As `close()`, and resolves when the last job has ended: for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.#backend.idle();
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw new LMHeadError('CLOSED', 'the head is closed; want one that is open');
+  }
+
+  /** Refuses an `out` that a pending call will write to, or that holds the weights. */
+  #requireWritable(out: Float32Array): void {
+    requireFree(out);
+    for (const weights of this.#lent) {
+      if (overlap(out, weights)) {
+        throw new LMHeadError('RANGE', "out: got memory of the head's weights; want memory of its own");
+      }
+    }
+  }
+
+  #rows(hidden: Hidden, options: CallOptions | undefined): HiddenRows {
+    if (options === undefined) return hiddenRows(hidden, this.#hiddenSize, undefined);
+    optionsObject(options, 'options');
+    return hiddenRows(hidden, this.#hiddenSize, options.hiddenDtype);
+  }
+
+  /** Checks the other arguments and makes the arrays for the results, but for those of [n,V]. */
+  #prepare(
+    asked: number,
+    rows: HiddenRows,
+    options: RunRequest | undefined,
+    k = 0,
+    targets?: Ids,
+    kName = 'k',
+  ): HiddenJob {
+    const { n } = rows;
+    const valid = this.#validVocabSize;
+    const greedy = (asked & SAMPLE) !== 0 && (asked & NOT_GREEDY) === 0;
+    const purpose = asked & SAMPLE ? 'sample' : 'distribution';
+    const job: HiddenJob = {
+      n,
+      hidden: rows.data,
+      hiddenDtype: rows.dtype,
+      rowParameters: rowParameters(options, n, valid, purpose, greedy),
+      logits: undefined,
+      logProbs: undefined,
+      probs: undefined,
+      argmax: undefined,
+      top: undefined,
+      sample: undefined,
+      score: undefined,
+      logSumExp: undefined,
+    };
+    if (asked & TOP) {
+      wholeNumber(k, kName, 1, valid);
+      job.top = {
+        k,
+        ids: newWords(n * k, 'ids'),
+        logits: newFloats(n * k, 'logits'),
+        logProbs: newFloats(n * k, 'logProbs'),
+      };
+    }
+    if (asked & SCORE) {
+      job.score = {
+        targets: targetIds(targets, n, valid, options?.ignoreIndex),
+        logProbs: newFloats(n, 'logProbs'),
+        ranks: newWords(n, 'ranks'),
+        entropy: flag(options?.entropy, 'entropy') ? newFloats(n, 'entropy') : undefined,
+      };
+    }
+    if (asked & ARGMAX) job.argmax = newWords(n, 'argmax');
+    if (asked & SAMPLE) job.sample = { ids: newWords(n, 'ids'), logProbs: newFloats(n, 'logProbs') };
+    if (asked & LOG_SUM_EXP) job.logSumExp = newFloats(n, 'logSumExp');
+    if (options !== undefined && flag(options.norm, 'norm')) this.#normalise(job);
+    return job;
+  }
+
+  /** Puts the final norm between the hidden states and the pass. */
+  #normalise(job: HiddenJob): void {
+    const { norm } = this.#settings;
+    if (!norm) {
+      throw new LMHeadError(
+        'RANGE',
+        'norm: got true for a head without one; want the option norm where the head is made',
+      );
+    }
+    job.hidden = finalNorm(toFloats(job.hidden, job.hiddenDtype), job.n, this.#hiddenSize, norm);
+    job.hiddenDtype = 'f32';
+  }
+
+  #runJob(asked: number, hidden: Hidden, request: RunRequest): HiddenJob {
+    const job = this.#prepare(
+      asked,
+      this.#rows(hidden, request),
+      request,
+      request.top,
+      request.targets,
+      'top',
+    );
+    const count = job.n * this.#vocabSize;
+    if (asked & LOGITS) job.logits = newFloats(count, 'logits');
+    if (asked & LOG_PROBS) job.logProbs = newFloats(count, 'logProbs');
+    return job;
+  }
+
+  /** A pass with one result of [n,V], written where it is wanted. */
+  #wideSync(result: Wide, hidden: Hidden, options: (CallOptions & OutOption) | undefined): Float32Array {
+    this.#requireOpen();
+    const rows = this.#rows(hidden, options);
+    const job = this.#prepare(0, rows, options);
+    const count = rows.n * this.#vocabSize;
+    const given = options?.out;
+    let out: Float32Array;
+    if (given === undefined) {
+      out = newFloats(count, result);
+    } else {
+      out = outputArray(given, count, rows.data, 'hidden');
+      this.#requireWritable(out);
+    }
+    job[result] = firstOf(out, count);
+    if (job.n > 0) this.#backend.run(job);
+    return out;
+  }
+
+  /** Computes into an array that no one else can reach; a caller's own may be detached or written to meanwhile. */
+  async #wide(
+    result: Wide,
+    hidden: Hidden,
+    options: (CallOptions & OutOption & AsyncOptions) | undefined,
+  ): Promise<Float32Array> {
+    this.#requireOpen();
+    const rows = this.#rows(hidden, options);
+    const job = this.#prepare(0, rows, options);
+    const count = rows.n * this.#vocabSize;
+    const given = options?.out;
+    if (given === undefined) {
+      const fresh = newFloats(count, result);
+      job[result] = fresh;
+      await this.#compute(job, options);
+      return fresh;
+    }
+    const out = outputArray(given, count, rows.data, 'hidden');
+    this.#requireWritable(out);
+    const fresh = newFloats(count, result);
+    job[result] = fresh;
+    lease(out);
+    try {
+      await this.#compute(job, options);
+      outputArray(out, count);
+      out.set(fresh);
+      return out;
+    } finally {
+      release(out);
+    }
+  }
+
+  async #compute(job: HiddenJob, options: AsyncOptions | undefined): Promise<void> {
+    const signal = liveSignal(options?.signal);
+    if (job.n > 0) await this.#backend.runAsync(job, signal);
+  }
+}
+
+/** What a request asks for. */
+function requested(request: RunRequest): number {
+  optionsObject(request, 'request');
+  let asked = LOG_SUM_EXP;
+  if (flag(request.logits, 'logits')) asked |= LOGITS;
+  if (flag(request.logProbs, 'logProbs')) asked |= LOG_PROBS;
+  if (flag(request.argmax, 'argmax')) asked |= ARGMAX;
+  if (flag(request.sample, 'sample')) asked |= SAMPLE;
+  if (request.top !== undefined) asked |= TOP;
+  if (request.targets !== undefined) asked |= SCORE;
+  else if (flag(request.entropy, 'entropy')) {
+    throw new LMHeadError('RANGE', 'entropy: got true without targets; want targets too');
+  }
+  return asked;
+}
+
+function answer(asked: number, job: PassJob): object {
+  const result: Partial<RunResult<Required<RunRequest>>> & Record<string, unknown> = {};
+  if (asked & LOGITS) result.logits = job.logits;
+  if (asked & LOG_PROBS) result.logProbs = job.logProbs;
+  if (asked & ARGMAX) result.argmax = job.argmax;
+  if (asked & TOP) result.top = topOf(job);
+  if (asked & SAMPLE) result.sample = job.sample;
+  if (asked & SCORE) result.score = scoreOf(job);
+  result.logSumExp = job.logSumExp;
+  return result;
+}
+
+function topOf(job: PassJob): TopK {
+  const { k, ids, logits, logProbs } = job.top!;
+  return { n: job.n, k, ids, logits, logProbs, logSumExp: job.logSumExp! };
+}
+
+function scoreOf(job: PassJob): Score {
+  const { targets, logProbs, ranks, entropy } = job.score!;
+  let count = 0;
+  let sum = 0;
+  for (let i = 0; i < targets.length; i++) {
+    if (targets[i] === IGNORED) continue;
+    count++;
+    sum -= logProbs[i];
+  }
+  const nll = count === 0 ? Number.NaN : sum / count;
+  const score: Score = { logProbs, ranks, count, nll, perplexity: Math.exp(nll) };
+  if (entropy) score.entropy = entropy;
+  return score;
+}
+
+function toFloats(data: Float32Array | Uint16Array, dtype: Dtype): Float32Array {
+  return dtype === 'f32' ? (data as Float32Array) : widen(data as Uint16Array, dtype);
+}
+
+function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): number {
+  const matrix = spec.vocabSize * spec.hiddenSize;
+  const vectors = (epilogue.bias?.length ?? 0) + (norm?.weight.length ?? 0) + (norm?.bias?.length ?? 0);
+  return (spec.input ? 2 * matrix : matrix) + vectors;
+}
+
+function lentMemory(spec: HeadSpec): ArrayBufferView[] {
+  const lent: ArrayBufferView[] = [];
+  for (const source of [spec.output, spec.input]) {
+    if (source?.kind === 'memory' && !source.copy) lent.push(source.data);
+  }
+  return lent;
+}

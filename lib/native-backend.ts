@@ -1,0 +1,211 @@
+/** The native addon as a backend. */
+import { type Addon, chosenKernels, loadAddon, type NativeHead, type NativeResult, packageVersion } from './addon';
+import type {
+  Candidates,
+  HeadBackend,
+  HeadSpec,
+  HiddenJob,
+  LogitsBackend,
+  LogitsJob,
+  MatrixSource,
+  PassJob,
+} from './backend';
+import { type ErrorKind, LMHeadError } from './errors';
+import { nanError, unnormalisedError } from './nan-error';
+import { defaultThreads } from './threads';
+import type { Capabilities, Dtype } from './types';
+
+const DTYPE_CODE: Record<Dtype, number> = { f32: 0, f16: 1, bf16: 2 };
+
+/** Statuses of native/core/pass.h and native/addon/jobs.h, in their order from 1. */
+function errorOf([status, row, id]: [number, number, number]): LMHeadError {
+  switch (status) {
+    case 1:
+      return nanError(row, id);
+    case 2:
+      return unnormalisedError(row, id < 0 ? undefined : id);
+    case 3:
+      return new LMHeadError('ABORTED', 'the call was aborted');
+    case 4:
+      return new LMHeadError('CLOSED', 'the head was closed before the call started');
+    default:
+      return new LMHeadError('MEMORY', 'not enough memory for the pass');
+  }
+}
+
+/** Runs what may throw one of the addon's coded errors. */
+function guarded<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    if (!code?.startsWith('ERR_LMHEAD_')) throw error;
+    throw new LMHeadError(code.slice('ERR_LMHEAD_'.length) as ErrorKind, message, { cause: error });
+  }
+}
+
+function check(result: NativeResult): void {
+  if (result !== undefined) throw errorOf(result);
+}
+
+/** The native side's matrix; it never sees a layout, only whether to transpose. */
+function nativeMatrix(source: MatrixSource): object {
+  const common = { dtype: DTYPE_CODE[source.dtype], transposed: source.layout === 'dv' };
+  return source.kind === 'file'
+    ? { ...common, path: source.path, offset: source.offset, mmap: source.mmap }
+    : { ...common, data: source.data, copy: source.copy };
+}
+
+class NativeBackend implements HeadBackend {
+  readonly kind = 'native';
+  readonly threads: number;
+  readonly #head: NativeHead;
+  /** Lent arrays, kept from the collector for as long as the head is. */
+  readonly #lent: MatrixSource[];
+  #pending = 0;
+  #idle: (() => void)[] = [];
+
+  constructor(addon: Addon, spec: HeadSpec) {
+    this.threads = spec.threads ?? defaultThreads();
+    const sources = spec.input ? [spec.output, spec.input] : [spec.output];
+    this.#lent = sources.filter(source => source.kind === 'memory' && !source.copy);
+    this.#head = guarded(
+      () =>
+        new addon.Head({
+          vocabSize: spec.vocabSize,
+          hiddenSize: spec.hiddenSize,
+          validVocabSize: spec.epilogue.validVocabSize,
+          threads: this.threads,
+          output: nativeMatrix(spec.output),
+          input: spec.input && nativeMatrix(spec.input),
+          bias: spec.epilogue.bias,
+          logitScale: spec.epilogue.logitScale,
+          softCap: spec.epilogue.softCap,
+          capFirst: spec.epilogue.capOrder === 'cap-then-scale',
+        }),
+    );
+  }
+
+  run(job: HiddenJob): void {
+    const { top, sample, score } = job;
+    // Written out, as every call pays for it.
+    const result = this.#head.run(
+      job.n,
+      job.hidden,
+      DTYPE_CODE[job.hiddenDtype],
+      job.rowParameters,
+      job.logits,
+      job.logProbs,
+      job.probs,
+      job.argmax,
+      top?.k,
+      top?.ids,
+      top?.logits,
+      top?.logProbs,
+      sample?.ids,
+      sample?.logProbs,
+      score?.targets,
+      score?.logProbs,
+      score?.ranks,
+      score?.entropy,
+      job.logSumExp,
+    );
+    if (result !== undefined) throw errorOf(result);
+  }
+
+  async runAsync(job: HiddenJob, signal?: AbortSignal): Promise<void> {
+    const abortFlag = new Int32Array(1);
+    const running = guarded(() =>
+      this.#head.runAsync(job.n, job.hidden, DTYPE_CODE[job.hiddenDtype], ...requestArguments(job), abortFlag),
+    );
+    this.#pending++;
+    const settled = running.finally(() => {
+      if (--this.#pending > 0) return;
+      for (const resolve of this.#idle.splice(0)) resolve();
+    });
+    if (!signal) return check(await settled);
+    // The caller is told at once; the job stops at its next chunk, or never starts.
+    let onAbort: (() => void) | undefined;
+    const aborted = new Promise<never>((_, reject) => {
+      onAbort = () => {
+        abortFlag[0] = 1;
+        reject(new LMHeadError('ABORTED', 'the call was aborted', { cause: signal.reason }));
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+    });
+    try {
+      check(await Promise.race([settled, aborted]));
+    } finally {
+      signal.removeEventListener('abort', onAbort!);
+    }
+  }
+
+  readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
+    guarded(() => this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out));
+  }
+
+  close(): void {
+    this.#head.close();
+    this.#lent.length = 0;
+  }
+
+  idle(): Promise<void> {
+    if (this.#pending === 0) return Promise.resolve();
+    return new Promise(resolve => this.#idle.push(resolve));
+  }
+}
+
+/** In the order that native/addon/arguments.cc reads. */
+function requestArguments({ top, sample, score, ...job }: PassJob): unknown[] {
+  return [
+    job.rowParameters,
+    job.logits,
+    job.logProbs,
+    job.probs,
+    job.argmax,
+    top?.k,
+    top?.ids,
+    top?.logits,
+    top?.logProbs,
+    sample?.ids,
+    sample?.logProbs,
+    score?.targets,
+    score?.logProbs,
+    score?.ranks,
+    score?.entropy,
+    job.logSumExp,
+  ];
+}
+
+/** Throws LOAD or ISA where there is no binary, IO, MEMORY. */
+export function createNativeHead(spec: HeadSpec): HeadBackend {
+  return new NativeBackend(loadAddon(), spec);
+}
+
+/** Passes over logits that the caller holds. Throws LOAD or ISA where there is no binary. */
+export function nativeLogits(): LogitsBackend {
+  const addon = loadAddon();
+  return {
+    kind: 'native',
+    runLogits(job: LogitsJob): void {
+      check(
+        guarded(() =>
+          addon.runLogits(job.heldLogits, job.n, job.vocabSize, ...requestArguments(job), defaultThreads()),
+        ),
+      );
+    },
+    candidates(logits: Float32Array, vocabSize: number, n: number, rowParameters: Float64Array): Candidates {
+      const result = guarded(() =>
+        addon.candidates(logits, n, vocabSize, ...requestArguments({ n, rowParameters })),
+      );
+      if (Array.isArray(result)) throw errorOf(result);
+      return result as Candidates;
+    },
+  };
+}
+
+/** Throws LOAD or ISA where there is no binary. */
+export function nativeCapabilities(): Capabilities {
+  const { isa, available, napi } = chosenKernels();
+  return { isa, available, threads: defaultThreads(), version: packageVersion(), napi };
+}
