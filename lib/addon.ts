@@ -7,7 +7,9 @@ import { LMHeadError } from './errors';
 export interface Addon {
   select(isa: string | undefined): { isa: string; available: string[]; napi: number };
   runLogits(...args: unknown[]): NativeResult;
-  candidates(...args: unknown[]): NativeResult | { ids: Uint32Array; probs: Float32Array; offsets: Uint32Array };
+  candidates(
+    ...args: unknown[]
+  ): NativeResult | { ids: Uint32Array; probs: Float32Array; offsets: Uint32Array };
   Head: new (spec: object) => NativeHead;
 }
 export interface NativeHead {
@@ -63,7 +65,10 @@ function load(): Addon {
   throw new LMHeadError(
     'LOAD',
     [
-      `no native binary of lmhead for ${process.platform}-${process.arch} ${libc()} could be loaded. Tried:`.replace('  ', ' '),
+      `no native binary of lmhead for ${process.platform}-${process.arch} ${libc()} could be loaded. Tried:`.replace(
+        '  ',
+        ' ',
+      ),
       ...tried,
       'To build one: npm run build:native in the package folder (needs a C++20 compiler, and CMake or Python for node-gyp).',
       "Or use backend: 'reference', which is slow and needs no binary.",

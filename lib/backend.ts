@@ -103,7 +103,14 @@ export type MatrixSource =
       /** 'dv': stored [columns, rows]; repacked. */
       layout: 'vd' | 'dv';
     }
-  | { kind: 'file'; path: string; offset: number; dtype: Dtype; /** false: read into memory */ mmap: boolean; layout: 'vd' | 'dv' };
+  | {
+      kind: 'file';
+      path: string;
+      offset: number;
+      dtype: Dtype /** false: read into memory */;
+      mmap: boolean;
+      layout: 'vd' | 'dv';
+    };
 
 /** What a backend is made of. */
 export interface HeadSpec {

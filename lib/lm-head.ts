@@ -9,7 +9,7 @@ import { flag, liveSignal, optionsObject, wholeNumber } from './arguments/values
 import { type HeadBackend, type HeadSpec, type HiddenJob, IGNORED, type PassJob } from './backend';
 import { chooseBackend, createHead } from './choose-backend';
 import { LMHeadError } from './errors';
-import { widen } from './half';
+import { floats } from './half';
 import { type HeadParts, openHead, openHeadSync } from './open-head';
 import { lease, release, requireFree } from './pending-outputs';
 import { finalNorm } from './reference/norm';
@@ -348,7 +348,7 @@ export class LMHead {
       hiddenSize: this.#hiddenSize,
       epilogue: this.#settings.epilogue,
     };
-    return verifyAgainstReference(this.#backend, info, toFloats(data, dtype).slice(), n);
+    return verifyAgainstReference(this.#backend, info, floats(data, dtype).slice(), n);
   }
 
   /** New calls throw CLOSED; running jobs finish; queued ones reject with CLOSED; the memory goes last. Idempotent. */
@@ -450,7 +450,7 @@ export class LMHead {
         'norm: got true for a head without one; want the option norm where the head is made',
       );
     }
-    job.hidden = finalNorm(toFloats(job.hidden, job.hiddenDtype), job.n, this.#hiddenSize, norm);
+    job.hidden = finalNorm(floats(job.hidden, job.hiddenDtype), job.n, this.#hiddenSize, norm);
     job.hiddenDtype = 'f32';
   }
 
@@ -572,10 +572,6 @@ function scoreOf(job: PassJob): Score {
   const score: Score = { logProbs, ranks, count, nll, perplexity: Math.exp(nll) };
   if (entropy) score.entropy = entropy;
   return score;
-}
-
-function toFloats(data: Float32Array | Uint16Array, dtype: Dtype): Float32Array {
-  return dtype === 'f32' ? (data as Float32Array) : widen(data as Uint16Array, dtype);
 }
 
 function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): number {

@@ -110,7 +110,7 @@ export function sampleFrom(logits: Float32Array, vocabSize: number, options?: Sa
 /**
  * What the filters of SampleOptions leave of each row.
  * @param logits [n, vocabSize]
- * @param options topK, topP, minP and temperature (above 0)
+ * @param options topK, topP, minP and temperature (0 leaves the likeliest token alone)
  * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
@@ -123,7 +123,7 @@ export function candidatesOf(
     n,
     vocabSize: v,
     rowParameters: parameters,
-  } = logitsJob(logits, vocabSize, options, 'filter', false);
+  } = logitsJob(logits, vocabSize, options, 'filter', true);
   if (n === 0) return { ids: new Uint32Array(0), probs: new Float32Array(0), offsets: new Uint32Array(1) };
   return logitsBackend().candidates(logits, v, n, parameters!);
 }

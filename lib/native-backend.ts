@@ -1,5 +1,12 @@
 /** The native addon as a backend. */
-import { type Addon, chosenKernels, loadAddon, type NativeHead, type NativeResult, packageVersion } from './addon';
+import {
+  type Addon,
+  chosenKernels,
+  loadAddon,
+  type NativeHead,
+  type NativeResult,
+  packageVersion,
+} from './addon';
 import type {
   Candidates,
   HeadBackend,
@@ -116,7 +123,13 @@ class NativeBackend implements HeadBackend {
   async runAsync(job: HiddenJob, signal?: AbortSignal): Promise<void> {
     const abortFlag = new Int32Array(1);
     const running = guarded(() =>
-      this.#head.runAsync(job.n, job.hidden, DTYPE_CODE[job.hiddenDtype], ...requestArguments(job), abortFlag),
+      this.#head.runAsync(
+        job.n,
+        job.hidden,
+        DTYPE_CODE[job.hiddenDtype],
+        ...requestArguments(job),
+        abortFlag,
+      ),
     );
     this.#pending++;
     const settled = running.finally(() => {

@@ -97,7 +97,8 @@ export interface HeadOptions {
 }
 
 /** How to read a file of weights. Shapes and dtypes come from the file. */
-export interface OpenOptions extends Partial<Omit<HeadOptions, 'vocabSize' | 'hiddenSize' | 'dtype' | 'copy'>> {
+export interface OpenOptions
+  extends Partial<Omit<HeadOptions, 'vocabSize' | 'hiddenSize' | 'dtype' | 'copy'>> {
   /** Name of the output weight in the file; by default found by the names that architectures use. */
   tensor?: string;
   /** true (default): map the file; false: read it into memory. */
@@ -214,7 +215,9 @@ export interface RunRequest extends SampleOptions {
 /** What a pass returned: what was asked for, and logSumExp always. */
 // biome-ignore lint/complexity/noBannedTypes: {} is the neutral element of an intersection
 type Nothing = {};
-export type RunResult<R extends RunRequest> = (R['logits'] extends true ? { logits: Float32Array } : Nothing) &
+export type RunResult<R extends RunRequest> = (R['logits'] extends true
+  ? { logits: Float32Array }
+  : Nothing) &
   (R['logProbs'] extends true ? { logProbs: Float32Array } : Nothing) &
   (R['argmax'] extends true ? { argmax: Uint32Array } : Nothing) &
   (R['top'] extends number ? { top: TopK } : Nothing) &

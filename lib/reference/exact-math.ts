@@ -38,7 +38,7 @@ const words = new Uint32Array(float.buffer); // little-endian: words[1] holds si
 function powerOfTwo(k: number): number {
   words[0] = 0;
   words[1] = (k + 1023) << 20;
-  return float[0]!;
+  return float[0];
 }
 
 /** e^x for x ≤ 0; 0 below −708; NaN for NaN. */
@@ -46,16 +46,16 @@ export function expNegative(x: number): number {
   if (!(x >= -708)) return x < -708 ? 0 : Number.NaN;
   const k = Math.floor(x * LOG2_E + 0.5);
   const r = x - k * LN2_HIGH - k * LN2_LOW;
-  let p = EXP_TERMS[0]!;
-  for (let i = 1; i < EXP_TERMS.length; i++) p = p * r + EXP_TERMS[i]!;
+  let p = EXP_TERMS[0];
+  for (let i = 1; i < EXP_TERMS.length; i++) p = p * r + EXP_TERMS[i];
   return (p * r + 1) * powerOfTwo(k);
 }
 
 /** 2·atanh(s) = log((1+s)/(1−s)) for |s| ≤ 0.1716. */
 function twiceAtanh(s: number): number {
   const z = s * s;
-  let p = ATANH_TERMS[0]!;
-  for (let i = 1; i < ATANH_TERMS.length; i++) p = p * z + ATANH_TERMS[i]!;
+  let p = ATANH_TERMS[0];
+  for (let i = 1; i < ATANH_TERMS.length; i++) p = p * z + ATANH_TERMS[i];
   const t = 2 * s;
   return t + t * z * p;
 }
@@ -63,9 +63,9 @@ function twiceAtanh(s: number): number {
 /** log x for a positive, normal x. */
 export function logPositive(x: number): number {
   float[0] = x;
-  let e = (words[1]! >>> 20) - 1023;
-  words[1] = (words[1]! & 0xfffff) | (1023 << 20);
-  let m = float[0]!; // x = m·2^e, 1 ≤ m < 2
+  let e = (words[1] >>> 20) - 1023;
+  words[1] = (words[1] & 0xfffff) | (1023 << 20);
+  let m = float[0]; // x = m·2^e, 1 ≤ m < 2
   if (m > SQRT_2) {
     m = m * 0.5;
     e = e + 1;

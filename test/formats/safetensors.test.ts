@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { LMHeadError } from '../../lib/errors';
+import type { LMHeadError } from '../../lib/errors';
 import { follow, followSync } from '../../lib/formats/read-plan';
 import { parseHeader, readSafetensors, type TensorEntry } from '../../lib/formats/safetensors';
 import { conformancePath } from '../support/conformance';
@@ -53,7 +53,8 @@ describe('a well-formed header', () => {
   it('may have white space around it, empty tensors, unknown keys and escapes', () => {
     expect(parse(' \t\r\n{} \n').size).toBe(0);
     expect(parse(`{"e":${tensor([2, 0], [0, 0])},"f":${tensor([0], [0, 0])}}`).size).toBe(2);
-    const extra = '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"more":{"x":[1.5e3,true,null,"\\n",-0,{}]}}}';
+    const extra =
+      '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"more":{"x":[1.5e3,true,null,"\\n",-0,{}]}}}';
     expect(parse(extra, 1).get('a')?.shape).toEqual([1]);
     expect([...parse(`{"\\u0061\\ud83d\\ude00":${tensor([], [0, 4])}}`, 4).keys()]).toEqual(['a😀']);
   });
@@ -133,7 +134,24 @@ describe('a malformed header is refused', () => {
 
   it('whatever its text, with FORMAT and nothing else', () => {
     const pieces = fc.constantFrom(
-      ...['{', '}', '[', ']', ',', ':', '"', '\\', '"a"', '"dtype"', '"F32"', '"shape"', '"data_offsets"', '0', '4', '1e3'],
+      ...[
+        '{',
+        '}',
+        '[',
+        ']',
+        ',',
+        ':',
+        '"',
+        '\\',
+        '"a"',
+        '"dtype"',
+        '"F32"',
+        '"shape"',
+        '"data_offsets"',
+        '0',
+        '4',
+        '1e3',
+      ],
       ...['-', 'null', ' ', '\u0000', '{"a":', tensor([1], [0, 4])],
     );
     fc.assert(
@@ -155,7 +173,11 @@ describe('a malformed file is refused', () => {
     ['shorter than its length', () => 'abc', '3 bytes'],
     ['a length of 2^64 − 1', () => Buffer.concat([Buffer.alloc(8, 0xff), Buffer.from('{}')]), 'does not fit'],
     ['a length one too large', () => withHeader('{}').subarray(0, 9), 'does not fit'],
-    ['a Git-LFS pointer', () => 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n', 'git lfs pull'],
+    [
+      'a Git-LFS pointer',
+      () => 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n',
+      'git lfs pull',
+    ],
     ['GGUF', () => `GGUF${'\0'.repeat(40)}`, 'GGUF'],
     ['JSON', () => '{"weight_map":{}, "metadata": {}}'],
   ];
@@ -184,13 +206,13 @@ describe('a malformed file is refused', () => {
 });
 
 describe('a path that is no file', () => {
-  it.each([['a folder', () => folder, 'folder'] as const, ['nothing', () => join(folder, 'none'), 'no such file'] as const])(
-    '%s',
-    async (_, path, word) => {
-      throwsKind(() => read(path()), 'IO', word);
-      await rejectsKind(() => readAsync(path()), 'IO', word);
-    },
-  );
+  it.each([
+    ['a folder', () => folder, 'folder'] as const,
+    ['nothing', () => join(folder, 'none'), 'no such file'] as const,
+  ])('%s', async (_, path, word) => {
+    throwsKind(() => read(path()), 'IO', word);
+    await rejectsKind(() => readAsync(path()), 'IO', word);
+  });
 
   it.runIf(process.platform === 'linux')('a device', () => {
     throwsKind(() => read('/dev/zero'), 'IO', 'regular');
@@ -212,7 +234,9 @@ it('takes time in proportion to the header', () => {
 
 const verdicts = conformancePath('safetensors/manifest.json');
 describe.skipIf(!verdicts)('the files of huggingface/safetensors', () => {
-  const cases = verdicts ? (JSON.parse(readFileSync(verdicts, 'utf8')) as { file: string; expect: string }[]) : [];
+  const cases = verdicts
+    ? (JSON.parse(readFileSync(verdicts, 'utf8')) as { file: string; expect: string }[])
+    : [];
   it.each(cases)('$file: $expect', async ({ file, expect: verdict }) => {
     const path = conformancePath(`safetensors/${file}`)!;
     if (verdict === 'accept') {

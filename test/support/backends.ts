@@ -1,4 +1,6 @@
 import { nativeUnavailable } from '../../lib/addon';
 
 /** The backends that run here. */
-export const backends: ('native' | 'reference')[] = nativeUnavailable() ? ['reference'] : ['native', 'reference'];
+export const backends: ('native' | 'reference')[] = nativeUnavailable()
+  ? ['reference']
+  : ['native', 'reference'];

@@ -13,7 +13,11 @@ export function throwsKind(call: () => unknown, kind: ErrorKind, ...words: strin
 }
 
 /** `call` returns a promise (and does not throw itself) that rejects with such an error. */
-export async function rejectsKind(call: () => Promise<unknown>, kind: ErrorKind, ...words: string[]): Promise<LMHeadError> {
+export async function rejectsKind(
+  call: () => Promise<unknown>,
+  kind: ErrorKind,
+  ...words: string[]
+): Promise<LMHeadError> {
   const promise = call();
   expect(promise).toBeInstanceOf(Promise);
   const thrown = await promise.then(
@@ -24,7 +28,8 @@ export async function rejectsKind(call: () => Promise<unknown>, kind: ErrorKind,
 }
 
 function isKind(thrown: unknown, kind: ErrorKind, words: string[]): LMHeadError {
-  if (!(thrown instanceof LMHeadError)) throw thrown ?? new Error(`nothing was thrown; ERR_LMHEAD_${kind} was due`);
+  if (!(thrown instanceof LMHeadError))
+    throw thrown ?? new Error(`nothing was thrown; ERR_LMHEAD_${kind} was due`);
   expect(thrown.code, thrown.message).toBe(`ERR_LMHEAD_${kind}`);
   for (const word of words) expect(thrown.message).toContain(word);
   return thrown;

@@ -7,7 +7,12 @@ export interface TensorSpec {
 }
 
 export function floats(name: string, shape: number[], values: Float32Array): TensorSpec {
-  return { name, dtype: 'F32', shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
+  return {
+    name,
+    dtype: 'F32',
+    shape,
+    bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+  };
 }
 
 /** A well-formed file of these tensors, in this order. */

@@ -1,0 +1,39 @@
+/** Widens 16-bit floating-point numbers. Both kinds are subsets of float32, so this is exact. */
+
+/** IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits. Every one of the 2^16, by its bits. */
+let halves: Float32Array | undefined;
+
+function makeHalves(): Float32Array {
+  const table = new Float32Array(65536);
+  for (let bits = 0; bits < 65536; bits++) {
+    const exponent = (bits >> 10) & 31;
+    const fraction = (bits & 1023) / 1024;
+    const sign = bits >> 15 ? -1 : 1;
+    if (exponent === 0) table[bits] = sign * fraction * 2 ** -14;
+    else if (exponent < 31) table[bits] = sign * (1 + fraction) * 2 ** (exponent - 15);
+    else table[bits] = fraction === 0 ? sign * Infinity : NaN;
+  }
+  return table;
+}
+
+/**
+ * @param bits of f16 or bf16 numbers
+ * @returns the same numbers
+ */
+export function widen(bits: Uint16Array, dtype: 'f16' | 'bf16'): Float32Array<ArrayBuffer> {
+  const numbers = new Float32Array(bits.length);
+  if (dtype === 'bf16') {
+    // bfloat16 is the upper half of a float32.
+    const words = new Uint32Array(numbers.buffer);
+    for (let i = 0; i < bits.length; i++) words[i] = bits[i] << 16;
+  } else {
+    halves ??= makeHalves();
+    for (let i = 0; i < bits.length; i++) numbers[i] = halves[bits[i]];
+  }
+  return numbers;
+}
+
+/** Numbers of any of the three types as float32; float32 itself is not copied. */
+export function floats(data: Float32Array | Uint16Array, dtype: 'f32' | 'f16' | 'bf16'): Float32Array {
+  return dtype === 'f32' ? (data as Float32Array) : widen(data as Uint16Array, dtype);
+}

@@ -1,0 +1,130 @@
+/** The reference as a backend: plain loops in float64, written to be read. Slow, and the definition of what is right. */
+import type {
+  Candidates,
+  HeadBackend,
+  HeadSpec,
+  HiddenJob,
+  LogitsBackend,
+  LogitsJob,
+  MatrixSource,
+} from '../backend';
+import { LMHeadError } from '../errors';
+import { floats } from '../half';
+import { logitOf } from './logits';
+import { rowCandidates, rowSampling, writeResults } from './results';
+
+/** A matrix [rows, columns] in float32, row by row. */
+function load(source: MatrixSource, rows: number, columns: number): Float32Array {
+  if (source.kind === 'file') throw new Error('a file must be read before the reference can use it');
+  const data = floats(source.data, source.dtype);
+  if (source.layout === 'vd') return source.copy && data === source.data ? data.slice() : data;
+  const turned = new Float32Array(data.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++)
+      turned[row * columns + column] = data[column * rows + row];
+  }
+  return turned;
+}
+
+class ReferenceHead implements HeadBackend {
+  readonly kind = 'reference';
+  readonly threads = 1;
+  readonly #spec: HeadSpec;
+  readonly #output: Float32Array;
+  readonly #input: Float32Array | undefined;
+  #closed = false;
+  /** Settles when the last job so far has ended. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(spec: HeadSpec) {
+    const { vocabSize, hiddenSize, output, input } = spec;
+    this.#spec = spec;
+    this.#output = load(output, vocabSize, hiddenSize);
+    this.#input = input && load(input, vocabSize, hiddenSize);
+  }
+
+  run(job: HiddenJob): void {
+    const hidden = floats(job.hidden, job.hiddenDtype);
+    for (let row = 0; row < job.n; row++) this.#row(job, hidden, row);
+  }
+
+  async runAsync(job: HiddenJob, signal?: AbortSignal): Promise<void> {
+    const hidden = floats(job.hidden, job.hiddenDtype).slice();
+    const running = this.#last.then(() => this.#rowByRow(job, hidden, signal));
+    this.#last = running.catch(() => undefined);
+    if (!signal) return running;
+    // The caller is told at once, however long the row takes that is being computed.
+    return new Promise<void>((resolve, reject) => {
+      const onAbort = () => reject(aborted(signal));
+      signal.addEventListener('abort', onAbort, { once: true });
+      running.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+    });
+  }
+
+  async #rowByRow(job: HiddenJob, hidden: Float32Array, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#closed) throw new LMHeadError('CLOSED', 'the head was closed before the call started');
+    for (let row = 0; row < job.n; row++) {
+      await new Promise(resolve => setImmediate(resolve)); // let others run too
+      if (signal?.aborted) throw aborted(signal);
+      this.#row(job, hidden, row);
+    }
+  }
+
+  #row(job: HiddenJob, hidden: Float32Array, row: number): void {
+    const { vocabSize, hiddenSize, epilogue } = this.#spec;
+    const h = hidden.subarray(row * hiddenSize, (row + 1) * hiddenSize);
+    const u = new Float32Array(vocabSize).fill(-Infinity);
+    for (let id = 0; id < epilogue.validVocabSize; id++) u[id] = logitOf(h, this.#output, id, id, epilogue);
+    writeResults(job, row, u, epilogue.validVocabSize);
+  }
+
+  readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
+    const d = this.#spec.hiddenSize;
+    const from = matrix === 'output' ? this.#output : this.#input!;
+    ids.forEach((id, i) => {
+      out.set(from.subarray(id * d, (id + 1) * d), i * d);
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  async idle(): Promise<void> {
+    await this.#last;
+  }
+}
+
+function aborted(signal: AbortSignal): LMHeadError {
+  return new LMHeadError('ABORTED', 'the call was aborted', { cause: signal.reason });
+}
+
+export function createReferenceHead(spec: HeadSpec): HeadBackend {
+  return new ReferenceHead(spec);
+}
+
+/** Passes over logits that the caller holds. */
+export const referenceLogits: LogitsBackend = {
+  kind: 'reference',
+
+  runLogits(job: LogitsJob): void {
+    const { heldLogits, vocabSize, n } = job;
+    for (let row = 0; row < n; row++) {
+      writeResults(job, row, heldLogits.subarray(row * vocabSize, (row + 1) * vocabSize), vocabSize);
+    }
+  },
+
+  candidates(logits: Float32Array, vocabSize: number, n: number, rowParameters: Float64Array): Candidates {
+    const ids: number[] = [];
+    const probs: number[] = [];
+    const offsets = new Uint32Array(n + 1);
+    for (let row = 0; row < n; row++) {
+      const u = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
+      const left = rowCandidates(u, row, rowSampling(rowParameters, row));
+      for (const id of left.ids) ids.push(id);
+      for (const p of left.probs) probs.push(p);
+      offsets[row + 1] = ids.length;
+    }
+    return { ids: Uint32Array.from(ids), probs: Float32Array.from(probs), offsets };
+  },
+};

@@ -1,0 +1,24 @@
+/** Which token is better than which: the higher logit; of equal ones, the lower id. */
+
+/** The valid ids, best first. The row has no NaN. */
+export function bestFirst(u: Float32Array, valid: number): number[] {
+  return Array.from({ length: valid }, (_, id) => id).sort((a, b) => u[b] - u[a] || a - b);
+}
+
+/** The best id. The row has no NaN. */
+export function bestId(u: Float32Array, valid: number): number {
+  let best = 0;
+  for (let id = 1; id < valid; id++) {
+    if (u[id] > u[best]) best = id;
+  }
+  return best;
+}
+
+/** The place of `target` in the order, from 1. The row has no NaN. */
+export function rankOf(u: Float32Array, valid: number, target: number): number {
+  let rank = 1;
+  for (let id = 0; id < valid; id++) {
+    if (u[id] > u[target] || (u[id] === u[target] && id < target)) rank++;
+  }
+  return rank;
+}

@@ -1,0 +1,70 @@
+/** Holds a backend's logits against the float64 reference, over the same weights and hidden states. */
+import type { Epilogue, HeadBackend } from '../backend';
+import type { Verification } from '../types';
+import { boundedLogitOf } from './logits';
+
+/** Rows of E that are widened at a time; between them the event loop runs. */
+const BLOCK = 256;
+
+/** What is checked: [V,d] and what follows the product. */
+export interface VerifiedHead {
+  vocabSize: number;
+  hiddenSize: number;
+  epilogue: Epilogue;
+}
+
+/**
+ * @param hidden [n,d]
+ * @throws NAN where a logit is NaN
+ */
+export async function verifyAgainstReference(
+  backend: HeadBackend,
+  head: VerifiedHead,
+  hidden: Float32Array,
+  n: number,
+): Promise<Verification> {
+  const found = { ok: true, maxError: 0, bound: 0, argmaxAgrees: true };
+  for (let row = 0; row < n; row++) {
+    const h = hidden.subarray(row * head.hiddenSize, (row + 1) * head.hiddenSize);
+    await verifyRow(backend, head, h, found);
+  }
+  found.ok &&= found.argmaxAgrees;
+  return found;
+}
+
+async function verifyRow(
+  backend: HeadBackend,
+  { vocabSize, hiddenSize: d, epilogue }: VerifiedHead,
+  h: Float32Array,
+  found: Verification,
+): Promise<void> {
+  const valid = epilogue.validVocabSize;
+  const logits = new Float32Array(vocabSize);
+  const argmax = new Uint32Array(1);
+  await backend.runAsync({ n: 1, hidden: h, hiddenDtype: 'f32', logits, argmax });
+  const chosen = argmax[0];
+  /** The reference's best, and the one that the backend chose: its logit may be lower by no more than both bounds. */
+  let best = { logit: -Infinity, bound: 0 };
+  let its = best;
+  const rows = new Float32Array(Math.min(BLOCK, valid) * d);
+  for (let first = 0; first < valid; first += BLOCK) {
+    const count = Math.min(BLOCK, valid - first);
+    const ids = Uint32Array.from({ length: count }, (_, i) => first + i);
+    backend.readRows('output', ids, rows.subarray(0, count * d));
+    for (let i = 0; i < count; i++) {
+      const id = first + i;
+      const exact = boundedLogitOf(h, rows, i, id, epilogue);
+      // Where both overflow float32 alike there is no error.
+      const alike = !Number.isFinite(logits[id]) && logits[id] === Math.fround(exact.logit);
+      const error = alike ? 0 : Math.abs(logits[id] - exact.logit);
+      found.maxError = Math.max(found.maxError, error);
+      found.bound = Math.max(found.bound, exact.bound);
+      if (!(error <= exact.bound)) found.ok = false;
+      if (exact.logit > best.logit) best = exact;
+      if (id === chosen) its = exact;
+    }
+    await new Promise(resolve => setImmediate(resolve));
+  }
+  if (!(best.logit === its.logit || best.logit - its.logit <= best.bound + its.bound))
+    found.argmaxAgrees = false;
+}
