@@ -1,3 +1,5 @@
+import { expect } from 'vitest';
+
 /** n numbers from [-1, 1), the same for the same seed. */
 export function someNumbers(n: number, seed = 1): Float32Array {
   const numbers = new Float32Array(n);
@@ -7,4 +9,20 @@ export function someNumbers(n: number, seed = 1): Float32Array {
     numbers[i] = state / 2 ** 31 - 1;
   }
   return numbers;
+}
+
+/** Each of `actual` within `absolute` + `relative`·|expected| of its counterpart; infinities and NaN are met exactly. */
+export function expectClose(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  { absolute = 0, relative = 0 }: { absolute?: number; relative?: number },
+): void {
+  expect(actual.length).toBe(expected.length);
+  for (let i = 0; i < expected.length; i++) {
+    const [got, wanted] = [actual[i], expected[i]];
+    const near = Math.abs(got - wanted) <= absolute + relative * Math.abs(wanted);
+    if (!near && !Object.is(got, wanted) && got !== wanted) {
+      expect.fail(`at ${i}: got ${got}, want ${wanted} within ${absolute} + ${relative}·|${wanted}|`);
+    }
+  }
 }
