@@ -10,12 +10,14 @@ export interface Addon {
   candidates(
     ...args: unknown[]
   ): NativeResult | { ids: Uint32Array; probs: Float32Array; offsets: Uint32Array };
+  multiplyAddRate(threads: number): number;
   Head: new (spec: object) => NativeHead;
 }
 export interface NativeHead {
   run(...args: unknown[]): NativeResult;
   runAsync(...args: unknown[]): Promise<NativeResult>;
   readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): void;
+  timeRead(): number;
   close(): void;
 }
 /** Nothing: done. Else status, row, id. */

@@ -63,6 +63,23 @@ function nativeMatrix(source: MatrixSource): object {
     : { ...common, data: source.data, copy: source.copy };
 }
 
+/** The addon's own object for a head. */
+export function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
+  const { vocabSize, hiddenSize, output, input, epilogue } = spec;
+  return new addon.Head({
+    vocabSize,
+    hiddenSize,
+    validVocabSize: epilogue.validVocabSize,
+    threads,
+    output: nativeMatrix(output),
+    input: input && nativeMatrix(input),
+    bias: epilogue.bias,
+    logitScale: epilogue.logitScale,
+    softCap: epilogue.softCap,
+    capFirst: epilogue.capOrder === 'cap-then-scale',
+  });
+}
+
 class NativeBackend implements HeadBackend {
   readonly kind = 'native';
   readonly threads: number;
@@ -76,21 +93,7 @@ class NativeBackend implements HeadBackend {
     this.threads = spec.threads ?? defaultThreads();
     const sources = spec.input ? [spec.output, spec.input] : [spec.output];
     this.#lent = sources.filter(source => source.kind === 'memory' && !source.copy);
-    this.#head = guarded(
-      () =>
-        new addon.Head({
-          vocabSize: spec.vocabSize,
-          hiddenSize: spec.hiddenSize,
-          validVocabSize: spec.epilogue.validVocabSize,
-          threads: this.threads,
-          output: nativeMatrix(spec.output),
-          input: spec.input && nativeMatrix(spec.input),
-          bias: spec.epilogue.bias,
-          logitScale: spec.epilogue.logitScale,
-          softCap: spec.epilogue.softCap,
-          capFirst: spec.epilogue.capOrder === 'cap-then-scale',
-        }),
-    );
+    this.#head = guarded(() => nativeHead(addon, spec, this.threads));
   }
 
   run(job: HiddenJob): void {

@@ -1,0 +1,21 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { expect, it } from 'vitest';
+
+const native = join(__dirname, '../native');
+const lists = JSON.parse(readFileSync(join(native, 'sources.json'), 'utf8')) as Record<string, string[]>;
+
+it('sources.json lists the C++ files that there are, each once', () => {
+  const present = readdirSync(native, { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile() && entry.name.endsWith('.cc'))
+    .map(entry => relative(join(native, '..'), join(entry.parentPath, entry.name)));
+  const listed = Object.values(lists).flat();
+  expect(listed.toSorted()).toEqual(present.toSorted());
+});
+
+it('core knows nothing of Node', () => {
+  for (const entry of readdirSync(join(native, 'core'), { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    expect(readFileSync(join(entry.parentPath, entry.name), 'utf8')).not.toMatch(/#include\s*[<"](node|napi|uv|v8)/);
+  }
+});
