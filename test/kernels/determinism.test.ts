@@ -73,7 +73,7 @@ describe.skipIf(nativeUnavailable())('the same bits', () => {
 
     it.each([2, 3, 7])('for %i threads', threads => {
       const other = everything(make(threads), hidden, 0);
-      for (const [name, values] of Object.entries(whole)) {
+      for (const [name, values] of Object.entries<Float32Array | Uint32Array>(whole)) {
         expect(bits(other[name as keyof typeof other]).equals(bits(values)), name).toBe(true);
       }
     });
@@ -85,7 +85,7 @@ describe.skipIf(nativeUnavailable())('the same bits', () => {
         .map(([from, count]) => [from, Math.min(from + count, N)] as const);
       const check = ([from, to]: readonly [number, number]) => {
         const part = everything(head, rows(from, to), from);
-        for (const [name, values] of Object.entries(whole)) {
+        for (const [name, values] of Object.entries<Float32Array | Uint32Array>(whole)) {
           const width = values.length / N;
           const expected = values.subarray(from * width, to * width);
           expect(bits(part[name as keyof typeof part]).equals(bits(expected)), `${name} of rows ${from}…${to}`).toBe(true);
