@@ -170,8 +170,8 @@ void Head::read_rows(const Napi::CallbackInfo& info) {
   if (!info[1].IsTypedArray()) throw bad_argument(env, "ids");
   const size_t count = info[1].As<Napi::TypedArray>().ElementLength();
   const uint32_t* const ids = static_cast<uint32_t*>(typed_array(info[1], napi_uint32_array, count, "ids"));
-  float* const out = static_cast<float*>(
-      typed_array(info[2], napi_float32_array, product_or_throw(env, count, matrix.columns, "ids"), "out"));
+  float* const out =
+      static_cast<float*>(typed_array(info[2], napi_float32_array, product_or_throw(env, count, matrix.columns, "ids"), "out"));
   const auto widen = head.kernels().widen[static_cast<size_t>(matrix.dtype)];
   for (size_t i = 0; i < count; i++) {
     if (ids[i] >= matrix.rows) throw bad_argument(env, "ids");

@@ -34,9 +34,7 @@ class HeadCore {
   const Matrix& input() const { return input_ ? input_->view : output_.view; }
   unsigned threads() const { return threads_; }
   size_t valid() const { return valid_; }
-  size_t owned_bytes() const {
-    return output_.storage->owned_bytes() + (input_ ? input_->storage->owned_bytes() : 0);
-  }
+  size_t owned_bytes() const { return output_.storage->owned_bytes() + (input_ ? input_->storage->owned_bytes() : 0); }
 
   PassResult run(const float* packed_hidden, size_t n, PassRequest request) const {
     request.threads = threads_;

@@ -5,8 +5,8 @@
 
 namespace lmhead {
 
-PassResult find_candidates(const Kernels& kernels, const float* logits, size_t n, size_t vocabulary,
-                           const double* row_parameters, CandidateRows& out) {
+PassResult find_candidates(const Kernels& kernels, const float* logits, size_t n, size_t vocabulary, const double* row_parameters,
+                           CandidateRows& out) {
   out.offsets.assign(1, 0);
   std::vector<Candidate> candidates;
   for (size_t row = 0; row < n; row++) {

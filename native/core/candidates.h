@@ -8,13 +8,13 @@
 namespace lmhead {
 
 struct CandidateRows {
-  std::vector<uint32_t> ids;     // best first, row after row
-  std::vector<float> probs;      // renormalised over the row's candidates, at its temperature
+  std::vector<uint32_t> ids;      // best first, row after row
+  std::vector<float> probs;       // renormalised over the row's candidates, at its temperature
   std::vector<uint32_t> offsets;  // [n + 1]
 };
 
 // logits: [n, vocabulary]; row_parameters: [n, kRowParameters].
-PassResult find_candidates(const Kernels& kernels, const float* logits, size_t n, size_t vocabulary,
-                           const double* row_parameters, CandidateRows& out);
+PassResult find_candidates(const Kernels& kernels, const float* logits, size_t n, size_t vocabulary, const double* row_parameters,
+                           CandidateRows& out);
 
 }  // namespace lmhead

@@ -15,13 +15,13 @@ namespace lmhead {
 
 namespace exact {
 
-inline constexpr double kExpTerms[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880,
-                                       1.0 / 40320,      1.0 / 5040,      1.0 / 720,      1.0 / 120,     1.0 / 24,
-                                       1.0 / 6,          1.0 / 2,         1.0};
+inline constexpr double kExpTerms[] = {
+    1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
+    1.0 / 720,        1.0 / 120,       1.0 / 24,       1.0 / 6,       1.0 / 2,      1.0};
 inline constexpr double kAtanhTerms[] = {1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
                                          1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
-inline constexpr double kLn2High = 6.9314718036912381649e-1;
-inline constexpr double kLn2Low = 1.90821492927058770002e-10;
+inline constexpr double kLn2High = 6.931471803691238e-1;
+inline constexpr double kLn2Low = 1.9082149292705877e-10;
 inline constexpr double kLog2E = 1.4426950408889634;
 inline constexpr double kSqrt2 = 1.4142135623730951;
 
@@ -71,7 +71,7 @@ inline double log_positive(double x) {
   return e * kLn2High + (twice_atanh((m - 1) / (m + 1)) + e * kLn2Low);
 }
 
-// An Exp(1) variate, -log(1 - U), from 64 random bits: U = (bits + 1/2) / 2^64. Precise at the small end, where races are decided.
+// An Exp(1) variate, -log(1 - U), from 64 random bits: U = (bits + 1/2) / 2^64. Precise when small, where races are decided.
 inline double exponential(uint32_t high, uint32_t low) {
   constexpr double two_to_minus_64 = 1.0 / 18446744073709551616.0;
   if (high < 0x40000000u) {

@@ -91,8 +91,7 @@ Choice race(const std::vector<Candidate>& candidates, float max, const RowSampli
   // In an order of its own, so that the sum's bits do not depend on how the candidates were found.
   std::vector<double> terms;
   terms.reserve(candidates.size());
-  for (const Candidate& c : candidates)
-    terms.push_back(exp_negative((static_cast<double>(c.logit) - max) / row.temperature));
+  for (const Candidate& c : candidates) terms.push_back(exp_negative((static_cast<double>(c.logit) - max) / row.temperature));
   std::sort(terms.begin(), terms.end());
   double sum = 0;
   for (const double term : terms) sum += term;

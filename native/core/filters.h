@@ -1,4 +1,4 @@
-// From candidates to a token: top-k, top-p, min-p, then a race at the row's temperature. lib/reference/sample.ts is the definition.
+// From candidates to a token: top-k, top-p, min-p, then a race at the row's temperature. lib/reference/sample.ts defines it.
 #pragma once
 
 #include <cstddef>
@@ -12,11 +12,11 @@ namespace lmhead {
 
 // How one row is sampled.
 struct RowSampling {
-  double temperature = 1;  // 0: greedy
-  size_t top_k = 0;        // 0: all
-  double top_p = 1;        // 1: all
+  double temperature = 1;                                       // 0: greedy
+  size_t top_k = 0;                                             // 0: all
+  double top_p = 1;                                             // 1: all
   double log_min_p = -std::numeric_limits<double>::infinity();  // log(minP); -inf: all
-  Stream stream;
+  Stream stream = {};
 };
 
 struct Choice {

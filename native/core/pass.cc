@@ -44,9 +44,9 @@ LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t 
 
 namespace {
 
-constexpr size_t kBlockColumns = 256;                  // columns whose state is held at once
-constexpr size_t kHeldBytes = size_t{32} << 20;        // of logits, for filters that need a whole row, and of candidates
-constexpr double kWorkPerThread = 100e3;               // multiply-adds that are worth waking a thread for
+constexpr size_t kBlockColumns = 256;            // columns whose state is held at once
+constexpr size_t kHeldBytes = size_t{32} << 20;  // of logits, for filters that need a whole row, and of candidates
+constexpr double kWorkPerThread = 100e3;         // multiply-adds that are worth waking a thread for
 
 enum class Sampling { none, greedy, race, top_k, reach, hold };
 
@@ -60,8 +60,8 @@ Sampling way_to_sample(const RowSampling& row, size_t valid) {
 // Rows of the request, [begin, end), whose results are made in one streaming of E.
 class Block {
  public:
-  Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, size_t begin, size_t end,
-        unsigned threads, const RowSampling* rows, const double* inverse_temperatures, const Sampling* ways)
+  Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, size_t begin, size_t end, unsigned threads,
+        const RowSampling* rows, const double* inverse_temperatures, const Sampling* ways)
       : kernels_(kernels),
         source_(source),
         request_(request),
@@ -115,8 +115,7 @@ class Block {
   }
 
   void add_dense(Dense what, float* out) {
-    if (out)
-      add<DenseSink>(kernels_, what, out + begin_ * source_.vocabulary(), columns_, source_.vocabulary(), source_.valid());
+    if (out) add<DenseSink>(kernels_, what, out + begin_ * source_.vocabulary(), columns_, source_.vocabulary(), source_.valid());
   }
 
   void add_top() {
@@ -371,9 +370,10 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   again.abort = request.abort;
   for (size_t i = 0; i < unfinished.size();) {
     size_t j = i;
-    while (j < unfinished.size() && unfinished[j] == unfinished[i] + (j - i) && j - i < most_held) ways[unfinished[j++]] = Sampling::hold;
-    Block block(kernels, source, again, unfinished[i], unfinished[i] + (j - i), threads, rows.data(),
-                inverse_temperatures.data(), ways.data());
+    while (j < unfinished.size() && unfinished[j] == unfinished[i] + (j - i) && j - i < most_held)
+      ways[unfinished[j++]] = Sampling::hold;
+    Block block(kernels, source, again, unfinished[i], unfinished[i] + (j - i), threads, rows.data(), inverse_temperatures.data(),
+                ways.data());
     if (const PassResult result = block.run(); result.status != PassResult::ok) return result;
     i = j;
   }

@@ -41,7 +41,9 @@ class ProductSource final : public LogitSource {
   size_t vocabulary() const override { return e_.rows; }
   size_t valid() const override { return valid_; }
   size_t group() const override;
-  double work() const override { return static_cast<double>(n_) * static_cast<double>(e_.rows) * static_cast<double>(e_.columns); }
+  double work() const override {
+    return static_cast<double>(n_) * static_cast<double>(e_.rows) * static_cast<double>(e_.columns);
+  }
   Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override;
 
  private:

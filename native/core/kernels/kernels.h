@@ -22,7 +22,7 @@ constexpr size_t kMaxLanes = 16;
 constexpr size_t hidden_stride(size_t d) { return (d + kMaxLanes - 1) / kMaxLanes * kMaxLanes; }
 
 struct MaxResult {
-  float max;      // NaN if there is one; -inf for count = 0
+  float max;       // NaN if there is one; -inf for count = 0
   int64_t nan_at;  // index of the first NaN, or -1
 };
 struct ExpSums {

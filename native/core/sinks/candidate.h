@@ -11,8 +11,6 @@ struct Candidate {
 };
 
 // Higher logit first; equal logits: lower id first.
-inline bool better(const Candidate& a, const Candidate& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-}
+inline bool better(const Candidate& a, const Candidate& b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); }
 
 }  // namespace lmhead

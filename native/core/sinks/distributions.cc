@@ -7,8 +7,8 @@
 
 namespace lmhead {
 
-Distributions::Distributions(const Kernels& kernels, size_t columns, size_t chunks, const double* inverse_temperatures,
-                             bool sums, bool entropy)
+Distributions::Distributions(const Kernels& kernels, size_t columns, size_t chunks, const double* inverse_temperatures, bool sums,
+                             bool entropy)
     : kernels_(kernels),
       columns_(columns),
       chunks_(chunks),

@@ -50,8 +50,7 @@ void RaceSink::consume(const Tile& tile, unsigned slot) {
       continue;
     }
     if (max * inverse_temperature + kMaxNoise < to_beat) continue;
-    const size_t count =
-        kernels_.race_candidates(u, tile.rows, tile.first_id, {row.stream, inverse_temperature, to_beat}, found);
+    const size_t count = kernels_.race_candidates(u, tile.rows, tile.first_id, {row.stream, inverse_temperature, to_beat}, found);
     for (size_t i = 0; i < count; i++) offer(found[i]);
   }
 }

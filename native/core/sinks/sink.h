@@ -33,9 +33,7 @@ struct Distribution {
   double entropy = 0;  // nats; only where it was asked for
 
   // Every method returns this number for log p, so it has the same bits everywhere (kernels compute the same expression).
-  float log_prob(float u) const {
-    return static_cast<float>((static_cast<double>(u) - max) * inverse_temperature - log_sum);
-  }
+  float log_prob(float u) const { return static_cast<float>((static_cast<double>(u) - max) * inverse_temperature - log_sum); }
 };
 
 // A sink gets every tile of its block once, from any thread, a thread's chunks in ascending order; then, when all are through

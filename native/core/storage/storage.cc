@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <new>
 
 namespace lmhead {
@@ -24,7 +25,7 @@ FileError file_error(const std::string& path, const char* what) {
 class File {
  public:
   File(const std::string& path, uint64_t offset, uint64_t size) : path_(path) {
-    fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must be refused, not waited for
     if (fd_ < 0) throw file_error(path, "cannot open");
     struct stat status;
     if (::fstat(fd_, &status) != 0) {
@@ -74,6 +75,7 @@ class MappedStorage final : public Storage {
 }  // namespace
 
 OwnedStorage::OwnedStorage(size_t size) {
+  if (size > std::numeric_limits<size_t>::max() - kHugePage) throw std::bad_alloc();
   // Room to start on a huge page; untouched pages cost nothing.
   mapped_ = std::max<size_t>(size, 1) + (size >= kHugePage ? kHugePage : 0);
   void* base = ::mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
