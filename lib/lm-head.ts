@@ -2,7 +2,7 @@
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
 import { arrayType } from './arguments/describe';
 import { type HeadSettings, headSettings, headSizes, memoryMatrices } from './arguments/head-options';
-import { type HiddenRows, hiddenRows } from './arguments/hidden';
+import { type HiddenRows, hiddenRows, requireStill } from './arguments/hidden';
 import { idCount, targetIds, tokenIds } from './arguments/ids';
 import { rowParameters } from './arguments/row-parameters';
 import { flag, liveSignal, optionsObject, wholeNumber } from './arguments/values';
@@ -211,7 +211,7 @@ export class LMHead {
     this.#requireOpen();
     const asked = requested(request);
     const job = this.#runJob(asked, hidden, request);
-    if (job.n > 0) this.#backend.run(job);
+    this.#computeSync(job);
     return answer(asked, job) as RunResult<R>;
   }
 
@@ -271,7 +271,7 @@ export class LMHead {
   topKSync(hidden: Hidden, k: number, options?: CallOptions): TopK {
     this.#requireOpen();
     const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, options), options, k);
-    if (job.n > 0) this.#backend.run(job);
+    this.#computeSync(job);
     return topOf(job);
   }
 
@@ -291,7 +291,7 @@ export class LMHead {
   argmaxSync(hidden: Hidden, options?: CallOptions): Uint32Array {
     this.#requireOpen();
     const job = this.#prepare(ARGMAX, this.#rows(hidden, options), options);
-    if (job.n > 0) this.#backend.run(job);
+    this.#computeSync(job);
     return job.argmax!;
   }
 
@@ -312,7 +312,7 @@ export class LMHead {
   sampleSync(hidden: Hidden, options?: SampleOptions): Sample {
     this.#requireOpen();
     const job = this.#prepare(SAMPLE, this.#rows(hidden, options), options);
-    if (job.n > 0) this.#backend.run(job);
+    this.#computeSync(job);
     return job.sample!;
   }
 
@@ -332,7 +332,7 @@ export class LMHead {
   scoreSync(hidden: Hidden, targets: Ids, options?: ScoreOptions): Score {
     this.#requireOpen();
     const job = this.#prepare(SCORE, this.#rows(hidden, options), options, 0, targets);
-    if (job.n > 0) this.#backend.run(job);
+    this.#computeSync(job);
     return scoreOf(job);
   }
 
@@ -355,8 +355,11 @@ export class LMHead {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#lent.length = 0;
     this.#backend.close();
+    // A running job still reads lent weights: they are let go when it has ended.
+    void this.#backend.idle().then(() => {
+      this.#lent.length = 0;
+    });
   }
 
   /** As `close()`: for `using`. */
@@ -450,6 +453,7 @@ export class LMHead {
         'norm: got true for a head without one; want the option norm where the head is made',
       );
     }
+    requireStill(job.hidden, job.n * this.#hiddenSize);
     job.hidden = finalNorm(floats(job.hidden, job.hiddenDtype), job.n, this.#hiddenSize, norm);
     job.hiddenDtype = 'f32';
   }
@@ -484,7 +488,7 @@ export class LMHead {
       this.#requireWritable(out);
     }
     job[result] = firstOf(out, count);
-    if (job.n > 0) this.#backend.run(job);
+    this.#computeSync(job);
     return out;
   }
 
@@ -520,9 +524,17 @@ export class LMHead {
     }
   }
 
+  #computeSync(job: HiddenJob): void {
+    if (job.n === 0) return;
+    requireStill(job.hidden, job.n * this.#hiddenSize);
+    this.#backend.run(job);
+  }
+
   async #compute(job: HiddenJob, options: AsyncOptions | undefined): Promise<void> {
     const signal = liveSignal(options?.signal);
-    if (job.n > 0) await this.#backend.runAsync(job, signal);
+    if (job.n === 0) return;
+    requireStill(job.hidden, job.n * this.#hiddenSize);
+    await this.#backend.runAsync(job, signal);
   }
 }
 

@@ -31,7 +31,8 @@ export async function openHead(path: unknown, options: OpenOptions = {}): Promis
 
 export function openHeadSync(path: unknown, options: OpenOptions = {}): HeadParts {
   const { file, kind, mmap } = checked(path, options);
-  const plan = followSync(file, size => headPlan(file, size, options, mmap, false));
+  // The native side reads by itself; the reference has to be given the numbers.
+  const plan = followSync(file, size => headPlan(file, size, options, mmap, kind === 'reference'));
   return { ...plan, backend: createHead(kind, plan.spec) };
 }
 

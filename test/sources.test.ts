@@ -16,6 +16,8 @@ it('sources.json lists the C++ files that there are, each once', () => {
 it('core knows nothing of Node', () => {
   for (const entry of readdirSync(join(native, 'core'), { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
-    expect(readFileSync(join(entry.parentPath, entry.name), 'utf8')).not.toMatch(/#include\s*[<"](node|napi|uv|v8)/);
+    expect(readFileSync(join(entry.parentPath, entry.name), 'utf8')).not.toMatch(
+      /#include\s*[<"](node|napi|uv|v8)/,
+    );
   }
 });

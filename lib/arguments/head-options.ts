@@ -43,7 +43,7 @@ export function headSettings(
   return {
     epilogue: {
       bias: bias === undefined ? undefined : float32ArrayOf(bias, 'bias', vocabSize, 'vocabSize').slice(),
-      logitScale: finiteNumber(options.logitScale, 'logitScale', 1),
+      logitScale: float32Number(options.logitScale, 'logitScale', 1),
       softCap: softCap === undefined ? 0 : positive(softCap, 'softCap'),
       capOrder: oneOf(options.capOrder, 'capOrder', ['scale-then-cap', 'cap-then-scale']),
       validVocabSize:
@@ -57,10 +57,18 @@ export function headSettings(
   };
 }
 
+/** Backends compute with it as a float32, and that must not be infinite. */
+function float32Number(value: unknown, name: string, fallback: number): number {
+  const number = finiteNumber(value, name, fallback);
+  if (Number.isFinite(Math.fround(number))) return number;
+  throw new LMHeadError('RANGE', `${name}: got ${number}; want a number that float32 can hold`);
+}
+
+/** Nor may this one become 0, which means none. */
 function positive(value: unknown, name: string): number {
-  if (typeof value === 'number' && value > 0 && value < Infinity) return value;
+  if (typeof value === 'number' && Math.fround(value) > 0 && Math.fround(value) < Infinity) return value;
   const kind = typeof value === 'number' ? 'RANGE' : 'ARGUMENT';
-  throw new LMHeadError(kind, `${name}: got ${got(value)}; want a finite number above 0`);
+  throw new LMHeadError(kind, `${name}: got ${got(value)}; want a number above 0 that float32 can hold`);
 }
 
 function normOptions(norm: NormOptions, d: number): NormOptions {

@@ -146,6 +146,16 @@ function rowsOf(dims: unknown, d: number): number {
   );
 }
 
+/** Refuses hidden states that went while other arguments were read: a list or a getter is the caller's code. */
+export function requireStill(data: Float32Array | Uint16Array, count: number): void {
+  if (data.length === count) return;
+  requireMemory(data, 'hidden');
+  throw new LMHeadError(
+    'SHAPE',
+    `hidden: got ${data.length} numbers, ${count} before the other arguments were read; want an array that stays`,
+  );
+}
+
 /** Rows in held logits [n, vocabSize]. */
 export function logitRows(logits: unknown, vocabSize: number): number {
   const { length } = float32Array(logits, 'logits');

@@ -32,7 +32,8 @@ describe.skipIf(!hasConformance(FILE))(`${FILE}: log-softmax with its edges, by 
       const held = what === 'logProbs' ? logSoftmax(x, V) : softmax(x, V);
       expectClose(held, expected, close);
       const bias = LMHead.from(new Float32Array(V), { vocabSize: V, hiddenSize: 1, bias: x, backend });
-      const passed = what === 'logProbs' ? bias.logProbsSync(new Float32Array(1)) : bias.probsSync(new Float32Array(1));
+      const passed =
+        what === 'logProbs' ? bias.logProbsSync(new Float32Array(1)) : bias.probsSync(new Float32Array(1));
       expectClose(passed, expected, close);
     };
     const checkLogSumExp = (x: Float32Array, expected: number) => {
@@ -49,7 +50,11 @@ describe.skipIf(!hasConformance(FILE))(`${FILE}: log-softmax with its edges, by 
       const rows = (Array.isArray(c.x?.[0]) ? c.x : [c.x ?? []]) as Value[][];
       if (rows.some(row => row.length === 0) && !c.cases) {
         throwsKind(() => logSoftmax(new Float32Array(0), 0), 'RANGE', 'vocabSize');
-        throwsKind(() => LMHead.from(new Float32Array(0), { vocabSize: 0, hiddenSize: 1 }), 'RANGE', 'vocabSize');
+        throwsKind(
+          () => LMHead.from(new Float32Array(0), { vocabSize: 0, hiddenSize: 1 }),
+          'RANGE',
+          'vocabSize',
+        );
         return;
       }
       switch (c.op) {

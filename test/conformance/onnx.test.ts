@@ -70,7 +70,8 @@ const matMul: Check = (_, [a, b], [y]) => {
   const [n, d] = shapeA.slice(-2);
   const V = shapeB.at(-1)!;
   const rank = Math.max(shapeA.length, shapeB.length) - 2;
-  const pad = (shape: number[]) => [...Array(rank - (shape.length - 2)).fill(1), ...shape.slice(0, -2)] as number[];
+  const pad = (shape: number[]) =>
+    [...Array(rank - (shape.length - 2)).fill(1), ...shape.slice(0, -2)] as number[];
   const [batchA, batchB] = [pad(shapeA), pad(shapeB)];
   const batch = batchA.map((size, i) => Math.max(size, batchB[i]));
   const results: number[] = [];
@@ -97,7 +98,8 @@ const gemm: Check = (attrs, [a, b, c], [y]) => {
   const layout = attrs.transB ? 'vd' : 'dv';
   const [vocabSize, hiddenSize] = attrs.transB ? b.shape : [b.shape[1], b.shape[0]];
   const values = c && floats(c);
-  const bias = c && Float32Array.from({ length: vocabSize }, (_, i) => (values[i % values.length] * beta) / alpha);
+  const bias =
+    c && Float32Array.from({ length: vocabSize }, (_, i) => (values[i % values.length] * beta) / alpha);
   const head = LMHead.from(floats(b), { vocabSize, hiddenSize, layout, bias, logitScale: alpha });
   expectClose(head.logitsSync(hidden), floats(y), close);
 };
@@ -106,7 +108,11 @@ const topK: Check = (attrs, [x, k], [values, indices]) => {
   const axis = axisOf(attrs, x.shape.length, -1);
   const sign = attrs.largest === 0 ? -1 : 1;
   const { rows, length } = rowsAlong(floats(x), x.shape, axis);
-  const top = topKOf(rows.map(u => sign * u), length, Number(k.data[0]));
+  const top = topKOf(
+    rows.map(u => sign * u),
+    length,
+    Number(k.data[0]),
+  );
   expect([...top.ids]).toEqual([...rowsAlong(floats(indices), indices.shape, axis).rows]);
   expect([...top.logits.map(u => sign * u)]).toEqual([...rowsAlong(floats(values), values.shape, axis).rows]);
 };
@@ -163,7 +169,9 @@ const gather: Check = (_, [matrix, indices], [y]) => {
 const cast: Check = (_, [x], [y]) => {
   const dtype = x.dtype === 'bfloat16' ? 'bf16' : 'f16';
   // bfloat16 comes as its bits; float16 as numbers.
-  const bits = Uint16Array.from(x.data, value => (dtype === 'bf16' ? Number(value) : halfBits(Number(value))));
+  const bits = Uint16Array.from(x.data, value =>
+    dtype === 'bf16' ? Number(value) : halfBits(Number(value)),
+  );
   const head = LMHead.from(bits, { vocabSize: bits.length, hiddenSize: 1, dtype });
   expectClose(head.embed(bits.map((_, i) => i)), floats(y), {});
   expectClose(head.logitsSync(Float32Array.of(1)), floats(y), {});
@@ -203,7 +211,8 @@ function inexpressible({ nodes: [{ op, attrs }], sets }: Case): string | undefin
   if (op === 'CumSum') return 'no method adds up';
   if (op === 'NegativeLogLikelihoodLoss') return 'starts from log-probabilities, not from logits';
   if (attrs.select_last_index) return 'of equal logits the lowest id is chosen, always';
-  if (op === 'Gemm' && third && third.shape.length === 2 && third.shape[0] > 1) return 'a bias is [V], not [n,V]';
+  if (op === 'Gemm' && third && third.shape.length === 2 && third.shape[0] > 1)
+    return 'a bias is [V], not [n,V]';
   if (op === 'Gather' && Number(attrs.axis ?? 0) !== 0) return 'embed takes rows';
   if (op === 'Gather' && second.data.some(id => Number(id) < 0)) return 'an id below 0 is an error';
   if (op === 'Cast' && first.dtype === 'float32') return 'nothing is narrowed';

@@ -5,7 +5,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const root = join(__dirname, '../..');
-const pages = ['README.md', ...readdirSync(join(root, 'docs')).filter(name => name.endsWith('.md')).map(name => `docs/${name}`)];
+const pages = [
+  'README.md',
+  ...readdirSync(join(root, 'docs'))
+    .filter(name => name.endsWith('.md'))
+    .map(name => `docs/${name}`),
+];
 
 /** A block of JavaScript, and the block of text right behind it, if there is one. */
 const PROGRAM = /^```js\n(?<code>.*?)^```\n(?:\n```text\n(?<output>.*?)^```\n)?/gms;
@@ -28,7 +33,9 @@ describe.each(pages)('%s', page => {
 
   it('has programs, and nothing that this test overlooks', () => {
     expect(programs.length).toBe(text.match(/^```js$/gm)?.length ?? 0);
-    expect(text.match(/^```text$/gm)?.length ?? 0).toBe(programs.filter(({ output }) => output !== undefined).length);
+    expect(text.match(/^```text$/gm)?.length ?? 0).toBe(
+      programs.filter(({ output }) => output !== undefined).length,
+    );
   });
 
   it.each(programs)('line $line', ({ line, code, output }) => {

@@ -55,7 +55,8 @@ function everything(head: LMHead, h: Float32Array, first: number) {
 }
 
 /** Bits, so that −0 and 0 differ. */
-const bits = (array: Float32Array | Uint32Array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+const bits = (array: Float32Array | Uint32Array) =>
+  Buffer.from(array.buffer, array.byteOffset, array.byteLength);
 
 describe.skipIf(nativeUnavailable())('the same bits', () => {
   describe.each<Dtype>(['f32', 'f16', 'bf16'])('weights %s', dtype => {
@@ -88,7 +89,10 @@ describe.skipIf(nativeUnavailable())('the same bits', () => {
         for (const [name, values] of Object.entries<Float32Array | Uint32Array>(whole)) {
           const width = values.length / N;
           const expected = values.subarray(from * width, to * width);
-          expect(bits(part[name as keyof typeof part]).equals(bits(expected)), `${name} of rows ${from}…${to}`).toBe(true);
+          expect(
+            bits(part[name as keyof typeof part]).equals(bits(expected)),
+            `${name} of rows ${from}…${to}`,
+          ).toBe(true);
         }
       };
       for (let row = 0; row < 3; row++) check([row, row + 1]);
@@ -158,7 +162,13 @@ describe('sampling', () => {
     const bias = someNumbers(V, 21).map(x => 2 * x);
     const head = LMHead.from(new Float32Array(V), { vocabSize: V, hiddenSize: 1, bias });
     const h = new Float32Array(draws);
-    for (const options of [{}, { temperature: 0.5 }, { topK: 12 }, { topP: 0.7 }, { minP: 0.2, temperature: 2 }]) {
+    for (const options of [
+      {},
+      { temperature: 0.5 },
+      { topK: 12 },
+      { topP: 0.7 },
+      { minP: 0.2, temperature: 2 },
+    ]) {
       const counts = new Float64Array(V);
       for (const id of head.sampleSync(h, { ...options, seed: 77 }).ids) counts[id]++;
       // What is left, by definition: the filters at temperature 1, then renormalised at the temperature.

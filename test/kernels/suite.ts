@@ -24,136 +24,175 @@ const ROUNDED = { relative: 2 ** -22, absolute: 2 ** -40 };
 export function kernelSuite(isa: string): void {
   process.env.LMHEAD_ISA = isa;
   const missing = nativeUnavailable();
-  describe.skipIf(missing)(`kernels for ${isa}${missing ? ` (${missing.message.split('\n')[0]})` : ''}`, () => {
-    it('are those in use', () => {
-      expect(nativeCapabilities().isa).toBe(isa);
-    });
-
-    describe.each(DTYPES)('weights %s', dtype => {
-      it.each(DTYPES)('and hidden states %s: logits within c·ε·Σ|h·E| + d·2^-126 of float64', hiddenDtype => {
-        let worst = 0;
-        for (const d of SIZES) {
-          const V = d < 200 ? 263 : 37; // a chunk of 256 and a rest
-          const n = 1 + (d % 14); // every number of columns that is treated apart
-          worst = Math.max(worst, checkLogits(V, d, n, dtype, hiddenDtype, NONE));
-        }
-        expect(worst).toBeGreaterThan(0); // it measured something
-        expect(worst).toBeLessThanOrEqual(1);
+  describe.skipIf(missing)(
+    `kernels for ${isa}${missing ? ` (${missing.message.split('\n')[0]})` : ''}`,
+    () => {
+      it('are those in use', () => {
+        expect(nativeCapabilities().isa).toBe(isa);
       });
 
-      it('with numbers of every size: subnormal, tiny, huge', () => {
-        for (const d of [1, 9, 33, 100]) {
-          const V = 41;
-          const spread = (count: number, seed: number) =>
-            someNumbers(count, seed).map((x, i) => x * 2 ** ((i * 37) % (dtype === 'f16' ? 24 : 100) - (dtype === 'f16' ? 20 : 60)));
-          expect(checkNumbers(spread(V * d, 3), spread(3 * d, 4), V, d, 3, dtype, 'f32', NONE)).toBeLessThanOrEqual(1);
-        }
+      describe.each(DTYPES)('weights %s', dtype => {
+        it.each(DTYPES)(
+          'and hidden states %s: logits within c·ε·Σ|h·E| + d·2^-126 of float64',
+          hiddenDtype => {
+            let worst = 0;
+            for (const d of SIZES) {
+              const V = d < 200 ? 263 : 37; // a chunk of 256 and a rest
+              const n = 1 + (d % 14); // every number of columns that is treated apart
+              worst = Math.max(worst, checkLogits(V, d, n, dtype, hiddenDtype, NONE));
+            }
+            expect(worst).toBeGreaterThan(0); // it measured something
+            expect(worst).toBeLessThanOrEqual(1);
+          },
+        );
+
+        it('with numbers of every size: subnormal, tiny, huge', () => {
+          for (const d of [1, 9, 33, 100]) {
+            const V = 41;
+            const spread = (count: number, seed: number) =>
+              someNumbers(count, seed).map(
+                (x, i) => x * 2 ** (((i * 37) % (dtype === 'f16' ? 24 : 100)) - (dtype === 'f16' ? 20 : 60)),
+              );
+            expect(
+              checkNumbers(spread(V * d, 3), spread(3 * d, 4), V, d, 3, dtype, 'f32', NONE),
+            ).toBeLessThanOrEqual(1);
+          }
+        });
+
+        it('NaN and infinities go where float64 has them, and nowhere else', () => {
+          const [V, d] = [70, 19];
+          const weight = narrow(someNumbers(V * d, 5), dtype);
+          const put = (row: number, column: number, value: number) => {
+            weight[row * d + column] = narrow(Float32Array.of(value), dtype)[0];
+          };
+          put(3, 0, NaN);
+          put(16, 18, Infinity);
+          put(17, 7, -Infinity);
+          put(69, 2, Infinity);
+          const hidden = someNumbers(2 * d, 6);
+          const head = LMHead.from(weight, {
+            vocabSize: V,
+            hiddenSize: d,
+            dtype: dtype === 'f32' ? undefined : dtype,
+          });
+          const u = head.logitsSync(hidden);
+          const wide = floats(weight, dtype);
+          for (let row = 0; row < 2; row++) {
+            const h = hidden.subarray(row * d, (row + 1) * d);
+            for (let id = 0; id < V; id++) {
+              const { logit, bound } = boundedLogitOf(h, wide, id, id, NONE);
+              if (Number.isFinite(logit))
+                expect(Math.abs(u[row * V + id] - logit)).toBeLessThanOrEqual(bound);
+              else expect(u[row * V + id]).toBe(logit);
+            }
+          }
+          // A NaN in one hidden state leaves the other alone.
+          const bad = hidden.slice();
+          bad[4] = NaN;
+          const v = head.logitsSync(bad);
+          expect(v.subarray(0, V).every(Number.isNaN)).toBe(true);
+          expect(v.subarray(V)).toEqual(u.subarray(V));
+        });
       });
 
-      it('NaN and infinities go where float64 has them, and nowhere else', () => {
-        const [V, d] = [70, 19];
-        const weight = narrow(someNumbers(V * d, 5), dtype);
-        const put = (row: number, column: number, value: number) => {
-          weight[row * d + column] = narrow(Float32Array.of(value), dtype)[0];
-        };
-        put(3, 0, NaN);
-        put(16, 18, Infinity);
-        put(17, 7, -Infinity);
-        put(69, 2, Infinity);
-        const hidden = someNumbers(2 * d, 6);
-        const head = LMHead.from(weight, { vocabSize: V, hiddenSize: d, dtype: dtype === 'f32' ? undefined : dtype });
-        const u = head.logitsSync(hidden);
-        const wide = floats(weight, dtype);
-        for (let row = 0; row < 2; row++) {
-          const h = hidden.subarray(row * d, (row + 1) * d);
-          for (let id = 0; id < V; id++) {
-            const { logit, bound } = boundedLogitOf(h, wide, id, id, NONE);
-            if (Number.isFinite(logit)) expect(Math.abs(u[row * V + id] - logit)).toBeLessThanOrEqual(bound);
-            else expect(u[row * V + id]).toBe(logit);
+      it.each([
+        ['bias', { bias: someNumbers(263, 8) }],
+        ['scale', { logitScale: -0.37 }],
+        ['soft-cap', { softCap: 1.5 }],
+        ['soft-cap far beyond and far below', { softCap: 1e-3 }],
+        ['a soft-cap that does nothing', { softCap: 1e6 }],
+        ['bias, scale and soft-cap', { bias: someNumbers(263, 8), logitScale: 1.7, softCap: 3 }],
+        [
+          'the same, capped first',
+          { bias: someNumbers(263, 8), logitScale: 1.7, softCap: 3, capOrder: 'cap-then-scale' as CapOrder },
+        ],
+      ])('the epilogue: %s', (_, epilogue) => {
+        expect(checkLogits(263, 50, 5, 'f32', 'f32', { ...NONE, ...epilogue })).toBeLessThanOrEqual(1);
+      });
+
+      describe('everything that follows from the same logits', () => {
+        const rows: [string, (V: number) => Float32Array][] = [
+          ['plain', V => someNumbers(V, 9).map(x => 4 * x)],
+          ['peaked', V => someNumbers(V, 10).map(x => (x > 0.9 ? 60 * x : 5 * x))],
+          ['flat', V => new Float32Array(V).fill(1.25)],
+          ['full of ties', V => someNumbers(V, 11).map(x => Math.round(2 * x))],
+          ['wide', V => someNumbers(V, 12).map(x => 1e30 * x)],
+          ['tiny', V => someNumbers(V, 13).map(x => 1e-40 * x)],
+          [
+            'nearly all -Infinity',
+            V => new Float32Array(V).fill(-Infinity).map((u, i) => (i % 97 === V % 97 ? i / V : u)),
+          ],
+        ];
+        it.each(rows)('%s rows: distributions, order, ranks, entropy', (_, make) => {
+          for (const V of [1, 2, 15, 17, 255, 256, 257, 1000, 5000]) {
+            const u = make(V);
+            if (!u.some(Number.isFinite)) u[V >> 1] = 1;
+            for (const temperature of [1, 0.3, 2.5]) compareRow(u, temperature);
+          }
+        });
+
+        it.each(rows)('%s rows: the same token, always', (_, make) => {
+          let draws = 0;
+          for (const V of [1, 2, 17, 256, 700, 5000]) {
+            const u = make(V);
+            if (!u.some(Number.isFinite)) u[V >> 1] = 1;
+            for (const options of samplings(V)) draws += compareSamples(u, V, options, V > 1000 ? 6 : 20);
+          }
+          console.log(`${isa}: ${draws} draws, native and reference the same`);
+        });
+      });
+
+      it('end to end a draw differs from the reference only inside the stated bound', () => {
+        const [V, d, n, times] = [1500, 96, 10, 20];
+        const weight = someNumbers(V * d, 14);
+        const native = LMHead.from(weight, { vocabSize: V, hiddenSize: d });
+        const reference = LMHead.from(weight, { vocabSize: V, hiddenSize: d, backend: 'reference' });
+        const counts = { draws: 0, differ: 0 };
+        for (let i = 0; i < times; i++) {
+          const hidden = someNumbers(n * d, 100 + i);
+          for (const options of samplings(V)) {
+            const at = { ...options, seed: i, step: 1000 * i };
+            const [a, b] = [native.sampleSync(hidden, at), reference.sampleSync(hidden, at)];
+            for (let row = 0; row < n; row++) {
+              counts.draws++;
+              if (a.ids[row] === b.ids[row]) continue;
+              counts.differ++;
+              // Then it was the logits that differed, and not the draw: the reference agrees, given the native logits.
+              const u = native.logitsSync(hidden.subarray(row * d, (row + 1) * d));
+              const table = rowParameters({ ...at, step: at.step + row }, 1, V, 'sample', true)!;
+              const again = referenceSample(u, V, table);
+              expect(again).toBe(a.ids[row]);
+            }
           }
         }
-        // A NaN in one hidden state leaves the other alone.
-        const bad = hidden.slice();
-        bad[4] = NaN;
-        const v = head.logitsSync(bad);
-        expect(v.subarray(0, V).every(Number.isNaN)).toBe(true);
-        expect(v.subarray(V)).toEqual(u.subarray(V));
+        console.log(
+          `${isa}: end to end ${counts.differ} of ${counts.draws} draws differ, all by logits within their bound`,
+        );
+        expect(counts.differ).toBeLessThan(counts.draws / 1000);
       });
-    });
-
-    it.each([
-      ['bias', { bias: someNumbers(263, 8) }],
-      ['scale', { logitScale: -0.37 }],
-      ['soft-cap', { softCap: 1.5 }],
-      ['soft-cap far beyond and far below', { softCap: 1e-3 }],
-      ['a soft-cap that does nothing', { softCap: 1e6 }],
-      ['bias, scale and soft-cap', { bias: someNumbers(263, 8), logitScale: 1.7, softCap: 3 }],
-      ['the same, capped first', { bias: someNumbers(263, 8), logitScale: 1.7, softCap: 3, capOrder: 'cap-then-scale' as CapOrder }],
-    ])('the epilogue: %s', (_, epilogue) => {
-      expect(checkLogits(263, 50, 5, 'f32', 'f32', { ...NONE, ...epilogue })).toBeLessThanOrEqual(1);
-    });
-
-    describe('everything that follows from the same logits', () => {
-      const rows: [string, (V: number) => Float32Array][] = [
-        ['plain', V => someNumbers(V, 9).map(x => 4 * x)],
-        ['peaked', V => someNumbers(V, 10).map(x => (x > 0.9 ? 60 * x : 5 * x))],
-        ['flat', V => new Float32Array(V).fill(1.25)],
-        ['full of ties', V => someNumbers(V, 11).map(x => Math.round(2 * x))],
-        ['wide', V => someNumbers(V, 12).map(x => 1e30 * x)],
-        ['tiny', V => someNumbers(V, 13).map(x => 1e-40 * x)],
-        ['nearly all -Infinity', V => new Float32Array(V).fill(-Infinity).map((u, i) => (i % 97 === V % 97 ? i / V : u))],
-      ];
-      it.each(rows)('%s rows: distributions, order, ranks, entropy', (_, make) => {
-        for (const V of [1, 2, 15, 17, 255, 256, 257, 1000, 5000]) {
-          const u = make(V);
-          if (!u.some(Number.isFinite)) u[V >> 1] = 1;
-          for (const temperature of [1, 0.3, 2.5]) compareRow(u, temperature);
-        }
-      });
-
-      it.each(rows)('%s rows: the same token, always', (_, make) => {
-        let draws = 0;
-        for (const V of [1, 2, 17, 256, 700, 5000]) {
-          const u = make(V);
-          if (!u.some(Number.isFinite)) u[V >> 1] = 1;
-          for (const options of samplings(V)) draws += compareSamples(u, V, options, V > 1000 ? 6 : 20);
-        }
-        console.log(`${isa}: ${draws} draws, native and reference the same`);
-      });
-    });
-
-    it('end to end a draw differs from the reference only inside the stated bound', () => {
-      const [V, d, n, times] = [1500, 96, 10, 20];
-      const weight = someNumbers(V * d, 14);
-      const native = LMHead.from(weight, { vocabSize: V, hiddenSize: d });
-      const reference = LMHead.from(weight, { vocabSize: V, hiddenSize: d, backend: 'reference' });
-      const counts = { draws: 0, differ: 0 };
-      for (let i = 0; i < times; i++) {
-        const hidden = someNumbers(n * d, 100 + i);
-        for (const options of samplings(V)) {
-          const at = { ...options, seed: i, step: 1000 * i };
-          const [a, b] = [native.sampleSync(hidden, at), reference.sampleSync(hidden, at)];
-          for (let row = 0; row < n; row++) {
-            counts.draws++;
-            if (a.ids[row] === b.ids[row]) continue;
-            counts.differ++;
-            // Then it was the logits that differed, and not the draw: the reference agrees, given the native logits.
-            const u = native.logitsSync(hidden.subarray(row * d, (row + 1) * d));
-            const table = rowParameters({ ...at, step: at.step + row }, 1, V, 'sample', true)!;
-            const again = referenceSample(u, V, table);
-            expect(again).toBe(a.ids[row]);
-          }
-        }
-      }
-      console.log(`${isa}: end to end ${counts.differ} of ${counts.draws} draws differ, all by logits within their bound`);
-      expect(counts.differ).toBeLessThan(counts.draws / 1000);
-    });
-  });
+    },
+  );
 }
 
 /** Largest error over its bound. */
-function checkLogits(V: number, d: number, n: number, dtype: Dtype, hiddenDtype: Dtype, epilogue: Epilogue): number {
-  return checkNumbers(someNumbers(V * d, V + d), someNumbers(n * d, V * d), V, d, n, dtype, hiddenDtype, epilogue);
+function checkLogits(
+  V: number,
+  d: number,
+  n: number,
+  dtype: Dtype,
+  hiddenDtype: Dtype,
+  epilogue: Epilogue,
+): number {
+  return checkNumbers(
+    someNumbers(V * d, V + d),
+    someNumbers(n * d, V * d),
+    V,
+    d,
+    n,
+    dtype,
+    hiddenDtype,
+    epilogue,
+  );
 }
 
 function checkNumbers(
@@ -184,7 +223,8 @@ function checkNumbers(
     for (let id = 0; id < V; id++) {
       const { logit, bound } = boundedLogitOf(h.subarray(row * d, (row + 1) * d), e, id, id, epilogue);
       const error = Math.abs(u[row * V + id] - logit);
-      if (!(error <= bound)) expect.fail(`V=${V} d=${d} row ${row} id ${id}: got ${u[row * V + id]}, want ${logit} ± ${bound}`);
+      if (!(error <= bound))
+        expect.fail(`V=${V} d=${d} row ${row} id ${id}: got ${u[row * V + id]}, want ${logit} ± ${bound}`);
       worst = Math.max(worst, error / bound);
     }
   }
@@ -264,7 +304,13 @@ function samplings(V: number): SampleOptions[] {
 function compareSamples(u: Float32Array, V: number, options: SampleOptions, count: number): number {
   const held = new Float32Array(V * count);
   for (let i = 0; i < count; i++) held.set(u, i * V);
-  const table = rowParameters({ ...options, seed: 0xdeadbeefn * BigInt(V), step: 7 }, count, V, 'sample', true)!;
+  const table = rowParameters(
+    { ...options, seed: 0xdeadbeefn * BigInt(V), step: 7 },
+    count,
+    V,
+    'sample',
+    true,
+  )!;
   const job = (): LogitsJob => ({
     n: count,
     heldLogits: held,

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { exponential, expNegative, logPositive, raceKey } from '../../lib/reference/exact-math';
+import { expNegative, exponential, logPositive, raceKey } from '../../lib/reference/exact-math';
 
 /** Spacing of float64 numbers at x. */
 const ulp = (x: number) => 2 ** (Math.max(Math.floor(Math.log2(Math.abs(x))), -1022) - 52);
@@ -49,7 +49,14 @@ describe('exponential variates', () => {
   });
 
   it('never fall as U grows, across the point where the formula changes', () => {
-    const points: [number, number][] = [[0, 0], [0, 1], [1, 0], [0x3fffffff, 0xffffffff], [0x40000000, 0], [0xfffffffe, 9]];
+    const points: [number, number][] = [
+      [0, 0],
+      [0, 1],
+      [1, 0],
+      [0x3fffffff, 0xffffffff],
+      [0x40000000, 0],
+      [0xfffffffe, 9],
+    ];
     for (let i = 1; i < points.length; i++) {
       expect(exponential(...points[i])).toBeGreaterThanOrEqual(exponential(...points[i - 1]));
     }

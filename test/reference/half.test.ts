@@ -4,10 +4,16 @@ import { narrow } from '../support/half';
 
 describe('16-bit floating-point numbers', () => {
   it.each([
-    ['f16', [0x0000, 0x8000, 0x3c00, 0xc000, 0x7bff, 0x0001, 0x03ff, 0x0400, 0x7c00, 0xfc00, 0x3555],
-      [0, -0, 1, -2, 65504, 2 ** -24, 1023 * 2 ** -24, 2 ** -14, Infinity, -Infinity, 0.333251953125]],
-    ['bf16', [0x0000, 0x8000, 0x3f80, 0xc000, 0x7f7f, 0x0001, 0x7f80, 0xff80, 0x3eab],
-      [0, -0, 1, -2, 255 * 2 ** 120, 2 ** -133, Infinity, -Infinity, 0.333984375]],
+    [
+      'f16',
+      [0x0000, 0x8000, 0x3c00, 0xc000, 0x7bff, 0x0001, 0x03ff, 0x0400, 0x7c00, 0xfc00, 0x3555],
+      [0, -0, 1, -2, 65504, 2 ** -24, 1023 * 2 ** -24, 2 ** -14, Infinity, -Infinity, 0.333251953125],
+    ],
+    [
+      'bf16',
+      [0x0000, 0x8000, 0x3f80, 0xc000, 0x7f7f, 0x0001, 0x7f80, 0xff80, 0x3eab],
+      [0, -0, 1, -2, 255 * 2 ** 120, 2 ** -133, Infinity, -Infinity, 0.333984375],
+    ],
   ] as ['f16' | 'bf16', number[], number[]][])('%s: known numbers', (dtype, bits, numbers) => {
     expect([...widen(Uint16Array.from(bits), dtype)]).toEqual(numbers);
   });
@@ -17,7 +23,8 @@ describe('16-bit floating-point numbers', () => {
     const wide = widen(all, dtype);
     const back = narrow(wide, dtype);
     for (let i = 0; i < 65536; i++) {
-      if (Number.isNaN(wide[i])) expect(Number.isNaN(widen(back.subarray(i, i + 1) as Uint16Array, dtype)[0])).toBe(true);
+      if (Number.isNaN(wide[i]))
+        expect(Number.isNaN(widen(back.subarray(i, i + 1) as Uint16Array, dtype)[0])).toBe(true);
       else if (back[i] !== i) expect.fail(`${i} became ${back[i]}`);
     }
   });

@@ -3,7 +3,11 @@ import { philox4x32, tokenBits } from '../../lib/reference/philox';
 
 it.each([
   // Known answers of philox4x32-10 from Random123 1.14.
-  [[0, 0, 0, 0], [0, 0], [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]],
+  [
+    [0, 0, 0, 0],
+    [0, 0],
+    [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8],
+  ],
   [
     [0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff],
     [0xffffffff, 0xffffffff],
@@ -14,9 +18,12 @@ it.each([
     [0xa4093822, 0x299f31d0],
     [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
   ],
-] as [[number, number, number, number], [number, number], number[]][])('philox4x32-10 of %j', (counter, key, expected) => {
-  expect(philox4x32(counter, key)).toEqual(expected);
-});
+] as [[number, number, number, number], [number, number], number[]][])(
+  'philox4x32-10 of %j',
+  (counter, key, expected) => {
+    expect(philox4x32(counter, key)).toEqual(expected);
+  },
+);
 
 it('gives two neighbouring ids the two halves of one block', () => {
   const stream = { seedLow: 1, seedHigh: 2, step: 3 };
