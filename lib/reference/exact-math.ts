@@ -28,8 +28,8 @@ const ATANH_TERMS = [1 / 21, 1 / 19, 1 / 17, 1 / 15, 1 / 13, 1 / 11, 1 / 9, 1 / 
 /** ln 2 in two parts; the first ends in 21 zero bits, so that its product with a small whole number is exact. */
 const LN2_HIGH = 6.931471803691238e-1;
 const LN2_LOW = 1.9082149292705877e-10;
-const LOG2_E = 1.4426950408889634;
-const SQRT_2 = 1.4142135623730951;
+const LOG2_E = Math.LOG2E;
+const SQRT_2 = Math.SQRT2;
 
 const float = new Float64Array(1);
 const words = new Uint32Array(float.buffer); // little-endian: words[1] holds sign, exponent and the top of the fraction
