@@ -62,17 +62,9 @@ static inline F scale_by_power_of_two(F p, F n) {
   return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23)));
 }
 static inline __m128 fold(F x) { return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)); }
-static inline float reduce(F x) {
-  const __m128 s = fold(x);
-  const __m128 t = _mm_add_ps(s, _mm_movehl_ps(s, s));
-  return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
-}
-static inline void reduce4(F a, F b, F c, F d, float* out) {  // the same tree as reduce, four at a time
-  const __m128 sa = fold(a), sb = fold(b), sc = fold(c), sd = fold(d);
-  const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(sa, sb), _mm_unpackhi_ps(sa, sb));
-  const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(sc, sd), _mm_unpackhi_ps(sc, sd));
-  _mm_storeu_ps(out, _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab)));
-}
+
+#include "generic/x86.inc"
+
 static inline float reduce_max(F x) {
   __m128 s = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   s = _mm_max_ps(s, _mm_movehl_ps(s, s));
@@ -125,10 +117,6 @@ static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
   const __m256i high = _mm256_blend_epi32(c0, _mm256_slli_epi64(c2, 32), 0xaa);
   return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(high, 1)), set(0x1p-31f));
 }
-
-static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
-static inline size_t popcount(uint32_t m) { return static_cast<size_t>(__builtin_popcount(m)); }
-static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(__builtin_ctz(m)); }
 
 #include "generic/kernels.inc"
 

@@ -58,17 +58,9 @@ static inline __m128 fold(F x) {
   const __m256 s = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
   return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
 }
-static inline float reduce(F x) {
-  const __m128 s = fold(x);
-  const __m128 t = _mm_add_ps(s, _mm_movehl_ps(s, s));
-  return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
-}
-static inline void reduce4(F a, F b, F c, F d, float* out) {  // the same tree as reduce, four at a time
-  const __m128 sa = fold(a), sb = fold(b), sc = fold(c), sd = fold(d);
-  const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(sa, sb), _mm_unpackhi_ps(sa, sb));
-  const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(sc, sd), _mm_unpackhi_ps(sc, sd));
-  _mm_storeu_ps(out, _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab)));
-}
+
+#include "generic/x86.inc"
+
 static inline float reduce_max(F x) { return _mm512_reduce_max_ps(x); }
 static inline uint32_t nan_mask(F x) { return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q); }
 static inline uint32_t greater_mask(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
@@ -116,10 +108,6 @@ static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
   const __m512i high = _mm512_mask_blend_epi32(0xaaaa, c0, _mm512_slli_epi64(c2, 32));
   return _mm512_mul_ps(_mm512_cvtepu32_ps(high), set(0x1p-32f));
 }
-
-static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
-static inline size_t popcount(uint32_t m) { return static_cast<size_t>(__builtin_popcount(m)); }
-static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(__builtin_ctz(m)); }
 
 #include "generic/kernels.inc"
 
