@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { backends } from '../support/backends';
-import { conformanceJson, hasConformance } from '../support/conformance';
+import { conformanceJson, describeConformance } from '../support/conformance';
 import { expectClose } from '../support/numbers';
 
 interface Tensor {
@@ -18,7 +18,7 @@ function floats({ shape, data }: Tensor): Float32Array {
   return values;
 }
 
-describe.skipIf(!hasConformance(FOLDER))(`${FOLDER}: a trained GPT, untied, with its final LayerNorm`, () => {
+describeConformance(FOLDER, 'a trained GPT, untied, with its final LayerNorm', () => {
   describe.each(backends)('%s', backend => {
     const model = conformanceJson<Record<string, Tensor>>(`${FOLDER}/gpt-nano-sort-model.json`);
     const partials = conformanceJson<Record<string, Tensor>>(`${FOLDER}/gpt-nano-sort-t0-partials.json`);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead, logSoftmax, softmax, topKOf } from '../../lib';
 import { backends } from '../support/backends';
-import { conformanceJson, hasConformance } from '../support/conformance';
+import { conformanceJson, describeConformance } from '../support/conformance';
 import { throwsKind } from '../support/errors';
 import { expectClose } from '../support/numbers';
 
@@ -22,8 +22,8 @@ const numbers = (values: Value[]) => Float32Array.from(values, Number);
 /** float32 results of float32 arithmetic's inputs: half a unit in the last place, and one of exp's. */
 const close = { relative: 2 ** -22, absolute: 2 ** -149 };
 
-describe.skipIf(!hasConformance(FILE))(`${FILE}: log-softmax with its edges, by SciPy`, () => {
-  const cases = hasConformance(FILE) ? conformanceJson<Case[]>(FILE) : [];
+describeConformance(FILE, 'log-softmax with its edges, by SciPy', () => {
+  const cases = conformanceJson<Case[]>(FILE);
 
   describe.each(backends)('%s', backend => {
     /** The same through a pass over the identity: u = x, where x is finite; else by the functions over logits. */

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { backends } from '../support/backends';
-import { conformanceBytes, conformanceJson, hasConformance } from '../support/conformance';
+import { conformanceBytes, conformanceJson, describeConformance } from '../support/conformance';
 import { expectClose, someNumbers } from '../support/numbers';
 
 const FOLDER = 'ml5-charrnn';
 
-describe.skipIf(!hasConformance(FOLDER))(`${FOLDER}: heads with a bias, stored [d,V]`, () => {
+describeConformance(FOLDER, 'heads with a bias, stored [d,V]', () => {
   describe.each(['shakespeare', 'darwin'])('%s', name => {
     const manifest = conformanceJson<Record<string, { filename: string; shape: number[] }>>(
       `${FOLDER}/${name}/manifest.json`,

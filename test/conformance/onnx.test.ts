@@ -1,6 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { LMHead, logSoftmax, type NormOptions, softmax, topKOf } from '../../lib';
-import { conformanceJson, hasConformance } from '../support/conformance';
+import { conformanceJson, describeConformance } from '../support/conformance';
 import { throwsKind } from '../support/errors';
 import { expectClose } from '../support/numbers';
 
@@ -219,8 +219,8 @@ function inexpressible({ nodes: [{ op, attrs }], sets }: Case): string | undefin
   return undefined;
 }
 
-describe.skipIf(!hasConformance(FILE))(`${FILE}: operators of ONNX`, () => {
-  const cases = hasConformance(FILE) ? Object.entries(conformanceJson<Record<string, Case>>(FILE)) : [];
+describeConformance(FILE, 'operators of ONNX', () => {
+  const cases = Object.entries(conformanceJson<Record<string, Case>>(FILE));
   for (const [name, c] of cases) {
     const reason = inexpressible(c);
     it.skipIf(reason)(reason ? `${name} (${reason})` : name, () => {

@@ -1,8 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { candidatesOf, type SampleOptions } from '../../lib';
 import { rowParameters } from '../../lib/arguments/row-parameters';
 import { referenceLogits } from '../../lib/reference/backend';
-import { conformanceJson, hasConformance } from '../support/conformance';
+import { conformanceJson, describeConformance } from '../support/conformance';
 import { expectClose } from '../support/numbers';
 
 interface Case {
@@ -33,8 +33,8 @@ function options({ op, k, p, temp }: Case): SampleOptions | undefined {
   }
 }
 
-describe.skipIf(!hasConformance(FILE))(`${FILE}: what filters leave, by llama.cpp`, () => {
-  const cases = hasConformance(FILE) ? conformanceJson<Case[]>(FILE) : [];
+describeConformance(FILE, 'what filters leave, by llama.cpp', () => {
+  const cases = conformanceJson<Case[]>(FILE);
   const ours = cases.filter(c => options(c) !== undefined);
 
   it.each(ours.map((c, i) => [i, c.op, c] as const))('row %i: %s', (_, __, c) => {

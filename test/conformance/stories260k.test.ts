@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { backends } from '../support/backends';
-import { conformanceBytes, conformanceJson, hasConformance } from '../support/conformance';
+import { conformanceBytes, conformanceJson, describeConformance } from '../support/conformance';
 import { expectClose } from '../support/numbers';
 
 interface Golden {
@@ -18,7 +18,7 @@ const V = 512;
 const D = 64;
 const N = 200;
 
-describe.skipIf(!hasConformance(FOLDER))(`${FOLDER}: a trained, weight-tied model of 512 tokens`, () => {
+describeConformance(FOLDER, 'a trained, weight-tied model of 512 tokens', () => {
   const load = () => {
     const dump = (name: string) => conformanceBytes(`${FOLDER}/ref_greedy200/${name}`);
     return {

@@ -1,14 +1,25 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { LMHeadError } from '../../lib/errors';
+import { LMHead, type LMHeadError } from '../../lib';
 import { follow, followSync } from '../../lib/formats/read-plan';
 import { parseHeader, readSafetensors, type TensorEntry } from '../../lib/formats/safetensors';
-import { conformancePath } from '../support/conformance';
+import { conformanceJson, conformancePath, describeConformance } from '../support/conformance';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { withHeader } from '../support/safetensors';
+
+const codeOf = (error: LMHeadError) => error.code;
+
+function attempt(call: () => void): string | undefined {
+  try {
+    call();
+    return undefined;
+  } catch (error) {
+    return codeOf(error as LMHeadError);
+  }
+}
 
 let folder: string;
 beforeAll(() => {
@@ -232,11 +243,13 @@ it('takes time in proportion to the header', () => {
   expect(parse(`{"__metadata__":{"a":"${'\\n'.repeat(2_000_000)}"}}`).size).toBe(0);
 });
 
-const verdicts = conformancePath('safetensors/manifest.json');
-describe.skipIf(!verdicts)('the files of huggingface/safetensors', () => {
-  const cases = verdicts
-    ? (JSON.parse(readFileSync(verdicts, 'utf8')) as { file: string; expect: string }[])
-    : [];
+describeConformance('safetensors', 'the files of huggingface/safetensors', () => {
+  const cases = conformanceJson<{ file: string; expect: string }[]>('safetensors/manifest.json');
+
+  it('are 28', () => {
+    expect(cases.length).toBe(28);
+  });
+
   it.each(cases)('$file: $expect', async ({ file, expect: verdict }) => {
     const path = conformancePath(`safetensors/${file}`)!;
     if (verdict === 'accept') {
@@ -248,8 +261,17 @@ describe.skipIf(!verdicts)('the files of huggingface/safetensors', () => {
     }
   });
 
-  it('are 28', () => {
-    expect(cases.length).toBe(28);
+  it.each(cases)('$file: $expect, and LMHead.open agrees', async ({ file, expect: verdict }) => {
+    const path = conformancePath(`safetensors/${file}`)!;
+    const codes = [
+      await LMHead.open(path).then(head => head.close(), codeOf),
+      await LMHead.open(path, { backend: 'reference', mmap: false }).then(head => head.close(), codeOf),
+      attempt(() => LMHead.openSync(path).close()),
+    ];
+    expect(new Set(codes).size).toBe(1);
+    // A well-formed file need not hold an output matrix.
+    const wellFormed = [undefined, 'ERR_LMHEAD_TENSOR', 'ERR_LMHEAD_DTYPE', 'ERR_LMHEAD_SHAPE'];
+    expect(verdict === 'accept' ? wellFormed : ['ERR_LMHEAD_FORMAT']).toContain(codes[0]);
   });
 
   it.each(['burn_multi_layer', 'candle_csm_voices'])('%s, from the wild', name => {

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { describe, it } from 'vitest';
 
 /** A file or folder of the external test material; undefined where this checkout has none. */
 export function conformancePath(name: string): string | undefined {
@@ -7,9 +8,12 @@ export function conformancePath(name: string): string | undefined {
   return existsSync(path) ? path : undefined;
 }
 
-/** Whether there is such material; tests of it skip where there is none, and their names say which it is. */
-export function hasConformance(name: string): boolean {
-  return conformancePath(name) !== undefined;
+/** Tests of external material; where there is none, a skipped test says so, and `tests` isn't called. */
+export function describeConformance(name: string, title: string, tests: () => void): void {
+  if (conformancePath(name)) describe(`${name}: ${title}`, tests);
+  else
+    describe.skip(`${name}: ${title}`, () =>
+      it(`skipped: there is no ../shared/conformance/${name}`, () => {}));
 }
 
 /** A file's bytes, in memory of their own (so that any typed array may lie on them). */
