@@ -16,7 +16,7 @@ export interface Addon {
 export interface NativeHead {
   run(...args: unknown[]): NativeResult;
   runAsync(...args: unknown[]): Promise<NativeResult>;
-  readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): void;
+  readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): NativeResult;
   timeRead(): number;
   close(): void;
 }

@@ -12,7 +12,7 @@ export type ErrorKind =
   | 'TENSOR'
   /** The file is malformed. */
   | 'FORMAT'
-  /** The file cannot be opened, read or mapped. */
+  /** The file cannot be opened, read or mapped, or has changed since it was mapped. */
   | 'IO'
   /** The head is closed. */
   | 'CLOSED'

@@ -35,6 +35,11 @@ function errorOf([status, row, id]: [number, number, number]): LMHeadError {
       return new LMHeadError('ABORTED', 'the call was aborted');
     case 4:
       return new LMHeadError('CLOSED', 'the head was closed before the call started');
+    case 6:
+      return new LMHeadError(
+        'IO',
+        'the file of the weights has changed since it was opened; want one that stays as it is, or mmap: false',
+      );
     default:
       return new LMHeadError('MEMORY', 'not enough memory for the pass');
   }
@@ -157,7 +162,7 @@ class NativeBackend implements HeadBackend {
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
-    guarded(() => this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out));
+    check(guarded(() => this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out)));
   }
 
   close(): void {

@@ -101,7 +101,10 @@ export interface OpenOptions
   extends Partial<Omit<HeadOptions, 'vocabSize' | 'hiddenSize' | 'dtype' | 'copy'>> {
   /** Name of the output weight in the file; by default found by the names that architectures use. */
   tensor?: string;
-  /** true (default): map the file; false: read it into memory. */
+  /**
+   * true (default): map the file and use it where it lies. Where it is changed or cut off meanwhile, calls throw IO.
+   * false: read it into memory.
+   */
   mmap?: boolean;
 }
 

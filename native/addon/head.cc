@@ -39,7 +39,11 @@ StoredMatrix matrix_from(Napi::Object source, size_t rows, size_t columns) {
       storage = std::move(owned);
     }
   }
-  if (source.Get("transposed").ToBoolean()) storage = transpose(storage->data(), dtype, rows, columns);
+  if (source.Get("transposed").ToBoolean()) {
+    std::unique_ptr<Storage> rows_first = transpose(storage->data(), dtype, rows, columns);
+    if (!storage->intact()) throw FileError{"the file changed while it was read"};
+    storage = std::move(rows_first);
+  }
   const uint8_t* const data = storage->data();
   return {std::move(storage), {data, dtype, rows, columns}};
 }
@@ -123,7 +127,7 @@ Napi::Value Head::run(const Napi::CallbackInfo& info) {
       const AlignedFloats packed = pack_hidden(head.kernels(), hidden, dtype, n, d);
       result = head.run(packed.data(), n, request);
     }
-    return {env, result_to_js(env, result.status, result)};
+    return {env, result_to_js(env, head.intact() ? static_cast<int>(result.status) : kWeightsChanged, result)};
   } catch (const std::bad_alloc&) {
     throw coded_error(env, "MEMORY", "not enough memory for the pass");
   }
@@ -162,8 +166,8 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   return {env, promise};
 }
 
-// (matrix: 0 output, 1 input; ids; out)
-void Head::read_rows(const Napi::CallbackInfo& info) {
+// (matrix: 0 output, 1 input; ids; out) -> undefined or [status, row, id]
+Napi::Value Head::read_rows(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   HeadCore& head = core(env);
   const Matrix& matrix = whole_number(info[0], 0, 1, "matrix") == 0 ? head.output() : head.input();
@@ -177,6 +181,7 @@ void Head::read_rows(const Napi::CallbackInfo& info) {
     if (ids[i] >= matrix.rows) throw bad_argument(env, "ids");
     widen(matrix.row(ids[i]), matrix.columns, out + i * matrix.columns);
   }
+  return {env, result_to_js(env, head.intact() ? 0 : kWeightsChanged, {})};
 }
 
 // () -> seconds to read the output matrix once

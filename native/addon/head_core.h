@@ -36,6 +36,9 @@ class HeadCore {
   size_t valid() const { return valid_; }
   size_t owned_bytes() const { return output_.storage->owned_bytes() + (input_ ? input_->storage->owned_bytes() : 0); }
 
+  // To be asked after the weights were read: were they still those of the beginning?
+  bool intact() const { return output_.storage->intact() && (!input_ || input_->storage->intact()); }
+
   PassResult run(const float* packed_hidden, size_t n, PassRequest request) const {
     request.threads = threads_;
     const ProductSource source(kernels_, output_.view, epilogue_, valid_, packed_hidden, n);

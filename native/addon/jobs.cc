@@ -73,6 +73,7 @@ void Job::run() {
   }
   try {
     result = core->run(hidden.data(), n, request);
+    if (!core->intact()) status = weights_changed;
   } catch (const std::bad_alloc&) {
     status = out_of_memory;
   }
@@ -111,9 +112,10 @@ void Channel::settle(napi_env env, napi_value, void* context, void* data) {
   napi_handle_scope scope;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
   for (napi_ref ref : job->kept) napi_delete_reference(env, ref);
-  const int status = job->status == Job::closed          ? 4
-                     : job->status == Job::out_of_memory ? 5
-                                                         : static_cast<int>(job->result.status);
+  const int status = job->status == Job::closed            ? kClosed
+                     : job->status == Job::out_of_memory   ? kOutOfMemory
+                     : job->status == Job::weights_changed ? kWeightsChanged
+                                                           : static_cast<int>(job->result.status);
   napi_resolve_deferred(env, job->deferred, result_to_js(env, status, job->result));
   napi_close_handle_scope(env, scope);
 }

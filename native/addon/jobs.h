@@ -27,7 +27,7 @@ struct Job {
   napi_deferred deferred = nullptr;
   std::vector<napi_ref> kept;
 
-  enum Status { finished, closed, out_of_memory } status = finished;
+  enum Status { finished, closed, out_of_memory, weights_changed } status = finished;
   PassResult result;
 
   void run();
@@ -55,7 +55,9 @@ class Channel : public std::enable_shared_from_this<Channel> {
   bool open_ = true;
 };
 
-// [status, row, id], or undefined for success.
+// What lib/native-backend.ts gets where a pass gave no results: [status, row, id], the status one of PassResult's or of these.
+// Undefined for success.
+constexpr int kClosed = 4, kOutOfMemory = 5, kWeightsChanged = 6;
 napi_value result_to_js(napi_env env, int status, const PassResult& result);
 
 }  // namespace lmhead

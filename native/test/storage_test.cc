@@ -1,7 +1,10 @@
 // The bytes behind a matrix: mapped, read, owned, transposed; and files that are not what they should be.
 #include "../core/storage/storage.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -68,6 +71,69 @@ TEST(files_are_served_from_any_offset) {
         CHECK(size == 0 || std::memcmp(storage->data(), &bytes[offset], size) == 0, "offset=%zu size=%zu", offset, size);
         CHECK(storage->owned_bytes() == (open == read_file ? size : 0), "offset=%zu size=%zu", offset, size);
       }
+}
+
+// Without its guard, reading such a map ends the process.
+TEST(a_map_of_a_file_that_shrinks_reads_as_zeros_and_says_so) {
+  Folder folder;
+  const std::vector<uint8_t> bytes = random_bytes(40000, 43);
+  const std::string path = folder.file("weights", bytes);
+  const std::unique_ptr<Storage> storage = map_file(path, 13, bytes.size() - 13), other = map_file(path, 0, 4096);
+  CHECK(storage->intact());
+  CHECK(::truncate(path.c_str(), 8192) == 0);
+  CHECK(std::memcmp(storage->data(), &bytes[13], 8192 - 13) == 0);
+  CHECK(!storage->intact() && !other->intact(), "by its size");
+  for (const size_t at : {size_t{8192}, size_t{20000}, bytes.size() - 14}) CHECK(storage->data()[at] == 0, "%zu", at);
+  // Grown again, it is no better: its pages are gone.
+  CHECK(::truncate(path.c_str(), static_cast<off_t>(bytes.size())) == 0);
+  CHECK(!storage->intact());
+}
+
+TEST(a_map_of_a_file_that_is_written_to_says_so) {
+  Folder folder;
+  const std::vector<uint8_t> bytes = random_bytes(5000, 44);
+  const std::string path = folder.file("weights", bytes);
+  // As if it had been made a while ago: file systems tell times in steps.
+  const struct timespec long_ago[2] = {{1000000000, 0}, {1000000000, 0}};
+  CHECK(::utimensat(AT_FDCWD, path.c_str(), long_ago, 0) == 0);
+  const std::unique_ptr<Storage> storage = map_file(path, 0, 5000);
+  CHECK(storage->intact());
+  std::FILE* const f = std::fopen(path.c_str(), "r+b");
+  std::fputc(bytes[0] ^ 1, f);
+  std::fclose(f);
+  CHECK(!storage->intact());
+}
+
+TEST(guards_are_used_again_and_tell_their_maps_apart) {
+  Folder folder;
+  const std::vector<uint8_t> bytes = random_bytes(3 * 4096, 45);
+  const std::string stays = folder.file("stays", bytes), shrinks = folder.file("shrinks", bytes);
+  for (int turn = 0; turn < 100; turn++) {
+    folder.file("shrinks", bytes);
+    const std::unique_ptr<Storage> a = map_file(stays, 0, bytes.size()), b = map_file(shrinks, 0, bytes.size()),
+                                   c = map_file(stays, 0, bytes.size());
+    CHECK(::truncate(shrinks.c_str(), 0) == 0);
+    CHECK(b->data()[5000] == 0 && !b->intact());
+    CHECK(a->intact() && c->intact() && std::memcmp(a->data(), bytes.data(), bytes.size()) == 0);
+  }
+}
+
+TEST(bus_errors_elsewhere_still_end_the_process) {
+  Folder folder;
+  const std::string path = folder.file("weights", random_bytes(8192, 46));
+  const std::unique_ptr<Storage> guarded = map_file(path, 0, 8192);
+  const int fd = ::open(path.c_str(), O_RDONLY);
+  void* const bare = ::mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE, fd, 0);
+  CHECK(bare != MAP_FAILED && ::truncate(path.c_str(), 0) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::freopen("/dev/null", "w", stderr);  // a sanitizer's report
+    ::_exit(static_cast<volatile uint8_t*>(bare)[5000]);
+  }
+  int status = 0;
+  CHECK(::waitpid(child, &status, 0) == child && !(WIFEXITED(status) && WEXITSTATUS(status) == 0));
+  ::munmap(bare, 8192);
+  ::close(fd);
 }
 
 TEST(a_map_outlives_the_name_of_its_file) {

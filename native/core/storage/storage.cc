@@ -11,6 +11,8 @@
 #include <limits>
 #include <new>
 
+#include "map_guard.h"
+
 namespace lmhead {
 
 namespace {
@@ -24,17 +26,16 @@ FileError file_error(const std::string& path, const char* what) {
 // An open file that is known to hold [offset, offset + size).
 class File {
  public:
-  File(const std::string& path, uint64_t offset, uint64_t size) : path_(path) {
+  File(const std::string& path, uint64_t offset, uint64_t size) {
     fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must be refused, not waited for
     if (fd_ < 0) throw file_error(path, "cannot open");
-    struct stat status;
-    if (::fstat(fd_, &status) != 0) {
+    if (::fstat(fd_, &status_) != 0) {
       const FileError error = file_error(path, "cannot stat");
       ::close(fd_);
       throw error;
     }
-    const uint64_t length = static_cast<uint64_t>(status.st_size);
-    if (!S_ISREG(status.st_mode) || offset > length || size > length - offset) {
+    const uint64_t length = static_cast<uint64_t>(status_.st_size);
+    if (!S_ISREG(status_.st_mode) || offset > length || size > length - offset) {
       ::close(fd_);
       throw FileError{"'" + path + "' is no regular file of at least " + std::to_string(offset) + " + " + std::to_string(size) +
                       " bytes"};
@@ -44,32 +45,53 @@ class File {
   File(const File&) = delete;
   File& operator=(const File&) = delete;
   int fd() const { return fd_; }
-  const std::string& path() const { return path_; }
+
+  // Has it the size and the time of change that it had when it was opened?
+  bool unchanged() const {
+    struct stat now;
+    return ::fstat(fd_, &now) == 0 && now.st_size == status_.st_size && same_time(now, status_);
+  }
 
  private:
-  std::string path_;
+  static bool same_time(const struct stat& a, const struct stat& b) {
+#if defined(__APPLE__)
+    return a.st_mtimespec.tv_sec == b.st_mtimespec.tv_sec && a.st_mtimespec.tv_nsec == b.st_mtimespec.tv_nsec;
+#else
+    return a.st_mtim.tv_sec == b.st_mtim.tv_sec && a.st_mtim.tv_nsec == b.st_mtim.tv_nsec;
+#endif
+  }
+
   int fd_;
+  struct stat status_;
 };
 
 class MappedStorage final : public Storage {
  public:
-  MappedStorage(const File& file, uint64_t offset, uint64_t size) {
+  MappedStorage(const std::string& path, uint64_t offset, uint64_t size) : file_(path, offset, size) {
     const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
     const uint64_t start = offset / page * page;
     length_ = static_cast<size_t>(offset - start + size);
-    base_ = ::mmap(nullptr, length_, PROT_READ, MAP_PRIVATE, file.fd(), static_cast<off_t>(start));
-    if (base_ == MAP_FAILED) throw file_error(file.path(), "cannot map");
+    base_ = ::mmap(nullptr, length_, PROT_READ, MAP_PRIVATE, file_.fd(), static_cast<off_t>(start));
+    if (base_ == MAP_FAILED) throw file_error(path, "cannot map");
+    guard_ = MapGuard::watch(base_, length_);
     ::madvise(base_, length_, MADV_WILLNEED);  // start reading now, without waiting
     data_ = static_cast<const uint8_t*>(base_) + (offset - start);
     size_ = static_cast<size_t>(size);
   }
-  ~MappedStorage() override { ::munmap(base_, length_); }
+  ~MappedStorage() override {
+    guard_->unwatch();
+    ::munmap(base_, length_);
+  }
   MappedStorage(const MappedStorage&) = delete;
   MappedStorage& operator=(const MappedStorage&) = delete;
+  // The guard has not seen it all: the rest of a file's last page reads as zeros, and bytes can be overwritten.
+  bool intact() const override { return !guard_->lost() && file_.unchanged(); }
 
  private:
+  const File file_;
   void* base_;
   size_t length_;
+  MapGuard* guard_;
 };
 
 }  // namespace
@@ -90,9 +112,8 @@ OwnedStorage::OwnedStorage(size_t size) {
 OwnedStorage::~OwnedStorage() { ::munmap(const_cast<uint8_t*>(data_), mapped_); }
 
 std::unique_ptr<Storage> map_file(const std::string& path, uint64_t offset, uint64_t size) {
-  const File file(path, offset, size);
-  if (size == 0) return std::make_unique<LentStorage>(nullptr, 0);
-  return std::make_unique<MappedStorage>(file, offset, size);
+  if (size == 0) return read_file(path, offset, 0);  // there are no maps of nothing
+  return std::make_unique<MappedStorage>(path, offset, size);
 }
 
 std::unique_ptr<Storage> read_file(const std::string& path, uint64_t offset, uint64_t size) {

@@ -17,6 +17,8 @@ class Storage {
   size_t size() const { return size_; }
   // Bytes of this process's own memory, as opposed to a map's or a lender's.
   virtual size_t owned_bytes() const { return 0; }
+  // Are the bytes still those that were there at first? Not where a mapped file has been changed. To be asked after reading.
+  virtual bool intact() const { return true; }
 
  protected:
   const uint8_t* data_ = nullptr;
@@ -46,7 +48,8 @@ class LentStorage final : public Storage {
   }
 };
 
-// size bytes of a file from offset, mapped read-only. Throws FileError.
+// size bytes of a file from offset, mapped read-only. Reading them is safe even if the file shrinks: see intact(). Throws
+// FileError.
 std::unique_ptr<Storage> map_file(const std::string& path, uint64_t offset, uint64_t size);
 // The same bytes, read into memory of our own. Throws FileError, std::bad_alloc.
 std::unique_ptr<Storage> read_file(const std::string& path, uint64_t offset, uint64_t size);
