@@ -34,7 +34,11 @@ export function headUnderTest(backend: 'native' | 'reference', options: Partial<
     kind: ErrorKind,
     ...words: string[]
   ) => {
-    const thrown = throwsKind(() => callSync[method](head, ofHidden as Hidden, options ?? {}), kind, ...words);
+    const thrown = throwsKind(
+      () => callSync[method](head, ofHidden as Hidden, options ?? {}),
+      kind,
+      ...words,
+    );
     const rejected = await rejectsKind(
       () => call[method](head, ofHidden as Hidden, options ?? {}),
       kind,
@@ -51,7 +55,9 @@ export interface AnyOptions extends RunRequest, OutOption, AsyncOptions {}
 
 /** As many zeros as there are hidden states, where no targets are given. */
 const targets = (head: LMHead, hidden: Hidden, o: AnyOptions) =>
-  'targets' in o ? o.targets! : new Uint32Array(ArrayBuffer.isView(hidden) ? (hidden as Float32Array).length / head.hiddenSize : 0);
+  'targets' in o
+    ? o.targets!
+    : new Uint32Array(ArrayBuffer.isView(hidden) ? (hidden as Float32Array).length / head.hiddenSize : 0);
 
 /** The methods that take hidden states, with the least that each wants. */
 export const callSync = {

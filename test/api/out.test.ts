@@ -1,0 +1,178 @@
+import { describe, expect, it } from 'vitest';
+import { logSoftmax, softmax } from '../../lib/logits-functions';
+import { backends } from '../support/backends';
+import { resizable } from '../support/buffers';
+import { rejectsKind, throwsKind } from '../support/errors';
+import { call, callSync, D, headUnderTest, makeHead, someHidden, someWeight, V } from '../support/heads';
+
+const wide = ['logits', 'logProbs', 'probs'] as const;
+
+describe.each(backends)('out, %s', backend => {
+  const { head, hidden, refuses } = headUnderTest(backend);
+
+  describe.each(wide)('of %s', method => {
+    it.each([
+      ['null', null, 'ARGUMENT', 'null'],
+      ['an array', [], 'ARGUMENT', 'an array'],
+      ['a buffer', new ArrayBuffer(4 * 2 * V), 'ARGUMENT', 'an object'],
+      ['true', true, 'ARGUMENT', 'true'],
+      ['float64', new Float64Array(2 * V), 'DTYPE', 'Float64Array'],
+      ['16 bits', new Uint16Array(2 * V), 'DTYPE', 'Uint16Array'],
+      ['one number short', new Float32Array(2 * V - 1), 'SHAPE', `${2 * V - 1}`],
+      ['empty', new Float32Array(0), 'SHAPE', 'got 0'],
+    ] as const)('is not %s', async (_, out, kind, word) => {
+      await refuses(method, [hidden, { out }], kind, 'out', word);
+    });
+
+    it('does not overlap the hidden states by a single byte', async () => {
+      const memory = new Float32Array(2 * D + 2 * V);
+      const input = memory.subarray(0, 2 * D);
+      input.set(hidden);
+      const before = memory.slice();
+      await refuses(method, [input, { out: memory }], 'RANGE', 'out', 'overlaps hidden');
+      await refuses(method, [input, { out: memory.subarray(2 * D - 1) }], 'RANGE', 'out', 'overlaps hidden');
+      expect(memory).toEqual(before);
+      // Side by side is apart.
+      const out = memory.subarray(2 * D);
+      expect(callSync[method](head, input, { out })).toBe(out);
+      expect(out).toEqual(callSync[method](head, hidden));
+      expect(input).toEqual(hidden);
+    });
+
+    it('is returned itself, filled from its start; the rest stays', async () => {
+      const wanted = [...(callSync[method](head, hidden) as Float32Array), 7, 7];
+      for (const start of [callSync, call]) {
+        const out = new Float32Array(2 * V + 2).fill(7);
+        expect(await start[method](head, hidden, { out })).toBe(out);
+        expect([...out]).toEqual(wanted);
+      }
+    });
+
+    it('may lie in shared memory', async () => {
+      for (const start of [callSync, call]) {
+        const out = new Float32Array(new SharedArrayBuffer(8 * V));
+        expect(await start[method](head, hidden, { out })).toBe(out);
+        expect([...out]).toEqual([...(callSync[method](head, hidden) as Float32Array)]);
+      }
+    });
+
+    it('stays untouched by a call that is refused', async () => {
+      const out = new Float32Array(2 * V).fill(7);
+      await refuses(method, [hidden, { out, temperature: -1 }], 'RANGE', 'temperature');
+      expect(out).toEqual(new Float32Array(2 * V).fill(7));
+    });
+  });
+
+  it('does not lie on weights that are lent', async () => {
+    const memory = new Float32Array(new SharedArrayBuffer(4 * (V * D + 3 * V)));
+    const weight = memory.subarray(V, V + V * D);
+    weight.set(someWeight());
+    const input = new Float32Array(new SharedArrayBuffer(4 * V * D));
+    const lent = makeHead(backend, { copy: false, inputEmbedding: input }, weight);
+    const before = memory.slice();
+    for (const out of [memory, memory.subarray(V + V * D - 1), input]) {
+      for (const method of wide) {
+        throwsKind(() => callSync[method](lent, hidden, { out }), 'RANGE', 'out', 'weights');
+        await rejectsKind(() => call[method](lent, hidden, { out }), 'RANGE', 'out', 'weights');
+      }
+      throwsKind(() => lent.embed([1], out), 'RANGE', 'out', 'weights');
+    }
+    expect(memory).toEqual(before);
+    const out = memory.subarray(V + V * D);
+    expect(lent.logitsSync(hidden, { out })).toBe(out);
+    expect(out.slice(0, 2 * V)).toEqual(head.logitsSync(hidden));
+  });
+});
+
+describe.each(backends)('out of a pending call, %s', backend => {
+  const { head, hidden, worksOn } = headUnderTest(backend);
+  const one = hidden.subarray(0, D);
+  const other = makeHead(backend);
+  const busy = ['BUSY', 'out', 'pending'] as const;
+
+  it('is taken until it settles, for every head and every function', async () => {
+    const memory = new Float32Array(4 * V);
+    const out = memory.subarray(0, 2 * V);
+    const first = head.logits(hidden, { out });
+    const overlapping = [out, memory, memory.subarray(2 * V - 1), new Float32Array(memory.buffer, 4, V)];
+    for (const taken of overlapping) {
+      for (const method of wide) {
+        throwsKind(() => callSync[method](head, one, { out: taken }), ...busy);
+        await rejectsKind(() => call[method](other, one, { out: taken }), ...busy);
+      }
+      throwsKind(() => other.embed([0], taken), ...busy);
+      throwsKind(() => softmax(new Float32Array(V), V, { out: taken }), ...busy);
+      throwsKind(() => logSoftmax(new Float32Array(V), V, { out: taken }), ...busy);
+    }
+    expect(await first).toBe(out);
+    expect(out).toEqual(head.logitsSync(hidden));
+    expect(await head.probs(hidden, { out })).toBe(out);
+    expect(out).toEqual(head.probsSync(hidden));
+    worksOn();
+  });
+
+  it('leaves the memory beside it free', async () => {
+    const memory = new Float32Array(4 * V);
+    const pending = head.logits(hidden, { out: memory.subarray(0, 2 * V) });
+    const beside = head.logits(hidden, { out: memory.subarray(2 * V) });
+    expect([...(await pending)]).toEqual([...(await beside)]);
+  });
+
+  it('is free again after a call that was refused, aborted or failed', async () => {
+    const out = new Float32Array(2 * V);
+    await rejectsKind(() => head.logits(hidden, { out, temperature: 0 }), 'RANGE', 'temperature');
+    await rejectsKind(() => head.logits(hidden, { out, signal: AbortSignal.abort() }), 'ABORTED');
+    const controller = new AbortController();
+    const aborted = head.logits(hidden, { out, signal: controller.signal });
+    controller.abort();
+    await rejectsKind(() => aborted, 'ABORTED');
+    const closing = makeHead(backend);
+    const calls = [closing.logits(hidden), closing.logits(hidden), closing.logits(hidden, { out })];
+    closing.close();
+    await Promise.allSettled(calls);
+    expect(await head.logits(hidden, { out })).toBe(out);
+    expect(out).toEqual(head.logitsSync(hidden));
+  });
+
+  it('that is detached or shrunk meanwhile rejects the call, and no other', async () => {
+    const out = new Float32Array(2 * V);
+    const detached = head.logits(hidden, { out });
+    structuredClone(0, { transfer: [out.buffer] });
+    await rejectsKind(() => detached, 'SHAPE', 'out', 'detached');
+
+    const buffer = resizable(8 * V);
+    for (const fixed of [true, false]) {
+      buffer.resize(8 * V);
+      const view = fixed ? new Float32Array(buffer, 0, 2 * V) : new Float32Array(buffer);
+      const shrunk = head.logits(hidden, { out: view });
+      buffer.resize(4 * V);
+      await rejectsKind(
+        () => shrunk,
+        'SHAPE',
+        'out',
+        fixed ? 'outside its resized buffer' : `at least ${2 * V}`,
+      );
+    }
+    worksOn();
+  });
+
+  it('may be read as hidden states by another call', async () => {
+    const out = new Float32Array(2 * D * V);
+    const pending = head.logits(hidden, { out });
+    expect(other.argmaxSync(out.subarray(0, D))).toEqual(other.argmaxSync(new Float32Array(D)));
+    await pending;
+  });
+});
+
+describe('without n', () => {
+  it.each(backends)('%s: an out of any length is returned as it is', async backend => {
+    const head = makeHead(backend);
+    const none = someHidden(0);
+    for (const length of [0, 3]) {
+      const out = new Float32Array(length).fill(2);
+      expect(head.logitsSync(none, { out })).toBe(out);
+      expect(await head.logits(none, { out })).toBe(out);
+      expect([...out]).toEqual(Array(length).fill(2));
+    }
+  });
+});
