@@ -1,0 +1,21 @@
+/** npm start: a story by the small model, its check against the reference, and native against plain JavaScript. */
+import { againstPureJs } from '../../bench/against-pure-js.mjs';
+import { continueStory } from './continue-a-story.mjs';
+import { verifyHead } from './verify.mjs';
+
+const PROMPT = 'One summer there was a little rabbit named Lily.';
+
+console.log(`1. A story, continued token by token: “${PROMPT}”\n`);
+const story = await continueStory({ prompt: PROMPT });
+console.log(`\n${story.text}\n`);
+const another = await continueStory({ prompt: PROMPT, temperature: 0.8, tokens: 0 });
+another.head.close();
+console.log(`Another, drawn at temperature 0.8:\n\n${another.text}\n`);
+
+console.log('2. Is it right?\n');
+const right = await verifyHead(story);
+story.head.close();
+if (!right) process.exitCode = 1;
+
+console.log('\n3. Is it fast?\n');
+againstPureJs(5);
