@@ -3,14 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { LMHeadError } from '../errors';
 import { JsonScanner } from './json-scanner';
 import type { FilePlan } from './read-plan';
-
-/** One tensor; its bytes are [begin, end) of the file. */
-export interface TensorEntry {
-  dtype: string;
-  shape: number[];
-  begin: number;
-  end: number;
-}
+import type { TensorEntry, TensorTable } from './tensor-table';
 
 const MOST_HEADER_BYTES = 25_000_000;
 
@@ -32,7 +25,7 @@ const LFS_POINTER = 'version https://git-lfs';
  * Reads the tensors' names, types, shapes and places, and checks all of them against each other and the file's size.
  * @param name the file's name, for messages
  */
-export function* readSafetensors(name: string, fileSize: number): FilePlan<Map<string, TensorEntry>> {
+export function* readSafetensors(name: string, fileSize: number): FilePlan<TensorTable> {
   if (fileSize === 0) throw malformed(name, 'the file is empty');
   const start = yield { offset: 0, length: Math.min(fileSize, LFS_POINTER.length) };
   requireSafetensors(name, start);
@@ -67,11 +60,11 @@ function requireSafetensors(name: string, start: Uint8Array): void {
  * @param fileSize of the whole file
  * @throws LMHeadError FORMAT where anything is not as the format demands
  */
-export function parseHeader(header: Uint8Array, fileSize: number, name: string): Map<string, TensorEntry> {
+export function parseHeader(header: Uint8Array, fileSize: number, name: string): TensorTable {
   if (!isUtf8(header)) throw malformed(name, 'the header is not UTF-8');
   const text = Buffer.from(header.buffer, header.byteOffset, header.byteLength).toString('utf8');
   const dataStart = 8 + header.byteLength;
-  const tensors = new Map<string, TensorEntry>();
+  const tensors: TensorTable = new Map();
   const scanner = new JsonScanner(text);
   try {
     scanner.object(key => {
@@ -138,12 +131,7 @@ function byteCount(shape: number[], bits: number): number | undefined {
 }
 
 /** The tensors must fill the file from the header to the end, without a hole and without overlap. */
-function requireWholeFile(
-  tensors: Map<string, TensorEntry>,
-  dataStart: number,
-  fileSize: number,
-  name: string,
-): void {
+function requireWholeFile(tensors: TensorTable, dataStart: number, fileSize: number, name: string): void {
   let at = dataStart;
   for (const [key, { begin, end }] of [...tensors].sort(
     ([, a], [, b]) => a.begin - b.begin || a.end - b.end,

@@ -1,9 +1,7 @@
 /** Which tensors of a file make up the head: by the names that architectures give them. */
 import { LMHeadError } from '../errors';
 import type { Dtype } from '../types';
-import type { TensorEntry } from './safetensors';
-
-type Tensors = ReadonlyMap<string, TensorEntry>;
+import type { TensorTable } from './tensor-table';
 
 /** What of a file a head is made of. */
 export interface HeadTensors {
@@ -85,7 +83,7 @@ const SHOWN = 8;
  * @param layout how the output is stored
  */
 export function findHeadTensors(
-  tensors: Tensors,
+  tensors: TensorTable,
   file: string,
   wanted: string | undefined,
   layout: 'vd' | 'dv',
@@ -117,7 +115,7 @@ export function findHeadTensors(
 }
 
 /** The first of `bases`, with a prefix or without, that is there. */
-function firstPresent(tensors: Tensors, bases: readonly string[], suffix: string): string | undefined {
+function firstPresent(tensors: TensorTable, bases: readonly string[], suffix: string): string | undefined {
   for (const base of bases) {
     for (const prefix of PREFIXES) {
       if (tensors.has(prefix + base + suffix)) return prefix + base + suffix;
@@ -128,7 +126,7 @@ function firstPresent(tensors: Tensors, bases: readonly string[], suffix: string
 }
 
 /** The one floating-point matrix of a file, if it is one that can be used, or else if it is the only one at all. */
-function onlyMatrix(tensors: Tensors): string | undefined {
+function onlyMatrix(tensors: TensorTable): string | undefined {
   const usable: string[] = [];
   const others: string[] = [];
   for (const [name, { dtype, shape }] of tensors) {
@@ -140,7 +138,7 @@ function onlyMatrix(tensors: Tensors): string | undefined {
   return usable.length === 0 && others.length === 1 ? others[0] : undefined;
 }
 
-function matrix(tensors: Tensors, name: string, file: string): MatrixTensor {
+function matrix(tensors: TensorTable, name: string, file: string): MatrixTensor {
   const { dtype, shape, begin } = tensors.get(name)!;
   if (shape.length !== 2 || shape[0] === 0 || shape[1] === 0) {
     throw new LMHeadError(
@@ -159,7 +157,7 @@ function usableDtype(dtype: string, name: string, file: string): Dtype {
 
 /** The bias beside the output matrix; beside an embedding that serves as one, the bias that an output would have. */
 function biasOf(
-  tensors: Tensors,
+  tensors: TensorTable,
   output: string,
   tied: boolean,
   v: number,
@@ -181,7 +179,7 @@ function biasOf(
   return { name, dtype: usableDtype(dtype, name, file), length: v, begin, end };
 }
 
-function available(tensors: Tensors): string {
+function available(tensors: TensorTable): string {
   const names: string[] = [];
   for (const [name, { dtype, shape }] of tensors) {
     if (shape.length === 2) names.push(`${name} ${dtype} [${shape}]`);

@@ -5,7 +5,8 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LMHead, type LMHeadError } from '../../lib';
 import { follow, followSync } from '../../lib/formats/read-plan';
-import { parseHeader, readSafetensors, type TensorEntry } from '../../lib/formats/safetensors';
+import { parseHeader, readSafetensors } from '../../lib/formats/safetensors';
+import type { TensorTable } from '../../lib/formats/tensor-table';
 import { conformanceJson, conformancePath, describeConformance } from '../support/conformance';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { withHeader } from '../support/safetensors';
@@ -27,11 +28,11 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function read(path: string): Map<string, TensorEntry> {
+function read(path: string): TensorTable {
   return followSync(path, size => readSafetensors(basename(path), size));
 }
 
-function readAsync(path: string): Promise<Map<string, TensorEntry>> {
+function readAsync(path: string): Promise<TensorTable> {
   return follow(path, size => readSafetensors(basename(path), size));
 }
 
@@ -42,7 +43,7 @@ function saved(bytes: string | Uint8Array): string {
 }
 
 /** Parses a header whose tensors hold `dataBytes`. */
-function parse(header: string, dataBytes = 0): Map<string, TensorEntry> {
+function parse(header: string, dataBytes = 0): TensorTable {
   const bytes = Buffer.from(header);
   return parseHeader(bytes, 8 + bytes.length + dataBytes, 'test');
 }
