@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "../core/limits.h"
 #include "arguments.h"
@@ -13,9 +14,8 @@ namespace lmhead {
 namespace {
 
 size_t product_or_throw(Napi::Env env, size_t a, size_t b, const char* name) {
-  size_t product;
-  if (__builtin_mul_overflow(a, b, &product)) throw bad_argument(env, name);
-  return product;
+  if (b != 0 && a > std::numeric_limits<size_t>::max() / b) throw bad_argument(env, name);
+  return a * b;
 }
 
 // A MatrixSource of lib/backend.ts.

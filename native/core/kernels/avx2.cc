@@ -1,4 +1,7 @@
 // AVX2 with FMA and F16C: Haswell (2013), Zen (2017) and later. 16 registers of 8 floats.
+#include <cstring>
+#include <limits>
+
 #include "kernels.h"
 
 #include "generic/region.h"
@@ -12,7 +15,7 @@ namespace avx2 {
 
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 3;
-constexpr float kInfinity = __builtin_huge_valf();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 using F = __m256;
 using D = __m256d;
@@ -46,7 +49,7 @@ template <Dtype dtype>
 static inline F load_weights_partial(const uint8_t* p, size_t n) {
   if constexpr (dtype == Dtype::f32) return _mm256_maskload_ps(reinterpret_cast<const float*>(p), first_lanes(n));
   alignas(16) uint16_t bits[kLanes] = {};
-  __builtin_memcpy(bits, p, n * sizeof *bits);
+  memcpy(bits, p, n * sizeof *bits);
   return from_16_bit<dtype>(_mm_load_si128(reinterpret_cast<const __m128i*>(bits)));
 }
 

@@ -1,4 +1,6 @@
 // AVX-512 F, DQ, BW, VL: Skylake-SP (2017), Zen 4 (2022) and later. 32 registers of 16 floats.
+#include <limits>
+
 #include "kernels.h"
 
 #include "generic/region.h"
@@ -12,7 +14,7 @@ namespace avx512 {
 
 constexpr size_t kLanes = 16;
 constexpr int kRows = 4, kColumns = 6;
-constexpr float kInfinity = __builtin_huge_valf();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 using F = __m512;
 using D = __m512d;

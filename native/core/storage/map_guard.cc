@@ -1,13 +1,25 @@
 #include "map_guard.h"
 
+#if !defined(_WIN32)
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
 
 #include <cerrno>
 #include <mutex>
 
 namespace lmhead {
+
+#if defined(_WIN32)
+
+// Windows refuses to shrink a file that is mapped.
+struct MapGuardHandler {
+  static std::atomic<MapGuard*> guards;
+  static void install() {}
+};
+
+#else
 
 // Everything that the handler touches; all of it in place before the first guard is.
 struct MapGuardHandler {
@@ -47,9 +59,12 @@ struct MapGuardHandler {
   }
 };
 
-std::atomic<MapGuard*> MapGuardHandler::guards{nullptr};
 uintptr_t MapGuardHandler::page_size = 0;
 struct sigaction MapGuardHandler::before = {};
+
+#endif
+
+std::atomic<MapGuard*> MapGuardHandler::guards{nullptr};
 
 MapGuard* MapGuard::watch(const void* base, size_t length) {
   static std::mutex mutex;

@@ -5,6 +5,10 @@
 #include <system_error>
 #include <thread>
 
+#if defined(_M_X64) || defined(_M_ARM64)
+#include <intrin.h>
+#endif
+
 namespace lmhead {
 
 namespace {
@@ -18,6 +22,10 @@ inline void relax() {
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   __asm__ volatile("yield");
+#elif defined(_M_X64)
+  _mm_pause();
+#elif defined(_M_ARM64)
+  __yield();
 #endif
 }
 
