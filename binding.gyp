@@ -13,14 +13,22 @@
         "-std=c++20", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-fvisibility-inlines-hidden",
         "-Wall", "-Wextra", "-Wno-uninitialized", "-Wno-maybe-uninitialized"
       ],
-      "ldflags": ["-Wl,-z,nodelete", "-Wl,--exclude-libs,ALL"],
+      "ldflags": ["-Wl,-z,nodelete", "-Wl,--version-script=../native/addon/exports.map"],
       "xcode_settings": {
         "GCC_ENABLE_CPP_EXCEPTIONS": "YES",
         "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",
         "CLANG_CXX_LANGUAGE_STANDARD": "c++20",
         "MACOSX_DEPLOYMENT_TARGET": "11.0",
-        "OTHER_CFLAGS": ["-O3", "-ffp-contract=off"]
-      }
+        "OTHER_CFLAGS": ["-O3", "-ffp-contract=off"],
+        "OTHER_LDFLAGS": [
+          "-Wl,-exported_symbol,_napi_register_module_v1",
+          "-Wl,-exported_symbol,_node_api_module_get_api_version_v1"
+        ]
+      },
+      "msvs_settings": {
+        "VCCLCompilerTool": { "ExceptionHandling": 1, "AdditionalOptions": ["/std:c++20", "/fp:precise", "/utf-8"] }
+      },
+      "conditions": [["OS=='win'", { "defines": ["NOMINMAX", "_CRT_SECURE_NO_WARNINGS"] }]]
     }
   ]
 }
