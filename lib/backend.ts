@@ -26,9 +26,19 @@ export const RowParameter = {
 /** In `PassJob.targets`: a position that counts in nothing. */
 export const IGNORED = 0xffffffff;
 
+/** Which rows of E a pass is about. */
+export interface PassView {
+  /** At least one id, ascending, each once, below the valid vocabulary. */
+  rows: Uint32Array;
+  /** Distributions (but a sample's) are over the whole vocabulary: a pass over all of E. */
+  overVocabulary: boolean;
+}
+
 /** What one pass is to compute: every array that is present gets filled. n rows, V ids, d numbers per hidden state. */
 export interface PassJob {
   n: number;
+  /** Absent: all rows. Else V stands for how many rows there are in the shapes below, and targets are among them. */
+  view?: PassView;
   /** [n, RowParameter.count]; absent: temperature 1, no filter, and no sample asked for. */
   rowParameters?: Float64Array;
   /** [n,V] raw logits. */

@@ -5,6 +5,7 @@ import { type HeadSettings, headSettings, headSizes, memoryMatrices } from './ar
 import { type HiddenRows, hiddenRows, requireStill } from './arguments/hidden';
 import { idCount, targetIds, tokenIds } from './arguments/ids';
 import { rowParameters } from './arguments/row-parameters';
+import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset';
 import { flag, liveSignal, optionsObject, wholeNumber } from './arguments/values';
 import { type HeadBackend, type HeadSpec, type HiddenJob, IGNORED, type PassJob } from './backend';
 import { chooseBackend, createHead } from './choose-backend';
@@ -47,6 +48,10 @@ const NOT_GREEDY = LOG_PROBS | TOP | SCORE;
 
 /** Results of [n,V]; alone in a pass, a caller may say where they go. */
 type Wide = 'logits' | 'logProbs' | 'probs';
+
+interface HeadJob extends HiddenJob {
+  view?: RowSubset;
+}
 
 /** The constructor is for `from` and `open` alone. */
 const token = Symbol('LMHead');
@@ -401,13 +406,15 @@ export class LMHead {
     k = 0,
     targets?: Ids,
     kName = 'k',
-  ): HiddenJob {
+  ): HeadJob {
     const { n } = rows;
     const valid = this.#validVocabSize;
+    const view = options && rowSubset(options, valid);
     const greedy = (asked & SAMPLE) !== 0 && (asked & NOT_GREEDY) === 0;
     const purpose = asked & SAMPLE ? 'sample' : 'distribution';
-    const job: HiddenJob = {
+    const job: HeadJob = {
       n,
+      view,
       hidden: rows.data,
       hiddenDtype: rows.dtype,
       rowParameters: rowParameters(options, n, valid, purpose, greedy),
@@ -421,7 +428,7 @@ export class LMHead {
       logSumExp: undefined,
     };
     if (asked & TOP) {
-      wholeNumber(k, kName, 1, valid);
+      wholeNumber(k, kName, 1, view ? view.rows.length : valid);
       job.top = {
         k,
         ids: newWords(n * k, 'ids'),
@@ -431,7 +438,7 @@ export class LMHead {
     }
     if (asked & SCORE) {
       job.score = {
-        targets: targetIds(targets, n, valid, options?.ignoreIndex),
+        targets: targetIds(targets, n, valid, options?.ignoreIndex, view?.rows),
         logProbs: newFloats(n, 'logProbs'),
         ranks: newWords(n, 'ranks'),
         entropy: flag(options?.entropy, 'entropy') ? newFloats(n, 'entropy') : undefined,
@@ -458,7 +465,7 @@ export class LMHead {
     job.hiddenDtype = 'f32';
   }
 
-  #runJob(asked: number, hidden: Hidden, request: RunRequest): HiddenJob {
+  #runJob(asked: number, hidden: Hidden, request: RunRequest): HeadJob {
     const job = this.#prepare(
       asked,
       this.#rows(hidden, request),
@@ -467,10 +474,15 @@ export class LMHead {
       request.targets,
       'top',
     );
-    const count = job.n * this.#vocabSize;
+    const count = this.#denseCount(job);
     if (asked & LOGITS) job.logits = newFloats(count, 'logits');
     if (asked & LOG_PROBS) job.logProbs = newFloats(count, 'logProbs');
     return job;
+  }
+
+  /** How many numbers a result of one per hidden state and id has. */
+  #denseCount({ n, view }: HeadJob): number {
+    return n * (view ? view.rows.length : this.#vocabSize);
   }
 
   /** A pass with one result of [n,V], written where it is wanted. */
@@ -478,7 +490,7 @@ export class LMHead {
     this.#requireOpen();
     const rows = this.#rows(hidden, options);
     const job = this.#prepare(0, rows, options);
-    const count = rows.n * this.#vocabSize;
+    const count = this.#denseCount(job);
     const given = options?.out;
     let out: Float32Array;
     if (given === undefined) {
@@ -501,7 +513,7 @@ export class LMHead {
     this.#requireOpen();
     const rows = this.#rows(hidden, options);
     const job = this.#prepare(0, rows, options);
-    const count = rows.n * this.#vocabSize;
+    const count = this.#denseCount(job);
     const given = options?.out;
     if (given === undefined) {
       const fresh = newFloats(count, result);
@@ -524,17 +536,19 @@ export class LMHead {
     }
   }
 
-  #computeSync(job: HiddenJob): void {
+  #computeSync(job: HeadJob): void {
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
     this.#backend.run(job);
+    if (job.view) restoreOrder(job, job.view);
   }
 
-  async #compute(job: HiddenJob, options: AsyncOptions | undefined): Promise<void> {
+  async #compute(job: HeadJob, options: AsyncOptions | undefined): Promise<void> {
     const signal = liveSignal(options?.signal);
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
     await this.#backend.runAsync(job, signal);
+    if (job.view) restoreOrder(job, job.view);
   }
 }
 

@@ -124,6 +124,7 @@ class NativeBackend implements HeadBackend {
       score?.ranks,
       score?.entropy,
       job.logSumExp,
+      job.view,
     );
     if (result !== undefined) throw errorOf(result);
   }
@@ -195,6 +196,7 @@ function requestArguments({ top, sample, score, ...job }: PassJob): unknown[] {
     score?.ranks,
     score?.entropy,
     job.logSumExp,
+    job.view,
   ];
 }
 

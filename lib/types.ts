@@ -119,6 +119,17 @@ export interface CallOptions {
    * never divided. Default 1; 0 is greedy in sample, a RANGE error elsewhere.
    */
   temperature?: PerRow<number>;
+  /**
+   * Compute only these rows of E: ids below validVocabSize, each once, in any order. The cost follows their number, not V.
+   * Results of [n,V] are then [n, rows.length], in the order given here; ids in results stay ids of the vocabulary; tokens
+   * are ranked and drawn among these alone, and k and targets must be too.
+   */
+  rows?: Ids;
+  /**
+   * What probabilities are normalised over where `rows` are given: 'rows' (default), as if there were no others; or
+   * 'vocabulary', for which all of E is read once. A sample is drawn over the rows either way.
+   */
+  over?: 'rows' | 'vocabulary';
 }
 
 /** Options of every call that returns a promise. */
@@ -141,7 +152,7 @@ export interface TopK {
   ids: Uint32Array;
   /** [n,k], raw */
   logits: Float32Array;
-  /** [n,k], under the whole vocabulary */
+  /** [n,k], under the whole vocabulary (or the `rows` asked for) */
   logProbs: Float32Array;
   /** [n], of logits over temperature */
   logSumExp: Float32Array;

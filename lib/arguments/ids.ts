@@ -1,4 +1,5 @@
 /** Token ids, as callers pass them, made a Uint32Array. */
+import { placeAmong } from '../ascending-ids';
 import { IGNORED } from '../backend';
 import { LMHeadError } from '../errors';
 import { newWords, requireMemory } from './arrays';
@@ -46,8 +47,17 @@ export function tokenIds(
   return result;
 }
 
-/** Targets, one per row. */
-export function targetIds(targets: unknown, n: number, bound: number, ignoreIndex: unknown): Uint32Array {
+/**
+ * Targets, one per row.
+ * @param among ascending ids that they must be among; absent: those below `bound`
+ */
+export function targetIds(
+  targets: unknown,
+  n: number,
+  bound: number,
+  ignoreIndex: unknown,
+  among?: Uint32Array,
+): Uint32Array {
   if (ignoreIndex !== undefined && !Number.isSafeInteger(ignoreIndex)) {
     const kind = typeof ignoreIndex === 'number' ? 'RANGE' : 'ARGUMENT';
     throw new LMHeadError(kind, `ignoreIndex: got ${got(ignoreIndex)}; want a whole number`);
@@ -56,5 +66,10 @@ export function targetIds(targets: unknown, n: number, bound: number, ignoreInde
   if (count !== n) {
     throw new LMHeadError('SHAPE', `targets: got ${count} ids; want ${n}, one per hidden state`);
   }
-  return tokenIds(targets, 'targets', n, bound, ignoreIndex as number | undefined);
+  const ids = tokenIds(targets, 'targets', n, bound, ignoreIndex as number | undefined);
+  const stray = among ? ids.findIndex(id => id !== IGNORED && placeAmong(among, id) < 0) : -1;
+  if (stray >= 0) {
+    throw new LMHeadError('RANGE', `targets[${stray}]: got ${ids[stray]}; want one of the ids in rows`);
+  }
+  return ids;
 }

@@ -72,10 +72,18 @@ class ReferenceHead implements HeadBackend {
 
   #row(job: HiddenJob, hidden: Float32Array, row: number): void {
     const { vocabSize, hiddenSize, epilogue } = this.#spec;
+    const valid = epilogue.validVocabSize;
     const h = hidden.subarray(row * hiddenSize, (row + 1) * hiddenSize);
-    const u = new Float32Array(vocabSize).fill(-Infinity);
-    for (let id = 0; id < epilogue.validVocabSize; id++) u[id] = logitOf(h, this.#output, id, id, epilogue);
-    writeResults(job, row, u, epilogue.validVocabSize);
+    const logit = (id: number) => logitOf(h, this.#output, id, id, epilogue);
+    const all = () =>
+      Float32Array.from({ length: vocabSize }, (_, id) => (id < valid ? logit(id) : -Infinity));
+    const { view } = job;
+    if (!view) {
+      writeResults(job, row, all(), valid);
+    } else {
+      const whole = view.overVocabulary ? all().subarray(0, valid) : undefined;
+      writeResults(job, row, Float32Array.from(view.rows, logit), view.rows.length, whole);
+    }
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {

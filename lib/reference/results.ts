@@ -1,4 +1,5 @@
 /** Every result of a pass, from one row of logits. */
+import { placeAmong } from '../ascending-ids';
 import { IGNORED, type PassJob, RowParameter } from '../backend';
 import { nanError, unnormalisedError } from '../nan-error';
 import { type Distribution, distributionOf, entropyOf, logProb, logSumExp, prob } from './distribution';
@@ -40,15 +41,26 @@ export function rowSampling(parameters: Float64Array | undefined, row: number): 
 
 /**
  * Writes a row's part of what the job asks for.
- * @param u [V], of which those from `valid` on are padding
+ * @param u [V], of which those from `valid` on are padding; or those of `job.view`'s rows
+ * @param whole logits of all ids, where probabilities are over them and not over `u`
  * @throws NAN where a token is to be chosen and there is none
  */
-export function writeResults(job: PassJob, row: number, u: Float32Array, valid: number): void {
+export function writeResults(
+  job: PassJob,
+  row: number,
+  u: Float32Array,
+  valid: number,
+  whole?: Float32Array,
+): void {
+  const ids = job.view?.rows;
+  const idAt = (place: number) => ids?.[place] ?? place;
   const sampling = rowSampling(job.rowParameters, row);
   const greedy = sampling.temperature === 0;
-  const distribution = distributionOf(u, valid, greedy ? 1 : sampling.temperature);
+  const temperature = greedy ? 1 : sampling.temperature;
+  const own = distributionOf(u, valid, temperature);
   if (job.argmax || job.top || job.sample)
-    requireToken(u, row, distribution, job.sample !== undefined && !greedy);
+    requireToken(u, row, own, job.sample !== undefined && !greedy, idAt);
+  const distribution = whole ? distributionOf(whole, whole.length, temperature) : own;
 
   const first = row * u.length;
   job.logits?.set(u, first);
@@ -57,36 +69,41 @@ export function writeResults(job: PassJob, row: number, u: Float32Array, valid: 
     if (job.probs) job.probs[first + id] = id < valid ? prob(distribution, u[id]) : 0;
   }
   if (job.logSumExp) job.logSumExp[row] = logSumExp(distribution);
-  if (job.argmax) job.argmax[row] = bestId(u, valid);
+  if (job.argmax) job.argmax[row] = idAt(bestId(u, valid));
   if (job.top) {
     const { k, ids, logits, logProbs } = job.top;
     const best = bestFirst(u, valid);
     for (let i = 0; i < k; i++) {
-      ids[row * k + i] = best[i];
+      ids[row * k + i] = idAt(best[i]);
       logits[row * k + i] = u[best[i]];
       logProbs[row * k + i] = logProb(distribution, u[best[i]]);
     }
   }
   if (job.sample) {
-    const [id, itsLogProb] = greedy ? [bestId(u, valid), 0] : draw(u, valid, sampling);
-    job.sample.ids[row] = id;
+    const [place, itsLogProb] = greedy ? [bestId(u, valid), 0] : draw(u, valid, sampling, idAt);
+    job.sample.ids[row] = idAt(place);
     job.sample.logProbs[row] = itsLogProb;
   }
   if (job.score) {
     const { targets, logProbs, ranks, entropy } = job.score;
-    const target = targets[row];
-    const ignored = target === IGNORED;
+    const ignored = targets[row] === IGNORED;
+    const target = ids ? placeAmong(ids, targets[row]) : targets[row];
     logProbs[row] = ignored ? 0 : logProb(distribution, u[target]);
     ranks[row] = ignored || distribution.nanId >= 0 ? 0 : rankOf(u, valid, target);
-    if (entropy) entropy[row] = ignored ? 0 : entropyOf(u, valid, distribution);
+    if (entropy) entropy[row] = ignored ? 0 : entropyOf(whole ?? u, whole?.length ?? valid, distribution);
   }
 }
 
-function draw(u: Float32Array, valid: number, sampling: RowSampling): [id: number, logProb: number] {
+function draw(
+  u: Float32Array,
+  valid: number,
+  sampling: RowSampling,
+  idAt: (place: number) => number,
+): [place: number, logProb: number] {
   const { temperature, stream } = sampling;
-  const ids = candidatesOfRow(u, valid, sampling);
-  const id = race(u, ids, temperature, stream);
-  return [id, renormalisedLogProbs(u, ids, temperature)[ids.indexOf(id)]];
+  const places = candidatesOfRow(u, valid, sampling);
+  const place = race(u, places, temperature, stream, idAt);
+  return [place, renormalisedLogProbs(u, places, temperature)[places.indexOf(place)]];
 }
 
 /** A row's candidates, best first, and their probabilities. */
@@ -104,9 +121,15 @@ export function rowCandidates(
 }
 
 /** @param drawn a token is to be drawn, for which probabilities are needed, and not only chosen by its logit */
-function requireToken(u: Float32Array, row: number, { max, nanId }: Distribution, drawn: boolean): void {
-  if (nanId >= 0) throw nanError(row, nanId);
+function requireToken(
+  u: Float32Array,
+  row: number,
+  { max, nanId }: Distribution,
+  drawn: boolean,
+  idAt: (place: number) => number = place => place,
+): void {
+  if (nanId >= 0) throw nanError(row, idAt(nanId));
   if (drawn && !Number.isFinite(max)) {
-    throw unnormalisedError(row, max === Infinity ? u.indexOf(Infinity) : undefined);
+    throw unnormalisedError(row, max === Infinity ? idAt(u.indexOf(Infinity)) : undefined);
   }
 }

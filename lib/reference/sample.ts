@@ -6,16 +6,24 @@ import { type Stream, tokenBits } from './philox';
  * The id with the largest u/T − log E, where E is an Exp(1) variate of the id's own: each wins with probability
  * e^(u/T)/Σe^(u/T). (−log E is a Gumbel variate.) Equal keys: the lowest id.
  * @param u logits
- * @param ids candidates, at least one
+ * @param places candidates' places in `u`, at least one
+ * @param idAt the id at a place, ascending with it
+ * @returns the winner's place
  */
-export function race(u: Float32Array, ids: readonly number[], temperature: number, stream: Stream): number {
+export function race(
+  u: Float32Array,
+  places: readonly number[],
+  temperature: number,
+  stream: Stream,
+  idAt: (place: number) => number = place => place,
+): number {
   let winner = -1;
   let best = -Infinity;
-  for (const id of ids) {
-    const key = raceKey(u[id] / temperature, ...tokenBits(stream, id));
-    if (winner < 0 || key > best || (key === best && id < winner)) {
+  for (const place of places) {
+    const key = raceKey(u[place] / temperature, ...tokenBits(stream, idAt(place)));
+    if (winner < 0 || key > best || (key === best && place < winner)) {
       best = key;
-      winner = id;
+      winner = place;
     }
   }
   return winner;

@@ -1,5 +1,6 @@
 #include "arguments.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -55,8 +56,14 @@ void check_rows(Napi::Env env, const double* rows, size_t n, size_t valid) {
 
 }  // namespace
 
-PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid) {
+PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid,
+                         RowSubset subset) {
   const Napi::Env env = info.Env();
+  const auto has = [&](uint32_t id) {
+    return subset.ids ? std::binary_search(subset.ids, subset.ids + subset.count, id) : id < valid;
+  };
+  const size_t ranked = subset.ids ? subset.count : valid;
+  if (subset.ids) vocabulary = subset.count;
   const auto floats = [&](size_t i, size_t length, const char* name) {
     return optional_array<float>(info[first + i], napi_float32_array, length, name);
   };
@@ -73,7 +80,7 @@ PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n,
   r.probs = floats(3, dense, "probs");
   r.argmax = words(4, n, "argmax");
   if (!info[first + 5].IsUndefined()) {
-    r.top.k = static_cast<uint32_t>(whole_number(info[first + 5], 1, valid, "k"));
+    r.top.k = static_cast<uint32_t>(whole_number(info[first + 5], 1, ranked, "k"));
     r.top.ids = words(6, n * r.top.k, "top.ids");
     r.top.logits = floats(7, n * r.top.k, "top.logits");
     r.top.log_probs = floats(8, n * r.top.k, "top.logProbs");
@@ -89,10 +96,29 @@ PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n,
   if (r.score.targets) {
     if (!r.score.log_probs || !r.score.ranks) throw bad_argument(env, "score");
     for (size_t i = 0; i < n; i++)
-      if (r.score.targets[i] != kIgnored && r.score.targets[i] >= valid) throw bad_argument(env, "targets");
+      if (r.score.targets[i] != kIgnored && !has(r.score.targets[i])) throw bad_argument(env, "targets");
   }
   r.log_sum_exp = floats(15, n, "logSumExp");
   return r;
+}
+
+PassView pass_view(const Napi::CallbackInfo& info, size_t first, size_t valid) {
+  const Napi::Value value = info[first + kRequestArguments - 1];
+  PassView view;
+  if (value.IsUndefined()) return view;
+  const Napi::Env env = info.Env();
+  if (!value.IsObject()) throw bad_argument(env, "view");
+  const Napi::Object object = value.As<Napi::Object>();
+  const Napi::Value rows = object.Get("rows");
+  if (rows.IsTypedArray()) {
+    view.rows.count = rows.As<Napi::TypedArray>().ElementLength();
+    view.rows.ids = static_cast<uint32_t*>(typed_array(rows, napi_uint32_array, view.rows.count, "rows"));
+    if (view.rows.count == 0 || view.rows.ids[view.rows.count - 1] >= valid) throw bad_argument(env, "rows");
+    for (size_t i = 1; i < view.rows.count; i++)
+      if (view.rows.ids[i - 1] >= view.rows.ids[i]) throw bad_argument(env, "rows");
+  }
+  view.over_vocabulary = object.Get("overVocabulary").ToBoolean();
+  return view;
 }
 
 }  // namespace lmhead

@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "../core/pass.h"
+#include "pass_view.h"
 
 namespace lmhead {
 
@@ -28,8 +28,13 @@ Dtype dtype_from(Napi::Value value);  // 0, 1, 2
 // Bytes of n hidden states of d numbers of that dtype.
 const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d);
 
-// What a pass is asked for, from info[first] on, in the order that lib/native-backend.ts gives.
-constexpr size_t kRequestArguments = 16;
-PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid);
+// What a pass is asked for, from info[first] on, in the order that lib/native-backend.ts gives; the last of it is a PassView.
+constexpr size_t kRequestArguments = 17;
+// subset: the rows that the view is about; results are as wide.
+PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid,
+                         RowSubset subset = {});
+
+// Where the request starts at info[first]; undefined there: all rows. Every id is below valid.
+PassView pass_view(const Napi::CallbackInfo& info, size_t first, size_t valid);
 
 }  // namespace lmhead

@@ -118,14 +118,15 @@ Napi::Value Head::run(const Napi::CallbackInfo& info) {
   const size_t n = whole_number(info[0], 0, 0xffffffff, "n"), d = head.output().columns;
   const Dtype dtype = dtype_from(info[2]);
   const uint8_t* const hidden = hidden_bytes(info[1], dtype, n, d);
-  const PassRequest request = pass_request(info, 3, n, head.output().rows, head.valid());
+  const PassView view = pass_view(info, 3, head.valid());
+  const PassRequest request = pass_request(info, 3, n, head.output().rows, head.valid(), view.rows);
   try {
     PassResult result;
     if (dtype == Dtype::f32 && hidden_stride(d) == d) {
-      result = head.run(reinterpret_cast<const float*>(hidden), n, request);  // already as kernels take it
+      result = head.run(reinterpret_cast<const float*>(hidden), n, request, view);  // already as kernels take it
     } else {
       const AlignedFloats packed = pack_hidden(head.kernels(), hidden, dtype, n, d);
-      result = head.run(packed.data(), n, request);
+      result = head.run(packed.data(), n, request, view);
     }
     return {env, result_to_js(env, head.intact() ? static_cast<int>(result.status) : kWeightsChanged, result)};
   } catch (const std::bad_alloc&) {
@@ -141,7 +142,8 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   const Dtype dtype = dtype_from(info[2]);
   const uint8_t* const hidden = hidden_bytes(info[1], dtype, n, d);
   auto job = std::make_unique<Job>();
-  job->request = pass_request(info, 3, n, head.output().rows, head.valid());
+  job->view = pass_view(info, 3, head.valid());
+  job->request = pass_request(info, 3, n, head.output().rows, head.valid(), job->view.rows);
   const size_t flag = 3 + kRequestArguments;
   job->abort = static_cast<std::atomic<int32_t>*>(typed_array(info[flag], napi_int32_array, 1, "abortFlag"));
   job->request.abort = job->abort;
@@ -159,7 +161,7 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   };
   keep(info.This());  // lent weights are kept by the object
   for (size_t i = 3; i <= flag; i++)
-    if (info[i].IsTypedArray()) keep(info[i]);
+    if (info[i].IsObject()) keep(info[i]);
   napi_value promise;
   if (napi_create_promise(env, &job->deferred, &promise) != napi_ok) throw Napi::Error::New(env);
   Environment::of(env).channel->send(std::move(job));

@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
-#include "../core/pass.h"
 #include "../core/storage/storage.h"
+#include "pass_view.h"
 
 namespace lmhead {
 
@@ -39,10 +39,13 @@ class HeadCore {
   // To be asked after the weights were read: were they still those of the beginning?
   bool intact() const { return output_.storage->intact() && (!input_ || input_->storage->intact()); }
 
-  PassResult run(const float* packed_hidden, size_t n, PassRequest request) const {
+  PassResult run(const float* packed_hidden, size_t n, PassRequest request, const PassView& view) const {
     request.threads = threads_;
-    const ProductSource source(kernels_, output_.view, epilogue_, valid_, packed_hidden, n);
-    return run_pass(kernels_, source, request);
+    const ProductSource all(kernels_, output_.view, epilogue_, valid_, packed_hidden, n);
+    if (!view.rows.ids) return run_pass(kernels_, all, request);
+    const ProductSource subset(kernels_, output_.view, epilogue_, valid_, packed_hidden, n, view.rows);
+    if (view.over_vocabulary) request.normaliser = &all;
+    return run_pass(kernels_, subset, request);
   }
 
   // Queued jobs look at this before they start.

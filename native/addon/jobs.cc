@@ -72,7 +72,7 @@ void Job::run() {
     return;
   }
   try {
-    result = core->run(hidden.data(), n, request);
+    result = core->run(hidden.data(), n, request, view);
     if (!core->intact()) status = weights_changed;
   } catch (const std::bad_alloc&) {
     status = out_of_memory;

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <vector>
 
-#include "../core/pass.h"
+#include "pass_view.h"
 
 namespace lmhead {
 
@@ -20,6 +20,7 @@ struct Job {
   std::shared_ptr<Channel> channel;
   AlignedFloats hidden;  // packed copy: the caller's array may change or vanish meanwhile
   size_t n = 0;
+  PassView view;
   PassRequest request;
   std::atomic<int32_t>* abort = nullptr;  // request.abort, writable
 

@@ -32,14 +32,29 @@ size_t ProductSource::group() const {
 
 LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t first_column, size_t columns,
                                           float* scratch) const {
-  const size_t stride = hidden_stride(e_.columns);
-  kernels_.product[static_cast<size_t>(e_.dtype)](e_, first_row, rows, hidden_ + first_column * stride, stride, columns, scratch,
-                                                  rows);
-  if (!epilogue_.is_identity()) {
-    const float* const bias = epilogue_.bias ? epilogue_.bias + first_row : nullptr;
-    for (size_t c = 0; c < columns; c++) kernels_.epilogue(scratch + c * rows, rows, bias, epilogue_);
+  if (!subset_.ids) {
+    make(first_row, rows, first_column, columns, scratch, rows);
+    return {scratch, rows};
+  }
+  // Neighbours are made together.
+  const uint32_t* const ids = subset_.ids + first_row;
+  for (size_t begin = 0, end; begin < rows; begin = end) {
+    end = begin + 1;
+    while (end < rows && ids[end] == ids[end - 1] + 1) end++;
+    make(ids[begin], end - begin, first_column, columns, scratch + begin, rows);
   }
   return {scratch, rows};
+}
+
+void ProductSource::make(size_t first_row, size_t rows, size_t first_column, size_t columns, float* out,
+                         size_t out_stride) const {
+  const size_t stride = hidden_stride(e_.columns);
+  kernels_.product[static_cast<size_t>(e_.dtype)](e_, first_row, rows, hidden_ + first_column * stride, stride, columns, out,
+                                                  out_stride);
+  if (!epilogue_.is_identity()) {
+    const float* const bias = epilogue_.bias ? epilogue_.bias + first_row : nullptr;
+    for (size_t c = 0; c < columns; c++) kernels_.epilogue(out + c * out_stride, rows, bias, epilogue_);
+  }
 }
 
 namespace {
@@ -67,11 +82,16 @@ class Block {
         request_(request),
         begin_(begin),
         columns_(end - begin),
-        chunks_((source.valid() + kChunkRows - 1) / kChunkRows),
+        chunks_(chunks_of(source)),
         threads_(threads),
         rows_(rows + begin),
         ways_(ways + begin),
-        distributions_(kernels, columns_, chunks_, inverse_temperatures + begin, needs_sums(request), request.score.entropy) {
+        distributions_(kernels, columns_, chunks_, inverse_temperatures + begin,
+                       request.normaliser ? request.sample.ids != nullptr : needs_sums(request),
+                       request.score.entropy && !request.normaliser) {
+    if (request.normaliser)
+      normaliser_ = std::make_unique<Distributions>(kernels, columns_, chunks_of(*request.normaliser),
+                                                    inverse_temperatures + begin, needs_sums(request), request.score.entropy);
     add_dense(Dense::logits, request.logits);
     add_dense(Dense::log_probs, request.log_probs);
     add_dense(Dense::probs, request.probs);
@@ -82,8 +102,15 @@ class Block {
   }
 
   PassResult run() {
+    if (normaliser_) {
+      const std::vector<Sink*> only{normaliser_.get()};
+      share_out(chunks_of(*request_.normaliser),
+                [&](size_t chunk, unsigned slot) { make_chunk(*request_.normaliser, only, chunk, slot); });
+      if (aborted()) return {PassResult::aborted};
+      finish(*normaliser_);
+    }
     sinks_.push_back(&distributions_);
-    share_out(chunks_, [&](size_t chunk, unsigned slot) { make_chunk(chunk, slot); });
+    share_out(chunks_, [&](size_t chunk, unsigned slot) { make_chunk(source_, sinks_, chunk, slot); });
     if (aborted()) return {PassResult::aborted};
     finish(distributions_);
     if (const PassResult result = check(); result.status != PassResult::ok) return result;
@@ -101,6 +128,10 @@ class Block {
   const std::vector<size_t>& unfinished() const { return unfinished_; }
 
  private:
+  static size_t chunks_of(const LogitSource& source) { return (source.valid() + kChunkRows - 1) / kChunkRows; }
+  // What log-probabilities are under.
+  const Distribution* shown() const { return normaliser_ ? normaliser_->data() : distributions_.data(); }
+
   static bool needs_sums(const PassRequest& r) {
     return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || r.sample.ids;
   }
@@ -122,7 +153,7 @@ class Block {
     if (request_.top.k <= kMaxHeap)
       top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.top.k), threads_);
     else
-      held_ = add<HoldSink>(std::vector<bool>(columns_, true), source_.valid());
+      held_ = add<HoldSink>(std::vector<bool>(columns_, true), source_.valid(), source_.ids());
   }
 
   void add_targets() {
@@ -135,10 +166,16 @@ class Block {
     share_out(columns_, [&](size_t c, unsigned) {
       if (out.targets[c] != kIgnored) {
         float u;
-        logits[c] = *source_.logits(out.targets[c], 1, begin_ + c, 1, &u).data;
+        logits[c] = *source_.logits(place_of(out.targets[c]), 1, begin_ + c, 1, &u).data;
       }
     });
     add<TargetSink>(kernels_, out, std::move(logits), threads_);
+  }
+
+  // Of an id that the source has.
+  size_t place_of(uint32_t id) const {
+    const uint32_t* const ids = source_.ids();
+    return ids ? static_cast<size_t>(std::lower_bound(ids, ids + source_.valid(), id) - ids) : id;
   }
 
   std::vector<bool> which(Sampling way) const {
@@ -159,7 +196,7 @@ class Block {
     if (is_any(Sampling::greedy) || is_any(Sampling::top_k)) sample_top_ = add<TopK>(kernels_, std::move(k), threads_);
     if (is_any(Sampling::race)) race_ = add<RaceSink>(kernels_, rows_, which(Sampling::race), threads_);
     if (is_any(Sampling::reach)) reach_ = add<ReachSink>(kernels_, rows_, which(Sampling::reach), threads_);
-    if (is_any(Sampling::hold) && !held_) held_ = add<HoldSink>(which(Sampling::hold), source_.valid());
+    if (is_any(Sampling::hold) && !held_) held_ = add<HoldSink>(which(Sampling::hold), source_.valid(), source_.ids());
   }
 
   bool aborted() const { return request_.abort && request_.abort->load(std::memory_order_relaxed) != 0; }
@@ -185,24 +222,25 @@ class Block {
     if (failure) std::rethrow_exception(failure);
   }
 
-  void make_chunk(size_t chunk, unsigned slot) {
-    const size_t first_row = chunk * kChunkRows, rows = std::min(kChunkRows, source_.valid() - first_row);
-    const size_t group = std::min(source_.group(), columns_);
+  void make_chunk(const LogitSource& source, const std::vector<Sink*>& sinks, size_t chunk, unsigned slot) {
+    const size_t first_row = chunk * kChunkRows, rows = std::min(kChunkRows, source.valid() - first_row);
+    const size_t group = std::min(source.group(), columns_);
+    const uint32_t* const ids = source.ids() ? source.ids() + first_row : nullptr;
     thread_local AlignedFloats scratch;
     thread_local std::vector<MaxResult> maxima;
     if (scratch.size() < group * kChunkRows) scratch.resize(group * kChunkRows);
     if (maxima.size() < group) maxima.resize(group);
     for (size_t c = 0; c < columns_; c += group) {
       const size_t columns = std::min(group, columns_ - c);
-      const auto [logits, stride] = source_.logits(first_row, rows, begin_ + c, columns, scratch.data());
+      const auto [logits, stride] = source.logits(first_row, rows, begin_ + c, columns, scratch.data());
       for (size_t i = 0; i < columns; i++) maxima[i] = kernels_.max(logits + i * stride, rows);
-      const Tile tile{chunk, static_cast<uint32_t>(first_row), rows, c, columns, logits, stride, maxima.data()};
-      for (Sink* sink : sinks_) sink->consume(tile, slot);
+      const Tile tile{chunk, static_cast<uint32_t>(first_row), ids, rows, c, columns, logits, stride, maxima.data()};
+      for (Sink* sink : sinks) sink->consume(tile, slot);
     }
   }
 
   void finish(Sink& sink) {
-    share_out(sink.finish_tasks(), [&](size_t task, unsigned) { sink.finish(task, distributions_.data()); });
+    share_out(sink.finish_tasks(), [&](size_t task, unsigned) { sink.finish(task, shown()); });
   }
 
   // Whether every row that a token is to be chosen from has one.
@@ -223,14 +261,15 @@ class Block {
       const size_t rows = std::min(kChunkRows, source_.valid() - row);
       const float* const u = source_.logits(row, rows, begin_ + column, 1, scratch.data()).data;
       for (size_t i = 0; i < rows; i++)
-        if (u[i] == std::numeric_limits<float>::infinity()) return static_cast<int64_t>(row + i);
+        if (u[i] == std::numeric_limits<float>::infinity())
+          return static_cast<int64_t>(source_.ids() ? source_.ids()[row + i] : row + i);
     }
     return -1;
   }
 
   void write_log_sum_exp() {
     for (size_t c = 0; c < columns_; c++) {
-      const Distribution& d = distributions_.data()[c];
+      const Distribution& d = shown()[c];
       const double scaled = static_cast<double>(d.max) * d.inverse_temperature;
       request_.log_sum_exp[begin_ + c] = static_cast<float>(std::isinf(d.max) ? d.max : scaled + d.log_sum);
     }
@@ -249,7 +288,7 @@ class Block {
         const size_t at = (begin_ + c) * out.k + i;
         out.ids[at] = best[i].id;
         out.logits[at] = best[i].logit;
-        out.log_probs[at] = distributions_.data()[c].log_prob(best[i].logit);
+        out.log_probs[at] = shown()[c].log_prob(best[i].logit);
       }
     });
   }
@@ -305,6 +344,7 @@ class Block {
   const RowSampling* const rows_;
   const Sampling* const ways_;
   Distributions distributions_;
+  std::unique_ptr<Distributions> normaliser_;
   std::vector<Sink*> sinks_;
   std::vector<std::unique_ptr<Sink>> owned_;
   TopK* top_ = nullptr;
@@ -340,7 +380,7 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
     if (request.sample.ids) ways[i] = way_to_sample(rows[i], valid);
   }
 
-  const double worth = source.work() / kWorkPerThread;
+  const double worth = (source.work() + (request.normaliser ? request.normaliser->work() : 0)) / kWorkPerThread;
   const unsigned threads = worth < request.threads ? std::max(1u, static_cast<unsigned>(worth)) : request.threads;
   const bool hold_all = request.top.ids && request.top.k > kMaxHeap;
   const size_t most_held = std::max<size_t>(1, kHeldBytes / (sizeof(float) * valid));

@@ -16,8 +16,10 @@ class LogitSource {
  public:
   virtual ~LogitSource() = default;
   virtual size_t columns() const = 0;     // n
-  virtual size_t vocabulary() const = 0;  // V
-  virtual size_t valid() const = 0;       // ids from here on are padding
+  virtual size_t vocabulary() const = 0;  // V: how wide a dense result is
+  virtual size_t valid() const = 0;       // places from here on are padding
+  // Of the places, ascending; null: they are their places.
+  virtual const uint32_t* ids() const { return nullptr; }
   // How many columns are best made at once, and about how many multiply-adds a pass over all of it takes.
   virtual size_t group() const = 0;
   virtual double work() const = 0;
@@ -32,17 +34,24 @@ class LogitSource {
 // Hidden states as kernels take them: f32, [n, hidden_stride(d)], zeros beyond d.
 AlignedFloats pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d);
 
+// Ids, ascending and each once, of the rows of E that a pass is about.
+struct RowSubset {
+  const uint32_t* ids = nullptr;  // null: all rows
+  size_t count = 0;
+};
+
 class ProductSource final : public LogitSource {
  public:
   ProductSource(const Kernels& kernels, const Matrix& e, const Epilogue& epilogue, size_t valid, const float* packed_hidden,
-                size_t n)
-      : kernels_(kernels), e_(e), epilogue_(epilogue), valid_(valid), hidden_(packed_hidden), n_(n) {}
+                size_t n, RowSubset subset = {})
+      : kernels_(kernels), e_(e), epilogue_(epilogue), valid_(valid), hidden_(packed_hidden), n_(n), subset_(subset) {}
   size_t columns() const override { return n_; }
-  size_t vocabulary() const override { return e_.rows; }
-  size_t valid() const override { return valid_; }
+  size_t vocabulary() const override { return subset_.ids ? subset_.count : e_.rows; }
+  size_t valid() const override { return subset_.ids ? subset_.count : valid_; }
+  const uint32_t* ids() const override { return subset_.ids; }
   size_t group() const override;
   double work() const override {
-    return static_cast<double>(n_) * static_cast<double>(e_.rows) * static_cast<double>(e_.columns);
+    return static_cast<double>(n_) * static_cast<double>(vocabulary()) * static_cast<double>(e_.columns);
   }
   Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override;
 
@@ -53,6 +62,10 @@ class ProductSource final : public LogitSource {
   const size_t valid_;
   const float* const hidden_;
   const size_t n_;
+  const RowSubset subset_;
+
+  // Logits of neighbouring rows of E, into out [columns, out_stride].
+  void make(size_t first_row, size_t rows, size_t first_column, size_t columns, float* out, size_t out_stride) const;
 };
 
 class HeldSource final : public LogitSource {
@@ -99,6 +112,9 @@ struct PassRequest {
   SampleOutputs sample;
   ScoreOutputs score;
   float* log_sum_exp = nullptr;
+  // Whose distributions log_probs, probs, log_sum_exp, top's and score's numbers are of; null: the pass's own source. It has the
+  // same columns. Tokens are ranked and drawn among those of the pass's source either way.
+  const LogitSource* normaliser = nullptr;
   unsigned threads = 1;
   const std::atomic<int32_t>* abort = nullptr;  // looked at before every chunk; not 0: stop
 };

@@ -21,7 +21,7 @@ DenseSink::DenseSink(const Kernels& kernels, Dense what, float* out, size_t colu
 
 void DenseSink::consume(const Tile& tile, unsigned) {
   for (size_t c = 0; c < tile.columns; c++)
-    std::memcpy(out_ + (tile.first_column + c) * vocabulary_ + tile.first_id, tile.column(c), tile.rows * sizeof(float));
+    std::memcpy(out_ + (tile.first_column + c) * vocabulary_ + tile.first, tile.column(c), tile.rows * sizeof(float));
 }
 
 void DenseSink::finish(size_t task, const Distribution* distributions) {

@@ -24,7 +24,7 @@ void Distributions::consume(const Tile& tile, unsigned) {
     const size_t column = tile.first_column + c;
     const MaxResult& m = tile.maxima[c];
     Part& part = parts_[column * chunks_ + tile.chunk];
-    part = {m.max, m.nan_at < 0 ? -1 : tile.first_id + m.nan_at, 0, 0};
+    part = {m.max, m.nan_at < 0 ? -1 : int64_t{tile.id(static_cast<size_t>(m.nan_at))}, 0, 0};
     // A chunk of only -inf adds nothing; with NaN or +inf the row's sum is settled in finish.
     if (!sums_ || !std::isfinite(m.max)) continue;
     const ExpSums s = kernels_.exp_sums(tile.column(c), tile.rows, m.max, distributions_[column].inverse_temperature, entropy_);

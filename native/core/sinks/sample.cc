@@ -32,8 +32,9 @@ void RaceSink::consume(const Tile& tile, unsigned slot) {
     Best& best = best_[slot * races_.size() + column];
     uint32_t found[kChunkRows];
     const auto offer = [&](uint32_t i) {
-      const Bits64 bits = token_bits(row.stream, tile.first_id + i);
-      best.offer(race_key(static_cast<double>(u[i]) / row.temperature, bits.high, bits.low), {u[i], tile.first_id + i});
+      const uint32_t id = tile.id(i);
+      const Bits64 bits = token_bits(row.stream, id);
+      best.offer(race_key(static_cast<double>(u[i]) / row.temperature, bits.high, bits.low), {u[i], id});
     };
     const float max = tile.maxima[c].max;
     if (tile.maxima[c].nan_at >= 0 || max == -std::numeric_limits<float>::infinity()) continue;
@@ -45,12 +46,13 @@ void RaceSink::consume(const Tile& tile, unsigned slot) {
     // Large keys are rounded coarsely; and the kernel multiplies by 1/T where the key is of a quotient.
     const double to_beat = best.key - std::abs(best.key) * 0x1p-49;
     const double inverse_temperature = 1 / row.temperature;
-    if (!std::isfinite(to_beat)) {  // a temperature so low that logits over it overflow
+    if (max * inverse_temperature + kMaxNoise < to_beat) continue;
+    // Where a temperature is so low that logits over it overflow, or ids are no neighbours, every one is looked at closely.
+    if (!std::isfinite(to_beat) || tile.ids) {
       for (uint32_t i = 0; i < tile.rows; i++) offer(i);
       continue;
     }
-    if (max * inverse_temperature + kMaxNoise < to_beat) continue;
-    const size_t count = kernels_.race_candidates(u, tile.rows, tile.first_id, {row.stream, inverse_temperature, to_beat}, found);
+    const size_t count = kernels_.race_candidates(u, tile.rows, tile.first, {row.stream, inverse_temperature, to_beat}, found);
     for (size_t i = 0; i < count; i++) offer(found[i]);
   }
 }
@@ -86,7 +88,7 @@ void ReachSink::consume(const Tile& tile, unsigned slot) {
         continue;
       }
     }
-    for (size_t i = 0; i < count; i++) list.candidates.push_back({u[found[i]], tile.first_id + found[i]});
+    for (size_t i = 0; i < count; i++) list.candidates.push_back({u[found[i]], tile.id(found[i])});
   }
 }
 
@@ -103,7 +105,8 @@ std::vector<Candidate> ReachSink::candidates(size_t column) const {
   return all;
 }
 
-HoldSink::HoldSink(std::vector<bool> takes, size_t vocabulary) : vocabulary_(vocabulary), place_(takes.size(), kNone) {
+HoldSink::HoldSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* ids)
+    : vocabulary_(vocabulary), ids_(ids), place_(takes.size(), kNone) {
   size_t held = 0;
   for (size_t c = 0; c < takes.size(); c++)
     if (takes[c]) place_[c] = held++;
@@ -113,15 +116,14 @@ HoldSink::HoldSink(std::vector<bool> takes, size_t vocabulary) : vocabulary_(voc
 void HoldSink::consume(const Tile& tile, unsigned) {
   for (size_t c = 0; c < tile.columns; c++) {
     const size_t place = place_[tile.first_column + c];
-    if (place != kNone)
-      std::memcpy(rows_.data() + place * vocabulary_ + tile.first_id, tile.column(c), tile.rows * sizeof(float));
+    if (place != kNone) std::memcpy(rows_.data() + place * vocabulary_ + tile.first, tile.column(c), tile.rows * sizeof(float));
   }
 }
 
 std::vector<Candidate> HoldSink::candidates(size_t column) const {
   std::vector<Candidate> all(vocabulary_);
   const float* const u = row(column);
-  for (size_t id = 0; id < vocabulary_; id++) all[id] = {u[id], static_cast<uint32_t>(id)};
+  for (size_t i = 0; i < vocabulary_; i++) all[i] = {u[i], ids_ ? ids_[i] : static_cast<uint32_t>(i)};
   return all;
 }
 

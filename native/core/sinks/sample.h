@@ -58,13 +58,15 @@ class ReachSink final : public Sink {
 // Holds whole rows of logits.
 class HoldSink final : public Sink {
  public:
-  HoldSink(std::vector<bool> takes, size_t vocabulary);
+  // ids: of the vocabulary's places; null: they are their places.
+  HoldSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* ids);
   void consume(const Tile& tile, unsigned slot) override;
   const float* row(size_t column) const { return rows_.data() + place_[column] * vocabulary_; }
   std::vector<Candidate> candidates(size_t column) const;
 
  private:
   const size_t vocabulary_;
+  const uint32_t* const ids_;
   std::vector<size_t> place_;  // per column, or kNone
   std::vector<float> rows_;
 };

@@ -1,6 +1,7 @@
 // What a pass offers to those that take results from it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -14,7 +15,8 @@ constexpr size_t kChunkRows = 256;
 // Finished logits of one chunk for some columns (hidden states) of the block.
 struct Tile {
   size_t chunk;
-  uint32_t first_id;
+  uint32_t first;       // place of its first row among those of the source
+  const uint32_t* ids;  // of its rows, ascending; null: they are their places
   size_t rows;
   size_t first_column, columns;  // within the block
   const float* logits;           // column c at logits + c * stride
@@ -22,6 +24,12 @@ struct Tile {
   const MaxResult* maxima;  // one per column
 
   const float* column(size_t c) const { return logits + c * stride; }
+  uint32_t id(size_t row) const { return ids ? ids[row] : first + static_cast<uint32_t>(row); }
+  // How many of its rows have a lower id.
+  size_t rows_below(uint32_t id) const {
+    if (ids) return static_cast<size_t>(std::lower_bound(ids, ids + rows, id) - ids);
+    return id <= first ? 0 : std::min<size_t>(id - first, rows);
+  }
 };
 
 // One row's distribution over the vocabulary: p = e^((u - max) / T) / sum.

@@ -14,7 +14,7 @@ void TargetSink::consume(const Tile& tile, unsigned slot) {
     const float logit = logits_[column];
     if (target == kIgnored || tile.maxima[c].max < logit) continue;
     // Equal logits count where their id is lower.
-    const size_t lower = target <= tile.first_id ? 0 : std::min<size_t>(target - tile.first_id, tile.rows);
+    const size_t lower = tile.rows_below(target);
     const float* const u = tile.column(c);
     ahead_[slot * logits_.size() + column] += static_cast<uint32_t>(
         kernels_.count_above(u, lower, logit, true) + kernels_.count_above(u + lower, tile.rows - lower, logit, false));

@@ -40,7 +40,7 @@ void TopK::consume(const Tile& tile, unsigned slot_index) {
     if (k == 1 && tile.maxima[c].nan_at < 0) {  // the tile's maximum is already known
       uint32_t at[kChunkRows];
       kernels_.indices_above(u, tile.rows, tile.maxima[c].max, true, at);
-      insert(heap, k, {u[at[0]], tile.first_id + at[0]});
+      insert(heap, k, {u[at[0]], tile.id(at[0])});
       continue;
     }
     uint32_t found[kChunkRows];
@@ -49,7 +49,7 @@ void TopK::consume(const Tile& tile, unsigned slot_index) {
     const size_t count = kernels_.indices_above(u, tile.rows, threshold, !full, found);
     for (size_t i = 0; i < count; i++) {
       const float logit = u[found[i]];
-      if (heap.size < k || logit > heap.entries[0].logit) insert(heap, k, {logit, tile.first_id + found[i]});
+      if (heap.size < k || logit > heap.entries[0].logit) insert(heap, k, {logit, tile.id(found[i])});
     }
   }
 }

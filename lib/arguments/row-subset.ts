@@ -1,0 +1,60 @@
+/** The option `rows`: which rows of E a call is about. */
+import type { PassJob, PassView } from '../backend';
+import { LMHeadError } from '../errors';
+import type { CallOptions } from '../types';
+import { newWords } from './arrays';
+import { idCount, tokenIds } from './ids';
+import { oneOf } from './values';
+
+/** Backends take ids in ascending order; the caller's is restored in results. */
+export interface RowSubset extends PassView {
+  /** Where each id that the caller gave stands among `rows`; absent where that is its own place. */
+  places?: Uint32Array;
+}
+
+/**
+ * @param valid ids are below it
+ * @returns undefined: all rows
+ */
+export function rowSubset({ rows, over }: CallOptions, valid: number): RowSubset | undefined {
+  if (rows === undefined) {
+    if (over !== undefined) oneOf(over, 'over', ['rows', 'vocabulary']);
+    return undefined;
+  }
+  const overVocabulary = oneOf(over, 'over', ['rows', 'vocabulary']) === 'vocabulary';
+  const count = idCount(rows, 'rows');
+  if (count === 0) throw new LMHeadError('RANGE', 'rows: got no ids; want at least one');
+  const given = tokenIds(rows, 'rows', count, valid);
+  const { ids, places } = ascending(given);
+  for (let i = 1; i < count; i++) {
+    if (ids[i] === ids[i - 1]) {
+      throw new LMHeadError('RANGE', `rows: got ${ids[i]} more than once; want every id once`);
+    }
+  }
+  return { rows: ids, overVocabulary, places };
+}
+
+function ascending(given: Uint32Array): { ids: Uint32Array; places?: Uint32Array } {
+  if (given.every((id, i) => i === 0 || given[i - 1] <= id)) return { ids: given };
+  const order = newWords(given.length, 'rows').map((_, i) => i);
+  order.sort((a, b) => given[a] - given[b]);
+  const places = newWords(given.length, 'rows');
+  order.forEach((from, place) => {
+    places[from] = place;
+  });
+  return { ids: order.map(from => given[from]), places };
+}
+
+/** Puts a job's results of [n, rows.length] into the order that the caller gave. */
+export function restoreOrder({ n, logits, logProbs, probs }: PassJob, { rows, places }: RowSubset): void {
+  if (!places) return;
+  const width = rows.length;
+  const row = new Float32Array(width);
+  for (const array of [logits, logProbs, probs]) {
+    if (!array) continue;
+    for (let first = 0; first < n * width; first += width) {
+      row.set(array.subarray(first, first + width));
+      for (let j = 0; j < width; j++) array[first + j] = row[places[j]];
+    }
+  }
+}
