@@ -255,7 +255,7 @@ export interface Verification {
 
 /** What runs here. */
 export interface Capabilities {
-  /** The kernel table in use: 'scalar', 'avx2', 'avx512'…; 'reference' where no binary loads. */
+  /** The kernel table in use: 'scalar', 'avx2', 'avx512', 'neon'…; 'reference' where no binary loads. */
   isa: string;
   /** The names that LMHEAD_ISA takes here, best first. */
   available: string[];

@@ -77,5 +77,6 @@ const Kernels* find_kernels(const std::string& name);
 const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
+const Kernels* neon_kernels();
 
 }  // namespace lmhead

