@@ -17,6 +17,7 @@ export interface NativeHead {
   run(...args: unknown[]): NativeResult;
   runAsync(...args: unknown[]): Promise<NativeResult>;
   readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): NativeResult;
+  readBytes(matrix: 0 | 1, offset: number, out: Uint8Array): NativeResult;
   timeRead(): number;
   close(): void;
 }

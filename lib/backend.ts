@@ -117,7 +117,10 @@ export type MatrixSource =
       kind: 'file';
       path: string;
       offset: number;
-      dtype: Dtype /** false: read into memory */;
+      /** Bytes; the native side computes the same from the shape, and both have to agree. */
+      length: number;
+      dtype: Dtype;
+      /** false: read into memory */
       mmap: boolean;
       layout: 'vd' | 'dv';
     };
@@ -143,6 +146,8 @@ export interface HeadBackend {
   runAsync(job: HiddenJob, signal?: AbortSignal): Promise<void>;
   /** Rows of the output or the input matrix, widened to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
+  /** Bytes of the output or the input matrix [V,d] from `offset` on, row by row in the type that it is held in. */
+  readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void;
   /** Running jobs finish, queued ones reject with CLOSED, the memory goes last. Idempotent. */
   close(): void;
   /** Resolves when no job is running or queued. */

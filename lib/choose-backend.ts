@@ -6,6 +6,7 @@ import type { LMHeadError } from './errors';
 import { createNativeHead, nativeCapabilities, nativeLogits } from './native-backend';
 import { createReferenceHead, referenceLogits } from './reference/backend';
 import type { Capabilities } from './types';
+import { warn } from './warning';
 
 export type BackendKind = 'native' | 'reference';
 
@@ -23,10 +24,7 @@ export function chooseBackend(wished?: unknown): BackendKind {
   if (choice === 'native' || mustBeSaid(problem)) throw problem;
   if (!warned) {
     warned = true;
-    process.emitWarning(`lmhead computes in plain JavaScript, which is slow: ${problem.message}`, {
-      type: 'LMHeadWarning',
-      code: 'LMHEAD_REFERENCE',
-    });
+    warn('LMHEAD_REFERENCE', `lmhead computes in plain JavaScript, which is slow: ${problem.message}`);
   }
   return 'reference';
 }

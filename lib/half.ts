@@ -1,4 +1,4 @@
-/** Widens 16-bit floating-point numbers. Both kinds are subsets of float32, so this is exact. */
+/** Widens 16-bit floating-point numbers, and narrows them again. Both kinds are subsets of float32, so this is exact. */
 
 /** IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits. Every one of the 2^16, by its bits. */
 let halves: Float32Array | undefined;
@@ -36,4 +36,25 @@ export function widen(bits: Uint16Array, dtype: 'f16' | 'bf16'): Float32Array<Ar
 /** Numbers of any of the three types as float32; float32 itself is not copied. */
 export function floats(data: Float32Array | Uint16Array, dtype: 'f32' | 'f16' | 'bf16'): Float32Array {
   return dtype === 'f32' ? (data as Float32Array) : widen(data as Uint16Array, dtype);
+}
+
+/**
+ * The inverse of `floats`, for numbers that it has given (of a 16-bit NaN only that it is one is kept).
+ * Float32 itself is not copied.
+ */
+export function narrow(numbers: Float32Array, dtype: 'f32' | 'f16' | 'bf16'): Float32Array | Uint16Array {
+  if (dtype === 'f32') return numbers;
+  const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
+  return Uint16Array.from(words, dtype === 'bf16' ? word => word >>> 16 : halfOf);
+}
+
+/** The half of the same value as a float32, by their bits. */
+function halfOf(word: number): number {
+  const sign = (word >>> 16) & 0x8000;
+  const exponent = ((word >>> 23) & 255) - 127;
+  const fraction = word & 0x7fffff;
+  if (exponent === 128) return sign | 0x7c00 | (fraction ? 0x200 : 0);
+  if (exponent >= -14) return sign | ((exponent + 15) << 10) | (fraction >>> 13);
+  // A subnormal half: the leading bit of the float32 is written out. Below 2^-24 there is only 0.
+  return exponent < -24 ? sign : sign | ((fraction | 0x800000) >>> (-exponent - 1));
 }

@@ -11,10 +11,11 @@ import { type HeadBackend, type HeadSpec, type HiddenJob, IGNORED, type PassJob 
 import { chooseBackend, createHead } from './choose-backend';
 import { LMHeadError } from './errors';
 import { floats } from './half';
-import { type HeadParts, openHead, openHeadSync } from './open-head';
+import { filePath, type HeadParts, openHead, openHeadSync } from './open-head';
 import { lease, release, requireFree } from './pending-outputs';
 import { finalNorm } from './reference/norm';
 import { verifyAgainstReference } from './reference/verify';
+import { type SavedHead, saveHead, saveHeadSync } from './save-head';
 import type {
   AsyncOptions,
   CallOptions,
@@ -74,6 +75,7 @@ export class LMHead {
   readonly #hiddenSize: number;
   readonly #validVocabSize: number;
   readonly #dtype: Dtype;
+  readonly #inputDtype: Dtype | undefined;
   readonly #tied: boolean;
   readonly #parameterCount: number;
   readonly #settings: HeadSettings;
@@ -96,18 +98,25 @@ export class LMHead {
     this.#hiddenSize = spec.hiddenSize;
     this.#validVocabSize = spec.epilogue.validVocabSize;
     this.#dtype = spec.output.dtype;
+    this.#inputDtype = spec.input?.dtype;
     this.#tied = spec.input === undefined;
     this.#parameterCount = countParameters(spec, settings);
     this.#lent = lentMemory(spec);
   }
 
   /**
-   * Opens a head over a file of weights: a .safetensors file. The output matrix [V,d] is found by the names that
-   * architectures use, or is `options.tensor`; where the file holds another input embedding the head is untied; a bias
-   * beside the output matrix is applied. The file is mapped and used where it lies (`mmap: false` reads it).
+   * Opens a head over a file of weights: a .safetensors file or an index of several (model.safetensors.index.json), a .gguf
+   * file, a .npy file of [V,d], or a model's folder.
+   *
+   * The output matrix is found by the names that architectures use, or is `options.tensor`; where there is another input
+   * embedding the head is untied. Bias and final norm come from the file too; whether the head is tied, the norm's kind and
+   * eps, scales, soft-cap and the size of the vocabulary from the config.json and tokenizer.json beside .safetensors, from a
+   * GGUF file's metadata, or from what `save` has written. An option stands above what is read. The matrix is mapped and used
+   * where it lies (`mmap: false` reads it); float64, big-endian and column-major numbers are converted.
    * @param path a path, or a file: URL
-   * @returns rejects with IO (missing, unreadable, a folder), FORMAT (not a well-formed safetensors file), TENSOR (no such
-   *   tensor), DTYPE or SHAPE (a tensor that is no matrix of f32, f16 or bf16), and as `from` does
+   * @returns rejects with IO (missing, unreadable, a folder without weights), FORMAT (malformed, or of a kind that is not read),
+   *   TENSOR (no such tensor), DTYPE or SHAPE (a tensor of a wrong type or shape, or files that don't belong together), and as
+   *   `from` does
    */
   static async open(path: string | URL, options?: OpenOptions): Promise<LMHead> {
     return new LMHead(await openHead(path, options), token);
@@ -354,6 +363,35 @@ export class LMHead {
       epilogue: this.#settings.epilogue,
     };
     return verifyAgainstReference(this.#backend, info, floats(data, dtype).slice(), n);
+  }
+
+  /**
+   * Writes the head as a .safetensors file that `open` makes the same head of: weights in the type that they are held in, bias
+   * and final norm, and in the metadata whatever else it was made with. It is written beside `path` and takes that name, and
+   * the place of a file that had it, when all of it is on the disk.
+   * @param path a path, or a file: URL
+   * @returns rejects with IO where it cannot be written
+   */
+  async save(path: string | URL): Promise<void> {
+    this.#requireOpen();
+    await saveHead(filePath(path), this.#saved());
+  }
+
+  /** As `save`, at once: the event loop waits. */
+  saveSync(path: string | URL): void {
+    this.#requireOpen();
+    saveHeadSync(filePath(path), this.#saved());
+  }
+
+  #saved(): SavedHead {
+    return {
+      vocabSize: this.#vocabSize,
+      hiddenSize: this.#hiddenSize,
+      output: this.#dtype,
+      input: this.#inputDtype,
+      settings: this.#settings,
+      backend: this.#backend,
+    };
   }
 
   /** New calls throw CLOSED; running jobs finish; queued ones reject with CLOSED; the memory goes last. Idempotent. */

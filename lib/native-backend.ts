@@ -64,7 +64,7 @@ function check(result: NativeResult): void {
 function nativeMatrix(source: MatrixSource): object {
   const common = { dtype: DTYPE_CODE[source.dtype], transposed: source.layout === 'dv' };
   return source.kind === 'file'
-    ? { ...common, path: source.path, offset: source.offset, mmap: source.mmap }
+    ? { ...common, path: source.path, offset: source.offset, length: source.length, mmap: source.mmap }
     : { ...common, data: source.data, copy: source.copy };
 }
 
@@ -164,6 +164,10 @@ class NativeBackend implements HeadBackend {
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
     check(guarded(() => this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out)));
+  }
+
+  readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void {
+    check(guarded(() => this.#head.readBytes(matrix === 'output' ? 0 : 1, offset, out)));
   }
 
   close(): void {

@@ -3,30 +3,51 @@
  * The reader says what it expects and gets it or a SyntaxError; nothing becomes an object of which a key could be a setter.
  */
 
+import { quoted } from './tensor-table';
+
+/** Any value. Objects are Maps. */
+export type JsonValue = null | boolean | number | string | JsonValue[] | Map<string, JsonValue>;
+
 const MOST_NESTING = 128;
 const LONGEST_SCALAR = 400;
 const SCALAR = /^(?:true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)$/;
+/** What Python's json module writes where JSON has nothing. */
+const PYTHON_NUMBERS = new Map([
+  ['NaN', Number.NaN],
+  ['Infinity', Infinity],
+  ['-Infinity', -Infinity],
+]);
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
 export class JsonScanner {
   readonly #text: string;
+  readonly #python: boolean;
   #at = 0;
 
-  constructor(text: string) {
+  /** @param python take NaN and Infinity too, as Python's reader does */
+  constructor(text: string, { python = false } = {}) {
     this.#text = text;
+    this.#python = python;
   }
 
   /** Reads an object; `member` must read the value of each key. Refuses a key that stands twice. */
   object(member: (key: string) => void): void {
-    this.#expect('{');
     const seen = new Set<string>();
+    this.members(key => {
+      if (seen.has(key)) throw this.#error(`key ${quoted(key)} twice`);
+      seen.add(key);
+      member(key);
+    });
+  }
+
+  /** As `object`, for where a key that stands twice does no harm: it costs no memory. */
+  members(member: (key: string) => void): void {
+    this.#expect('{');
     if (this.#take('}')) return;
     do {
       const key = this.string();
-      if (seen.has(key)) throw this.#error(`key ${JSON.stringify(key.slice(0, 80))} twice`);
-      seen.add(key);
       this.#expect(':');
       member(key);
     } while (this.#take(','));
@@ -43,6 +64,16 @@ export class JsonScanner {
   }
 
   string(): string {
+    const { start, end: at, escaped } = this.#stringBounds();
+    const text = this.#text;
+    if (!escaped) return text.slice(start, at);
+    const string = JSON.parse(text.slice(start - 1, at + 1)) as string;
+    if (/\p{Surrogate}/u.test(string)) throw this.#error('half of a surrogate pair');
+    return string;
+  }
+
+  /** Where the string that stands here begins and ends, without its quotes. */
+  #stringBounds(): { start: number; end: number; escaped: boolean } {
     this.#expect('"', 'a string');
     const text = this.#text;
     const start = this.#at;
@@ -55,10 +86,7 @@ export class JsonScanner {
       at++;
     }
     this.#at = at + 1;
-    if (!escaped) return text.slice(start, at);
-    const string = JSON.parse(text.slice(start - 1, at + 1)) as string;
-    if (/\p{Surrogate}/u.test(string)) throw this.#error('half of a surrogate pair');
-    return string;
+    return { start, end: at, escaped };
   }
 
   /** A whole number from 0 to 2^53 − 1, written as such. */
@@ -72,19 +100,52 @@ export class JsonScanner {
     return value;
   }
 
+  /** What kind of value comes next? */
+  next(): 'object' | 'array' | 'string' | 'scalar' {
+    this.#space();
+    const next = this.#text[this.#at];
+    if (next === '{') return 'object';
+    if (next === '[') return 'array';
+    return next === '"' ? 'string' : 'scalar';
+  }
+
   /** Reads over any value. */
   skip(nesting = 0): void {
-    this.#space();
-    if (nesting > MOST_NESTING) throw this.#error(`more than ${MOST_NESTING} levels of nesting`);
-    const next = this.#text[this.#at];
-    if (next === '{') this.object(() => this.skip(nesting + 1));
-    else if (next === '[') this.array(() => this.skip(nesting + 1));
-    else if (next === '"') this.string();
-    else {
-      const scalar = this.#scalar();
-      if (!SCALAR.test(scalar)) throw this.#unexpected('a value');
-      this.#at += scalar.length;
+    this.#requireShallow(nesting);
+    const kind = this.next();
+    if (kind === 'object') this.object(() => this.skip(nesting + 1));
+    else if (kind === 'array') this.array(() => this.skip(nesting + 1));
+    else if (kind === 'string') this.string();
+    else this.#value();
+  }
+
+  /** Any value. */
+  value(nesting = 0): JsonValue {
+    this.#requireShallow(nesting);
+    const kind = this.next();
+    if (kind === 'string') return this.string();
+    if (kind === 'scalar') return this.#value();
+    if (kind === 'array') {
+      const elements: JsonValue[] = [];
+      this.array(() => elements.push(this.value(nesting + 1)));
+      return elements;
     }
+    const members = new Map<string, JsonValue>();
+    this.object(key => members.set(key, this.value(nesting + 1)));
+    return members;
+  }
+
+  #requireShallow(nesting: number): void {
+    if (nesting > MOST_NESTING) throw this.#error(`more than ${MOST_NESTING} levels of nesting`);
+  }
+
+  /** A number, true, false or null. */
+  #value(): null | boolean | number {
+    const scalar = this.#scalar();
+    const python = this.#python ? PYTHON_NUMBERS.get(scalar) : undefined;
+    if (python === undefined && !SCALAR.test(scalar)) throw this.#unexpected('a value');
+    this.#at += scalar.length;
+    return python ?? (JSON.parse(scalar) as null | boolean | number);
   }
 
   /** Nothing but white space may follow. */

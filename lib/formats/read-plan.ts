@@ -1,7 +1,8 @@
 /**
- * Reading a file synchronously and asynchronously by one description.
- * A reader is a generator: it yields which bytes it needs, is given them, and returns what it made of them.
+ * Reading files synchronously and asynchronously by one description.
+ * A reader is a generator: it yields what it needs to know, is told, and returns what it made of that.
  */
+import { isUtf8 } from 'node:buffer';
 import * as fs from 'node:fs';
 import * as fsPromises from 'node:fs/promises';
 import { LMHeadError } from '../errors';
@@ -13,65 +14,157 @@ export interface ReadRequest {
   /** Where to put them, if not into new memory. */
   into?: Uint8Array;
 }
+/** Reads one file. Bytes that it is given are its own. */
 export type FilePlan<T> = Generator<ReadRequest, T, Uint8Array<ArrayBuffer>>;
 /** Makes the plan for a regular file of that many bytes. */
 export type Planner<T> = (size: number) => FilePlan<T>;
 
+/** What lies at a path: of a folder the names in it, of a regular file how many bytes. */
+export type Found =
+  | { kind: 'file'; size: number }
+  | { kind: 'folder'; names: string[] }
+  | { kind: 'nothing' }
+  | { kind: 'other' };
+
+type Request = { path: string; read?: ReadRequest };
+type Reply = Found | Uint8Array<ArrayBuffer>;
+/** Looks at several files, and reads some of them. */
+export type Plan<T> = Generator<Request, T, Reply>;
+
+/** What lies at `path`? */
+export function* look(path: string): Plan<Found> {
+  return (yield { path }) as Found;
+}
+
+/** A plan for one file, as part of one for several. */
+export function* within<T>(path: string, size: number, planner: Planner<T>): Plan<T> {
+  const plan = planner(size);
+  let step = plan.next();
+  while (!step.done) step = plan.next(yield* readBytes(path, step.value));
+  return step.value;
+}
+
+/** Bytes of the file at `path`. */
+export function* readBytes(path: string, read: ReadRequest): Plan<Uint8Array<ArrayBuffer>> {
+  return (yield { path, read }) as Uint8Array<ArrayBuffer>;
+}
+
+/** Why there is no file of weights at `path`. */
+export function notAFile(path: string, found: Found): LMHeadError {
+  if (found.kind === 'nothing') return unreadable(path, 'there is no such file');
+  const what = found.kind === 'folder' ? 'a folder' : 'no regular file';
+  return new LMHeadError('IO', `path: ${path} is ${what}; want a file of weights`);
+}
+
 /** The kernel reads at most 2 GiB at once, and other work on the loop's pool waits for one read. */
 const MOST_AT_ONCE = 2 ** 26;
 
-export function followSync<T>(path: string, planner: Planner<T>): T {
-  let file: number | undefined;
+export function followSync<T>(plan: Plan<T>): T {
+  const open = new Map<string, number>();
   try {
-    requireRegular(path, fs.statSync(path)); // before opening: to open a pipe is to wait for its writer
-    file = fs.openSync(path, 'r');
-    const stat = fs.fstatSync(file);
-    requireRegular(path, stat);
-    const plan = planner(stat.size);
     let step = plan.next();
     while (!step.done) {
-      const { offset, bytes } = prepared(step.value);
-      for (let at = 0; at < bytes.byteLength; ) {
-        const wanted = Math.min(bytes.byteLength - at, MOST_AT_ONCE);
-        at += some(path, fs.readSync(file, bytes, at, wanted, offset + at));
+      const { path, read } = step.value;
+      let reply: Reply;
+      try {
+        reply = read ? readSync(open, path, read) : lookSync(path);
+      } catch (error) {
+        throw readable(path, error);
       }
-      step = plan.next(bytes);
+      step = plan.next(reply);
     }
     return step.value;
-  } catch (error) {
-    throw readable(path, error);
   } finally {
-    if (file !== undefined) fs.closeSync(file);
+    for (const file of open.values()) fs.closeSync(file);
   }
 }
 
-export async function follow<T>(path: string, planner: Planner<T>): Promise<T> {
-  let file: fsPromises.FileHandle | undefined;
+function lookSync(path: string): Found {
   try {
-    requireRegular(path, await fsPromises.stat(path));
-    file = await fsPromises.open(path, 'r');
-    const stat = await file.stat();
-    requireRegular(path, stat);
-    const plan = planner(stat.size);
-    let step = plan.next();
-    while (!step.done) {
-      const { offset, bytes } = prepared(step.value);
-      for (let at = 0; at < bytes.byteLength; ) {
-        const wanted = Math.min(bytes.byteLength - at, MOST_AT_ONCE);
-        at += some(path, (await file.read(bytes, at, wanted, offset + at)).bytesRead);
-      }
-      step = plan.next(bytes);
-    }
-    return step.value;
+    const stat = fs.statSync(path);
+    return found(stat, stat.isDirectory() ? fs.readdirSync(path) : []);
   } catch (error) {
-    throw readable(path, error);
-  } finally {
-    await file?.close();
+    return nothing(error);
   }
 }
 
-function prepared({ offset, length, into }: ReadRequest): { offset: number; bytes: Uint8Array<ArrayBuffer> } {
-  return { offset, bytes: (into ?? new Uint8Array(length)) as Uint8Array<ArrayBuffer> };
+function readSync(open: Map<string, number>, path: string, read: ReadRequest): Uint8Array<ArrayBuffer> {
+  let file = open.get(path);
+  if (file === undefined) {
+    file = fs.openSync(path, FLAGS);
+    open.set(path, file);
+  }
+  const bytes = destination(read);
+  for (let at = 0; at < bytes.byteLength; ) {
+    const wanted = Math.min(bytes.byteLength - at, MOST_AT_ONCE);
+    at += some(path, fs.readSync(file, bytes, at, wanted, read.offset + at));
+  }
+  return bytes;
+}
+
+export async function follow<T>(plan: Plan<T>): Promise<T> {
+  const open = new Map<string, fsPromises.FileHandle>();
+  try {
+    let step = plan.next();
+    while (!step.done) {
+      const { path, read } = step.value;
+      let reply: Reply;
+      try {
+        reply = await (read ? readAsync(open, path, read) : lookAsync(path));
+      } catch (error) {
+        throw readable(path, error);
+      }
+      step = plan.next(reply);
+    }
+    return step.value;
+  } finally {
+    for (const file of open.values()) await file.close();
+  }
+}
+
+async function lookAsync(path: string): Promise<Found> {
+  try {
+    const stat = await fsPromises.stat(path);
+    return found(stat, stat.isDirectory() ? await fsPromises.readdir(path) : []);
+  } catch (error) {
+    return nothing(error);
+  }
+}
+
+async function readAsync(
+  open: Map<string, fsPromises.FileHandle>,
+  path: string,
+  read: ReadRequest,
+): Promise<Uint8Array<ArrayBuffer>> {
+  let file = open.get(path);
+  if (file === undefined) {
+    file = await fsPromises.open(path, FLAGS);
+    open.set(path, file);
+  }
+  const bytes = destination(read);
+  for (let at = 0; at < bytes.byteLength; ) {
+    const wanted = Math.min(bytes.byteLength - at, MOST_AT_ONCE);
+    at += some(path, (await file.read(bytes, at, wanted, read.offset + at)).bytesRead);
+  }
+  return bytes;
+}
+
+/** A path that was a regular file can be a pipe a moment later, and to open one is to wait for its writer. */
+const FLAGS = fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0);
+
+function found(stat: fs.Stats, names: string[]): Found {
+  if (stat.isFile()) return { kind: 'file', size: stat.size };
+  return stat.isDirectory() ? { kind: 'folder', names: names.sort() } : { kind: 'other' };
+}
+
+/** A path below a file leads nowhere either. */
+function nothing(error: unknown): Found {
+  if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return { kind: 'nothing' };
+  throw error;
+}
+
+function destination({ length, into }: ReadRequest): Uint8Array<ArrayBuffer> {
+  return (into ?? new Uint8Array(length)) as Uint8Array<ArrayBuffer>;
 }
 
 function some(path: string, bytesRead: number): number {
@@ -82,17 +175,29 @@ function some(path: string, bytesRead: number): number {
   );
 }
 
-function requireRegular(path: string, stat: fs.Stats): void {
-  if (stat.isFile()) return;
-  const what = stat.isDirectory() ? 'a folder' : 'no regular file';
-  throw new LMHeadError('IO', `path: ${path} is ${what}; want a .safetensors file`);
+function unreadable(path: string, why: string, cause?: unknown): LMHeadError {
+  return new LMHeadError('IO', `path: ${path} cannot be read: ${why}; want a file of weights`, { cause });
 }
 
 /** What the system says, in this library's terms. */
 function readable(path: string, error: unknown): unknown {
   if (error instanceof LMHeadError || !(error instanceof Error) || !('code' in error)) return error;
-  const missing = error.code === 'ENOENT' ? 'there is no such file' : error.message;
-  return new LMHeadError('IO', `path: ${path} cannot be read: ${missing}; want a .safetensors file`, {
-    cause: error,
-  });
+  return unreadable(path, error.message, error);
+}
+
+/** Headers and descriptions are never longer than that, in whatever format. */
+export const MOST_HEADER_BYTES = 25_000_000;
+
+/**
+ * The whole of a file of text.
+ * @param name for messages
+ * @param most bytes of it
+ * @throws LMHeadError FORMAT where it has more, or is not UTF-8
+ */
+export function* readText(name: string, fileSize: number, most = MOST_HEADER_BYTES): FilePlan<string> {
+  if (fileSize > most)
+    throw new LMHeadError('FORMAT', `${name}: it has ${fileSize} bytes; want ${most} at most`);
+  const bytes = yield { offset: 0, length: fileSize };
+  if (!isUtf8(bytes)) throw new LMHeadError('FORMAT', `${name}: it is not UTF-8; want text`);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }

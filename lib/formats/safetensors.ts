@@ -2,10 +2,8 @@
 import { isUtf8 } from 'node:buffer';
 import { LMHeadError } from '../errors';
 import { JsonScanner } from './json-scanner';
-import type { FilePlan } from './read-plan';
-import type { TensorEntry, TensorTable } from './tensor-table';
-
-const MOST_HEADER_BYTES = 25_000_000;
+import { type FilePlan, MOST_HEADER_BYTES } from './read-plan';
+import { countOf, quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
 
 /** Bits of one number. */
 const BITS = new Map([
@@ -19,17 +17,21 @@ const BITS = new Map([
   ...['I64', 'U64', 'F64', 'C64'].map(name => [name, 64] as const),
 ]);
 
-const LFS_POINTER = 'version https://git-lfs';
+/** What the header of a .safetensors file holds. */
+export interface SafetensorsHeader {
+  tensors: TensorTable;
+  /** Of `__metadata__`. */
+  metadata: Map<string, string>;
+}
 
 /**
  * Reads the tensors' names, types, shapes and places, and checks all of them against each other and the file's size.
  * @param name the file's name, for messages
  */
-export function* readSafetensors(name: string, fileSize: number): FilePlan<TensorTable> {
+export function* readSafetensors(name: string, fileSize: number): FilePlan<SafetensorsHeader> {
   if (fileSize === 0) throw malformed(name, 'the file is empty');
-  const start = yield { offset: 0, length: Math.min(fileSize, LFS_POINTER.length) };
-  requireSafetensors(name, start);
   if (fileSize < 8) throw malformed(name, `the file has ${fileSize} bytes, too few for the header's length`);
+  const start = yield { offset: 0, length: 8 };
   const length = new DataView(start.buffer, start.byteOffset).getBigUint64(0, true);
   if (length > BigInt(fileSize - 8)) {
     throw malformed(name, `a header of ${length} bytes does not fit in a file of ${fileSize}`);
@@ -40,35 +42,22 @@ export function* readSafetensors(name: string, fileSize: number): FilePlan<Tenso
   return parseHeader(yield { offset: 8, length: Number(length) }, fileSize, name);
 }
 
-/** What else people have in the place of such a file. */
-function requireSafetensors(name: string, start: Uint8Array): void {
-  const text = Buffer.from(start.buffer, start.byteOffset, start.byteLength).toString('latin1');
-  if (text.startsWith(LFS_POINTER)) {
-    throw malformed(
-      name,
-      'it is a Git-LFS pointer, which stands for the real file; `git lfs pull` fetches that',
-    );
-  }
-  if (text.startsWith('GGUF')) throw malformed(name, 'it is a GGUF file');
-  if (text.startsWith('\x93NUMPY')) throw malformed(name, 'it is a NumPy file');
-  if (text.startsWith('PK\x03\x04')) throw malformed(name, 'it is a ZIP archive (or a PyTorch checkpoint)');
-}
-
 /**
  * Parses the header.
  * @param header its bytes, without the eight of its length
  * @param fileSize of the whole file
  * @throws LMHeadError FORMAT where anything is not as the format demands
  */
-export function parseHeader(header: Uint8Array, fileSize: number, name: string): TensorTable {
+export function parseHeader(header: Uint8Array, fileSize: number, name: string): SafetensorsHeader {
   if (!isUtf8(header)) throw malformed(name, 'the header is not UTF-8');
   const text = Buffer.from(header.buffer, header.byteOffset, header.byteLength).toString('utf8');
   const dataStart = 8 + header.byteLength;
   const tensors: TensorTable = new Map();
+  const metadata = new Map<string, string>();
   const scanner = new JsonScanner(text);
   try {
     scanner.object(key => {
-      if (key === '__metadata__') scanner.object(() => scanner.string());
+      if (key === '__metadata__') scanner.object(it => metadata.set(it, scanner.string()));
       else tensors.set(key, readEntry(scanner, key, dataStart));
     });
     scanner.end();
@@ -77,7 +66,7 @@ export function parseHeader(header: Uint8Array, fileSize: number, name: string):
     throw error;
   }
   requireWholeFile(tensors, dataStart, fileSize, name);
-  return tensors;
+  return { tensors, metadata };
 }
 
 /** Reads {dtype, shape, data_offsets}; other keys are read over, as the reference reader does. */
@@ -91,21 +80,20 @@ function readEntry(scanner: JsonScanner, name: string, dataStart: number): Tenso
     else if (key === 'data_offsets') offsets = wholeNumbers(scanner);
     else scanner.skip();
   });
-  const tensor = `tensor ${JSON.stringify(name.slice(0, 80))}`;
+  const tensor = `tensor ${quoted(name)}`;
   if (dtype === undefined || shape === undefined || offsets === undefined) {
     throw new SyntaxError(`${tensor} without dtype, shape or data_offsets`);
   }
   if (offsets.length !== 2) throw new SyntaxError(`${tensor} with ${offsets.length} data_offsets, not 2`);
   const bits = BITS.get(dtype);
-  if (bits === undefined)
-    throw new SyntaxError(`${tensor} of the unknown dtype ${JSON.stringify(dtype.slice(0, 40))}`);
+  if (bits === undefined) throw new SyntaxError(`${tensor} of the unknown dtype ${quoted(dtype)}`);
   const [begin, end] = offsets;
   const bytes = byteCount(shape, bits);
   if (bytes === undefined)
-    throw new SyntaxError(`${tensor} of ${dtype} [${shape.slice(0, 8)}], which is no number of bytes`);
+    throw new SyntaxError(`${tensor} of ${dtype} ${shapeText(shape)}, which is no number of bytes`);
   if (end - begin !== bytes) {
     throw new SyntaxError(
-      `${tensor} of ${dtype} [${shape.slice(0, 8)}], ${bytes} bytes, at data_offsets [${begin}, ${end}]`,
+      `${tensor} of ${dtype} ${shapeText(shape)}, ${bytes} bytes, at data_offsets [${begin}, ${end}]`,
     );
   }
   return { dtype, shape, begin: dataStart + begin, end: dataStart + end };
@@ -117,17 +105,10 @@ function wholeNumbers(scanner: JsonScanner): number[] {
   return numbers;
 }
 
-/** Undefined where it is no whole number, or too large; also where only a dimension of 0 hides that. */
+/** Undefined where it is no whole number, or too large. */
 function byteCount(shape: number[], bits: number): number | undefined {
-  let product = 1;
-  let empty = false;
-  for (const dim of shape) {
-    if (dim === 0) empty = true;
-    else product *= dim;
-    if (product * bits > Number.MAX_SAFE_INTEGER) return undefined;
-  }
-  if (empty) return 0;
-  return (product * bits) % 8 === 0 ? (product * bits) / 8 : undefined;
+  const count = countOf(shape, Number.MAX_SAFE_INTEGER / bits);
+  return count !== undefined && (count * bits) % 8 === 0 ? (count * bits) / 8 : undefined;
 }
 
 /** The tensors must fill the file from the header to the end, without a hole and without overlap. */
@@ -138,10 +119,7 @@ function requireWholeFile(tensors: TensorTable, dataStart: number, fileSize: num
   )) {
     if (begin !== at) {
       const fault = begin < at ? 'overlaps another' : 'leaves a hole before it';
-      throw malformed(
-        name,
-        `tensor ${JSON.stringify(key.slice(0, 80))} ${fault}: it begins at byte ${begin}, not ${at}`,
-      );
+      throw malformed(name, `tensor ${quoted(key)} ${fault}: it begins at byte ${begin}, not ${at}`);
     }
     at = end;
   }

@@ -1,7 +1,8 @@
 /** Which tensors of a file make up the head: by the names that architectures give them. */
 import { LMHeadError } from '../errors';
-import type { Dtype } from '../types';
-import type { TensorTable } from './tensor-table';
+import { warn } from '../warning';
+import { isFloat, usable } from './stored-numbers';
+import { quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
 
 /** What of a file a head is made of. */
 export interface HeadTensors {
@@ -10,20 +11,16 @@ export interface HeadTensors {
   input?: MatrixTensor;
   /** [V] */
   bias?: VectorTensor;
-}
-export interface MatrixTensor {
-  name: string;
-  dtype: Dtype;
-  rows: number;
-  columns: number;
-  begin: number;
+  /** [d] each. */
+  norm?: { weight: VectorTensor; bias?: VectorTensor };
 }
 export interface VectorTensor {
   name: string;
-  dtype: Dtype;
-  length: number;
-  begin: number;
-  end: number;
+  entry: TensorEntry;
+}
+export interface MatrixTensor extends VectorTensor {
+  rows: number;
+  columns: number;
 }
 
 /** Most specific first. */
@@ -57,61 +54,123 @@ const EMBEDDINGS = [
   'embedding',
   'shared',
 ];
+const NORMS = [
+  'norm',
+  'ln_f',
+  'gpt_neox.final_layer_norm',
+  'final_layernorm',
+  'final_layer_norm',
+  'encoder.final_layernorm',
+  'norm_f',
+  'backbone.norm_f',
+  'rms_norm',
+  'rwkv.ln_out',
+  'ln_out',
+  'final_norm',
+  'output_norm',
+  'lm_head.ln',
+];
 const PREFIXES = [
   '',
   'model.',
   'transformer.',
   'model.transformer.',
+  'model.decoder.',
   'language_model.',
   'model.language_model.',
   'language_model.model.',
 ];
-const DTYPES = new Map<string, Dtype>([
-  ['F32', 'f32'],
-  ['F16', 'f16'],
-  ['BF16', 'bf16'],
-]);
+const SUFFIXES = ['.weight', '', '.bias'];
 const SHOWN = 8;
 
+let all: Set<string> | undefined;
+
+/** Can a tensor of that name be part of a head? */
+export function isHeadTensor(name: string): boolean {
+  all ??= new Set(
+    [...OUTPUTS, ...EMBEDDINGS, ...NORMS].flatMap(base =>
+      PREFIXES.flatMap(prefix => SUFFIXES.map(suffix => prefix + base + suffix)),
+    ),
+  );
+  return all.has(name);
+}
+
+/** What decides between several. */
+export interface Wishes {
+  /** The output's name, from the option `tensor`. */
+  tensor?: string;
+  /** How the output is stored. */
+  layout: 'vd' | 'dv';
+  /** Is the head tied, according to the model's description, and which file is that? */
+  tied?: boolean;
+  source?: string;
+}
+
 /**
- * Finds the output matrix, the input embedding where it is another, and the output's bias.
+ * Finds the output matrix, the input embedding where it is another, the output's bias, and the final norm.
  *
- * Without a config there is no word on tying. So: a tensor with an output's name is the output; beside it, one with an
- * embedding's name is the input, and the head untied. With an embedding alone the head is tied. With neither, a file of
- * just one floating-point matrix means that.
- * @param wanted the output's name, from the option `tensor`
- * @param layout how the output is stored
+ * Where the model's description says that the head is tied, its output is the embedding, even beside a matrix with an output's
+ * name; where it says that it is not, and there is no such matrix, the embedding has to serve after all. Both are warned of.
+ * Without a word on it, a matrix with an output's name is the output, and beside it one with an embedding's name is the input.
+ * With neither, a file of just one floating-point matrix means that. The option `tensor` stands above all this.
  */
-export function findHeadTensors(
-  tensors: TensorTable,
-  file: string,
-  wanted: string | undefined,
-  layout: 'vd' | 'dv',
-): HeadTensors {
-  const outputName = wanted ?? firstPresent(tensors, OUTPUTS, '.weight');
-  const embeddingName = firstPresent(tensors, EMBEDDINGS, '.weight');
-  const name = outputName ?? embeddingName ?? onlyMatrix(tensors);
+export function findHeadTensors(tensors: TensorTable, file: string, wishes: Wishes): HeadTensors {
+  const embedding = firstPresent(tensors, EMBEDDINGS, '.weight');
+  const name =
+    wishes.tensor ?? outputName(tensors, file, embedding, wishes) ?? embedding ?? onlyMatrix(tensors);
   if (name === undefined || !tensors.has(name)) {
-    const what =
-      name === undefined ? "no tensor with an output matrix's name" : `no tensor ${JSON.stringify(name)}`;
+    const what = name === undefined ? "no tensor with an output matrix's name" : `no tensor ${quoted(name)}`;
     throw new LMHeadError('TENSOR', `tensor: ${file} has ${what}; ${available(tensors)}`);
   }
   const output = matrix(tensors, name, file);
-  const [v, d] = layout === 'vd' ? [output.rows, output.columns] : [output.columns, output.rows];
+  const [v, d] = wishes.layout === 'vd' ? [output.rows, output.columns] : [output.columns, output.rows];
   const found: HeadTensors = { output };
-  if (embeddingName !== undefined && embeddingName !== name) {
-    const { shape } = tensors.get(embeddingName)!;
+  if (embedding !== undefined && embedding !== name) {
+    const { shape } = tensors.get(embedding)!;
     if (shape.length === 2 && shape[0] === v && shape[1] === d)
-      found.input = matrix(tensors, embeddingName, file);
-    else if (wanted === undefined) {
+      found.input = matrix(tensors, embedding, file);
+    else if (wishes.tensor === undefined) {
       throw new LMHeadError(
         'SHAPE',
-        `tensor: ${file} has an embedding ${embeddingName} [${shape}] beside ${name}; want [${v}, ${d}], or the option tensor`,
+        `tensor: ${file} has an embedding ${embedding} ${shapeText(shape)} beside ${name}; want [${v},${d}], or the option tensor`,
       );
     }
   }
-  found.bias = biasOf(tensors, name, name === embeddingName, v, file);
+  found.bias = biasOf(tensors, name, name === embedding, v, file);
+  const norm = NORMS.flatMap(base => PREFIXES.map(prefix => prefix + base)).find(
+    base => vector(tensors, `${base}.weight`, d) !== undefined,
+  );
+  if (norm !== undefined) {
+    found.norm = { weight: vector(tensors, `${norm}.weight`, d)!, bias: vector(tensors, `${norm}.bias`, d) };
+  }
   return found;
+}
+
+/** The name of the matrix that is nothing but an output, if the head has one. */
+function outputName(
+  tensors: TensorTable,
+  file: string,
+  embedding: string | undefined,
+  { tied, source }: Wishes,
+): string | undefined {
+  const output = firstPresent(tensors, OUTPUTS, '.weight');
+  if (embedding === undefined) return output;
+  if (tied === true && output !== undefined) {
+    warn(
+      'LMHEAD_TIE',
+      `according to ${source} input and output are tied, but ${file} has ${output} beside ${embedding}. It is not used; ` +
+        `tensor: '${output}' uses it`,
+    );
+    return undefined;
+  }
+  if (tied === false && output === undefined) {
+    warn(
+      'LMHEAD_TIE',
+      `according to ${source} input and output are not tied, but ${file} has no output matrix beside ${embedding}, ` +
+        'which serves as both',
+    );
+  }
+  return output;
 }
 
 /** The first of `bases`, with a prefix or without, that is there. */
@@ -127,32 +186,33 @@ function firstPresent(tensors: TensorTable, bases: readonly string[], suffix: st
 
 /** The one floating-point matrix of a file, if it is one that can be used, or else if it is the only one at all. */
 function onlyMatrix(tensors: TensorTable): string | undefined {
-  const usable: string[] = [];
+  const names: string[] = [];
   const others: string[] = [];
-  for (const [name, { dtype, shape }] of tensors) {
-    if (shape.length !== 2) continue;
-    if (DTYPES.has(dtype)) usable.push(name);
-    else if (/^F\d/.test(dtype)) others.push(name);
+  for (const [name, entry] of tensors) {
+    if (entry.shape.length !== 2) continue;
+    if (usable(entry)) names.push(name);
+    else if (isFloat(entry)) others.push(name);
   }
-  if (usable.length === 1) return usable[0];
-  return usable.length === 0 && others.length === 1 ? others[0] : undefined;
+  if (names.length === 1) return names[0];
+  return names.length === 0 && others.length === 1 ? others[0] : undefined;
 }
 
 function matrix(tensors: TensorTable, name: string, file: string): MatrixTensor {
-  const { dtype, shape, begin } = tensors.get(name)!;
+  const entry = tensors.get(name)!;
+  const { shape } = entry;
   if (shape.length !== 2 || shape[0] === 0 || shape[1] === 0) {
     throw new LMHeadError(
       'SHAPE',
-      `tensor: ${name} in ${file} is [${shape.slice(0, 8)}]; want two dimensions above 0`,
+      `tensor: ${name} in ${file} is ${shapeText(shape)}; want two dimensions above 0`,
     );
   }
-  return { name, dtype: usableDtype(dtype, name, file), rows: shape[0], columns: shape[1], begin };
+  return { name, entry, rows: shape[0], columns: shape[1] };
 }
 
-function usableDtype(dtype: string, name: string, file: string): Dtype {
-  const known = DTYPES.get(dtype);
-  if (known) return known;
-  throw new LMHeadError('DTYPE', `tensor: ${name} in ${file} is ${dtype}; want F32, F16 or BF16`);
+/** A tensor of exactly that shape, if there is one. */
+function vector(tensors: TensorTable, name: string, length: number): VectorTensor | undefined {
+  const entry = tensors.get(name);
+  return entry?.shape.length === 1 && entry.shape[0] === length ? { name, entry } : undefined;
 }
 
 /** The bias beside the output matrix; beside an embedding that serves as one, the bias that an output would have. */
@@ -163,26 +223,27 @@ function biasOf(
   v: number,
   file: string,
 ): VectorTensor | undefined {
-  const name = tied
-    ? firstPresent(tensors, OUTPUTS, '.bias')
-    : output.endsWith('.weight') && `${output.slice(0, -'.weight'.length)}.bias`;
+  const name = tied ? firstPresent(tensors, OUTPUTS, '.bias') : besideWeight(output, '.bias');
   const entry = name ? tensors.get(name) : undefined;
   if (!name || !entry) return undefined;
-  const { dtype, shape, begin, end } = entry;
-  if (shape.length !== 1 || shape[0] !== v) {
-    if (tied) return undefined; // of something else that is called 'head' or 'output'
-    throw new LMHeadError(
-      'SHAPE',
-      `bias: ${name} in ${file} is [${shape.slice(0, 8)}]; want [${v}], or the option bias`,
-    );
-  }
-  return { name, dtype: usableDtype(dtype, name, file), length: v, begin, end };
+  const bias = vector(tensors, name, v);
+  // Beside an embedding it can be of something else that is called 'head' or 'output'.
+  if (bias || tied) return bias;
+  throw new LMHeadError(
+    'SHAPE',
+    `bias: ${name} in ${file} is ${shapeText(entry.shape)}; want [${v}], or the option bias`,
+  );
+}
+
+/** The name of what belongs to a weight. */
+export function besideWeight(name: string, suffix: string): string | undefined {
+  return name.endsWith('.weight') ? name.slice(0, -'.weight'.length) + suffix : undefined;
 }
 
 function available(tensors: TensorTable): string {
   const names: string[] = [];
   for (const [name, { dtype, shape }] of tensors) {
-    if (shape.length === 2) names.push(`${name} ${dtype} [${shape}]`);
+    if (shape.length === 2) names.push(`${name.slice(0, 80)} ${dtype} ${shapeText(shape)}`);
   }
   if (names.length === 0) return 'want a file with a matrix in it: this one has none';
   const more = names.length > SHOWN ? `, and ${names.length - SHOWN} more` : '';

@@ -4,11 +4,43 @@
 export interface TensorEntry {
   /** As safetensors and GGUF name it: 'F32', 'BF16', 'Q6_K'… */
   dtype: string;
-  /** The last dimension's numbers lie beside each other. */
+  /** The last dimension's numbers lie beside each other, unless `columnMajor`: then the first one's do. */
   shape: number[];
   begin: number;
   end: number;
+  columnMajor?: true;
+  /** The bytes of a number come highest first. */
+  bigEndian?: true;
 }
 
 /** By name. */
 export type TensorTable = Map<string, TensorEntry>;
+
+/** A name for a message: of a hostile file it can be of any length, and of any characters. */
+export function quoted(name: string): string {
+  return JSON.stringify(name.slice(0, 80));
+}
+
+/** A shape for a message. */
+export function shapeText(shape: readonly number[]): string {
+  return `[${shape.slice(0, 8)}${shape.length > 8 ? ',…' : ''}]`;
+}
+
+/**
+ * How many things a tensor of that shape has; undefined where it is more than a double counts exactly, even where a dimension
+ * of 0 hides that.
+ * @param most of them; default 2^53 − 1
+ */
+export function countOf(
+  shape: readonly number[],
+  most: number = Number.MAX_SAFE_INTEGER,
+): number | undefined {
+  let product = 1;
+  let empty = false;
+  for (const size of shape) {
+    if (size === 0) empty = true;
+    else product *= size;
+    if (product > most) return undefined;
+  }
+  return empty ? 0 : product;
+}

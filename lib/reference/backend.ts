@@ -9,7 +9,7 @@ import type {
   MatrixSource,
 } from '../backend';
 import { LMHeadError } from '../errors';
-import { floats } from '../half';
+import { floats, narrow } from '../half';
 import { logitOf } from './logits';
 import { rowCandidates, rowSampling, writeResults } from './results';
 
@@ -92,6 +92,17 @@ class ReferenceHead implements HeadBackend {
     ids.forEach((id, i) => {
       out.set(from.subarray(id * d, (id + 1) * d), i * d);
     });
+  }
+
+  readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void {
+    const { output, input } = this.#spec;
+    const [numbers, dtype] =
+      matrix === 'output' ? [this.#output, output.dtype] : [this.#input!, input!.dtype];
+    const size = dtype === 'f32' ? 4 : 2;
+    const first = Math.floor(offset / size);
+    const end = Math.ceil((offset + out.length) / size);
+    const held = narrow(numbers.subarray(first, end), dtype);
+    out.set(new Uint8Array(held.buffer, held.byteOffset + offset - first * size, out.length));
   }
 
   close(): void {

@@ -28,6 +28,8 @@ StoredMatrix matrix_from(Napi::Object source, size_t rows, size_t columns) {
   if (source.Get("path").IsString()) {
     const std::string path = source.Get("path").As<Napi::String>();
     const uint64_t offset = whole_number(source.Get("offset"), 0, size_t{1} << 53, "offset");
+    // The header's reader has it from the file, and here it comes from the shape.
+    if (whole_number(source.Get("length"), 0, size_t{1} << 53, "length") != size) throw bad_argument(env, "length");
     storage = source.Get("mmap").ToBoolean() ? map_file(path, offset, size) : read_file(path, offset, size);
   } else {
     const napi_typedarray_type type = dtype == Dtype::f32 ? napi_float32_array : napi_uint16_array;
@@ -81,6 +83,7 @@ void Head::define(Napi::Env env, Napi::Object exports) {
                                                InstanceMethod<&Head::run>("run"),
                                                InstanceMethod<&Head::run_async>("runAsync"),
                                                InstanceMethod<&Head::read_rows>("readRows"),
+                                               InstanceMethod<&Head::read_bytes>("readBytes"),
                                                InstanceMethod<&Head::time_read>("timeRead"),
                                                InstanceMethod<&Head::close>("close"),
                                            });
@@ -183,6 +186,20 @@ Napi::Value Head::read_rows(const Napi::CallbackInfo& info) {
     if (ids[i] >= matrix.rows) throw bad_argument(env, "ids");
     widen(matrix.row(ids[i]), matrix.columns, out + i * matrix.columns);
   }
+  return {env, result_to_js(env, head.intact() ? 0 : kWeightsChanged, {})};
+}
+
+// (matrix: 0 output, 1 input; offset; out) -> undefined or [status, row, id]
+Napi::Value Head::read_bytes(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  HeadCore& head = core(env);
+  const Matrix& matrix = whole_number(info[0], 0, 1, "matrix") == 0 ? head.output() : head.input();
+  const size_t size = matrix.rows * matrix.row_bytes();
+  const size_t offset = whole_number(info[1], 0, size, "offset");
+  if (!info[2].IsTypedArray()) throw bad_argument(env, "out");
+  const size_t count = info[2].As<Napi::TypedArray>().ElementLength();
+  if (count > size - offset) throw bad_argument(env, "out");
+  std::memcpy(typed_array(info[2], napi_uint8_array, count, "out"), matrix.data + offset, count);
   return {env, result_to_js(env, head.intact() ? 0 : kWeightsChanged, {})};
 }
 

@@ -19,6 +19,7 @@ class Head : public Napi::ObjectWrap<Head> {
   Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value run_async(const Napi::CallbackInfo& info);
   Napi::Value read_rows(const Napi::CallbackInfo& info);
+  Napi::Value read_bytes(const Napi::CallbackInfo& info);
   Napi::Value time_read(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
   HeadCore& core(Napi::Env env);  // throws CLOSED

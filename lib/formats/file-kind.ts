@@ -1,0 +1,77 @@
+/** What a file is, by its first bytes; and what to do with one that holds weights in a form that is not read. */
+import { extname } from 'node:path';
+import { LMHeadError } from '../errors';
+
+export type FileKind = 'safetensors' | 'gguf' | 'npy' | 'index';
+
+/** So many bytes tell all kinds apart. */
+export const KIND_BYTES = 64;
+
+const MAGICS: readonly [start: string, kind: FileKind][] = [
+  ['GGUF', 'gguf'],
+  ['\x93NUMPY', 'npy'],
+];
+
+const BY_EXTENSION = new Map<string, FileKind>([
+  ['.gguf', 'gguf'],
+  ['.npy', 'npy'],
+  ['.json', 'index'],
+]);
+
+const CONVERT = 'convert it to .safetensors (in Python: safetensors.torch.save_file of its tensors)';
+
+/** What else people have in the place of weights: how it begins, what it is, what to do. */
+const FOREIGN: readonly [starts: readonly string[], what: string, want: string][] = [
+  [
+    ['version https://git-lfs'],
+    'it is a Git-LFS pointer, which stands for the real file',
+    '`git lfs pull` fetches that',
+  ],
+  [
+    ['PK\x03\x04'],
+    'it is a ZIP archive, as PyTorch checkpoints (.pt, .pth, .bin) and .npz files are',
+    CONVERT,
+  ],
+  [
+    ['\x80\x02', '\x80\x03', '\x80\x04', '\x80\x05'],
+    'it is a Python pickle (an old PyTorch checkpoint?), which can run any code',
+    CONVERT,
+  ],
+  [['\x89HDF\r\n\x1a\n'], 'it is an HDF5 file, as Keras and TensorFlow write', CONVERT],
+  // A protocol buffer: field 1, the version of the format; field 2, who wrote it.
+  [
+    Array.from({ length: 32 }, (_, version) => `\x08${String.fromCharCode(version)}\x12`),
+    'it is an ONNX model',
+    "save the output matrix on its own, as .npy or .safetensors (onnx.numpy_helper.to_array of the graph's initializer)",
+  ],
+  [
+    ['lmgg', 'fmgg', 'tjgg', 'algg'],
+    'it is a GGML file of before GGUF',
+    'convert it with the llama.cpp of that time',
+  ],
+  [['\x1f\x8b'], 'it is compressed by gzip', 'unpack it first'],
+  [
+    ['<!doctype', '<!DOCTYPE', '<html', '<?xml'],
+    'it is a web page (a download that failed?)',
+    'download the file itself',
+  ],
+];
+
+/**
+ * Which reader a file is for: its first bytes decide, then its name, and without either it is .safetensors.
+ * @param name for messages
+ * @throws LMHeadError FORMAT for what is known to be something else
+ */
+export function fileKind(name: string, start: Uint8Array): FileKind {
+  const text = Buffer.from(start.buffer, start.byteOffset, start.byteLength).toString('latin1');
+  const magic = MAGICS.find(([bytes]) => text.startsWith(bytes));
+  if (magic) return magic[1];
+  // Eight bytes of length, of which the upper four are 0, and then JSON: the length may begin as something else does.
+  if (text.startsWith('\0\0\0\0', 4) && '{ \t\r\n'.includes(text.charAt(8))) return 'safetensors';
+  for (const [starts, what, want] of FOREIGN) {
+    if (starts.some(bytes => text.startsWith(bytes))) {
+      throw new LMHeadError('FORMAT', `${name}: ${what}; ${want}`);
+    }
+  }
+  return BY_EXTENSION.get(extname(name).toLowerCase()) ?? 'safetensors';
+}

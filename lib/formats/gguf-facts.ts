@@ -1,0 +1,57 @@
+/** What the metadata of a GGUF file says about the head. */
+import { LMHeadError } from '../errors';
+import type { GgufArray, GgufValue } from './gguf';
+import type { ModelFacts } from './model-facts';
+
+type Metadata = Map<string, GgufValue>;
+
+/** Architectures whose `logit_scale` divides, as llama.cpp's code for them does; in all others it multiplies. */
+const DIVIDED = /^(?:granite|minicpm$)/;
+
+/** What the code of an architecture does without a key that says so. MiniCPM's converters used to write no scales. */
+const DEFAULTS: readonly [architecture: RegExp, scales: (hiddenSize: number) => Partial<ModelFacts>][] = [
+  [/^gemma/, size => ({ embeddingScale: Math.sqrt(size) })],
+  [/^grok$/, () => ({ logitScale: 0.5773502691896257, embeddingScale: 78.38367176906169 })],
+  [/^minicpm3?$/, size => ({ logitScale: 256 / size, embeddingScale: 12 })],
+];
+
+/**
+ * Converters have brought the weights into the form of their arithmetic: where the norm of a family adds 1 to its weight, the
+ * file's weight has it already.
+ * @param file its name, for messages
+ * @throws LMHeadError FORMAT for a value that cannot be
+ */
+export function ggufFacts(metadata: Metadata, file: string): ModelFacts {
+  const architecture = metadata.get('general.architecture');
+  const facts: ModelFacts = { source: file };
+  const tokens = metadata.get('tokenizer.ggml.tokens') as GgufArray | undefined;
+  if (tokens?.unpadded) facts.vocabSize = tokens.unpadded;
+  if (typeof architecture !== 'string') return facts;
+
+  const number = (name: string): number | undefined => {
+    const value = metadata.get(`${architecture}.${name}`);
+    if (value === undefined || (typeof value === 'number' && Number.isFinite(value))) return value;
+    throw malformed(`${architecture}.${name} is no number`);
+  };
+  const malformed = (what: string) =>
+    new LMHeadError('FORMAT', `${file}: ${what}; want a well-formed .gguf file`);
+
+  facts.hiddenSize = number('embedding_length');
+  const rms = number('attention.layer_norm_rms_epsilon');
+  const eps = rms ?? number('attention.layer_norm_epsilon');
+  if (eps !== undefined) {
+    if (eps < 0) throw malformed(`the epsilon of its norms is ${eps}`);
+    facts.norm = { type: rms === undefined ? 'layernorm' : 'rmsnorm', eps, offset: 0 };
+  }
+  const [, scales] = DEFAULTS.find(([pattern]) => pattern.test(architecture)) ?? [];
+  if (scales && facts.hiddenSize) Object.assign(facts, scales(facts.hiddenSize));
+  const logitScale = number('logit_scale');
+  // 0 stands for none.
+  if (logitScale) facts.logitScale = DIVIDED.test(architecture) ? 1 / logitScale : logitScale;
+  const embeddingScale = number('embedding_scale');
+  if (embeddingScale) facts.embeddingScale = embeddingScale;
+  const softCap = number('final_logit_softcapping');
+  if (softCap !== undefined && softCap < 0) throw malformed(`its final_logit_softcapping is ${softCap}`);
+  if (softCap) facts.softCap = softCap;
+  return facts;
+}

@@ -1,0 +1,53 @@
+/** Which file of a folder has the weights. */
+import { extname, join } from 'node:path';
+import { LMHeadError } from '../errors';
+
+const STANDARD = ['model.safetensors', 'model.safetensors.index.json'];
+const EXTENSIONS = ['.safetensors', '.gguf', '.npy'];
+/** Weights in forms that are not read. */
+const OTHERS = ['.bin', '.pt', '.pth', '.ckpt', '.onnx', '.h5', '.msgpack', '.npz'];
+const SHOWN = 4;
+
+/**
+ * @param names of what is in the folder
+ * @returns the file's path
+ * @throws LMHeadError IO where there is none, or more than one
+ */
+export function weightsIn(folder: string, names: readonly string[]): string {
+  const standard = STANDARD.find(name => names.includes(name));
+  if (standard) return join(folder, standard);
+  for (const extension of EXTENSIONS) {
+    const files = names.filter(name => extname(name).toLowerCase() === extension);
+    if (files.length === 1) return join(folder, files[0]);
+    if (files.length > 1) {
+      throw noWeights(
+        folder,
+        `has ${files.length} ${extension} files (${shown(files)})`,
+        'the path of one of them',
+      );
+    }
+  }
+  const others = names.filter(name => OTHERS.includes(extname(name).toLowerCase()));
+  if (others.length > 0) {
+    throw noWeights(
+      folder,
+      `has weights only in a form that is not read (${shown(others)})`,
+      'model.safetensors: most models are published in that form too, else convert them with safetensors.torch.save_file',
+    );
+  }
+  const what = names.length === 0 ? 'is empty' : `has no weights in it, only ${shown(names)}`;
+  throw noWeights(
+    folder,
+    what,
+    `a folder with ${STANDARD.join(' or ')}, or with one ${EXTENSIONS.join(', ')} file`,
+  );
+}
+
+function shown(names: readonly string[]): string {
+  const more = names.length > SHOWN ? `, and ${names.length - SHOWN} more` : '';
+  return names.slice(0, SHOWN).join(', ') + more;
+}
+
+function noWeights(folder: string, what: string, want: string): LMHeadError {
+  return new LMHeadError('IO', `path: the folder ${folder} ${what}; want ${want}`);
+}

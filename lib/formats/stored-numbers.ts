@@ -1,0 +1,74 @@
+/** The types of number that tensors come in, and what becomes of each: used where it lies, or converted to float32. */
+import { LMHeadError } from '../errors';
+import { widen } from '../half';
+import type { Dtype } from '../types';
+import type { TensorEntry } from './tensor-table';
+
+/** What a pass reads as it is; by the names that files use. */
+const DTYPES = new Map<string, Dtype>([
+  ['F32', 'f32'],
+  ['F16', 'f16'],
+  ['BF16', 'bf16'],
+]);
+/** Bytes of a number of those that can be converted. */
+const CONVERTIBLE = new Map([
+  ['F64', 8],
+  ['F32', 4],
+  ['F16', 2],
+  ['BF16', 2],
+]);
+
+export function usable({ dtype }: TensorEntry): boolean {
+  return DTYPES.has(dtype) || CONVERTIBLE.has(dtype);
+}
+
+/** Any float at all, whether it is of use here or not? */
+export function isFloat({ dtype }: TensorEntry): boolean {
+  return usable({ dtype } as TensorEntry) || /^(?:F\d|T?I?Q\d|MXFP|NVFP)/.test(dtype);
+}
+
+/**
+ * The type that a tensor's numbers have for a head, and whether they have to be converted to it.
+ * @param what for messages: the argument and the tensor
+ * @throws LMHeadError DTYPE for any other
+ */
+export function storedAs(entry: TensorEntry, what: string): { dtype: Dtype; converted: boolean } {
+  const dtype = DTYPES.get(entry.dtype);
+  if (dtype && !entry.bigEndian) return { dtype, converted: false };
+  if (CONVERTIBLE.has(entry.dtype)) return { dtype: 'f32', converted: true };
+  throw new LMHeadError('DTYPE', `${what} is ${entry.dtype}; want F32, F16, BF16 or F64`);
+}
+
+/** Bytes of one number of a tensor that is to be converted. */
+export function bytesEach({ dtype }: TensorEntry): number {
+  return CONVERTIBLE.get(dtype)!;
+}
+
+/**
+ * Numbers of any convertible type as float32, each rounded once.
+ * @param bytes aligned to 8; they are used up
+ * @throws LMHeadError RANGE for a finite number that is too large for float32
+ */
+export function toFloats(
+  bytes: Uint8Array<ArrayBuffer>,
+  { dtype, bigEndian }: TensorEntry,
+  what: string,
+): Float32Array {
+  const { buffer, byteOffset, byteLength } = bytes;
+  if (bigEndian) {
+    const swapped = Buffer.from(buffer, byteOffset, byteLength);
+    if (dtype === 'F64') swapped.swap64();
+    else if (dtype === 'F32') swapped.swap32();
+    else swapped.swap16();
+  }
+  if (dtype === 'F32') return new Float32Array(buffer, byteOffset, byteLength / 4);
+  if (dtype !== 'F64')
+    return widen(new Uint16Array(buffer, byteOffset, byteLength / 2), DTYPES.get(dtype) as 'f16');
+  const doubles = new Float64Array(buffer, byteOffset, byteLength / 8);
+  const floats = Float32Array.from(doubles);
+  const lost = floats.findIndex((x, i) => Math.abs(x) === Infinity && Number.isFinite(doubles[i]));
+  if (lost >= 0) {
+    throw new LMHeadError('RANGE', `${what} has ${doubles[lost]}; want numbers that float32 can hold`);
+  }
+  return floats;
+}

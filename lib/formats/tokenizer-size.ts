@@ -1,0 +1,35 @@
+/** How many ids a tokenizer can give out: from tokenizer.json, as Hugging Face's tokenizers write it. */
+import { JsonScanner } from './json-scanner';
+
+/**
+ * @returns one more than the largest id; 0 where the file has none
+ * @throws SyntaxError where it is no such file
+ */
+export function tokenizerSize(text: string): number {
+  const scanner = new JsonScanner(text);
+  let size = 0;
+  const id = () => {
+    size = Math.max(size, scanner.wholeNumber() + 1);
+  };
+  scanner.object(key => {
+    if (key === 'added_tokens' && scanner.next() === 'array') {
+      scanner.array(() => scanner.object(field => (field === 'id' ? id() : scanner.skip())));
+    } else if (key === 'model' && scanner.next() === 'object') {
+      scanner.object(field => {
+        if (field !== 'vocab' || scanner.next() === 'scalar') scanner.skip();
+        else if (scanner.next() === 'object') scanner.members(id);
+        else {
+          // A Unigram model's is a list of pairs, in which a token's place is its id.
+          let count = 0;
+          scanner.array(() => {
+            scanner.skip();
+            count++;
+          });
+          size = Math.max(size, count);
+        }
+      });
+    } else scanner.skip();
+  });
+  scanner.end();
+  return size;
+}

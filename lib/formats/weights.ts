@@ -1,0 +1,145 @@
+/** From a path to tensors: whichever format the file has, and whether it is one of several, or in a model's folder. */
+import { basename, dirname, join } from 'node:path';
+import { LMHeadError } from '../errors';
+import { type FileKind, fileKind, KIND_BYTES } from './file-kind';
+import { readGguf } from './gguf';
+import { ggufFacts } from './gguf-facts';
+import { JsonScanner, type JsonValue } from './json-scanner';
+import { describesModel, factsOf } from './model-config';
+import type { ModelFacts } from './model-facts';
+import { weightsIn } from './model-folder';
+import { readNpy } from './npy';
+import { look, notAFile, type Plan, readBytes, readText, within } from './read-plan';
+import { readSafetensors } from './safetensors';
+import { savedFacts } from './saved-head';
+import { readShardIndex } from './shard-index';
+import { besideWeight, isHeadTensor } from './tensor-names';
+import { quoted, type TensorTable } from './tensor-table';
+import { tokenizerSize } from './tokenizer-size';
+
+/** The tensors at a path, and what is said of them. */
+export interface Weights {
+  /** The file's name, for messages. */
+  name: string;
+  tensors: TensorTable;
+  /** The file that has that tensor. */
+  pathOf(tensor: string): string;
+  facts?: ModelFacts;
+  /** The one tensor of a file that can hold no more. */
+  only?: string;
+}
+
+/** Tokenizers of large vocabularies have tens of megabytes. */
+const MOST_TOKENIZER_BYTES = 250_000_000;
+
+/**
+ * @param path a file of weights, an index of several, or a folder with either
+ * @param wanted a tensor that is to be found whatever its name
+ * @param askTokenizer where a model's config is beside the weights, look into its tokenizer for the size of the vocabulary
+ */
+export function* readWeights(path: string, wanted: string | undefined, askTokenizer: boolean): Plan<Weights> {
+  let found = yield* look(path);
+  let file = path;
+  if (found.kind === 'folder') {
+    file = weightsIn(path, found.names);
+    found = yield* look(file);
+  }
+  if (found.kind !== 'file') throw notAFile(file, found);
+  const { size } = found;
+  const name = basename(file);
+  const pathOf = () => file;
+  switch (yield* kindOf(file, size)) {
+    case 'gguf': {
+      const { tensors, metadata } = yield* within(file, size, bytes => readGguf(name, bytes));
+      return { name, tensors, pathOf, facts: ggufFacts(metadata, name) };
+    }
+    case 'npy': {
+      const only = 'array';
+      const entry = yield* within(file, size, bytes => readNpy(name, bytes));
+      return { name, tensors: new Map([[only, entry]]), pathOf, only };
+    }
+    case 'index': {
+      const shards = yield* within(file, size, bytes => readShardIndex(name, bytes));
+      const weights = yield* readShards(dirname(file), shards, wanted);
+      return { name, ...weights, facts: yield* modelFacts(dirname(file), askTokenizer) };
+    }
+    default: {
+      const { tensors, metadata } = yield* within(file, size, bytes => readSafetensors(name, bytes));
+      const facts = savedFacts(metadata, name) ?? (yield* modelFacts(dirname(file), askTokenizer));
+      return { name, tensors, pathOf, facts };
+    }
+  }
+}
+
+function* kindOf(path: string, size: number): Plan<FileKind> {
+  return fileKind(basename(path), yield* readBytes(path, { offset: 0, length: Math.min(size, KIND_BYTES) }));
+}
+
+/** The tensors that can be part of a head. Only the shards that have them need be there. */
+function* readShards(
+  folder: string,
+  shards: Map<string, string>,
+  wanted: string | undefined,
+): Plan<{ tensors: TensorTable; pathOf(tensor: string): string }> {
+  const names = [...shards.keys()].filter(
+    name => isHeadTensor(name) || name === wanted || (wanted && name === besideWeight(wanted, '.bias')),
+  );
+  const tensors: TensorTable = new Map();
+  for (const shard of new Set(names.map(name => shards.get(name)!))) {
+    const path = join(folder, shard);
+    const found = yield* look(path);
+    if (found.kind !== 'file') throw notAFile(path, found);
+    yield* kindOf(path, found.size); // which may be a Git-LFS pointer
+    const header = yield* within(path, found.size, size => readSafetensors(shard, size));
+    for (const name of names) {
+      if (shards.get(name) !== shard) continue;
+      const entry = header.tensors.get(name);
+      if (!entry) {
+        throw new LMHeadError(
+          'FORMAT',
+          `${shard}: it has no tensor ${quoted(name)}, which the index says it has; want files of one model`,
+        );
+      }
+      tensors.set(name, entry);
+    }
+  }
+  return { tensors, pathOf: name => join(folder, shards.get(name)!) };
+}
+
+/** What config.json says, if there is one, and tokenizer.json beside it. */
+function* modelFacts(folder: string, askTokenizer: boolean): Plan<ModelFacts | undefined> {
+  const config = yield* readBeside(folder, 'config.json', undefined, text => {
+    const scanner = new JsonScanner(text, { python: true });
+    const value: JsonValue = scanner.value();
+    scanner.end();
+    return value;
+  });
+  if (config === undefined || !describesModel(config)) return undefined;
+  const facts = factsOf(config, 'config.json');
+  if (askTokenizer) {
+    const size = yield* readBeside(folder, 'tokenizer.json', MOST_TOKENIZER_BYTES, tokenizerSize);
+    if (size) facts.vocabSize = Math.min(size, facts.vocabSize ?? size);
+  }
+  return facts;
+}
+
+/** What `parse` makes of a file in the folder; undefined where there is none. */
+function* readBeside<T>(
+  folder: string,
+  name: string,
+  most: number | undefined,
+  parse: (text: string) => T,
+): Plan<T | undefined> {
+  const path = join(folder, name);
+  const found = yield* look(path);
+  if (found.kind !== 'file') return undefined;
+  const text = yield* within(path, found.size, size => readText(name, size, most));
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new LMHeadError('FORMAT', `${name}: it has ${error.message}; want a well-formed ${name}`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,228 @@
+/** The rules by which config.json, tokenizer.json and the tensors of a file make a head together. */
+import { describe, expect, it } from 'vitest';
+import { LMHead } from '../../lib';
+import type { ErrorKind } from '../../lib/errors';
+import type { OpenOptions } from '../../lib/types';
+import { throwsKind } from '../support/errors';
+import { temporaryFolder } from '../support/folders';
+import { expectClose, someNumbers } from '../support/numbers';
+import { floats, safetensors } from '../support/safetensors';
+import { warningsOf } from '../support/warnings';
+
+const [V, D] = [9, 4];
+const output = someNumbers(V * D, 1);
+const embedding = someNumbers(V * D, 2);
+const norm = someNumbers(D, 3);
+const hidden = someNumbers(D, 4);
+const folder = temporaryFolder();
+
+const parts = {
+  embedding: floats('model.embed_tokens.weight', [V, D], embedding),
+  output: floats('lm_head.weight', [V, D], output),
+  norm: floats('model.norm.weight', [D], norm),
+};
+const llama = {
+  model_type: 'llama',
+  tie_word_embeddings: true,
+  vocab_size: V,
+  hidden_size: D,
+  rms_norm_eps: 1e-5,
+};
+let count = 0;
+
+function model(
+  config: object | string | undefined,
+  has: (keyof typeof parts)[],
+  tokenizer?: object | string,
+): string {
+  const name = `model-${count++}`;
+  const text = (value: object | string) => (typeof value === 'string' ? value : JSON.stringify(value));
+  folder.file(`${name}/model.safetensors`, safetensors(has.map(part => parts[part])));
+  if (config) folder.file(`${name}/config.json`, text(config));
+  if (tokenizer) folder.file(`${name}/tokenizer.json`, text(tokenizer));
+  return folder.path(name);
+}
+const open = (path: string, options?: OpenOptions) => warningsOf(() => LMHead.open(path, options));
+/** Which matrix makes the logits? */
+const outputOf = (head: LMHead) => {
+  const basis = Float32Array.from({ length: D }, (_, k) => (k === 1 ? 1 : 0));
+  const first = head.logitsSync(basis)[0];
+  return first === output[1] ? 'lm_head' : first === embedding[1] ? 'embedding' : 'neither';
+};
+
+describe('the tie', () => {
+  const both = ['embedding', 'output'] as const;
+  const tie = (tie_word_embeddings?: boolean, model_type = 'llama') => ({
+    ...llama,
+    model_type,
+    tie_word_embeddings,
+  });
+
+  it.each([
+    ['said, and the file agrees', tie(true), ['embedding'], 'embedding', true, 0],
+    ['said, and the file has an lm_head', tie(true), both, 'embedding', true, 1],
+    ['denied, and the file has both', tie(false), both, 'lm_head', false, 0],
+    ['denied, and the file has no lm_head', tie(false), ['embedding'], 'embedding', true, 1],
+    ['not mentioned, in a family that is not tied', tie(undefined), both, 'lm_head', false, 0],
+    ['not mentioned, in a family that is', tie(undefined, 'gemma'), both, 'embedding', true, 1],
+    ['said, but there is only an lm_head', tie(true), ['output'], 'lm_head', true, 0],
+    ['without a config', undefined, both, 'lm_head', false, 0],
+  ] as const)('%s', async (_, config, has, expected, tied, warned) => {
+    const { result: head, warnings } = await open(model(config, [...has]));
+    expect([outputOf(head), head.tied, warnings.length]).toEqual([expected, tied, warned]);
+    for (const warning of warnings)
+      expect(warning).toMatch(/^LMHEAD_TIE: according to config\.json .*model\.safetensors/);
+  });
+
+  it('gives way to the option tensor', async () => {
+    const { result: head, warnings } = await open(model(tie(true), [...both]), { tensor: 'lm_head.weight' });
+    expect([outputOf(head), head.tied, warnings]).toEqual(['lm_head', false, []]);
+  });
+});
+
+describe('the vocabulary', () => {
+  const added = (...ids: number[]) => ids.map(id => ({ id, content: `<${id}>`, special: true }));
+  const bpe = (size: number, ...ids: number[]) => ({
+    version: '1.0',
+    added_tokens: added(...ids),
+    model: {
+      type: 'BPE',
+      vocab: Object.fromEntries(Array.from({ length: size }, (_, i) => [`t${i}`, i])),
+      merges: [['a', 'b']],
+    },
+  });
+  const unigram = {
+    model: { type: 'Unigram', unk_id: 0, vocab: Array.from({ length: 6 }, (_, i) => [`t${i}`, -i]) },
+  };
+  const valid = (head: LMHead) => head.logitsSync(hidden).indexOf(-Infinity);
+
+  it.each([
+    ['ends with the tokenizer', llama, bpe(5, 5, 6), 7],
+    ['of a Unigram tokenizer', llama, unigram, 6],
+    ['ends with the config', { ...llama, vocab_size: 8 }, undefined, 8],
+    ['ends with the smaller of the two', { ...llama, vocab_size: 6 }, bpe(5, 7), 6],
+    ['is whole where neither says less', llama, bpe(9), -1],
+    ['is no larger than the matrix, whatever the tokenizer knows', llama, bpe(9, 30), -1],
+    ['is whole where the tokenizer is empty', llama, {}, -1],
+    ['whose word is __proto__', llama, '{"model":{"vocab":{"__proto__":3,"constructor":4}}}', 5],
+  ] as const)('%s', async (_, config, tokenizer, expected) => {
+    const { result: head } = await open(model(config, ['embedding'], tokenizer));
+    expect(valid(head)).toBe(expected);
+    expect(head.vocabSize).toBe(V);
+  });
+
+  it('is what the option says, whatever the files are', async () => {
+    const path = model({ ...llama, vocab_size: 100 }, ['embedding'], 'this is no JSON');
+    expect(valid((await open(path, { validVocabSize: 3 })).result)).toBe(3);
+  });
+
+  it.each([
+    [
+      'the config has more',
+      { ...llama, vocab_size: V + 1 },
+      undefined,
+      'SHAPE',
+      'vocabulary size',
+      'validVocabSize',
+    ],
+    ['the tokenizer is no JSON', llama, '{', 'FORMAT', 'tokenizer.json'],
+    [
+      'an id is no number',
+      llama,
+      '{"model":{"vocab":{"a":"b"}}}',
+      'FORMAT',
+      'tokenizer.json',
+      'whole number',
+    ],
+    ['an id is below 0', llama, '{"added_tokens":[{"id":-1}]}', 'FORMAT', 'tokenizer.json'],
+  ] as [string, object, string | undefined, ErrorKind, ...string[]][])('is refused where %s', (...row) => {
+    const [, config, tokenizer, kind, ...words] = row;
+    throwsKind(() => LMHead.openSync(model(config, ['embedding'], tokenizer)), kind, ...words);
+  });
+});
+
+describe('config.json', () => {
+  it.each([
+    ['no JSON', '{'],
+    ['a key twice', '{"model_type":"llama","model_type":"gpt2"}', 'twice'],
+    ['a wrong tie', { ...llama, tie_word_embeddings: 'yes' }, 'tie_word_embeddings'],
+    ['a wrong vocabulary', { ...llama, vocab_size: '9' }, 'vocab_size'],
+    ['a fractional vocabulary', { ...llama, vocab_size: 8.5 }, 'vocab_size'],
+    ['a wrong eps', { ...llama, rms_norm_eps: 'small' }, 'rms_norm_eps'],
+    ['a negative eps', { ...llama, rms_norm_eps: -1 }, 'rms_norm_eps'],
+    ['a wrong cap', { ...llama, final_logit_softcapping: -30 }, 'final_logit_softcapping'],
+    ['a division by 0', { ...llama, model_type: 'granite', logits_scaling: 0 }, 'scales'],
+    ['a size that is missing', { model_type: 'gemma' }, 'hidden_size'],
+    ['deep nesting', `{"a":${'['.repeat(100_000)}`, 'nesting'],
+  ] as [string, object | string, ...string[]][])('with %s is refused', (_, config, ...words) => {
+    throwsKind(() => LMHead.openSync(model(config, ['embedding'])), 'FORMAT', 'config.json', ...words);
+  });
+
+  it('of another model is refused', () => {
+    throwsKind(
+      () => LMHead.openSync(model({ ...llama, hidden_size: D + 1 }, ['embedding'])),
+      'SHAPE',
+      'config.json',
+      'hidden size is 5',
+      'one model',
+    );
+  });
+
+  it('of an unknown family sets no norm and no scale, and says so', async () => {
+    const config = {
+      ...llama,
+      model_type: 'mystery',
+      logit_scale: 3,
+      final_logit_softcapping: 2,
+      tie_word_embeddings: false,
+    };
+    const { result: head, warnings } = await open(model(config, ['embedding', 'output', 'norm']));
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(/^LMHEAD_FAMILY: config\.json: .*"mystery"/);
+    expect([outputOf(head), head.tied]).toEqual(['neither', false]); // capped
+    throwsKind(() => head.logitsSync(hidden, { norm: true }), 'RANGE', 'norm');
+  });
+
+  it.each(['[]', '{}', '{"model_type":3}', '"x"'])('that is not a model’s: %s', async config => {
+    const { result: head, warnings } = await open(model(config, ['embedding', 'output', 'norm']));
+    expect([outputOf(head), warnings]).toEqual(['lm_head', []]);
+  });
+
+  it('is read beside a file too', async () => {
+    const path = model({ ...llama, vocab_size: 5 }, ['embedding']);
+    const { result: head } = await open(`${path}/model.safetensors`);
+    expect(head.logitsSync(hidden)[5]).toBe(-Infinity);
+  });
+
+  it('stands below every option', async () => {
+    const config = { ...llama, model_type: 'gemma2', final_logit_softcapping: 1, vocab_size: 5 };
+    const { result: head } = await open(model(config, ['embedding', 'norm']), {
+      softCap: 1000,
+      capOrder: 'cap-then-scale',
+      logitScale: 2,
+      embeddingScale: 3,
+      validVocabSize: 8,
+      bias: new Float32Array(V).fill(0.5),
+      norm: { type: 'layernorm', weight: new Float32Array(D), bias: hidden, eps: 1 },
+    });
+    const expected = Array.from({ length: V }, (_, id) => {
+      if (id >= 8) return -Infinity;
+      const dot = hidden.reduce((sum, h, k) => sum + h * embedding[id * D + k], 0);
+      return 2 * 1000 * Math.tanh((dot + 0.5) / 1000);
+    });
+    const near = { absolute: 3e-6 };
+    expectClose(head.logitsSync(someNumbers(D, 9), { norm: true }), expected, near);
+    expectClose(
+      head.embed([2]),
+      embedding.subarray(2 * D, 3 * D).map(x => 3 * x),
+      near,
+    );
+  });
+
+  it('an option of undefined is none', async () => {
+    const config = { ...llama, model_type: 'granite', logits_scaling: 4 };
+    const { result: head } = await open(model(config, ['embedding']), { logitScale: undefined });
+    const dot = hidden.reduce((sum, h, k) => sum + h * embedding[k], 0);
+    expectClose([head.logitsSync(hidden)[0]], [dot / 4], { absolute: 1e-6 });
+  });
+});

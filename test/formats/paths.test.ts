@@ -1,0 +1,155 @@
+/** What a path may point to: files of other kinds, folders, nothing; and what is said then. */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { LMHead } from '../../lib';
+import type { ErrorKind } from '../../lib/errors';
+import { bytesOf } from '../support/bytes';
+import { rejectsKind, throwsKind } from '../support/errors';
+import { temporaryFolder } from '../support/folders';
+import { F32, gguf } from '../support/gguf';
+import { npy } from '../support/npy';
+import { someNumbers } from '../support/numbers';
+import { floats, safetensors, withHeader } from '../support/safetensors';
+
+const folder = temporaryFolder();
+const weight = someNumbers(6, 1);
+const good = safetensors([floats('lm_head.weight', [3, 2], weight)]);
+const goodGguf = gguf([{ name: 'output.weight', type: F32, shape: [3, 2], bytes: bytesOf(weight) }]);
+const goodNpy = npy('<f4', [3, 2], bytesOf(weight));
+
+/** Both ways to open refuse it alike. */
+async function refuses(path: string, kind: ErrorKind, ...words: string[]): Promise<void> {
+  const thrown = throwsKind(() => LMHead.openSync(path), kind, ...words);
+  const rejected = await rejectsKind(() => LMHead.open(path), kind, ...words);
+  expect(rejected.message).toBe(thrown.message);
+}
+
+describe('a file of another kind', () => {
+  const cases: [what: string, name: string, bytes: string | Uint8Array, ...words: string[]][] = [
+    [
+      'a Git-LFS pointer',
+      'm.safetensors',
+      'version https://git-lfs.github.com/spec/v1\noid sha256:0\n',
+      'git lfs pull',
+    ],
+    [
+      'a Git-LFS pointer for GGUF',
+      'm.gguf',
+      'version https://git-lfs.github.com/spec/v1\noid sha256:0\n',
+      'Git-LFS',
+    ],
+    [
+      'a PyTorch checkpoint',
+      'pytorch_model.bin',
+      'PK\x03\x04\0\0\x08\x08archive/data.pkl',
+      'PyTorch',
+      'safetensors',
+    ],
+    ['an .npz', 'w.npz', 'PK\x03\x04\0\0\x08\x08arr_0.npy', '.npz'],
+    ['a pickle', 'old.pt', Buffer.from('8002636f7264657265640a', 'hex'), 'pickle', 'safetensors'],
+    [
+      'an ONNX model',
+      'model.onnx',
+      Buffer.from('\x08\x07\x12\x07pytorch\x1a\x05', 'latin1'),
+      'ONNX',
+      'initializer',
+    ],
+    ['an HDF5 file', 'model.h5', Buffer.from('\x89HDF\r\n\x1a\n', 'latin1'), 'HDF5'],
+    ['an old GGML file', 'ggml-model.bin', 'tjgg\x03\0\0\0', 'before GGUF'],
+    ['something gzipped', 'm.safetensors', Buffer.from('1f8b0800000000000003', 'hex'), 'gzip'],
+    ['a web page', 'm.safetensors', '<!DOCTYPE html><html>404</html>', 'web page'],
+    ['an empty file', 'm.safetensors', '', 'empty'],
+    ['an empty .gguf', 'm.gguf', '', 'cut short'],
+    ['text', 'notes.txt', 'hello, this is text', 'does not fit'],
+    ["another config's JSON", 'config.json', '{"model_type":"llama"}', 'weight_map'],
+  ];
+  it.each(cases)('%s', async (_, name, bytes, ...words) => {
+    await refuses(folder.file(name, bytes), 'FORMAT', name, ...words);
+  });
+
+  it('whose name says something else is taken for what it is', () => {
+    const named = (name: string, bytes: Uint8Array) => LMHead.openSync(folder.file(name, bytes)).vocabSize;
+    expect(named('sha256-0123', goodGguf)).toBe(3);
+    expect(named('weights.bin', good)).toBe(3);
+    expect(named('a.safetensors', goodNpy)).toBe(3);
+  });
+
+  it('is not what only the length of its header looks like', () => {
+    // 0x0280 = 640 bytes begin as a pickle does, 0x8b1f as gzip, 0x120708 as ONNX.
+    const header = JSON.stringify({
+      'lm_head.weight': { dtype: 'F32', shape: [3, 2], data_offsets: [0, 24] },
+    });
+    for (const length of [0x0280, 0x8b1f, 0x120708]) {
+      const path = folder.file('m.safetensors', withHeader(header.padEnd(length), bytesOf(weight)));
+      expect(LMHead.openSync(path).vocabSize).toBe(3);
+    }
+  });
+});
+
+describe('a path that leads to no file', () => {
+  it('nothing', async () => {
+    await refuses(folder.path('none.safetensors'), 'IO', 'no such file', 'none.safetensors');
+    await refuses(join(folder.file('file', good), 'below'), 'IO', 'no such file');
+  });
+
+  it.runIf(process.platform === 'linux')('a device, and a pipe without a writer', async () => {
+    await refuses('/dev/zero', 'IO', 'regular');
+    const pipe = folder.path('pipe');
+    execFileSync('mkfifo', [pipe]);
+    await refuses(pipe, 'IO', 'regular');
+  });
+
+  it('a name with a NUL', async () => {
+    await refuses('a\0b', 'IO', 'null bytes');
+  });
+});
+
+describe('a folder', () => {
+  it.each([
+    ['that is empty', [], 'is empty', 'model.safetensors'],
+    ['of other things', ['README.md', 'vocab.txt'], 'no weights', 'README.md, vocab.txt'],
+    [
+      'of PyTorch checkpoints',
+      ['pytorch_model.bin', 'config.json'],
+      'not read',
+      'pytorch_model.bin',
+      'safetensors',
+    ],
+    ['of an ONNX model', ['model.onnx'], 'model.onnx'],
+    [
+      'with three files to choose from',
+      ['a.gguf', 'b.gguf', 'c.GGUF'],
+      '3 .gguf files',
+      'a.gguf',
+      'one of them',
+    ],
+    [
+      'with shards without an index',
+      ['a-1-of-2.safetensors', 'a-2-of-2.safetensors'],
+      '2 .safetensors files',
+    ],
+  ] as [string, string[], ...string[]][])('%s', async (what, names, ...words) => {
+    const name = what.replaceAll(' ', '-');
+    folder.file(join(name, '.keep'), '');
+    for (const file of names) folder.file(join(name, file), '');
+    if (names.length === 0) execFileSync('rm', [folder.path(join(name, '.keep'))]);
+    await refuses(folder.path(name), 'IO', name, ...words);
+  });
+
+  it('with model.safetensors beside others', () => {
+    folder.file('several/model.safetensors', good);
+    folder.file('several/consolidated.safetensors', '');
+    folder.file('several/model.gguf', '');
+    expect(LMHead.openSync(folder.path('several')).vocabSize).toBe(3);
+    expect(LMHead.openSync(pathToFileURL(folder.path('several'))).vocabSize).toBe(3);
+  });
+
+  it('with one .gguf, or one .npy', () => {
+    folder.file('one-gguf/model-f32.gguf', goodGguf);
+    folder.file('one-npy/embedding.npy', goodNpy);
+    expect(LMHead.openSync(folder.path('one-gguf')).vocabSize).toBe(3);
+    expect(LMHead.openSync(`${folder.path('one-npy')}/`).vocabSize).toBe(3);
+  });
+});

@@ -1,0 +1,125 @@
+import { rmSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { LMHead } from '../../lib';
+import { backends } from '../support/backends';
+import { throwsKind } from '../support/errors';
+import { temporaryFolder } from '../support/folders';
+import { someNumbers } from '../support/numbers';
+import { floats, safetensors } from '../support/safetensors';
+
+const [V, D] = [7, 4];
+const output = someNumbers(V * D, 1);
+const embedding = someNumbers(V * D, 2);
+const folder = temporaryFolder();
+
+const index = (map: unknown) => JSON.stringify({ metadata: { total_size: 1 }, weight_map: map });
+const first = safetensors([
+  floats('model.embed_tokens.weight', [V, D], embedding),
+  floats('lm_head.weight', [V, D], new Float32Array(V * D)), // in which the index does not believe
+]);
+const last = safetensors([
+  floats('other', [2], new Float32Array(2)),
+  floats('lm_head.weight', [V, D], output),
+]);
+const map = {
+  'model.embed_tokens.weight': 'model-00001-of-00003.safetensors',
+  'model.layers.0.weight': 'model-00002-of-00003.safetensors',
+  'lm_head.weight': 'model-00003-of-00003.safetensors',
+};
+
+function written(name: string, text: string): string {
+  folder.file(`${name}/model-00001-of-00003.safetensors`, first);
+  folder.file(`${name}/model-00003-of-00003.safetensors`, last);
+  return folder.file(`${name}/model.safetensors.index.json`, text);
+}
+
+describe.each(backends)('a sharded model, %s', backend => {
+  it('opens by its index or its folder, without the shards that have no part of the head', async () => {
+    const path = written('good', index(map));
+    for (const from of [path, folder.path('good')]) {
+      const head = await LMHead.open(from, { backend });
+      expect([head.vocabSize, head.hiddenSize, head.tied]).toEqual([V, D, false]);
+      expect(head.embed([5])).toEqual(embedding.subarray(5 * D, 6 * D));
+      const basis = new Float32Array(D);
+      basis[2] = 1;
+      expect(head.logitsSync(basis)).toEqual(output.filter((_, i) => i % D === 2));
+    }
+  });
+
+  it('can be asked for a tensor of any name', () => {
+    const path = written(
+      'named',
+      index({
+        ...map,
+        odd: 'odd.safetensors',
+        'odd.weight': 'odd.safetensors',
+        'odd.bias': 'odd.safetensors',
+      }),
+    );
+    folder.file(
+      'named/odd.safetensors',
+      safetensors([
+        floats('odd.weight', [V, D], output),
+        floats(
+          'odd.bias',
+          [V],
+          Float32Array.from({ length: V }, () => 7),
+        ),
+        floats('odd', [1], new Float32Array(1)),
+      ]),
+    );
+    const head = LMHead.openSync(path, { backend, tensor: 'odd.weight' });
+    expect(head.logitsSync(new Float32Array(D))).toEqual(new Float32Array(V).fill(7));
+  });
+});
+
+describe('a sharded model is refused', () => {
+  it.each([
+    ['../model.safetensors'],
+    ['/etc/passwd'],
+    ['a/b.safetensors'],
+    ['a\\b.safetensors'],
+    ['..'],
+    ['.'],
+    [''],
+    ['C:x'],
+    ['a\0b'],
+  ])('with %j as the name of a shard', shard => {
+    const path = written('names', index({ ...map, 'lm_head.weight': shard }));
+    throwsKind(() => LMHead.openSync(path), 'FORMAT', 'index.json', 'bare file name', 'lm_head.weight');
+  });
+
+  it.each([
+    ['no object', '[]'],
+    ['no JSON', 'x'],
+    ['no weight_map', '{"metadata":{}}', 'weight_map'],
+    ['a name of a wrong type', '{"weight_map":{"lm_head.weight":3}}'],
+    ['a tensor twice', '{"weight_map":{"a":"b","a":"c"}}', 'twice'],
+    ['the map twice', '{"weight_map":{},"weight_map":{}}', 'twice'],
+    ['deep nesting', `{"metadata":${'['.repeat(100_000)}`, 'nesting'],
+  ])('%s', (_, text, ...words) => {
+    throwsKind(() => LMHead.openSync(written('malformed', text)), 'FORMAT', 'index.json', ...words);
+  });
+
+  it('that names what is not there', () => {
+    const path = written('empty', index({ __proto__: 'x', 'model.layers.0.weight': 'y' }));
+    throwsKind(() => LMHead.openSync(path), 'TENSOR', 'index.json');
+    const missing = written('missing', index(map));
+    rmSync(folder.path('missing/model-00003-of-00003.safetensors'));
+    throwsKind(() => LMHead.openSync(missing), 'IO', 'model-00003-of-00003.safetensors', 'no such file');
+    const wrong = written(
+      'wrong',
+      index({
+        'lm_head.weight': 'model-00001-of-00003.safetensors',
+        'model.norm.weight': 'model-00001-of-00003.safetensors',
+      }),
+    );
+    throwsKind(() => LMHead.openSync(wrong), 'FORMAT', 'model.norm.weight', 'one model');
+    const pointer = written('pointer', index(map));
+    folder.file(
+      'pointer/model-00003-of-00003.safetensors',
+      'version https://git-lfs.github.com/spec/v1\noid sha256:0\n',
+    );
+    throwsKind(() => LMHead.openSync(pointer), 'FORMAT', 'model-00003-of-00003.safetensors', 'git lfs pull');
+  });
+});
