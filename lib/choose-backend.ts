@@ -1,11 +1,12 @@
 /** Native or reference: who computes, and what to say where it cannot be the one that was wished for. */
-import { nativeUnavailable, packageVersion } from './addon';
+import { nativeUnavailable } from './addon';
 import { oneOf } from './arguments/values';
 import type { HeadBackend, HeadSpec, LogitsBackend } from './backend';
 import type { LMHeadError } from './errors';
 import { createNativeHead, nativeCapabilities, nativeLogits } from './native-backend';
 import { createReferenceHead, referenceLogits } from './reference/backend';
 import type { Capabilities } from './types';
+import { VERSION } from './version';
 import { warn } from './warning';
 
 export type BackendKind = 'native' | 'reference';
@@ -56,5 +57,5 @@ export function capabilities(): Capabilities {
   const problem = nativeUnavailable();
   if (!problem) return nativeCapabilities();
   if (mustBeSaid(problem)) throw problem;
-  return { isa: 'reference', available: [], threads: 1, version: packageVersion(), napi: 0 };
+  return { isa: 'reference', available: [], threads: 1, version: VERSION, napi: 0 };
 }

@@ -1,12 +1,5 @@
 /** The native addon as a backend. */
-import {
-  type Addon,
-  chosenKernels,
-  loadAddon,
-  type NativeHead,
-  type NativeResult,
-  packageVersion,
-} from './addon';
+import { type Addon, chosenKernels, loadAddon, type NativeHead, type NativeResult } from './addon';
 import type {
   Candidates,
   HeadBackend,
@@ -21,6 +14,7 @@ import { type ErrorKind, LMHeadError } from './errors';
 import { nanError, unnormalisedError } from './nan-error';
 import { defaultThreads } from './threads';
 import type { Capabilities, Dtype } from './types';
+import { VERSION } from './version';
 
 const DTYPE_CODE: Record<Dtype, number> = { f32: 0, f16: 1, bf16: 2 };
 
@@ -234,5 +228,5 @@ export function nativeLogits(): LogitsBackend {
 /** Throws LOAD or ISA where there is no binary. */
 export function nativeCapabilities(): Capabilities {
   const { isa, available, napi } = chosenKernels();
-  return { isa, available, threads: defaultThreads(), version: packageVersion(), napi };
+  return { isa, available, threads: defaultThreads(), version: VERSION, napi };
 }
