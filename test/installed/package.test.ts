@@ -1,0 +1,75 @@
+/** What is in the package, and what the tools that judge packages say of it. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { describe, expect, inject, it } from 'vitest';
+import { packageFolder } from '../support/processes';
+import { project } from './project';
+
+const tarball = inject('tarball');
+const installed = join(project, 'node_modules/lmhead');
+const files = readdirSync(installed, { recursive: true, encoding: 'utf8' }).map(name =>
+  name.replaceAll('\\', '/'),
+);
+const require = createRequire(__filename);
+
+describe('the package', () => {
+  it('is smaller than 5 MB', () => {
+    const size = statSync(tarball).size;
+    console.log(`packed: ${(size / 1e6).toFixed(2)} MB, ${files.length} files`);
+    expect(size).toBeLessThan(5e6);
+  });
+
+  it('has the binaries, what compiles them elsewhere, and no tests', () => {
+    for (const name of [
+      'CMakeLists.txt',
+      'binding.gyp',
+      'native/sources.json',
+      'scripts/build-native.mjs',
+      'LICENSE',
+    ])
+      expect(files).toContain(name);
+    const present = readdirSync(join(packageFolder, 'prebuilds'));
+    expect(present.length).toBeGreaterThan(0);
+    for (const name of present) expect(files).toContain(`prebuilds/${name}`);
+    expect(
+      files.filter(name => /(^|\/)(test|tests|bench|build)\/|\.test\.|\.tsbuildinfo$/.test(name)),
+    ).toEqual([]);
+    const { core, addon } = JSON.parse(
+      readFileSync(join(installed, 'native/sources.json'), 'utf8'),
+    ) as Record<string, string[]>;
+    for (const name of [...core, ...addon]) expect(files).toContain(name);
+  });
+
+  it('runs no script when it is installed', () => {
+    const { scripts, gypfile } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+      gypfile: boolean;
+    };
+    expect(Object.keys(scripts).filter(name => /^(pre|post)?install$/.test(name))).toEqual([]);
+    expect(gypfile).toBe(false);
+    expect(existsSync(join(installed, 'build'))).toBe(false);
+  });
+
+  it('has no fault that publint finds', async () => {
+    const { publint } = await import('publint');
+    const { messages } = await publint({ pkgDir: installed, strict: true });
+    expect(messages).toEqual([]);
+  });
+
+  it('gives every kind of resolution its types', () => {
+    const attw = require
+      .resolve('@arethetypeswrong/cli/package.json')
+      .replace('package.json', 'dist/index.js');
+    const said = execFileSync(process.execPath, [attw, tarball, '--format', 'json'], { encoding: 'utf8' });
+    const { analysis } = JSON.parse(said) as { analysis: { problems: unknown[]; entrypoints: object } };
+    expect(analysis.problems).toEqual([]);
+    expect(Object.keys(analysis.entrypoints)).toContain('.');
+  });
+
+  it('is found by require.resolve without being opened', () => {
+    const resolved = createRequire(join(project, 'x.js')).resolve('lmhead/package.json');
+    expect(resolved).toBe(join(installed, 'package.json'));
+  });
+});
