@@ -1,0 +1,143 @@
+import { capabilities } from '../choose-backend';
+import { LMHead } from '../lm-head';
+import type { Dtype } from '../types';
+import type { Command } from './command';
+import { HEAD_OPTIONS, openNamed } from './head';
+import type { Parsed } from './options';
+import { count, jsonLine, secondsText, table } from './output';
+import { Progress } from './progress';
+import { normalNumbers } from './random';
+
+/** Seconds that each line may take, and calls of it at least and at most. */
+const BUDGET = 0.5;
+const CALLS = { least: 5, most: 1000 };
+
+interface Case {
+  method: string;
+  positions: number;
+  run: () => Promise<unknown>;
+}
+
+export const bench: Command = {
+  name: 'bench',
+  summary: 'Time the methods on this machine',
+  file: 'optional',
+  options: ['vocab', 'size', 'dtype', ...HEAD_OPTIONS],
+  examples: [
+    ['lmhead bench model.safetensors', 'the head of a model'],
+    ['lmhead bench --vocab 128256 --size 2048 --dtype bf16 --threads 1', 'random weights of a given shape'],
+  ],
+  async run(parsed, streams) {
+    const head = parsed.file === undefined ? randomHead(parsed) : await openNamed(parsed);
+    const cases = casesOf(head);
+    const progress = new Progress(streams, cases.length, 'lines');
+    const rows: string[][] = [];
+    for (const [i, { method, positions, run }] of cases.entries()) {
+      progress.update(i);
+      const seconds = await timed(run);
+      const best = seconds[0];
+      const median = seconds[seconds.length >> 1];
+      const rate = positions / median;
+      if (parsed.flag('json')) {
+        const { backend, threads, vocabSize, hiddenSize, dtype } = head;
+        const where = { backend, isa: backend === 'native' ? capabilities().isa : null, threads };
+        const shape = { vocabSize, hiddenSize, dtype };
+        streams.stdout.write(
+          jsonLine({
+            method,
+            positions,
+            seconds: { best, median },
+            calls: seconds.length,
+            ...where,
+            ...shape,
+          }),
+        );
+      } else
+        rows.push([
+          method,
+          String(positions),
+          secondsText(best),
+          secondsText(median),
+          count(Math.round(rate)),
+        ]);
+    }
+    progress.end();
+    if (!parsed.flag('json')) {
+      const { vocabSize, hiddenSize, dtype, backend, threads } = head;
+      const runs = backend === 'native' ? capabilities().isa : backend;
+      streams.stdout.write(
+        `${count(vocabSize)} tokens × ${count(hiddenSize)}, ${dtype}; ${runs}, ${threads} ${threads === 1 ? 'thread' : 'threads'}\n\n`,
+      );
+      streams.stdout.write(table(['method', 'positions', 'best', 'median', 'positions/s'], rows));
+    }
+    head.close();
+    return true;
+  },
+};
+
+function casesOf(head: LMHead): Case[] {
+  const next = normalNumbers(1);
+  const d = head.hiddenSize;
+  const many = Math.max(1, Math.min(64, Math.floor(2 ** 22 / head.vocabSize)));
+  const one = Float32Array.from({ length: d }, next);
+  const block = Float32Array.from({ length: many * d }, next);
+  const targets = Array.from({ length: many }, (_, i) => i % head.vocabSize);
+  const k = Math.min(50, head.vocabSize);
+  const filters = { temperature: 0.8, topK: Math.min(40, head.vocabSize), topP: 0.95, seed: 1 };
+  const cases: [string, (hidden: Float32Array, n: number) => Promise<unknown>][] = [
+    ['logits', hidden => head.logits(hidden)],
+    ['argmax', hidden => head.argmax(hidden)],
+    [`topK, k = ${k}`, hidden => head.topK(hidden, k)],
+    ['sample, T 0.8', hidden => head.sample(hidden, { temperature: 0.8, seed: 1 })],
+    ['sample, T 0.8, top-k 40, top-p 0.95', hidden => head.sample(hidden, filters)],
+    ['score', (hidden, n) => head.score(hidden, targets.slice(0, n))],
+  ];
+  return [1, many]
+    .filter((n, i, all) => all.indexOf(n) === i)
+    .flatMap(positions =>
+      cases.map(([method, call]) => {
+        const hidden = positions === 1 ? one : block;
+        return { method, positions, run: () => call(hidden, positions) };
+      }),
+    );
+}
+
+/** Seconds of each call, ascending. */
+async function timed(run: () => Promise<unknown>): Promise<number[]> {
+  await run(); // compiled, and in the caches that it stays in
+  const seconds: number[] = [];
+  for (let total = 0; seconds.length < CALLS.least || (total < BUDGET && seconds.length < CALLS.most); ) {
+    const start = performance.now();
+    await run();
+    const took = (performance.now() - start) / 1000;
+    seconds.push(took);
+    total += took;
+  }
+  return seconds.sort((a, b) => a - b);
+}
+
+function randomHead(parsed: Parsed): LMHead {
+  const vocabSize = parsed.number('vocab') ?? 50257;
+  const hiddenSize = parsed.number('size') ?? 768;
+  const dtype = (parsed.text('dtype') as Dtype | undefined) ?? 'bf16';
+  const options = {
+    vocabSize,
+    hiddenSize,
+    threads: parsed.number('threads'),
+    backend: parsed.text('backend') as 'auto',
+  };
+  // Small numbers out of a table: which they are makes no difference to any time.
+  const next = normalNumbers(2);
+  const pattern = Float32Array.from({ length: 7919 }, () => next() * 0.02);
+  if (dtype === 'f32') {
+    const weight = new Float32Array(vocabSize * hiddenSize);
+    for (let i = 0; i < weight.length; i++) weight[i] = pattern[i % pattern.length];
+    return LMHead.from(weight, options);
+  }
+  // The upper half of a float32 is a bf16; of f16, such bits are numbers of the same size or so.
+  const bits = new Uint16Array(new Uint32Array(pattern.buffer).map(word => word >>> 16));
+  const weight = new Uint16Array(vocabSize * hiddenSize);
+  for (let i = 0; i < weight.length; i++)
+    weight[i] = bits[i % bits.length] & (dtype === 'f16' ? 0xafff : 0xffff);
+  return LMHead.from(weight, { ...options, dtype });
+}

@@ -1,0 +1,112 @@
+import type { MatrixSource } from '../backend';
+import { capabilities } from '../choose-backend';
+import { LMHead } from '../lm-head';
+import { openHead } from '../open-head';
+import type { Command } from './command';
+import { HEAD_OPTIONS, openOptions } from './head';
+import { bytesText, count, jsonLine, pairs } from './output';
+
+export const info: Command = {
+  name: 'info',
+  summary: 'What a file of weights holds, and how it would run here',
+  file: 'required',
+  options: HEAD_OPTIONS,
+  examples: [
+    ['lmhead info model.safetensors', 'shape, type of number, tie, final norm, bytes'],
+    ['lmhead info ./a-model-folder --json', 'the same for a program'],
+  ],
+  async run(parsed, streams) {
+    const options = openOptions(parsed);
+    // The parts, for what a head does not show of itself; they are mapped, not read.
+    const { spec, settings, backend } = await openHead(parsed.file, options);
+    backend.close();
+    const head = await LMHead.open(parsed.file!, options);
+    const { output, input, epilogue } = spec;
+    const { norm, embeddingScale } = settings;
+    const { isa } = capabilities();
+    const bytes = bytesOf(output) + (input ? bytesOf(input) : 0);
+    const facts = {
+      vocabSize: head.vocabSize,
+      validVocabSize: epilogue.validVocabSize,
+      hiddenSize: head.hiddenSize,
+      dtype: head.dtype,
+      bytes,
+      mapped: output.kind === 'file' && output.mmap && output.layout === 'vd',
+      tied: head.tied,
+      parameters: head.parameterCount,
+      bias: epilogue.bias !== undefined,
+      norm: norm ? { type: norm.type, eps: norm.eps, ...(norm.offset ? { offset: norm.offset } : {}) } : null,
+      logitScale: epilogue.logitScale,
+      softCap: epilogue.softCap || null,
+      embeddingScale,
+      backend: head.backend,
+      isa: head.backend === 'native' ? isa : null,
+      threads: head.threads,
+    };
+    head.close();
+    streams.stdout.write(parsed.flag('json') ? jsonLine({ file: parsed.file, ...facts }) : forPeople(facts));
+    return true;
+  },
+};
+
+function forPeople(facts: {
+  vocabSize: number;
+  validVocabSize: number;
+  hiddenSize: number;
+  dtype: string;
+  bytes: number;
+  mapped: boolean;
+  tied: boolean;
+  parameters: number;
+  bias: boolean;
+  norm: { type: string; eps: number; offset?: number } | null;
+  logitScale: number;
+  softCap: number | null;
+  embeddingScale: number;
+  backend: string;
+  isa: string | null;
+  threads: number;
+}): string {
+  const padding = facts.vocabSize - facts.validVocabSize;
+  const { norm } = facts;
+  const threads = `${facts.threads} ${facts.threads === 1 ? 'thread' : 'threads'}`;
+  const optional: [string, string | undefined][] = [
+    ['bias', facts.bias ? 'yes' : undefined],
+    [
+      'norm',
+      norm
+        ? `${norm.type}, eps ${norm.eps}${norm.offset ? `, weight + ${norm.offset}` : ''}`
+        : 'not in the file',
+    ],
+    ['logit scale', facts.logitScale === 1 ? undefined : String(facts.logitScale)],
+    ['soft cap', facts.softCap ? String(facts.softCap) : undefined],
+    ['embedding scale', facts.embeddingScale === 1 ? undefined : String(facts.embeddingScale)],
+  ];
+  return pairs([
+    [
+      'vocabulary',
+      `${count(facts.vocabSize)} tokens${padding > 0 ? `, the last ${count(padding)} of them padding` : ''}`,
+    ],
+    ['hidden size', count(facts.hiddenSize)],
+    [
+      'weights',
+      `${facts.dtype}, ${bytesText(facts.bytes)}, ${facts.mapped ? 'mapped and used where they lie' : 'read into memory'}`,
+    ],
+    [
+      'tied',
+      facts.tied
+        ? 'yes: one matrix is input and output embedding'
+        : 'no: the input embedding is another matrix',
+    ],
+    ['parameters', count(facts.parameters)],
+    ...optional.filter((entry): entry is [string, string] => entry[1] !== undefined),
+    [
+      'runs here',
+      facts.backend === 'native' ? `native, ${facts.isa}, ${threads}` : 'in plain JavaScript, slowly',
+    ],
+  ]);
+}
+
+function bytesOf(source: MatrixSource): number {
+  return source.kind === 'file' ? source.length : source.data.byteLength;
+}

@@ -1,0 +1,52 @@
+/** Numbers and tables for people. */
+
+/** Rows in columns: words to the left, numbers to the right. */
+export function table(head: string[], rows: string[][]): string {
+  const widths = head.map((title, i) => Math.max(title.length, ...rows.map(row => row[i].length)));
+  const isNumber = head.map((_, i) => rows.every(row => /^[-−\d∞–]|^NaN|^$/.test(row[i])));
+  const line = (row: string[]) =>
+    row
+      .map((cell, i) => (isNumber[i] ? cell.padStart(widths[i]) : cell.padEnd(widths[i])))
+      .join('  ')
+      .trimEnd();
+  return [line(head), widths.map(width => '─'.repeat(width)).join('  '), ...rows.map(line), ''].join('\n');
+}
+
+/** Names and what they have. */
+export function pairs(entries: [name: string, value: string][]): string {
+  const width = Math.max(...entries.map(([name]) => name.length));
+  return entries.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join('');
+}
+
+export function bytesText(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let unit = 0;
+  let size = bytes;
+  while (size >= 999.5 && unit < units.length - 1) {
+    size /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? size : size.toPrecision(3)} ${units[unit]}`;
+}
+
+export function secondsText(seconds: number): string {
+  if (seconds < 1e-3) return `${(seconds * 1e6).toPrecision(3)} µs`;
+  if (seconds < 1) return `${(seconds * 1e3).toPrecision(3)} ms`;
+  if (seconds < 100) return `${seconds.toPrecision(3)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** A whole number with its thousands apart. */
+export function count(n: number): string {
+  return n.toLocaleString('en-US');
+}
+
+/** JSON has no word for these three. */
+export function jsonLine(value: object): string {
+  const text = JSON.stringify(value, (_, v) =>
+    typeof v === 'number' && !Number.isFinite(v) ? String(v) : v,
+  );
+  return `${text}\n`;
+}

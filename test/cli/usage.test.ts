@@ -1,0 +1,178 @@
+/** Wrong command lines, wrong files, help: what is said, where, and the exit code. */
+import { spawn, spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { VERSION } from '../../lib/version';
+import { bytesOf } from '../support/bytes';
+import { lmhead } from '../support/command';
+import { temporaryFolder } from '../support/folders';
+import { npy } from '../support/npy';
+import { someNumbers } from '../support/numbers';
+import { packageFolder } from '../support/processes';
+import { floats, safetensors } from '../support/safetensors';
+
+const V = 11;
+const D = 4;
+const folder = temporaryFolder();
+let file: string;
+let h: string;
+let t: string;
+
+beforeAll(() => {
+  file = folder.file(
+    'head.safetensors',
+    safetensors([floats('lm_head.weight', [V, D], someNumbers(V * D, 1))]),
+  );
+  h = folder.file('h.npy', npy('<f4', [2, D], bytesOf(someNumbers(2 * D, 2))));
+  t = folder.file('t.npy', npy('<i8', [2], bytesOf(BigInt64Array.of(1n, 2n))));
+});
+
+const COMMANDS = ['info', 'verify', 'topk', 'score', 'bench'];
+
+describe('help', () => {
+  it.each([[['--help']], [['-h']], [['help']]])('%j lists the commands', async args => {
+    const { code, stdout, stderr } = await lmhead(args);
+    expect([code, stderr]).toEqual([0, '']);
+    for (const name of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
+    expect(stdout).toContain('Examples:');
+  });
+
+  it.each(COMMANDS)('%s --help shows options and examples', async name => {
+    const { code, stdout } = await lmhead([name, '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toContain(`Usage: lmhead ${name} `);
+    expect(stdout).toContain('--json');
+    expect(stdout).toMatch(new RegExp(`Examples:\n  lmhead ${name} `));
+    expect(Math.max(...stdout.split('\n').map(line => line.length))).toBeLessThanOrEqual(132);
+    expect((await lmhead(['help', name])).stdout).toBe(stdout);
+  });
+
+  it('without arguments is shown, and is no success', async () => {
+    const { code, stdout } = await lmhead([]);
+    expect(code).toBe(2);
+    expect(stdout).toContain('Usage: lmhead');
+  });
+
+  it.each(['--version', '-v'])('%s', async flag => {
+    expect(await lmhead([flag])).toEqual({ code: 0, stdout: `${VERSION}\n`, stderr: '' });
+  });
+});
+
+describe('a wrong command line', () => {
+  it.each<[string, string[], string]>([
+    ['an unknown command', ['rank'], "'rank': want one of info, verify, topk, score, bench"],
+    ['a name of every object', ['constructor'], "'constructor': want one of"],
+    ['no file', ['info'], 'info: want a FILE'],
+    ['two files', ['info', 'a', 'b'], "info: got the operand 'b' too many"],
+    ['no hidden states', ['topk', 'x'], 'topk: want --hidden H.npy'],
+    ['no targets', ['score', 'x', '--hidden', 'h.npy'], 'score: want --targets T.npy'],
+    ['an unknown option', ['info', 'x', '--fast'], "info: Unknown option '--fast'"],
+    ['an option of another command', ['info', 'x', '-k', '3'], "info: Unknown option '-k'"],
+    [
+      'an option without its value',
+      ['topk', 'x', '--hidden'],
+      "topk: Option '--hidden <value>' argument missing",
+    ],
+    ['a switch with a value', ['info', 'x', '--json=1'], "info: Option '--json' does not take an argument"],
+    [
+      'no number',
+      ['topk', 'x', '--hidden', 'h', '-k', 'ten'],
+      "--k: got 'ten'; want a whole number from 1 to",
+    ],
+    ['an empty number', ['topk', 'x', '--hidden', 'h', '-k', ''], "--k: got ''; want a whole number"],
+    [
+      'a fraction',
+      ['info', 'x', '--threads', '1.5'],
+      "--threads: got '1.5'; want a whole number from 1 to 1024",
+    ],
+    [
+      'a temperature of 0',
+      ['topk', 'x', '--hidden', 'h', '--temperature', '0'],
+      "--temperature: got '0'; want a number above 0",
+    ],
+    [
+      'an unknown backend',
+      ['info', 'x', '--backend', 'gpu'],
+      "--backend: got 'gpu'; want auto, native, reference",
+    ],
+  ])('%s', async (_, args, message) => {
+    const { code, stdout, stderr } = await lmhead(args);
+    expect(code).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr.startsWith(`lmhead: ${message}`)).toBe(true);
+    expect(stderr).toMatch(/^[^\n]*; lmhead --help shows how\n$/);
+  });
+});
+
+describe('a wrong file', () => {
+  const wrong = async (args: string[], code: string, words: string) => {
+    const output = await lmhead(args);
+    expect(output.code).toBe(1);
+    expect(output.stdout).toBe('');
+    expect(output.stderr).toMatch(new RegExp(`^lmhead: ERR_LMHEAD_${code}: [^\n]*\n$`));
+    expect(output.stderr).toContain(words);
+  };
+
+  it('of weights', async () => {
+    await wrong(['info', folder.path('absent')], 'IO', 'absent');
+    await wrong(
+      ['info', folder.file('text.safetensors', 'this is no file of weights')],
+      'FORMAT',
+      'text.safetensors',
+    );
+    await wrong(['verify', file, '--tensor', 'other'], 'TENSOR', 'other');
+  });
+
+  it('of hidden states', async () => {
+    const topk = (path: string) => ['topk', file, '--hidden', path];
+    await wrong(topk(folder.path('absent.npy')), 'IO', 'absent.npy');
+    await wrong(topk(file), 'FORMAT', 'NUMPY');
+    await wrong(topk(t), 'DTYPE', 't.npy is I64; want float32');
+    const wide = folder.file('wide.npy', npy('<f4', [2, D + 1], new Uint8Array(8 * (D + 1))));
+    await wrong(topk(wide), 'SHAPE', 'wide.npy is [2,5]; want [n,4]');
+    const deep = folder.file('deep.npy', npy('<f4', [1, 2, D], new Uint8Array(8 * D)));
+    await wrong(topk(deep), 'SHAPE', 'deep.npy is [1,2,4]; want [n,4]');
+    const columns = folder.file('columns.npy', npy('<f4', [2, D], new Uint8Array(8 * D), { fortran: true }));
+    await wrong(topk(columns), 'FORMAT', 'column by column');
+    await wrong([...topk(h), '-k', '12'], 'RANGE', 'k: got 12');
+    const nan = folder.file('nan.npy', npy('<f4', [1, D], bytesOf(new Float32Array(D).fill(Number.NaN))));
+    await wrong(topk(nan), 'NAN', 'NaN');
+  });
+
+  it('of targets', async () => {
+    const score = (path: string) => ['score', file, '--hidden', h, '--targets', path];
+    await wrong(score(h), 'DTYPE', 'h.npy is F32; want integers');
+    const three = folder.file('three.npy', npy('<i8', [3], new Uint8Array(24)));
+    await wrong(score(three), 'SHAPE', 'three.npy is [3]; want [2]');
+    const large = folder.file('large.npy', npy('<i8', [2], bytesOf(BigInt64Array.of(1n, 11n))));
+    await wrong(score(large), 'RANGE', '11');
+    const negative = folder.file('negative.npy', npy('<i8', [2], bytesOf(BigInt64Array.of(-1n, 1n))));
+    await wrong(score(negative), 'RANGE', '-1');
+  });
+});
+
+describe('the program', () => {
+  const program = join(packageFolder, 'dist/cli/index.js');
+
+  it('prints to the right streams and ends with the right code', () => {
+    const run = (...args: string[]) => spawnSync(process.execPath, [program, ...args], { encoding: 'utf8' });
+    expect(run('--version')).toMatchObject({ status: 0, stdout: `${VERSION}\n`, stderr: '' });
+    expect(run('topk', file)).toMatchObject({ status: 2, stdout: '' });
+    const { status, stdout, stderr } = run('score', file, '--hidden', h, '--targets', t, '--json');
+    expect([status, stderr]).toEqual([0, '']);
+    expect(JSON.parse(stdout)).toMatchObject({ positions: 2, count: 2 });
+  });
+
+  it.skipIf(process.platform === 'win32')('ends quietly when its reader goes', async () => {
+    const n = 20_000;
+    const path = folder.file('long.npy', npy('<f4', [n, D], bytesOf(someNumbers(n * D, 3))));
+    const child = spawn(process.execPath, [program, 'topk', file, '--hidden', path, '--json']);
+    let said = '';
+    child.stderr.on('data', chunk => {
+      said += chunk;
+    });
+    child.stdout.once('data', () => child.stdout.destroy());
+    const code = await new Promise(resolve => child.on('close', resolve));
+    expect([code, said]).toEqual([0, '']);
+  });
+});
