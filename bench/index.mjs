@@ -6,6 +6,7 @@ import { cpus } from 'node:os';
 import { capabilities, LMHead } from '../dist/index.mjs';
 import limits from '../dist/limits.js';
 import { againstPureJs } from './against-pure-js.mjs';
+import { headers } from './headers.mjs';
 import { randomHidden, randomWeights, truncatedToBf16 } from './random-head.mjs';
 import { duration, interleaved, median, ratio, secondsPerCall, table } from './timing.mjs';
 
@@ -119,5 +120,6 @@ oneHiddenState('f32', weights);
 oneHiddenState('bf16', truncatedToBf16(weights));
 manyHiddenStates(weights);
 smallHead();
+headers();
 title('Against pure JS.');
 againstPureJs(21);

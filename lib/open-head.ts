@@ -69,7 +69,7 @@ export function filePath(path: unknown): string {
 }
 
 /** Reads headers and the small tensors, and with `load` the matrices too. */
-function* headPlan(
+export function* headPlan(
   path: string,
   options: OpenOptions,
   mmap: boolean,

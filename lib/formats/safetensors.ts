@@ -80,20 +80,20 @@ function readEntry(scanner: JsonScanner, name: string, dataStart: number): Tenso
     else if (key === 'data_offsets') offsets = wholeNumbers(scanner);
     else scanner.skip();
   });
-  const tensor = `tensor ${quoted(name)}`;
+  const malformedEntry = (what: string) => new SyntaxError(`tensor ${quoted(name)} ${what}`);
   if (dtype === undefined || shape === undefined || offsets === undefined) {
-    throw new SyntaxError(`${tensor} without dtype, shape or data_offsets`);
+    throw malformedEntry('without dtype, shape or data_offsets');
   }
-  if (offsets.length !== 2) throw new SyntaxError(`${tensor} with ${offsets.length} data_offsets, not 2`);
+  if (offsets.length !== 2) throw malformedEntry(`with ${offsets.length} data_offsets, not 2`);
   const bits = BITS.get(dtype);
-  if (bits === undefined) throw new SyntaxError(`${tensor} of the unknown dtype ${quoted(dtype)}`);
+  if (bits === undefined) throw malformedEntry(`of the unknown dtype ${quoted(dtype)}`);
   const [begin, end] = offsets;
   const bytes = byteCount(shape, bits);
   if (bytes === undefined)
-    throw new SyntaxError(`${tensor} of ${dtype} ${shapeText(shape)}, which is no number of bytes`);
+    throw malformedEntry(`of ${dtype} ${shapeText(shape)}, which is no number of bytes`);
   if (end - begin !== bytes) {
-    throw new SyntaxError(
-      `${tensor} of ${dtype} ${shapeText(shape)}, ${bytes} bytes, at data_offsets [${begin}, ${end}]`,
+    throw malformedEntry(
+      `of ${dtype} ${shapeText(shape)}, ${bytes} bytes, at data_offsets [${begin}, ${end}]`,
     );
   }
   return { dtype, shape, begin: dataStart + begin, end: dataStart + end };

@@ -174,6 +174,53 @@ TEST(files_that_are_not_as_said_are_refused) {
   }
 }
 
+// What a header said is not believed: any offset and any size, each time checked against the file as it is then.
+TEST(no_offset_and_no_size_is_believed) {
+  Folder folder;
+  const std::vector<uint8_t> bytes = random_bytes(3 * 4096 + 5, 47);
+  const std::string path = folder.file("weights", bytes);
+  Random random(48);
+  size_t length = bytes.size(), served = 0;
+  const auto near = [&](uint64_t about) { return about + random.bits() % 9 - 4; };  // it may wrap around
+  const auto number = [&]() -> uint64_t {
+    switch (random.bits() % 6) {
+      case 0:
+        return random.bits() % (length + 2);
+      case 1:
+        return near(length);
+      case 2:
+        return near(uint64_t{4096} * (random.bits() % 4));
+      case 3:
+        return near(uint64_t{1} << random.bits() % 64);
+      case 4:
+        return near(0);
+      default:
+        return (uint64_t{random.bits()} << 32) | random.bits();
+    }
+  };
+  for (int turn = 0; turn < 20000; turn++) {
+    if (turn % 500 == 499) {  // only now: what is mapped is guarded against it, but here it should not be needed
+      length = random.bits() % (bytes.size() + 1);
+      folder.file("weights", {bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(length)});
+    }
+    const uint64_t offset = number(), size = random.bits() % 4 == 0 ? length - offset : number();
+    const bool inside = offset <= length && size <= length - offset;
+    for (const Open open : kBothWays) {
+      bool same = false, refused = false;
+      try {
+        const std::unique_ptr<Storage> storage = open(path, offset, size);
+        same = storage->size() == size && (size == 0 || std::memcmp(storage->data(), &bytes[offset], size) == 0);
+      } catch (const FileError&) {
+        refused = true;
+      }
+      CHECK(inside ? same : refused, "offset=%llu size=%llu length=%zu", static_cast<unsigned long long>(offset),
+            static_cast<unsigned long long>(size), length);
+    }
+    served += inside;
+  }
+  CHECK(served > 1000 && served < 19000, "%zu", served);
+}
+
 // Opening a pipe for reading waits for a writer, who may never come; a device can have no size.
 TEST(pipes_and_devices_are_refused_without_waiting) {
   Folder folder;

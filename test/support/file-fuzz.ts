@@ -1,0 +1,153 @@
+/** Good files and folders of every kind, and what has to hold of any change to them. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { LMHeadError } from '../../lib/errors';
+import { headPlan } from '../../lib/open-head';
+import { bytesOf } from './bytes';
+import { conformancePath } from './conformance';
+import { BF16, F32, gguf } from './gguf';
+import { narrow } from './half';
+import { type Asked, fromFiles } from './memory-files';
+import { mutated } from './mutations';
+import { npy } from './npy';
+import { someNumbers } from './numbers';
+import type { Random } from './random';
+import { floats, safetensors } from './safetensors';
+
+/** A folder of files; `path` is what is opened. */
+export interface Material {
+  path: string;
+  files: Map<string, Uint8Array>;
+}
+
+const [V, D] = [5, 4];
+const weight = someNumbers(V * D, 1);
+const matrix = floats('lm_head.weight', [V, D], weight);
+const embedding = floats('model.embed_tokens.weight', [V, D], weight);
+const norm = floats('model.norm.weight', [D], weight.subarray(0, D));
+const bias = floats('lm_head.bias', [V], weight.subarray(0, V));
+const saved = {
+  lmhead: JSON.stringify({
+    tied: true,
+    vocabSize: 4,
+    softCap: 30,
+    norm: { type: 'rmsnorm', eps: 1e-6, offset: 1 },
+  }),
+};
+const config = {
+  model_type: 'granite',
+  vocab_size: V,
+  hidden_size: D,
+  logits_scaling: 8,
+  tie_word_embeddings: true,
+};
+const parts = {
+  model_type: 'gemma3',
+  text_config: { ...config, model_type: 'gemma2', final_logit_softcapping: 30 },
+};
+const tokenizer = {
+  added_tokens: [{ id: 3, content: 'x' }],
+  model: { type: 'BPE', vocab: { a: 0, b: 1 }, merges: ['a b'] },
+};
+
+const json = (value: unknown) => Buffer.from(JSON.stringify(value));
+const folder = (files: Record<string, Uint8Array>): Material => ({
+  path: '/m',
+  files: new Map(Object.entries(files).map(([name, bytes]) => [`/m/${name}`, bytes])),
+});
+const single = (name: string, bytes: Uint8Array): Material => ({
+  path: `/m/${name}`,
+  files: new Map([[`/m/${name}`, bytes]]),
+});
+
+/** The external test material's good files, where it is, if they are small. */
+function conformance(sub: string, good: (name: string) => boolean): Material[] {
+  const root = conformancePath(sub);
+  if (!root) return [];
+  return readdirSync(root)
+    .filter(good)
+    .map(name => single(name, readFileSync(join(root, name))))
+    .filter(({ files }) => [...files.values()][0].length < 10_000);
+}
+
+export function goodMaterial(): Material[] {
+  const ggufTensor = { name: 'output.weight', type: F32, shape: [V, D], bytes: bytesOf(weight) };
+  return [
+    single('a.safetensors', safetensors([matrix, bias])),
+    single('b.safetensors', safetensors([embedding, norm], { ...saved, format: 'pt' })),
+    folder({
+      'model.safetensors': safetensors([embedding, matrix, norm]),
+      'config.json': json(config),
+      'tokenizer.json': json(tokenizer),
+    }),
+    folder({ 'model.safetensors': safetensors([embedding, norm]), 'config.json': json(parts) }),
+    folder({
+      'model.safetensors.index.json': json({
+        metadata: { total_size: 160 },
+        weight_map: { 'lm_head.weight': 'x.safetensors', 'model.embed_tokens.weight': 'y.safetensors' },
+      }),
+      'x.safetensors': safetensors([matrix]),
+      'y.safetensors': safetensors([embedding]),
+    }),
+    single('a.gguf', gguf([ggufTensor], { 'general.alignment': { u32: 64 } }, { version: 2, alignment: 64 })),
+    single(
+      'b.gguf',
+      gguf(
+        [
+          { ...ggufTensor, name: 'token_embd.weight', type: BF16, bytes: bytesOf(narrow(weight, 'bf16')) },
+          { name: 'output_norm.weight', type: F32, shape: [D], bytes: bytesOf(weight.subarray(0, D)) },
+        ],
+        {
+          'general.architecture': { string: 'gemma2' },
+          'gemma2.embedding_length': { u32: D },
+          'gemma2.attention.layer_norm_rms_epsilon': { f32: 1e-6 },
+          'gemma2.final_logit_softcapping': { f32: 30 },
+          'tokenizer.ggml.tokens': { strings: ['a', 'bc', '', '[PAD3]'] },
+          'tokenizer.ggml.token_type': { i32s: [1, 1, 3, 5] },
+        },
+      ),
+    ),
+    single('a.npy', npy('<f4', [V, D], bytesOf(weight))),
+    single('b.npy', npy('>f8', [V, D], bytesOf(Float64Array.from(weight)), { fortran: true, major: 3 })),
+    single('c.npy', npy('<f2', [V, D], bytesOf(narrow(weight, 'f16')), { major: 2 })),
+    ...conformance('safetensors', name => name.endsWith('.safetensors')),
+    ...conformance('npy', name => name.startsWith('ok_')),
+    ...conformance('gguf/handcrafted', name => name.endsWith('.gguf')),
+  ];
+}
+
+/** What may be wrong with a changed file, and what may not: anything else would be a fault of the reader. */
+const ALLOWED = new Set(
+  ['FORMAT', 'TENSOR', 'DTYPE', 'SHAPE', 'RANGE', 'IO'].map(kind => `ERR_LMHEAD_${kind}`),
+);
+
+/** One of the files changed. */
+export function changed({ path, files }: Material, random: Random): Material {
+  const [name, bytes] = random.pick([...files]);
+  return { path, files: new Map(files).set(name, mutated(bytes, random)) };
+}
+
+/**
+ * Opens it, with its numbers. Throws where what happens is neither a head nor one of the errors that are due, or where more is
+ * read than twice what there is (GGUF's reader begins small), and so more is allocated than that.
+ * @returns was it a head?
+ */
+export function opens({ path, files }: Material): boolean {
+  const asked: Asked = { requests: 0, bytes: 0 };
+  let size = 0;
+  for (const file of files.values()) size += file.length;
+  let head = false;
+  try {
+    const { spec } = fromFiles(files, headPlan(path, {}, true, true), asked);
+    const numbers = spec.output.kind === 'memory' ? spec.output.data.length : -1;
+    if (numbers !== spec.vocabSize * spec.hiddenSize) throw new Error(`a matrix of ${numbers} numbers`);
+    head = true;
+  } catch (error) {
+    if (!(error instanceof LMHeadError) || !ALLOWED.has(error.code)) throw error;
+    if (error.message.length > 2000) throw new Error(`a message of ${error.message.length} characters`);
+  }
+  if (asked.requests > 60 || asked.bytes > 3 * size + 1000) {
+    throw new Error(`${asked.requests} requests for ${asked.bytes} bytes of ${size}`);
+  }
+  return head;
+}
