@@ -198,8 +198,8 @@ TEST(no_offset_and_no_size_is_believed) {
         return (uint64_t{random.bits()} << 32) | random.bits();
     }
   };
-  for (int turn = 0; turn < 20000; turn++) {
-    if (turn % 500 == 499) {  // only now: what is mapped is guarded against it, but here it should not be needed
+  for (int turn = 0; turn < 8000; turn++) {
+    if (turn % 500 == 499) {  // between two turns, when nothing is mapped
       length = random.bits() % (bytes.size() + 1);
       folder.file("weights", {bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(length)});
     }
@@ -218,7 +218,7 @@ TEST(no_offset_and_no_size_is_believed) {
     }
     served += inside;
   }
-  CHECK(served > 1000 && served < 19000, "%zu", served);
+  CHECK(served > 400 && served < 7600, "%zu", served);
 }
 
 // Opening a pipe for reading waits for a writer, who may never come; a device can have no size.

@@ -11,7 +11,7 @@ import { type Asked, fromFiles } from './memory-files';
 import { mutated } from './mutations';
 import { npy } from './npy';
 import { someNumbers } from './numbers';
-import type { Random } from './random';
+import { Random } from './random';
 import { floats, safetensors } from './safetensors';
 
 /** A folder of files; `path` is what is opened. */
@@ -120,6 +120,25 @@ export function goodMaterial(): Material[] {
 const ALLOWED = new Set(
   ['FORMAT', 'TENSOR', 'DTYPE', 'SHAPE', 'RANGE', 'IO'].map(kind => `ERR_LMHEAD_${kind}`),
 );
+
+/**
+ * Opens changed files, one per seed from `first` on.
+ * @returns how many of them were heads
+ * @throws for the first seed with which something other than that happened, or than an error that is due
+ */
+export function openChanged(material: readonly Material[], first: number, count: number): number {
+  let heads = 0;
+  for (let seed = first; seed < first + count; seed++) {
+    const random = new Random(seed);
+    const one = changed(random.pick(material), random);
+    try {
+      if (opens(one)) heads++;
+    } catch (error) {
+      throw new Error(`seed ${seed}, ${one.path}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  return heads;
+}
 
 /** One of the files changed. */
 export function changed({ path, files }: Material, random: Random): Material {
