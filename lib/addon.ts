@@ -18,6 +18,7 @@ export interface NativeHead {
   readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): NativeResult;
   readBytes(matrix: 0 | 1, offset: number, out: Uint8Array): NativeResult;
   timeRead(): number;
+  token(matrix: 0 | 1): string;
   close(): void;
 }
 /** Nothing: done. Else status, row, id. */

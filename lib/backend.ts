@@ -123,6 +123,14 @@ export type MatrixSource =
       /** false: read into memory */
       mmap: boolean;
       layout: 'vd' | 'dv';
+    }
+  | {
+      /** Native weights that a head of this process has already. */
+      kind: 'shared';
+      /** As HeadBackend.share() gave it, perhaps in another thread. */
+      token: string;
+      dtype: Dtype;
+      layout: 'vd';
     };
 
 /** What a backend is made of. */
@@ -148,6 +156,8 @@ export interface HeadBackend {
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
   /** Bytes of the output or the input matrix [V,d] from `offset` on, row by row in the type that it is held in. */
   readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void;
+  /** Where another thread's backend finds the same matrices, for as long as any backend has them: structured-cloneable. */
+  share(): { output: MatrixSource; input?: MatrixSource };
   /** Running jobs finish, queued ones reject with CLOSED, the memory goes last. Idempotent. */
   close(): void;
   /** Resolves when no job is running or queued. */

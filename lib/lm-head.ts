@@ -11,6 +11,7 @@ import { type HeadBackend, type HeadSpec, type HiddenJob, IGNORED, type PassJob 
 import { chooseBackend, createHead } from './choose-backend';
 import { LMHeadError } from './errors';
 import { floats } from './half';
+import { handleOf, partsOf } from './handle';
 import { filePath, type HeadParts, openHead, openHeadSync } from './open-head';
 import { lease, release, requireFree } from './pending-outputs';
 import { finalNorm } from './reference/norm';
@@ -81,6 +82,7 @@ export class LMHead {
   readonly #settings: HeadSettings;
   /** The caller's own bytes, where they are used in place; no result may be written there. */
   readonly #lent: ArrayBufferView[];
+  #handle: object | undefined;
   #closed = false;
 
   /** @internal */
@@ -140,6 +142,29 @@ export class LMHead {
     const { epilogue, threads } = settings;
     const spec: HeadSpec = { vocabSize, hiddenSize, output, input, epilogue, threads };
     return new LMHead({ spec, settings, backend: createHead(chooseBackend(options.backend), spec) }, token);
+  }
+
+  /**
+   * Another head over the same weights, in this or another worker thread: no byte of them is copied. It has all that the
+   * first one was made with (norm, bias, threads…), and is closed on its own; the weights go with the last head over them.
+   * @param handle what `handle` of an open head gave, as it came through postMessage, workerData or structuredClone
+   * @throws LMHeadError ARGUMENT for anything else, and for the handle of another process; CLOSED where every head over the
+   *   weights has been closed; LOAD where this thread cannot load the addon
+   */
+  static attach(handle: unknown): LMHead {
+    return new LMHead(partsOf(handle), token);
+  }
+
+  /**
+   * What `LMHead.attach` takes: structured-cloneable, and of a few hundred bytes beside bias and norm. It keeps nothing
+   * alive, so keep a head open until others are attached.
+   * @throws LMHeadError CLOSED
+   */
+  get handle(): unknown {
+    this.#requireOpen();
+    const { vocabSize, hiddenSize } = this;
+    this.#handle ??= handleOf({ vocabSize, hiddenSize }, this.#settings, this.#backend);
+    return this.#handle;
   }
 
   /** V: rows of E, padding included. */

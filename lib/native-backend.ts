@@ -12,6 +12,7 @@ import type {
 } from './backend';
 import { type ErrorKind, LMHeadError } from './errors';
 import { nanError, unnormalisedError } from './nan-error';
+import { onAbort } from './on-abort';
 import { defaultThreads } from './threads';
 import type { Capabilities, Dtype } from './types';
 import { VERSION } from './version';
@@ -57,9 +58,24 @@ function check(result: NativeResult): void {
 /** The native side's matrix; it never sees a layout, only whether to transpose. */
 function nativeMatrix(source: MatrixSource): object {
   const common = { dtype: DTYPE_CODE[source.dtype], transposed: source.layout === 'dv' };
-  return source.kind === 'file'
-    ? { ...common, path: source.path, offset: source.offset, length: source.length, mmap: source.mmap }
-    : { ...common, data: source.data, copy: source.copy };
+  switch (source.kind) {
+    case 'file':
+      return {
+        ...common,
+        path: source.path,
+        offset: source.offset,
+        length: source.length,
+        mmap: source.mmap,
+      };
+    case 'memory':
+      return { ...common, data: source.data, copy: source.copy };
+    case 'shared':
+      return { ...common, token: source.token };
+  }
+}
+
+function isLent(source: MatrixSource): boolean {
+  return source.kind === 'memory' && !source.copy;
 }
 
 /** The addon's own object for a head. */
@@ -83,15 +99,15 @@ class NativeBackend implements HeadBackend {
   readonly kind = 'native';
   readonly threads: number;
   readonly #head: NativeHead;
-  /** Lent arrays, kept from the collector for as long as the head is. */
-  readonly #lent: MatrixSource[];
+  /** Output and input: lent ones, kept from the collector for as long as the head is; of all others only the dtype. */
+  readonly #matrices: (MatrixSource | Dtype)[];
   #pending = 0;
   #idle: (() => void)[] = [];
 
   constructor(addon: Addon, spec: HeadSpec) {
     this.threads = spec.threads ?? defaultThreads();
     const sources = spec.input ? [spec.output, spec.input] : [spec.output];
-    this.#lent = sources.filter(source => source.kind === 'memory' && !source.copy);
+    this.#matrices = sources.map(source => (isLent(source) ? source : source.dtype));
     this.#head = guarded(() => nativeHead(addon, spec, this.threads));
   }
 
@@ -132,6 +148,7 @@ class NativeBackend implements HeadBackend {
         DTYPE_CODE[job.hiddenDtype],
         ...requestArguments(job),
         abortFlag,
+        undefined,
       ),
     );
     this.#pending++;
@@ -141,19 +158,13 @@ class NativeBackend implements HeadBackend {
     });
     if (!signal) return check(await settled);
     // The caller is told at once; the job stops at its next chunk, or never starts.
-    let onAbort: (() => void) | undefined;
-    const aborted = new Promise<never>((_, reject) => {
-      onAbort = () => {
+    return new Promise<void>((resolve, reject) => {
+      const forget = onAbort(signal, () => {
         abortFlag[0] = 1;
         reject(new LMHeadError('ABORTED', 'the call was aborted', { cause: signal.reason }));
-      };
-      signal.addEventListener('abort', onAbort, { once: true });
+      });
+      settled.then(check).then(resolve, reject).finally(forget);
     });
-    try {
-      check(await Promise.race([settled, aborted]));
-    } finally {
-      signal.removeEventListener('abort', onAbort!);
-    }
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
@@ -164,9 +175,17 @@ class NativeBackend implements HeadBackend {
     check(guarded(() => this.#head.readBytes(matrix === 'output' ? 0 : 1, offset, out)));
   }
 
+  share(): { output: MatrixSource; input?: MatrixSource } {
+    const [output, input] = this.#matrices.map((matrix, i): MatrixSource => {
+      if (typeof matrix !== 'string') return matrix;
+      return { kind: 'shared', token: this.#head.token(i as 0 | 1), dtype: matrix, layout: 'vd' };
+    });
+    return { output, input };
+  }
+
   close(): void {
     this.#head.close();
-    this.#lent.length = 0;
+    this.#matrices.length = 0;
   }
 
   idle(): Promise<void> {

@@ -57,6 +57,17 @@ export function headSettings(
   };
 }
 
+/** Options that `headSettings` makes the same settings of. */
+export function settingsAsOptions({
+  epilogue,
+  embeddingScale,
+  norm,
+  threads,
+}: HeadSettings): Partial<HeadOptions> {
+  const { softCap, ...others } = epilogue;
+  return { ...others, softCap: softCap === 0 ? undefined : softCap, embeddingScale, norm, threads };
+}
+
 /** Backends compute with it as a float32, and that must not be infinite. */
 function float32Number(value: unknown, name: string, fallback: number): number {
   const number = finiteNumber(value, name, fallback);

@@ -1,4 +1,7 @@
 /** The reference as a backend: plain loops in float64, written to be read. Slow, and the definition of what is right. */
+
+import { outOfMemory } from '../arguments/arrays';
+import { arrayType } from '../arguments/describe';
 import type {
   Candidates,
   HeadBackend,
@@ -10,20 +13,37 @@ import type {
 } from '../backend';
 import { LMHeadError } from '../errors';
 import { floats, narrow } from '../half';
+import { onAbort } from '../on-abort';
+import type { Dtype } from '../types';
 import { logitOf } from './logits';
 import { rowCandidates, rowSampling, writeResults } from './results';
 
-/** A matrix [rows, columns] in float32, row by row. */
+/** A matrix [rows, columns] in float32, row by row, in memory that threads can share. */
 function load(source: MatrixSource, rows: number, columns: number): Float32Array {
-  if (source.kind === 'file') throw new Error('a file must be read before the reference can use it');
-  const data = floats(source.data, source.dtype);
-  if (source.layout === 'vd') return source.copy && data === source.data ? data.slice() : data;
-  const turned = new Float32Array(data.length);
+  if (source.kind !== 'memory') throw new Error('the reference computes from numbers in memory');
+  // Another head's, shared by its handle, is widened already.
+  const widened = arrayType(source.data) === 'Float32Array';
+  const data = widened ? (source.data as Float32Array) : floats(source.data, source.dtype);
+  if (source.layout === 'vd') {
+    if (!source.copy && data === source.data) return data;
+    const copy = sharedFloats(data.length);
+    copy.set(data);
+    return copy;
+  }
+  const turned = sharedFloats(data.length);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++)
       turned[row * columns + column] = data[column * rows + row];
   }
   return turned;
+}
+
+function sharedFloats(count: number): Float32Array {
+  try {
+    return new Float32Array(new SharedArrayBuffer(count * 4));
+  } catch (cause) {
+    throw outOfMemory(count, 'weight', cause);
+  }
 }
 
 class ReferenceHead implements HeadBackend {
@@ -55,9 +75,8 @@ class ReferenceHead implements HeadBackend {
     if (!signal) return running;
     // The caller is told at once, however long the row takes that is being computed.
     return new Promise<void>((resolve, reject) => {
-      const onAbort = () => reject(aborted(signal));
-      signal.addEventListener('abort', onAbort, { once: true });
-      running.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+      const forget = onAbort(signal, () => reject(aborted(signal)));
+      running.then(resolve, reject).finally(forget);
     });
   }
 
@@ -103,6 +122,17 @@ class ReferenceHead implements HeadBackend {
     const end = Math.ceil((offset + out.length) / size);
     const held = narrow(numbers.subarray(first, end), dtype);
     out.set(new Uint8Array(held.buffer, held.byteOffset + offset - first * size, out.length));
+  }
+
+  share(): { output: MatrixSource; input?: MatrixSource } {
+    const { output, input } = this.#spec;
+    const source = (data: Float32Array, dtype: Dtype): MatrixSource => {
+      return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
+    };
+    return {
+      output: source(this.#output, output.dtype),
+      input: this.#input && source(this.#input, input!.dtype),
+    };
   }
 
   close(): void {

@@ -8,6 +8,7 @@
 #include "../core/limits.h"
 #include "arguments.h"
 #include "environment.h"
+#include "shared_matrices.h"
 
 namespace lmhead {
 
@@ -18,10 +19,23 @@ size_t product_or_throw(Napi::Env env, size_t a, size_t b, const char* name) {
   return a * b;
 }
 
-// A MatrixSource of lib/backend.ts.
-StoredMatrix matrix_from(Napi::Object source, size_t rows, size_t columns) {
+// Another head's, perhaps of another environment; it must be what this one's handle says.
+std::shared_ptr<StoredMatrix> shared_matrix(Napi::Env env, const std::string& token, Dtype dtype, size_t rows, size_t columns) {
+  const auto [fate, matrix] = find_matrix(token);
+  if (fate == TokenFate::foreign)
+    throw coded_error(env, "ARGUMENT", "handle: got one of another process or copy of lmhead; want one of this process");
+  if (fate == TokenFate::gone)
+    throw coded_error(env, "CLOSED", "handle: every head over its weights is closed; want one to stay open until this attaches");
+  const Matrix& view = matrix->view;
+  if (view.dtype != dtype || view.rows != rows || view.columns != columns) throw bad_argument(env, "handle");
+  return matrix;
+}
+
+// A MatrixSource of lib/backend.ts. Adds what it allocates to `owned_bytes`.
+std::shared_ptr<StoredMatrix> matrix_from(Napi::Object source, size_t rows, size_t columns, int64_t& owned_bytes) {
   const Napi::Env env = source.Env();
   const Dtype dtype = dtype_from(source.Get("dtype"));
+  if (source.Get("token").IsString()) return shared_matrix(env, source.Get("token").As<Napi::String>(), dtype, rows, columns);
   const size_t elements = product_or_throw(env, rows, columns, "shape");
   const size_t size = product_or_throw(env, elements, bytes_per_element(dtype), "shape");
   std::unique_ptr<Storage> storage;
@@ -46,8 +60,9 @@ StoredMatrix matrix_from(Napi::Object source, size_t rows, size_t columns) {
     if (!storage->intact()) throw FileError{"the file changed while it was read"};
     storage = std::move(rows_first);
   }
-  const uint8_t* const data = storage->data();
-  return {std::move(storage), {data, dtype, rows, columns}};
+  owned_bytes += static_cast<int64_t>(storage->owned_bytes());
+  const Matrix view{storage->data(), dtype, rows, columns};
+  return std::make_shared<StoredMatrix>(std::move(storage), view);
 }
 
 float finite_float(Napi::Value value, const char* name) {
@@ -56,16 +71,15 @@ float finite_float(Napi::Value value, const char* name) {
   return static_cast<float>(number);
 }
 
-std::shared_ptr<HeadCore> core_from(Napi::Object spec) {
+std::shared_ptr<HeadCore> core_from(Napi::Object spec, int64_t& owned_bytes) {
   constexpr size_t kMostRows = 0xffffffff;  // ids are 32 bits, and the last one means "ignored"
   const size_t rows = whole_number(spec.Get("vocabSize"), 1, kMostRows, "vocabSize");
   const size_t columns = whole_number(spec.Get("hiddenSize"), 1, kMostRows, "hiddenSize");
   const size_t valid = whole_number(spec.Get("validVocabSize"), 1, rows, "validVocabSize");
   const unsigned threads = static_cast<unsigned>(whole_number(spec.Get("threads"), 1, 1024, "threads"));
-  StoredMatrix output = matrix_from(spec.Get("output").As<Napi::Object>(), rows, columns);
-  std::unique_ptr<StoredMatrix> input;
-  if (spec.Get("input").IsObject())
-    input = std::make_unique<StoredMatrix>(matrix_from(spec.Get("input").As<Napi::Object>(), rows, columns));
+  std::shared_ptr<StoredMatrix> output = matrix_from(spec.Get("output").As<Napi::Object>(), rows, columns, owned_bytes);
+  std::shared_ptr<StoredMatrix> input;
+  if (spec.Get("input").IsObject()) input = matrix_from(spec.Get("input").As<Napi::Object>(), rows, columns, owned_bytes);
   std::vector<float> bias;
   if (const float* b = optional_array<float>(spec.Get("bias"), napi_float32_array, rows, "bias")) bias.assign(b, b + rows);
   Epilogue epilogue;
@@ -85,6 +99,7 @@ void Head::define(Napi::Env env, Napi::Object exports) {
                                                InstanceMethod<&Head::read_rows>("readRows"),
                                                InstanceMethod<&Head::read_bytes>("readBytes"),
                                                InstanceMethod<&Head::time_read>("timeRead"),
+                                               InstanceMethod<&Head::token>("token"),
                                                InstanceMethod<&Head::close>("close"),
                                            });
   Environment::of(env).head_constructor = Napi::Persistent(constructor);
@@ -95,13 +110,12 @@ Head::Head(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Head>(info) {
   const Napi::Env env = info.Env();
   if (!info[0].IsObject()) throw bad_argument(env, "spec");
   try {
-    core_ = core_from(info[0].As<Napi::Object>());
+    core_ = core_from(info[0].As<Napi::Object>(), external_bytes_);
   } catch (const FileError& error) {
     throw coded_error(env, "IO", error.message);
   } catch (const std::bad_alloc&) {
     throw coded_error(env, "MEMORY", "not enough memory for the weights");
   }
-  external_bytes_ = static_cast<int64_t>(core_->owned_bytes());
   Napi::MemoryManagement::AdjustExternalMemory(env, external_bytes_);
 }
 
@@ -137,7 +151,7 @@ Napi::Value Head::run(const Napi::CallbackInfo& info) {
   }
 }
 
-// (n, hidden, hiddenDtype, …request, abortFlag) -> Promise of undefined or [status, row, id]
+// (n, hidden, hiddenDtype, …request, abortFlag, times or undefined) -> Promise of undefined or [status, row, id]
 Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   HeadCore& head = core(env);
@@ -150,6 +164,7 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   const size_t flag = 3 + kRequestArguments;
   job->abort = static_cast<std::atomic<int32_t>*>(typed_array(info[flag], napi_int32_array, 1, "abortFlag"));
   job->request.abort = job->abort;
+  job->times = optional_array<double>(info[flag + 1], napi_float64_array, 2, "times");
   job->core = core_;
   job->channel = Environment::of(env).channel;
   job->n = n;
@@ -163,11 +178,11 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
     if (napi_create_reference(env, value, 1, &ref) == napi_ok) job->kept.push_back(ref);
   };
   keep(info.This());  // lent weights are kept by the object
-  for (size_t i = 3; i <= flag; i++)
+  for (size_t i = 3; i <= flag + 1; i++)
     if (info[i].IsObject()) keep(info[i]);
   napi_value promise;
   if (napi_create_promise(env, &job->deferred, &promise) != napi_ok) throw Napi::Error::New(env);
-  Environment::of(env).channel->send(std::move(job));
+  Environment::of(env).channel->send(lane_, std::move(job));
   return {env, promise};
 }
 
@@ -209,9 +224,15 @@ Napi::Value Head::time_read(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), lmhead::time_read(head.kernels(), head.output(), head.threads()));
 }
 
+// (matrix: 0 output, 1 input) -> what other environments find it by, while any head has it
+Napi::Value Head::token(const Napi::CallbackInfo& info) {
+  const size_t which = whole_number(info[0], 0, 1, "matrix");
+  return Napi::String::New(info.Env(), token_of(core(info.Env()).stored(which)));
+}
+
 void Head::close(const Napi::CallbackInfo& info) {
   if (!core_) return;
-  core_->close();
+  Environment::of(info.Env()).channel->close(*lane_);
   core_.reset();  // jobs hold it still
   Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -external_bytes_);
 }

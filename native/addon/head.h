@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "../core/threads/task_queue.h"
 #include "head_core.h"
 
 namespace lmhead {
@@ -21,11 +22,13 @@ class Head : public Napi::ObjectWrap<Head> {
   Napi::Value read_rows(const Napi::CallbackInfo& info);
   Napi::Value read_bytes(const Napi::CallbackInfo& info);
   Napi::Value time_read(const Napi::CallbackInfo& info);
+  Napi::Value token(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
   HeadCore& core(Napi::Env env);  // throws CLOSED
 
   std::shared_ptr<HeadCore> core_;
-  int64_t external_bytes_ = 0;
+  const std::shared_ptr<Lane> lane_ = std::make_shared<Lane>();
+  int64_t external_bytes_ = 0;  // that this object has told V8 of: weights that it loaded, not those that it shares
 };
 
 }  // namespace lmhead

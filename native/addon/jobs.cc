@@ -1,83 +1,38 @@
 #include "jobs.h"
 
-#include <condition_variable>
-#include <deque>
 #include <new>
-#include <thread>
 
 #include "head_core.h"
 
 namespace lmhead {
 
-namespace {
-
-class JobQueue {
- public:
-  // Never destroyed: its thread may be parked in it when the process ends.
-  static JobQueue& instance() {
-    static JobQueue* queue = new JobQueue;
-    return *queue;
-  }
-
-  void push(std::unique_ptr<Job> job) {
-    const std::lock_guard lock(mutex_);
-    if (!started_) {
-      std::thread([this] { work(); }).detach();
-      started_ = true;
-    }
-    jobs_.push_back(std::move(job));
-    wake_.notify_one();
-  }
-
-  // Forgets a channel's queued jobs, stops its running one, and returns when that has stopped.
-  void drop(const Channel* channel) {
-    std::unique_lock lock(mutex_);
-    std::erase_if(jobs_, [&](const std::unique_ptr<Job>& job) { return job->channel.get() == channel; });
-    if (running_ && running_->channel.get() == channel) running_->abort->store(1);
-    stopped_.wait(lock, [&] { return !running_ || running_->channel.get() != channel; });
-  }
-
- private:
-  void work() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      wake_.wait(lock, [&] { return !jobs_.empty(); });
-      std::unique_ptr<Job> job = std::move(jobs_.front());
-      jobs_.pop_front();
-      running_ = job.get();
-      lock.unlock();
-      job->run();
-      lock.lock();
-      running_ = nullptr;
-      stopped_.notify_all();
-      lock.unlock();
-      const std::shared_ptr<Channel> channel = job->channel;
-      channel->post(std::move(job));
-      lock.lock();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable wake_, stopped_;
-  std::deque<std::unique_ptr<Job>> jobs_;
-  Job* running_ = nullptr;
-  bool started_ = false;
-};
-
-}  // namespace
-
-void Job::run() {
-  if (core->closed()) {
-    status = closed;
-    return;
-  }
+void Job::run(Gate& gate) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  request.gate = &gate;
   try {
     result = core->run(hidden.data(), n, request, view);
     if (!core->intact()) status = weights_changed;
   } catch (const std::bad_alloc&) {
     status = out_of_memory;
   }
+  if (times) {
+    times[0] = std::chrono::duration<double>(start - sent).count();
+    times[1] = std::chrono::duration<double>(Clock::now() - start).count();
+  }
 }
+
+void Job::finish(std::unique_ptr<Task> self) {
+  const std::shared_ptr<Channel> to = channel;  // the job may go at once
+  to->post(std::move(self));
+}
+
+void Job::refuse(std::unique_ptr<Task> self) {
+  status = out_of_memory;
+  finish(std::move(self));
+}
+
+bool Job::is_wanted() const { return channel->is_open(); }
 
 std::shared_ptr<Channel> Channel::open(napi_env env) {
   auto channel = std::make_shared<Channel>();
@@ -93,19 +48,26 @@ std::shared_ptr<Channel> Channel::open(napi_env env) {
   return channel;
 }
 
-void Channel::send(std::unique_ptr<Job> job) {
+void Channel::send(const std::shared_ptr<Lane>& lane, std::unique_ptr<Job> job) {
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, function_);
-  JobQueue::instance().push(std::move(job));
+  TaskQueue::instance().push(lane, std::move(job));
 }
 
-void Channel::post(std::unique_ptr<Job> job) {
+void Channel::close(Lane& lane) {
+  for (std::unique_ptr<Task>& task : TaskQueue::instance().withdraw(lane)) {
+    static_cast<Job&>(*task).status = Job::closed;
+    post(std::move(task));
+  }
+}
+
+void Channel::post(std::unique_ptr<Task> job) {
   const std::lock_guard lock(mutex_);
   // In a closing environment the references die with it; they must not be touched from here.
   if (open_ && napi_call_threadsafe_function(function_, job.get(), napi_tsfn_nonblocking) == napi_ok) job.release();
 }
 
 void Channel::settle(napi_env env, napi_value, void* context, void* data) {
-  const std::unique_ptr<Job> job(static_cast<Job*>(data));
+  const std::unique_ptr<Job> job(static_cast<Job*>(static_cast<Task*>(data)));
   if (env == nullptr) return;  // torn down with the call still queued
   Channel& channel = *static_cast<Channel*>(context);
   if (--channel.pending_ == 0) napi_unref_threadsafe_function(env, channel.function_);
@@ -127,7 +89,7 @@ void Channel::shut_down(void* data) {
     channel.open_ = false;
   }
   // Result arrays live in the environment: no thread may write to them once this returns.
-  JobQueue::instance().drop(&channel);
+  TaskQueue::instance().stop(&channel);
 }
 
 napi_value result_to_js(napi_env env, int status, const PassResult& result) {

@@ -1,13 +1,14 @@
-// Asynchronous passes: a queue for the process, worked off in order by one thread (which the pool's threads help), and a channel
-// back to each JavaScript environment.
+// Asynchronous passes, and the channel that brings their results back to each JavaScript environment.
 #pragma once
 
 #include <napi.h>
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <vector>
 
+#include "../core/threads/task_queue.h"
 #include "pass_view.h"
 
 namespace lmhead {
@@ -15,7 +16,7 @@ namespace lmhead {
 class HeadCore;
 class Channel;
 
-struct Job {
+struct Job final : Task {
   std::shared_ptr<HeadCore> core;
   std::shared_ptr<Channel> channel;
   AlignedFloats hidden;  // packed copy: the caller's array may change or vanish meanwhile
@@ -23,6 +24,8 @@ struct Job {
   PassView view;
   PassRequest request;
   std::atomic<int32_t>* abort = nullptr;  // request.abort, writable
+  double* times = nullptr;                // where asked for: seconds in the queue, seconds from start to end
+  std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
 
   // The JavaScript side; touched on its thread only. `kept` are the arrays that the request points into.
   napi_deferred deferred = nullptr;
@@ -31,7 +34,12 @@ struct Job {
   enum Status { finished, closed, out_of_memory, weights_changed } status = finished;
   PassResult result;
 
-  void run();
+  void run(Gate& gate) override;
+  void finish(std::unique_ptr<Task> self) override;
+  void refuse(std::unique_ptr<Task> self) override;
+  const void* owner() const override { return channel.get(); }
+  bool is_wanted() const override;
+  void cancel() override { abort->store(1); }
 };
 
 // Carries finished jobs back to the thread of their environment.
@@ -40,10 +48,13 @@ class Channel : public std::enable_shared_from_this<Channel> {
   // Null on failure, with a pending exception.
   static std::shared_ptr<Channel> open(napi_env env);
 
-  // On the JavaScript thread: queues a job.
-  void send(std::unique_ptr<Job> job);
-  // On the worker thread: hands a finished job back, or drops it where the environment is gone.
-  void post(std::unique_ptr<Job> job);
+  // On the JavaScript thread: queues a job of that head's.
+  void send(const std::shared_ptr<Lane>& lane, std::unique_ptr<Job> job);
+  // On the JavaScript thread: hands back, as closed, that head's jobs that have not started.
+  void close(Lane& lane);
+  // On any thread: hands a job back, or drops it where the environment is gone.
+  void post(std::unique_ptr<Task> job);
+  bool is_open() const { return open_.load(); }
 
  private:
   static void settle(napi_env env, napi_value, void* context, void* data);
@@ -53,7 +64,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   napi_threadsafe_function function_ = nullptr;
   size_t pending_ = 0;  // on the JavaScript thread
   std::mutex mutex_;
-  bool open_ = true;
+  std::atomic<bool> open_{true};  // false once the environment is going; written under the lock
 };
 
 // What lib/native-backend.ts gets where a pass gave no results: [status, row, id], the status one of PassResult's or of these.

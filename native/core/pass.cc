@@ -201,24 +201,35 @@ class Block {
 
   bool aborted() const { return request_.abort && request_.abort->load(std::memory_order_relaxed) != 0; }
 
+  bool should_give_way() const { return request_.gate && request_.gate->wanted(); }
+
   // Calls work(i, slot) for every i below count, each once, on the pass's threads.
   template <class Work>
   void share_out(size_t count, Work work) {
     if (threads_ == 1 || count == 1) {
-      for (size_t i = 0; i < count && !aborted(); i++) work(i, 0);
+      for (size_t i = 0; i < count && !aborted(); i++) {
+        work(i, 0);
+        if (should_give_way()) request_.gate->give_way();
+      }
       return;
     }
     std::atomic<size_t> next{0};
     std::exception_ptr failure;
-    ThreadPool::instance().run(threads_, [&](unsigned slot) {
+    const auto share = [&](unsigned slot) {
       try {
-        for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !aborted();) work(i, slot);
+        for (size_t i; !should_give_way() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !aborted();)
+          work(i, slot);
       } catch (...) {  // out of memory; the caller throws it on
         next.store(count, std::memory_order_relaxed);
         const std::lock_guard lock(mutex_);
         failure = std::current_exception();
       }
-    });
+    };
+    for (;;) {
+      ThreadPool::instance().run(threads_, share);
+      if (next.load(std::memory_order_relaxed) >= count || aborted()) break;
+      request_.gate->give_way();
+    }
     if (failure) std::rethrow_exception(failure);
   }
 
@@ -408,6 +419,7 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   again.sample = request.sample;
   again.threads = request.threads;
   again.abort = request.abort;
+  again.gate = request.gate;
   for (size_t i = 0; i < unfinished.size();) {
     size_t j = i;
     while (j < unfinished.size() && unfinished[j] == unfinished[i] + (j - i) && j - i < most_held)

@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "sinks/target.h"
 #include "storage/aligned.h"
+#include "threads/gate.h"
 
 namespace lmhead {
 
@@ -117,6 +118,7 @@ struct PassRequest {
   const LogitSource* normaliser = nullptr;
   unsigned threads = 1;
   const std::atomic<int32_t>* abort = nullptr;  // looked at before every chunk; not 0: stop
+  Gate* gate = nullptr;                         // asked before every chunk; null: the pass gives way to none
 };
 
 struct PassResult {

@@ -140,7 +140,7 @@ struct Results {
 
 Results run(const Kernels& kernels, const LogitSource& source, const double* parameters, const uint32_t* targets, uint32_t k,
             unsigned sinks, unsigned threads, const std::atomic<int32_t>* abort = nullptr,
-            const LogitSource* normaliser = nullptr) {
+            const LogitSource* normaliser = nullptr, Gate* gate = nullptr) {
   const size_t n = source.columns(), dense = n * source.vocabulary();
   Results r;
   r.vocabulary = source.vocabulary();
@@ -164,6 +164,7 @@ Results run(const Kernels& kernels, const LogitSource& source, const double* par
   request.threads = threads;
   request.abort = abort;
   request.normaliser = normaliser;
+  request.gate = gate;
   r.result = run_pass(kernels, source, request);
   return r;
 }
@@ -648,6 +649,34 @@ TEST_PER_TABLE(an_abort_stops_the_pass) {
     // The target's own logit, eleven chunks, and one that each other thread may have begun. (A thread may sleep before it sets
     // the flag while others go on, so with several only the outcome is certain.)
     if (threads == 1) CHECK(made == 12, "%zu chunks", made.load());
+  }
+}
+
+// Wants the pass to give way at every third question.
+class Impatient final : public Gate {
+ public:
+  bool wanted() const override { return ++asked_ % 3 == 0; }
+  void give_way() override { times++; }
+  size_t times = 0;
+
+ private:
+  mutable std::atomic<size_t> asked_{0};
+};
+
+TEST_PER_TABLE(a_pass_that_gives_way_has_the_same_results) {
+  const Problem problem = make_problem(kernels, 20 * kChunkRows + 7, 20 * kChunkRows + 1, 9, 13, Dtype::f32, 0, 4);
+  const ProductSource source = problem.source(kernels, 0, problem.n);
+  const std::vector<uint32_t> targets(problem.n, 5);
+  const Results straight = run(kernels, source, nullptr, targets.data(), 3, kEverything & ~kSample, 1);
+  for (const unsigned threads : {1u, 2u, 5u}) {
+    Impatient gate;
+    const Results r =
+        run(kernels, Laborious(source), nullptr, targets.data(), 3, kEverything & ~kSample, threads, nullptr, nullptr, &gate);
+    for (size_t i = 0; i < problem.n; i++) {
+      const char* const what = difference(straight, i, r, i);
+      CHECK(!what, "%s of row %zu", what, i);
+    }
+    CHECK(gate.times > 3, "%zu times", gate.times);
   }
 }
 

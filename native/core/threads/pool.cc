@@ -5,9 +5,7 @@
 #include <system_error>
 #include <thread>
 
-#if defined(_M_X64) || defined(_M_ARM64)
-#include <intrin.h>
-#endif
+#include "relax.h"
 
 namespace lmhead {
 
@@ -16,18 +14,6 @@ namespace {
 // How long an idle helper looks for work before it parks. Waking a parked thread costs about as much; an idle process must not
 // use CPU.
 constexpr auto kSpin = std::chrono::microseconds(50);
-
-inline void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#elif defined(_M_X64)
-  _mm_pause();
-#elif defined(_M_ARM64)
-  __yield();
-#endif
-}
 
 }  // namespace
 

@@ -1,0 +1,79 @@
+// The order in which asynchronous passes run.
+//
+// A lane's tasks run one after another, as they came. Lanes take turns: one task computes at a time, on as many threads as it
+// likes, and when its turn has lasted kTurn it gives way, where its gate lets it, to those that wait.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "gate.h"
+
+namespace lmhead {
+
+class Task {
+ public:
+  virtual ~Task() = default;
+  // On a thread of the queue's.
+  virtual void run(Gate& gate) = 0;
+  // What comes after: `self` is this task. Before the lane's next one starts.
+  virtual void finish(std::unique_ptr<Task> self) = 0;
+  // Instead of both, on the pushing thread, where the system grants no thread to run it on.
+  virtual void refuse(std::unique_ptr<Task> self) = 0;
+
+  // Whom it is for. See TaskQueue::stop.
+  virtual const void* owner() const = 0;
+  // False: it need not start. May become false at any time.
+  virtual bool is_wanted() const = 0;
+  // Makes a running task end soon.
+  virtual void cancel() = 0;
+};
+
+// Tasks that have not started, oldest first. Everything in it is the queue's business.
+class Lane {
+  friend class TaskQueue;
+  std::deque<std::unique_ptr<Task>> tasks_;
+  bool active_ = false;  // in the queue, or in a runner's hands
+};
+
+class TaskQueue {
+ public:
+  // Never destroyed: its threads may be parked in it when the process ends.
+  static TaskQueue& instance();
+
+  void push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task);
+  // Takes back what has not started.
+  std::deque<std::unique_ptr<Task>> withdraw(Lane& lane);
+  // Cancels the running tasks of an owner, and returns when they have ended. None that is not wanted starts after that.
+  void stop(const void* owner);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  using Lock = std::unique_lock<std::mutex>;
+  class Turn;
+
+  TaskQueue() = default;
+  void hire();
+  void make_ready(std::shared_ptr<Lane> lane);
+  void work();
+  std::shared_ptr<Lane> next_lane(Lock& lock);
+  std::unique_ptr<Task> run_first(Lane& lane, Lock& lock);
+  void take_turn(Lock& lock);
+  void end_turn();
+
+  std::mutex mutex_;
+  std::condition_variable pushed_, turn_, stopped_;
+  std::deque<std::shared_ptr<Lane>> ready_;  // lanes with tasks and without a runner
+  std::atomic<size_t> ready_count_{0};       // for those that spin
+  size_t runners_ = 0, idle_ = 0, parked_ = 0;
+  uint64_t next_ticket_ = 0, serving_ = 0;
+  std::atomic<size_t> waiting_{0};  // for a turn
+  std::vector<Task*> running_;      // started, and perhaps giving way at the moment
+};
+
+}  // namespace lmhead

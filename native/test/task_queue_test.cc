@@ -1,0 +1,184 @@
+// The queue of asynchronous passes. Some of what these cases find, they find under -DLMHEAD_SANITIZE=thread.
+#include "../core/threads/task_queue.h"
+
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "check.h"
+
+namespace lmhead::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+// What has happened, in order, and a way to wait for it.
+class Log {
+ public:
+  void add(int event) {
+    const std::lock_guard lock(mutex_);
+    events_.push_back(event);
+    changed_.notify_all();  // under the lock: whoever waits may end the log's life
+  }
+  // Waits until there are `count`, for as long as any machine may need.
+  std::vector<int> wait(size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, 60s, [&] { return events_.size() >= count; });
+    return events_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<int> events_;
+};
+
+class TestTask final : public Task {
+ public:
+  using Work = std::function<void(Gate&, const std::atomic<bool>& cancelled)>;
+  TestTask(int name, Log& finished, Work work, const void* owner = nullptr)
+      : name_(name), finished_(finished), work_(std::move(work)), owner_(owner) {}
+  void run(Gate& gate) override { work_(gate, cancelled_); }
+  void finish(std::unique_ptr<Task> self) override {
+    Log& log = finished_;
+    const int name = name_;
+    self.reset();
+    log.add(name);
+  }
+  void refuse(std::unique_ptr<Task> self) override { finish(std::move(self)); }
+  const void* owner() const override { return owner_; }
+  bool is_wanted() const override { return wanted; }
+  void cancel() override { cancelled_ = true; }
+  bool wanted = true;
+
+ private:
+  const int name_;
+  Log& finished_;
+  const Work work_;
+  const void* const owner_;
+  std::atomic<bool> cancelled_{false};
+};
+
+void push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task) { TaskQueue::instance().push(lane, std::move(task)); }
+
+std::unique_ptr<Task> task(int name, Log& log, TestTask::Work work) {
+  return std::make_unique<TestTask>(name, log, std::move(work));
+}
+
+void nothing(Gate&, const std::atomic<bool>&) {}
+
+TEST(a_lane_runs_its_tasks_in_order) {
+  Log log;
+  const auto lane = std::make_shared<Lane>();
+  std::vector<int> wanted;
+  for (int i = 0; i < 2000; i++) {
+    wanted.push_back(i);
+    push(lane, task(i, log, nothing));
+  }
+  CHECK(log.wait(2000) == wanted);
+}
+
+TEST(one_task_computes_at_a_time) {
+  Log log;
+  std::atomic<int> computing{0}, together{0};
+  int unguarded = 0;  // a race, if two did
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 5; caller++)
+    callers.emplace_back([&] {
+      const auto lane = std::make_shared<Lane>();
+      for (int i = 0; i < 200; i++)
+        push(lane, task(i, log, [&](Gate&, const std::atomic<bool>&) {
+               if (computing.fetch_add(1) != 0) together++;
+               unguarded++;
+               computing--;
+             }));
+    });
+  for (std::thread& caller : callers) caller.join();
+  CHECK(log.wait(1000).size() == 1000);
+  CHECK(together == 0 && unguarded == 1000);
+}
+
+// A task that would never end by itself gives way to others that come after it, in as many lanes as may wait.
+TEST(a_long_task_gives_way_to_other_lanes) {
+  Log log;
+  std::atomic<bool> enough{false};
+  const auto endless = [&](Gate& gate, const std::atomic<bool>&) {
+    while (!enough) {
+      if (gate.wanted()) gate.give_way();
+      std::this_thread::yield();
+    }
+  };
+  const auto long_lane = std::make_shared<Lane>(), other_long_lane = std::make_shared<Lane>();
+  push(long_lane, task(100, log, endless));
+  push(other_long_lane, task(101, log, endless));
+  push(long_lane, task(102, log, nothing));
+  std::vector<std::shared_ptr<Lane>> lanes;
+  for (int i = 0; i < 8; i++) push(lanes.emplace_back(std::make_shared<Lane>()), task(i, log, nothing));
+  CHECK(log.wait(8) == std::vector<int>({0, 1, 2, 3, 4, 5, 6, 7}));
+  enough = true;
+  const std::vector<int> all = log.wait(11);
+  const auto at = [&](int name) { return std::find(all.begin(), all.end(), name); };
+  CHECK(all.size() == 11 && at(100) < at(102));
+}
+
+TEST(a_task_that_is_alone_is_not_asked_to_give_way) {
+  Log log;
+  std::atomic<int> asked{0};
+  push(std::make_shared<Lane>(), task(0, log, [&](Gate& gate, const std::atomic<bool>&) {
+         const auto until = std::chrono::steady_clock::now() + 30ms;
+         while (std::chrono::steady_clock::now() < until) asked += gate.wanted();
+       }));
+  log.wait(1);
+  CHECK(asked == 0);
+}
+
+TEST(more_lanes_than_threads_all_get_their_turn) {
+  Log log;
+  for (int i = 0; i < 500; i++) push(std::make_shared<Lane>(), task(i, log, nothing));
+  CHECK(log.wait(500).size() == 500);
+}
+
+TEST(what_has_not_started_can_be_taken_back) {
+  Log log;
+  std::atomic<bool> started{false}, go{false};
+  const auto lane = std::make_shared<Lane>();
+  push(lane, task(0, log, [&](Gate&, const std::atomic<bool>&) {
+         started = true;
+         while (!go) std::this_thread::yield();
+       }));
+  while (!started) std::this_thread::yield();
+  for (int i = 1; i < 5; i++) push(lane, task(i, log, nothing));
+  CHECK(TaskQueue::instance().withdraw(*lane).size() == 4);
+  CHECK(TaskQueue::instance().withdraw(*lane).empty());
+  go = true;
+  log.wait(1);
+  push(lane, task(9, log, nothing));
+  CHECK(log.wait(2) == std::vector<int>({0, 9}));
+}
+
+TEST(stopping_an_owner_ends_what_runs_for_it) {
+  Log log;
+  const int owner = 0, other = 0;
+  std::atomic<int> running{0}, ended{0};
+  const auto until_cancelled = [&](Gate& gate, const std::atomic<bool>& cancelled) {
+    running++;
+    while (!cancelled) {
+      if (gate.wanted()) gate.give_way();
+      std::this_thread::yield();
+    }
+    ended++;
+  };
+  for (int i = 0; i < 3; i++) push(std::make_shared<Lane>(), std::make_unique<TestTask>(i, log, until_cancelled, &owner));
+  auto unwanted = std::make_unique<TestTask>(3, log, nothing, &owner);
+  unwanted->wanted = false;
+  push(std::make_shared<Lane>(), std::move(unwanted));
+  push(std::make_shared<Lane>(), std::make_unique<TestTask>(4, log, nothing, &other));
+  while (running < 3) std::this_thread::yield();
+  TaskQueue::instance().stop(&owner);
+  CHECK(ended == 3);
+  CHECK(log.wait(4).size() == 4);
+  TaskQueue::instance().stop(&owner);  // nothing to wait for
+}
+
+}  // namespace
+}  // namespace lmhead::test
