@@ -150,8 +150,11 @@ export interface HeadBackend {
   readonly threads: number;
   /** Throws NAN (only where a token is chosen). */
   run(job: HiddenJob): void;
-  /** Copies the hidden states before it returns. Rejects with NAN, ABORTED, CLOSED. */
-  runAsync(job: HiddenJob, signal?: AbortSignal): Promise<void>;
+  /**
+   * Copies the hidden states before it returns. Rejects with NAN, ABORTED, CLOSED.
+   * @param times gets two numbers: seconds until the pass started, and from its start to its end
+   */
+  runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void>;
   /** Rows of the output or the input matrix, widened to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
   /** Bytes of the output or the input matrix [V,d] from `offset` on, row by row in the type that it is held in. */

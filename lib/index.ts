@@ -15,6 +15,7 @@ export type {
   NormOptions,
   OpenOptions,
   OutOption,
+  PassTiming,
   PerRow,
   RunRequest,
   RunResult,

@@ -9,6 +9,7 @@ import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset'
 import { flag, liveSignal, optionsObject, wholeNumber } from './arguments/values';
 import { type HeadBackend, type HeadSpec, type HiddenJob, IGNORED, type PassJob } from './backend';
 import { chooseBackend, createHead } from './choose-backend';
+import { isWatched, type TimedHead, timed, timedSync } from './diagnostics';
 import { LMHeadError } from './errors';
 import { floats } from './half';
 import { handleOf, partsOf } from './handle';
@@ -599,10 +600,16 @@ export class LMHead {
     }
   }
 
+  #timedHead(): TimedHead {
+    const { vocabSize, hiddenSize, backend } = this;
+    return { vocabSize, hiddenSize, backend, measure: this.#settings.measure };
+  }
+
   #computeSync(job: HeadJob): void {
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
-    this.#backend.run(job);
+    if (isWatched(this.#settings.measure)) timedSync(this.#timedHead(), job, () => this.#backend.run(job));
+    else this.#backend.run(job);
     if (job.view) restoreOrder(job, job.view);
   }
 
@@ -610,7 +617,9 @@ export class LMHead {
     const signal = liveSignal(options?.signal);
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
-    await this.#backend.runAsync(job, signal);
+    if (isWatched(this.#settings.measure))
+      await timed(this.#timedHead(), job, times => this.#backend.runAsync(job, signal, times));
+    else await this.#backend.runAsync(job, signal);
     if (job.view) restoreOrder(job, job.view);
   }
 }

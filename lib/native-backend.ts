@@ -139,7 +139,7 @@ class NativeBackend implements HeadBackend {
     if (result !== undefined) throw errorOf(result);
   }
 
-  async runAsync(job: HiddenJob, signal?: AbortSignal): Promise<void> {
+  async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
     const abortFlag = new Int32Array(1);
     const running = guarded(() =>
       this.#head.runAsync(
@@ -148,7 +148,7 @@ class NativeBackend implements HeadBackend {
         DTYPE_CODE[job.hiddenDtype],
         ...requestArguments(job),
         abortFlag,
-        undefined,
+        times,
       ),
     );
     this.#pending++;

@@ -94,6 +94,37 @@ export interface HeadOptions {
   threads?: number;
   /** false: use the bytes of a SharedArrayBuffer in place; the caller keeps them unchanged. Default true: copied once. */
   copy?: boolean;
+  /**
+   * true: every pass leaves a `performance.measure` entry, named 'lmhead ' and the method, with PassTiming's other fields in
+   * its `detail`; the timeline keeps them until `performance.clearMeasures()`. Default false.
+   */
+  measure?: boolean;
+}
+
+/**
+ * One pass, as subscribers of the diagnostics channel 'lmhead:pass' get it when its call has ended. Times are in milliseconds,
+ * on the clock of `performance.now()`. While nobody subscribes, nothing is timed.
+ */
+export interface PassTiming {
+  /** The method whose results they are ('topK' of topKSync too); 'run' where they are not those of one method. */
+  method: string;
+  /** Of the form that returns a promise? */
+  async: boolean;
+  /** Hidden states. */
+  n: number;
+  vocabSize: number;
+  hiddenSize: number;
+  backend: 'native' | 'reference';
+  /** When the call was made. */
+  startTime: number;
+  /** From then until its results were there, or its error. */
+  duration: number;
+  /** Of that, until the pass started; 0 in a synchronous call, and where it never started. */
+  queueTime: number;
+  /** Of that, from the pass's start to its end, turns of other heads' included. 0 where the call was over first. */
+  passTime: number;
+  /** The code of the error that the call ended with. */
+  error?: string;
 }
 
 /** How to read a file of weights. Shapes and dtypes come from the file. */

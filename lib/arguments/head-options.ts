@@ -11,6 +11,7 @@ import { finiteNumber, flag, oneOf, optionsObject, wholeNumber } from './values'
 export interface HeadSettings {
   epilogue: Epilogue;
   embeddingScale: number;
+  measure: boolean;
   norm?: NormOptions;
   threads?: number;
 }
@@ -52,6 +53,7 @@ export function headSettings(
           : wholeNumber(validVocabSize, 'validVocabSize', 1, vocabSize),
     },
     embeddingScale: finiteNumber(options.embeddingScale, 'embeddingScale', 1),
+    measure: flag(options.measure, 'measure'),
     norm: norm === undefined ? undefined : normOptions(norm, hiddenSize),
     threads: threads === undefined ? undefined : wholeNumber(threads, 'threads', 1, MOST_THREADS),
   };
@@ -61,11 +63,12 @@ export function headSettings(
 export function settingsAsOptions({
   epilogue,
   embeddingScale,
+  measure,
   norm,
   threads,
 }: HeadSettings): Partial<HeadOptions> {
   const { softCap, ...others } = epilogue;
-  return { ...others, softCap: softCap === 0 ? undefined : softCap, embeddingScale, norm, threads };
+  return { ...others, softCap: softCap === 0 ? undefined : softCap, embeddingScale, measure, norm, threads };
 }
 
 /** Backends compute with it as a float32, and that must not be infinite. */

@@ -108,5 +108,6 @@ function forPeople(facts: {
 }
 
 function bytesOf(source: MatrixSource): number {
+  if (source.kind === 'shared') throw new Error('weights that were just opened are not yet shared');
   return source.kind === 'file' ? source.length : source.data.byteLength;
 }

@@ -1,4 +1,5 @@
 /** The reference as a backend: plain loops in float64, written to be read. Slow, and the definition of what is right. */
+import { performance } from 'node:perf_hooks';
 
 import { outOfMemory } from '../arguments/arrays';
 import { arrayType } from '../arguments/describe';
@@ -68,9 +69,14 @@ class ReferenceHead implements HeadBackend {
     for (let row = 0; row < job.n; row++) this.#row(job, hidden, row);
   }
 
-  async runAsync(job: HiddenJob, signal?: AbortSignal): Promise<void> {
+  async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
     const hidden = floats(job.hidden, job.hiddenDtype).slice();
-    const running = this.#last.then(() => this.#rowByRow(job, hidden, signal));
+    const sent = performance.now();
+    const running = this.#last.then(async () => {
+      const start = performance.now();
+      await this.#rowByRow(job, hidden, signal);
+      times?.set([(start - sent) / 1000, (performance.now() - start) / 1000]);
+    });
     this.#last = running.catch(() => undefined);
     if (!signal) return running;
     // The caller is told at once, however long the row takes that is being computed.

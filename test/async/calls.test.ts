@@ -1,0 +1,201 @@
+/** Calls that return a promise: their order, their cancelling, and what may happen to their arguments meanwhile. */
+import { describe, expect, it } from 'vitest';
+import { LMHead } from '../../lib';
+import { backends } from '../support/backends';
+import { rejectsKind } from '../support/errors';
+import { call, callSync, D, makeHead, methods, someHidden, V } from '../support/heads';
+import { someNumbers } from '../support/numbers';
+
+/** Numbers on memory that threads share. */
+const shared = (numbers: Float32Array): Float32Array => {
+  const list = new Float32Array(new SharedArrayBuffer(numbers.byteLength));
+  list.set(numbers);
+  return list;
+};
+
+describe.each(backends)('calls that return a promise, %s', backend => {
+  const head = makeHead(backend);
+  const hidden = someHidden(3);
+
+  it('settle in the order of the calls', async () => {
+    const settled: number[] = [];
+    const calls = Array.from({ length: 60 }, (_, i) =>
+      head[i % 3 === 0 ? 'logProbs' : 'argmax'](someHidden(i % 3 === 0 ? 50 : 1)).then(() => settled.push(i)),
+    );
+    await Promise.all(calls);
+    expect(settled).toEqual(calls.map((_, i) => i));
+  });
+
+  it('may be ten thousand at once, with one signal and without a warning', async () => {
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => void warnings.push(warning);
+    process.on('warning', onWarning);
+    const { signal } = new AbortController();
+    const wanted = Array.from({ length: 10 }, (_, i) => head.topKSync(someNumbers(D, i + 1), 2));
+    const calls = Array.from({ length: 10_000 }, (_, i) =>
+      head.topK(someNumbers(D, (i % 10) + 1), 2, i % 2 === 0 ? { signal } : undefined),
+    );
+    const results = await Promise.all(calls);
+    for (let i = 0; i < results.length; i++) expect(results[i].ids[0]).toBe(wanted[i % 10].ids[0]);
+    expect(results.at(-1)).toEqual(wanted[9]);
+    process.off('warning', onWarning);
+    expect(warnings).toEqual([]);
+  });
+
+  it.each(methods)('have copied their arguments when they return: %s', async method => {
+    const wanted = callSync[method](head, hidden, { targets: [1, 2, 3], temperature: [0.5, 1, 2] });
+    for (const place of [(numbers: Float32Array) => numbers.slice(), shared]) {
+      for (const spoil of [
+        (list: Float32Array | Uint32Array) => void list.fill(0),
+        (list: Float32Array | Uint32Array) => {
+          if (list.buffer instanceof ArrayBuffer) structuredClone(0, { transfer: [list.buffer] });
+          else list.fill(0);
+        },
+      ]) {
+        const own = place(hidden);
+        const targets = Uint32Array.of(1, 2, 3);
+        const temperature = [0.5, 1, 2];
+        const options = { targets, temperature };
+        const pending = call[method](head, own, options);
+        spoil(own);
+        spoil(targets);
+        temperature.fill(9);
+        Object.assign(options, { targets: [], temperature: 'none' });
+        expect(await pending).toEqual(wanted);
+      }
+    }
+  });
+
+  describe('and an AbortSignal', () => {
+    const reason = new Error('the client went away');
+
+    it('that has fired: nothing is started', async () => {
+      const error = await rejectsKind(
+        () => head.logits(hidden, { signal: AbortSignal.abort(reason) }),
+        'ABORTED',
+      );
+      expect(error.cause).toBe(reason);
+    });
+
+    it('that fires meanwhile: running and waiting calls reject, others go on', async () => {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const cancelled = Array.from({ length: 20 }, () => head.logProbs(someHidden(300), { signal }));
+      const others = Array.from({ length: 3 }, () => head.logits(hidden));
+      controller.abort(reason);
+      for (const { status, reason: error } of (await Promise.allSettled(
+        cancelled,
+      )) as PromiseRejectedResult[]) {
+        expect(status).toBe('rejected');
+        expect(error).toMatchObject({ code: 'ERR_LMHEAD_ABORTED', cause: reason });
+      }
+      for (const logits of await Promise.all(others)) expect(logits).toEqual(head.logitsSync(hidden));
+    });
+
+    it('that fires at any time later', async () => {
+      for (let ms = 0; ms < 10; ms++) {
+        const controller = new AbortController();
+        const calls = Array.from({ length: 4 }, () =>
+          head.logProbs(someHidden(400), { signal: controller.signal }),
+        );
+        await new Promise(resolve => setTimeout(resolve, ms));
+        controller.abort();
+        for (const result of await Promise.allSettled(calls)) {
+          if (result.status === 'rejected')
+            expect(result.reason).toMatchObject({ code: 'ERR_LMHEAD_ABORTED' });
+          else expect(result.value.length).toBe(400 * V);
+        }
+      }
+      expect(await head.logits(hidden)).toEqual(head.logitsSync(hidden));
+    });
+
+    it('that fires when all is done: nothing happens', async () => {
+      const controller = new AbortController();
+      const logits = await head.logits(hidden, { signal: controller.signal });
+      controller.abort();
+      await new Promise(resolve => setImmediate(resolve));
+      expect(logits).toEqual(head.logitsSync(hidden));
+    });
+
+    it('is let go of afterwards', async () => {
+      const { signal } = new AbortController();
+      let listeners = 0;
+      const { addEventListener, removeEventListener } = signal;
+      signal.addEventListener = (...args: unknown[]) => {
+        listeners++;
+        addEventListener.apply(signal, args as never);
+      };
+      signal.removeEventListener = (...args: unknown[]) => {
+        listeners--;
+        removeEventListener.apply(signal, args as never);
+      };
+      await Promise.all(Array.from({ length: 20 }, () => head.argmax(hidden, { signal })));
+      await head.argmax(hidden, { signal });
+      await new Promise(resolve => setImmediate(resolve));
+      expect(listeners).toBe(0);
+    });
+  });
+
+  describe('of a head that is closed meanwhile', () => {
+    it('finish if they run, and reject if they wait', async () => {
+      const closing = makeHead(backend);
+      const calls = Array.from({ length: 50 }, () => closing.logProbs(someHidden(100)));
+      closing.close();
+      closing.close();
+      const results = await Promise.allSettled(calls);
+      const wanted = head.logProbsSync(someHidden(100));
+      for (const result of results) {
+        if (result.status === 'fulfilled') expect(result.value).toEqual(wanted);
+        else expect(result.reason).toMatchObject({ code: 'ERR_LMHEAD_CLOSED' });
+      }
+      expect(results.at(-1)!.status).toBe('rejected');
+      await rejectsKind(() => closing.argmax(hidden), 'CLOSED');
+    });
+
+    it('have all settled when asyncDispose resolves', async () => {
+      const closing = makeHead(backend);
+      let settled = 0;
+      const calls = Array.from({ length: 20 }, () =>
+        closing.logProbs(someHidden(100)).then(
+          () => settled++,
+          () => settled++,
+        ),
+      );
+      await closing[Symbol.asyncDispose]();
+      await new Promise(resolve => setImmediate(resolve));
+      expect(settled).toBe(20);
+      await Promise.all(calls);
+    });
+  });
+
+  it('leave lent weights alone until the last of them has ended, though the head be closed', async () => {
+    const pending = (() => {
+      const lent = makeHead(backend, { copy: false }, shared(someNumbers(V * D, 3)));
+      const calls = [lent.logProbs(someHidden(500)), lent.logProbs(someHidden(500))];
+      lent.close();
+      return calls;
+    })();
+    const wanted = head.logProbsSync(someHidden(500));
+    for (const result of await Promise.allSettled(pending))
+      if (result.status === 'fulfilled') expect(result.value).toEqual(wanted);
+  });
+});
+
+describe.skipIf(!backends.includes('native'))('heads side by side', () => {
+  it('a long pass on one does not hold up the other', async () => {
+    const [vocabSize, hiddenSize] = [30_000, 128];
+    const weight = someNumbers(vocabSize * hiddenSize);
+    const busy = LMHead.from(weight, { vocabSize, hiddenSize, backend: 'native' });
+    const small = makeHead('native');
+    let done = false;
+    const long = busy.score(someNumbers(6000 * hiddenSize), new Uint32Array(6000)).then(() => (done = true));
+    let answered = 0;
+    while (!done && answered < 3) {
+      await small.argmax(someHidden(1));
+      if (!done) answered++;
+    }
+    await long;
+    // One after another, the first would have come after the long one.
+    expect(answered).toBe(3);
+  });
+});
