@@ -32,11 +32,16 @@ export function logitOf(
 }
 
 /**
- * As `logitOf`, with the bound |u − u*| ≤ c·ε·Σ|h_k·E_ik| + d·2^-126 and what the epilogue adds to it.
+ * As `logitOf`, with the bound |u − u*| ≤ c·ε·Σ|h_k·E_ik| + 5·d·2^-126 and what the epilogue adds to it.
  *
- * c = (⌈d/8⌉ + 8)/2: a kernel keeps at least eight partial sums, so a term passes through at most ⌈d/8⌉ additions and then
- * through the few that join the sums, and each rounds by at most ε/2 of a partial sum, which Σ|h_k·E_ik| bounds. (The common
- * first-order bound of summation: Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, §4.2.)
+ * c = (⌈d/8⌉ + 16)/2: a term passes through at most ⌈d/8⌉ + 16 additions, and each rounds by at most ε/2 of a partial sum, which
+ * Σ|h_k·E_ik| bounds. (The common first-order bound of summation: Higham, "Accuracy and Stability of Numerical Algorithms", 2nd
+ * edition, §4.2.) Kernels of vectors keep at least eight partial sums, ⌈d/8⌉ additions each, and join them by a few more. A
+ * matrix unit adds the products of 16 terms one by one, then two of those sums, and then those of every 32 terms, three times
+ * where h has three parts: 15 + 1 + 3·⌈d/32⌉ − 1.
+ *
+ * It flushes a result below 2^-126 to 0: at most once for each product of a part and for each addition of sums, together fewer
+ * than 5·d.
  */
 export function boundedLogitOf(
   h: Float32Array,
@@ -54,8 +59,8 @@ export function boundedLogitOf(
     dot += term;
     magnitude += Math.abs(term);
   }
-  const c = (Math.ceil(d / 8) + 8) / 2;
-  return finish(dot, c * EPSILON * magnitude + d * SMALLEST_NORMAL, id, epilogue);
+  const c = (Math.ceil(d / 8) + 16) / 2;
+  return finish(dot, c * EPSILON * magnitude + 5 * d * SMALLEST_NORMAL, id, epilogue);
 }
 
 /** Bias, scale and soft-cap; each float32 operation adds its rounding to the bound. */

@@ -22,7 +22,25 @@ AlignedFloats pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype d
   return packed;
 }
 
+void ProductSource::prepare(size_t first_column, size_t columns) const {
+  const PackedProduct* const packed = kernels_.packed[static_cast<size_t>(e_.dtype)];
+  if (!packed) return;
+  const size_t stride = hidden_stride(e_.columns);
+  const float* const hidden = hidden_ + first_column * stride;
+  packed_.columns = 0;
+  packed_.data.resize(packed->size(hidden, stride, columns, e_.columns) / sizeof(float));
+  packed->pack(hidden, stride, columns, e_.columns, packed_.data.data());
+  packed_.first = first_column;
+  packed_.columns = columns;
+}
+
 size_t ProductSource::group() const {
+  if (packed_.columns > 0) {
+    // Whole tiles of 16, as many as stay in a second-level cache of 2 MB beside E's tiles and the logits.
+    constexpr size_t kPackedBytes = size_t{1} << 20, kTile = 16, kMostTiles = 8;
+    const size_t tiles = (packed_.columns + kTile - 1) / kTile;
+    return kTile * std::clamp(kPackedBytes / (packed_.data.size() * sizeof(float) / tiles), size_t{1}, kMostTiles);
+  }
   // As many hidden states as stay in a second-level cache beside the rows of E that pass over them.
   constexpr size_t kHiddenBytes = size_t{256} << 10;
   constexpr size_t kStep = 12;  // a multiple of every kernel's column block
@@ -48,9 +66,12 @@ LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t 
 
 void ProductSource::make(size_t first_row, size_t rows, size_t first_column, size_t columns, float* out,
                          size_t out_stride) const {
-  const size_t stride = hidden_stride(e_.columns);
-  kernels_.product[static_cast<size_t>(e_.dtype)](e_, first_row, rows, hidden_ + first_column * stride, stride, columns, out,
-                                                  out_stride);
+  const size_t stride = hidden_stride(e_.columns), dtype = static_cast<size_t>(e_.dtype);
+  if (first_column >= packed_.first && first_column + columns <= packed_.first + packed_.columns)
+    kernels_.packed[dtype]->product(e_, first_row, rows, packed_.data.data(), first_column - packed_.first, columns, out,
+                                    out_stride);
+  else
+    kernels_.product[dtype](e_, first_row, rows, hidden_ + first_column * stride, stride, columns, out, out_stride);
   if (!epilogue_.is_identity()) {
     const float* const bias = epilogue_.bias ? epilogue_.bias + first_row : nullptr;
     for (size_t c = 0; c < columns; c++) kernels_.epilogue(out + c * out_stride, rows, bias, epilogue_);
@@ -89,6 +110,8 @@ class Block {
         distributions_(kernels, columns_, chunks_, inverse_temperatures + begin,
                        request.normaliser ? request.sample.ids != nullptr : needs_sums(request),
                        request.score.entropy && !request.normaliser) {
+    source.prepare(begin, columns_);
+    if (request.normaliser) request.normaliser->prepare(begin, columns_);
     if (request.normaliser)
       normaliser_ = std::make_unique<Distributions>(kernels, columns_, chunks_of(*request.normaliser),
                                                     inverse_temperatures + begin, needs_sums(request), request.score.entropy);

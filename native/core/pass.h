@@ -24,6 +24,8 @@ class LogitSource {
   // How many columns are best made at once, and about how many multiply-adds a pass over all of it takes.
   virtual size_t group() const = 0;
   virtual double work() const = 0;
+  // Says, from one thread, which columns the next logits are of: a chance to lay them out for the kernels, once.
+  virtual void prepare(size_t /*first_column*/, size_t /*columns*/) const {}
   struct Logits {
     const float* data;
     size_t stride;  // from column to column
@@ -54,6 +56,7 @@ class ProductSource final : public LogitSource {
   double work() const override {
     return static_cast<double>(n_) * static_cast<double>(vocabulary()) * static_cast<double>(e_.columns);
   }
+  void prepare(size_t first_column, size_t columns) const override;
   Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override;
 
  private:
@@ -64,6 +67,11 @@ class ProductSource final : public LogitSource {
   const float* const hidden_;
   const size_t n_;
   const RowSubset subset_;
+  // As kernels_.packed has them: the columns that were prepared, if any.
+  struct {
+    AlignedFloats data;
+    size_t first = 0, columns = 0;
+  } mutable packed_;
 
   // Logits of neighbouring rows of E, into out [columns, out_stride].
   void make(size_t first_row, size_t rows, size_t first_column, size_t columns, float* out, size_t out_stride) const;

@@ -7,7 +7,7 @@
 namespace lmhead::test {
 
 bool add_case(const char* name, void (*run)());
-// One case per kernel table that this machine can run.
+// One case per kernel table that this machine can run, those that are for tests alone among them.
 bool add_case_per_table(const char* name, void (*run)(const Kernels& kernels));
 
 // Only the thread that runs the case may call these: workers hand their findings back.

@@ -303,6 +303,7 @@ TEST(tables_are_found_by_name) {
   CHECK(!available_kernels().empty());
   for (const Kernels* table : available_kernels()) CHECK(find_kernels(table->name) == table, "%s", table->name);
   CHECK(find_kernels("scalar") == available_kernels().back(), "scalar is always there, and the last choice");
+  for (const Kernels* table : test_kernels()) CHECK(find_kernels(table->name) == table, "%s", table->name);
   CHECK(find_kernels("") == nullptr && find_kernels("mmx") == nullptr && find_kernels("SCALAR") == nullptr);
 }
 

@@ -42,8 +42,8 @@ bool add_case(const char* name, void (*run)()) {
 }
 
 bool add_case_per_table(const char* name, void (*run)(const Kernels&)) {
-  for (const Kernels* table : available_kernels())
-    cases().push_back({sentence(name) + " [" + table->name + "]", [=] { run(*table); }});
+  for (const auto* tables : {&available_kernels(), &test_kernels()})
+    for (const Kernels* table : *tables) cases().push_back({sentence(name) + " [" + table->name + "]", [=] { run(*table); }});
   return true;
 }
 

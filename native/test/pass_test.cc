@@ -27,6 +27,7 @@ class Laborious : public LogitSource {
   const uint32_t* ids() const override { return source_.ids(); }
   size_t group() const override { return source_.group(); }
   double work() const override { return 1e15; }
+  void prepare(size_t first_column, size_t columns) const override { source_.prepare(first_column, columns); }
   Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override {
     return source_.logits(first_row, rows, first_column, columns, scratch);
   }

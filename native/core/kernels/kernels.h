@@ -36,6 +36,17 @@ struct RaceState {
   double best_key;
 };
 
+// A product over hidden states that are laid out for a matrix unit, once for a whole pass. Same bits as Kernels::product.
+struct PackedProduct {
+  // Bytes that the layout takes; a multiple of 64.
+  size_t (*size)(const float* hidden, size_t hidden_stride, size_t columns, size_t d);
+  // `to` starts on a cache line. The hidden states are looked at again by the product.
+  void (*pack)(const float* hidden, size_t hidden_stride, size_t columns, size_t d, void* to);
+  // out[c * out_stride + r] = E[first_row + r] . hidden[first_column + c]
+  void (*product)(const Matrix& e, size_t first_row, size_t rows, const void* packed, size_t first_column, size_t columns,
+                  float* out, size_t out_stride);
+};
+
 struct Kernels {
   const char* name;
 
@@ -66,12 +77,17 @@ struct Kernels {
   // multiply_adds: count of them (rounded up), from registers. Both return a number so that they can't be left out.
   float (*read)(const uint8_t* data, size_t size);
   float (*multiply_adds)(size_t count);
+
+  // One per weight dtype, where there is one.
+  const PackedProduct* packed[kDtypes] = {};
 };
 
 // The tables compiled in and usable on this CPU and system, best first. Never empty: scalar is always there.
 const std::vector<const Kernels*>& available_kernels();
-// The table by that name, or nullptr where it is unknown or unusable here.
+// The table by that name, or nullptr where it is unknown or unusable here. Takes the names of test_kernels(), too.
 const Kernels* find_kernels(const std::string& name);
+// Tables that stand in for hardware that is not here, in tests. Slow; never chosen, and named to nobody.
+const std::vector<const Kernels*>& test_kernels();
 
 // One definition per file; nullptr where the target CPU family has no such table.
 const Kernels* scalar_kernels();

@@ -1,13 +1,18 @@
 // Which tables this CPU and system can run, best first.
 #include <cstdint>
 
+#include "amx.h"
 #include "kernels.h"
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if LMHEAD_X86
 #if defined(_MSC_VER)
 #include <intrin.h>
 #else
 #include <cpuid.h>
+#endif
+#if LMHEAD_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace lmhead {
@@ -30,7 +35,8 @@ Registers cpuid(uint32_t leaf, uint32_t subleaf) {
   return r;
 }
 
-// What register state the system saves: bits 1, 2 are SSE and AVX; 5, 6, 7 are AVX-512's. Only valid where OSXSAVE is set.
+// What register state the system saves: bits 1, 2 are SSE and AVX; 5, 6, 7 are AVX-512's; 17, 18 AMX's. Only valid where OSXSAVE
+// is set.
 uint64_t saved_state() {
 #if defined(_MSC_VER)
   return _xgetbv(0);
@@ -44,8 +50,23 @@ uint64_t saved_state() {
 constexpr bool has(uint32_t word, int bit) { return (word >> bit) & 1; }
 
 struct Cpu {
-  bool avx2 = false, avx512 = false;
+  bool avx2 = false, avx512 = false, amx = false;
 };
+
+#if LMHEAD_AMX
+// Linux gives a process the 8 KB of tile data in its threads' state only when asked.
+bool may_use_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM and the state's bit
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+// Whether tiles are of the size that the kernels take for granted: eight of 16 rows of 64 bytes, in palette 1.
+bool has_usual_tiles() {
+  if (cpuid(0x1d, 0).a < 1) return false;
+  const Registers palette = cpuid(0x1d, 1);
+  return palette.a >> 16 == 1024 && palette.b == (8u << 16 | 64) && (palette.c & 0xffff) == 16;
+}
+#endif
 
 Cpu detect() {
   Cpu cpu;
@@ -58,12 +79,20 @@ Cpu detect() {
   cpu.avx2 = avx_state && has(one.c, 28) && has(one.c, 12) /* FMA */ && has(one.c, 29) /* F16C */ && has(seven.b, 5);
   cpu.avx512 = cpu.avx2 && avx512_state && has(seven.b, 16) /* F */ && has(seven.b, 17) /* DQ */ && has(seven.b, 30) /* BW */ &&
                has(seven.b, 31) /* VL */;
+#if LMHEAD_AMX
+  const bool amx_state = (state & 0x60000) == 0x60000;
+  cpu.amx = cpu.avx512 && amx_state && has(seven.d, 24) /* TILE */ && has(seven.d, 22) /* BF16 */ && leaves >= 0x1d &&
+            has_usual_tiles() && may_use_tiles() && amx_agrees_with_its_emulation();
+#endif
   return cpu;
 }
 
 std::vector<const Kernels*> usable() {
   const Cpu cpu = detect();
   std::vector<const Kernels*> tables;
+#if LMHEAD_AMX
+  if (cpu.amx) tables.push_back(amx_kernels());
+#endif
   if (cpu.avx512 && avx512_kernels()) tables.push_back(avx512_kernels());
   if (cpu.avx2 && avx2_kernels()) tables.push_back(avx2_kernels());
   tables.push_back(scalar_kernels());
@@ -92,10 +121,26 @@ const std::vector<const Kernels*>& available_kernels() {
   return tables;
 }
 
-const Kernels* find_kernels(const std::string& name) {
-  for (const Kernels* table : available_kernels())
+static const Kernels* named(const std::string& name, const std::vector<const Kernels*>& tables) {
+  for (const Kernels* table : tables)
     if (name == table->name) return table;
   return nullptr;
+}
+
+const std::vector<const Kernels*>& test_kernels() {
+  static const std::vector<const Kernels*> tables = [] {
+    std::vector<const Kernels*> all;
+#if LMHEAD_AMX
+    if (named("avx512", available_kernels())) all.push_back(emulated_amx_kernels());
+#endif
+    return all;
+  }();
+  return tables;
+}
+
+const Kernels* find_kernels(const std::string& name) {
+  const Kernels* const usable = named(name, available_kernels());
+  return usable ? usable : named(name, test_kernels());
 }
 
 }  // namespace lmhead

@@ -1,0 +1,199 @@
+// Products over hidden states that were laid out for a matrix unit: the same bits as the products of single rows and states,
+// wherever they lie; and what the unit cannot hold goes another way, and alone.
+#include <algorithm>
+
+#include "../core/pass.h"
+#include "check.h"
+#include "guard.h"
+#include "numbers.h"
+
+namespace lmhead::test {
+namespace {
+
+constexpr size_t kSizes[] = {1, 31, 32, 33, 70, 256, 257, 300, 523};  // about a tile's depth, and eight of them
+constexpr size_t kRows = 75, kColumns = 53;                           // three panels, four blocks
+
+float number_with_bits(Random& random, uint32_t kept) {
+  const uint32_t bits = random_weight(Dtype::f32, random) & kept;
+  return std::bit_cast<float>(bits);
+}
+
+// States that need one, two and three bfloat16 numbers, `kept` saying which bits of each they use.
+AlignedFloats some_states(size_t d, Random& random, uint32_t (*kept)(size_t column)) {
+  const size_t stride = hidden_stride(d);
+  AlignedFloats hidden(kColumns * stride);
+  for (size_t c = 0; c < kColumns; c++)
+    for (size_t k = 0; k < d; k++) hidden[c * stride + k] = number_with_bits(random, kept(c));
+  return hidden;
+}
+uint32_t all_bits(size_t) { return 0xffffffff; }
+uint32_t f16_bits(size_t) { return 0xffffe000; }
+uint32_t bf16_bits(size_t) { return 0xffff0000; }
+uint32_t mixed_bits(size_t column) { return column % 3 == 0 ? 0xffff0000 : column % 3 == 1 ? 0xffffe000 : 0xffffffff; }
+
+AlignedFloats packed(const PackedProduct& product, const float* hidden, size_t columns, size_t d) {
+  AlignedFloats to(product.size(hidden, hidden_stride(d), columns, d) / sizeof(float));
+  product.pack(hidden, hidden_stride(d), columns, d, to.data());
+  return to;
+}
+
+template <class Body>
+void for_each_packed(const Kernels& kernels, Body body) {
+  for (const Dtype dtype : kAllDtypes)
+    if (const PackedProduct* const product = kernels.packed[static_cast<size_t>(dtype)]) body(dtype, *product);
+}
+
+// Every (row, state) by Kernels::product on its own: [kColumns, kRows].
+std::vector<float> one_by_one(const Kernels& kernels, const Matrix& e, const AlignedFloats& hidden) {
+  const size_t stride = hidden_stride(e.columns);
+  std::vector<float> products(kColumns * kRows);
+  for (size_t c = 0; c < kColumns; c++)
+    for (size_t r = 0; r < kRows; r++)
+      kernels.product[static_cast<size_t>(e.dtype)](e, r, 1, &hidden[c * stride], stride, 1, &products[c * kRows + r], 1);
+  return products;
+}
+
+TEST_PER_TABLE(packed_products_have_the_bits_of_single_ones) {
+  constexpr float kUntouched = 12345.678f;
+  for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
+    for (const size_t d : kSizes)
+      for (const auto kept : {all_bits, f16_bits, bf16_bits, mixed_bits}) {
+        Random random(d);
+        const size_t size = kRows * d * bytes_per_element(dtype);
+        std::vector<uint8_t> weights(size);
+        fill_weights(dtype, weights.data(), kRows * d, random);
+        const AlignedFloats hidden = some_states(d, random, kept);
+        const std::vector<float> want = one_by_one(kernels, {weights.data(), dtype, kRows, d}, hidden);
+        const AlignedFloats states = packed(product, hidden.data(), kColumns, d);
+        at_both_edges(weights.data(), size, [&](const uint8_t* data) {
+          const Matrix e = {data, dtype, kRows, d};
+          for (const size_t rows : {1, 15, 16, 17, 32, 33, 64, 75})
+            for (const auto& [first_column, columns] :
+                 {std::pair<size_t, size_t>{0, kColumns}, {0, 1}, {15, 2}, {16, 16}, {17, 33}, {52, 1}, {0, 32}}) {
+              const size_t first_row = kRows - rows, out_stride = rows + 3;
+              const size_t count = (columns - 1) * out_stride + rows;
+              const Guarded memory(count * sizeof(float));
+              float* const out = memory.last_of<float>(count);
+              std::fill(out, out + count, kUntouched);
+              product.product(e, first_row, rows, states.data(), first_column, columns, out, out_stride);
+              bool all_same = true, gaps_untouched = true;
+              for (size_t c = 0; c < columns; c++) {
+                all_same &= same(out + c * out_stride, &want[(first_column + c) * kRows + first_row], rows);
+                for (size_t i = rows; c + 1 < columns && i < out_stride; i++)
+                  gaps_untouched &= out[c * out_stride + i] == kUntouched;
+              }
+              CHECK(all_same && gaps_untouched, "d=%zu rows=%zu columns=%zu from %zu", d, rows, columns, first_column);
+            }
+        });
+      }
+  });
+}
+
+// Whole numbers, whose sums are exact: a lost or doubled part, term or tile shows, whatever the bound is.
+TEST_PER_TABLE(packed_products_of_whole_numbers_are_exact) {
+  for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
+    for (const size_t d : kSizes) {
+      Random random(d + 1);
+      std::vector<uint8_t> weights(kRows * d * bytes_per_element(dtype));
+      for (size_t i = 0; i < kRows * d; i++) {
+        const float x = static_cast<float>(random.below(9)) - 4;
+        put(dtype, &weights[i * bytes_per_element(dtype)], std::bit_cast<uint32_t>(x) >> (dtype == Dtype::bf16 ? 16 : 0));
+      }
+      const Matrix e = {weights.data(), dtype, kRows, d};
+      AlignedFloats hidden(kColumns * hidden_stride(d));
+      for (size_t c = 0; c < kColumns; c++)
+        for (size_t k = 0; k < d; k++)  // of up to 11 bits: two parts
+          hidden[c * hidden_stride(d) + k] = static_cast<float>(random.below(4096)) - 2048;
+      std::vector<float> out(kColumns * kRows);
+      product.product(e, 0, kRows, packed(product, hidden.data(), kColumns, d).data(), 0, kColumns, out.data(), kRows);
+      for (size_t c = 0; c < kColumns; c++)
+        for (size_t r = 0; r < kRows; r++) {
+          double exact = 0;
+          for (size_t k = 0; k < d; k++) exact += value_of(e, r, k) * hidden[c * hidden_stride(d) + k];
+          CHECK(out[c * kRows + r] == exact, "d=%zu row=%zu column=%zu: %g, want %g", d, r, c, out[c * kRows + r], exact);
+        }
+    }
+  });
+}
+
+// A float of 24 bits is three bfloat16 numbers, up to the largest one: against a weight of 1 nothing of it may be lost.
+TEST_PER_TABLE(packed_products_keep_every_bit_of_a_hidden_state) {
+  for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
+    Random random(3);
+    std::vector<uint8_t> weight(bytes_per_element(dtype));
+    put(dtype, weight.data(), std::bit_cast<uint32_t>(1.0f) >> (dtype == Dtype::bf16 ? 16 : 0));
+    const Matrix e = {weight.data(), dtype, 1, 1};
+    AlignedFloats hidden(kColumns * hidden_stride(1));
+    for (size_t c = 0; c < kColumns; c++) {
+      const uint32_t exponent = static_cast<uint32_t>(c == 0 ? 254 : c == 1 ? 1 : 1 + random.below(254));  // every normal one
+      const uint32_t bits = (static_cast<uint32_t>(random.bits()) & 0x807fffff) | exponent << 23;
+      hidden[c * hidden_stride(1)] = c == 0 ? std::numeric_limits<float>::max() : std::bit_cast<float>(bits);
+    }
+    std::vector<float> out(kColumns);
+    product.product(e, 0, 1, packed(product, hidden.data(), kColumns, 1).data(), 0, kColumns, out.data(), 1);
+    for (size_t c = 0; c < kColumns; c++)
+      CHECK(same(out[c], hidden[c * hidden_stride(1)]), "%a, want %a", out[c], hidden[c * hidden_stride(1)]);
+  });
+}
+
+// What the unit would lose, by the bound that has no room for it: subnormal weights times large states, and the other way round.
+TEST_PER_TABLE(packed_products_lose_no_subnormal_number) {
+  for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
+    if (dtype != Dtype::bf16) return;
+    for (const size_t d : {1, 40, 300}) {
+      std::vector<uint8_t> weights(kRows * d * 2);
+      AlignedFloats hidden(kColumns * hidden_stride(d));
+      const Matrix e = {weights.data(), dtype, kRows, d};
+      const size_t k = d - 1;
+      const auto weight = [&](size_t row, float x) { put(dtype, &weights[(row * d + k) * 2], std::bit_cast<uint32_t>(x) >> 16); };
+      for (size_t r = 0; r < kRows; r++) weight(r, r == 37 ? 0x1.5p-128f : 0x1p100f);
+      for (size_t c = 0; c < kColumns; c++)
+        hidden[c * hidden_stride(d) + k] = c == 20 ? 0x1.234568p-120f : c == 21 ? 0x1.8p-140f : 0x1.234568p-20f;
+      std::vector<float> out(kColumns * kRows);
+      product.product(e, 0, kRows, packed(product, hidden.data(), kColumns, d).data(), 0, kColumns, out.data(), kRows);
+      for (size_t c = 0; c < kColumns; c++)
+        for (size_t r = 0; r < kRows; r++) {
+          const double exact = value_of(e, r, k) * hidden[c * hidden_stride(d) + k];
+          CHECK(std::abs(out[c * kRows + r] - exact) <= std::max(0x1p-23 * std::abs(exact), 0x1p-149),
+                "d=%zu row=%zu column=%zu: %a, want %a", d, r, c, out[c * kRows + r], exact);
+        }
+    }
+  });
+}
+
+// One sick row and one sick state among healthy ones: the rest has the bits that it had.
+TEST_PER_TABLE(packed_products_keep_what_is_not_finite_to_itself) {
+  for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
+    const SpecialWeights special = special_weights(dtype);
+    for (const size_t d : {1, 33, 300}) {
+      Random random(d + 2);
+      std::vector<uint8_t> weights(kRows * d * bytes_per_element(dtype));
+      fill_weights(dtype, weights.data(), kRows * d, random);
+      const Matrix e = {weights.data(), dtype, kRows, d};
+      AlignedFloats hidden = some_states(d, random, mixed_bits);
+      const std::vector<float> before = one_by_one(kernels, e, hidden);
+      constexpr size_t sick_row = 40, sick_column = 18;
+      const size_t k = d / 2;
+      put(dtype, &weights[(sick_row * d + k) * bytes_per_element(dtype)], special.infinity);
+      hidden[sick_column * hidden_stride(d) + k] = kNan;
+      std::vector<float> out(kColumns * kRows);
+      product.product(e, 0, kRows, packed(product, hidden.data(), kColumns, d).data(), 0, kColumns, out.data(), kRows);
+      for (size_t c = 0; c < kColumns; c++)
+        for (size_t r = 0; r < kRows; r++) {
+          const float h = hidden[c * hidden_stride(d) + k];
+          const float want = c == sick_column ? kNan : r == sick_row ? kInf * h : before[c * kRows + r];
+          CHECK(same(out[c * kRows + r], want), "d=%zu row=%zu column=%zu: %g, want %g", d, r, c, out[c * kRows + r], want);
+        }
+    }
+  });
+}
+
+TEST(tables_for_tests_are_offered_to_nobody) {
+  for (const Kernels* table : test_kernels()) {
+    const auto& offered = available_kernels();
+    CHECK(std::find(offered.begin(), offered.end(), table) == offered.end(), "%s", table->name);
+  }
+}
+
+}  // namespace
+}  // namespace lmhead::test
