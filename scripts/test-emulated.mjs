@@ -3,7 +3,6 @@
 // `--cpu arm64` (or haswell, nehalem) runs one of them.
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -34,16 +33,11 @@ function armNode() {
   return node;
 }
 
-/** The package with a binary for ARM in it, and the ARM kernels' own tests on the way. */
+/** The package as ARM gets it: nothing but the compiled JavaScript and the binary that is published. */
 function armPackage() {
   const folder = resolve(scratch, 'linux-arm64');
-  const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
-  const toolchain = resolve(root, 'native/toolchains/linux-arm64.cmake');
-  run(process.execPath, [
-    ...[cmakeJs, 'compile', '--directory', root, '--out', resolve(folder, 'build'), '--arch', 'arm64'],
-    ...['--parallel', '4', `--CDCMAKE_TOOLCHAIN_FILE=${toolchain}`],
-  ]);
-  for (const part of ['dist', 'assets', 'package.json']) {
+  run(process.execPath, [resolve(root, 'scripts/prebuilds.mjs'), '--arch', 'arm64']);
+  for (const part of ['dist', 'assets', 'package.json', 'prebuilds/linux-arm64']) {
     rmSync(resolve(folder, part), { recursive: true, force: true });
     cpSync(resolve(root, part), resolve(folder, part), { recursive: true });
   }

@@ -100,6 +100,12 @@ inline SpecialWeights special_weights(Dtype dtype) {
   return {0x7fc0, 0x7f80, 0xff80, 1, 0x007f, 0x8000, 0x7f7f};
 }
 
+// |u - u*| <= c eps S + 5 d 2^-126, S = sum |h E|: lib/reference/logits.ts says where that comes from.
+inline double product_bound(size_t d, double absolute_sum) {
+  const double c = (static_cast<double>((d + 7) / 8) + 16) / 2;
+  return c * 0x1p-23 * absolute_sum + 5 * static_cast<double>(d) * 0x1p-126;
+}
+
 // The distance between neighbouring floats (or doubles) around x, for normal results.
 inline double ulp_f(double x) { return std::ldexp(1, std::max(std::ilogb(x), -126) - 23); }
 inline long double ulp_d(long double x) { return std::ldexp(1.0L, std::max(std::ilogb(x), -1022) - 52); }

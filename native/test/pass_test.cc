@@ -273,9 +273,8 @@ void check_logits(const Results& r, const Problem& p) {
       const auto capped = [&](double x) { return cap == 0 ? x : cap * std::tanh(x / cap); };
       const double biased = p.epilogue.bias ? dot + p.epilogue.bias[id] : dot;
       const double want = p.epilogue.cap_first ? capped(biased) * scale : capped(biased * scale);
-      const double c = (static_cast<double>((p.d + 7) / 8) + 8) / 2;
       const double error =
-          (c * 0x1p-23 * absolute + 0x1p-23 * std::abs(biased)) * std::abs(scale) + 0x1p-22 * std::abs(want) + 1e-30;
+          (product_bound(p.d, absolute) + 0x1p-23 * std::abs(biased)) * std::abs(scale) + 0x1p-22 * std::abs(want) + 1e-30;
       CHECK(std::abs(r.logits[i * p.vocabulary + id] - want) <= error, "row=%zu id=%zu: %.9g, want %.9g", i, id,
             r.logits[i * p.vocabulary + id], want);
     }
