@@ -4,8 +4,9 @@
 #include "generic/region.h"
 #include "kernels.h"
 
-#ifdef __has_include
-#if LMHEAD_X86 && defined(__linux__) && __has_include(<amxtileintrin.h>)  // then the assembler knows the instructions, too
+// A compiler that knows AMX (GCC 11, Clang 12) has an assembler that does.
+#if LMHEAD_X86 && defined(__linux__)
+#if __has_include(<amxtileintrin.h>) || __has_include(<amxintrin.h>)
 #define LMHEAD_AMX 1
 #endif
 #endif
