@@ -1,4 +1,4 @@
-// The AMX table is there only where all of this agrees; select.cc asks.
+// The AMX tables, and what select.cc asks before it offers the real one.
 #pragma once
 
 #include "generic/region.h"
