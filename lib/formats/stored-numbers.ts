@@ -18,13 +18,14 @@ const CONVERTIBLE = new Map([
   ['BF16', 2],
 ]);
 
+/** Can a head be made of such numbers? */
 export function usable({ dtype }: TensorEntry): boolean {
   return DTYPES.has(dtype) || CONVERTIBLE.has(dtype);
 }
 
-/** Any float at all, whether it is of use here or not? */
-export function isFloat({ dtype }: TensorEntry): boolean {
-  return usable({ dtype } as TensorEntry) || /^(?:F\d|T?I?Q\d|MXFP|NVFP)/.test(dtype);
+/** Do they stand for real numbers at all, as GGUF's quantised and safetensors' 8-bit ones do? */
+export function isReal({ dtype }: TensorEntry): boolean {
+  return /^(?:B?F\d|T?I?Q\d|MXFP|NVFP)/.test(dtype);
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Which tensors of a file make up the head: by the names that architectures give them. */
 import { LMHeadError } from '../errors';
 import { warn } from '../warning';
-import { isFloat, usable } from './stored-numbers';
+import { isReal, usable } from './stored-numbers';
 import { quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
 
 /** What of a file a head is made of. */
@@ -191,7 +191,7 @@ function onlyMatrix(tensors: TensorTable): string | undefined {
   for (const [name, entry] of tensors) {
     if (entry.shape.length !== 2) continue;
     if (usable(entry)) names.push(name);
-    else if (isFloat(entry)) others.push(name);
+    else if (isReal(entry)) others.push(name);
   }
   if (names.length === 1) return names[0];
   return names.length === 0 && others.length === 1 ? others[0] : undefined;

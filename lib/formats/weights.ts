@@ -2,14 +2,15 @@
 import { basename, dirname, join } from 'node:path';
 import { LMHeadError } from '../errors';
 import { type FileKind, fileKind, KIND_BYTES } from './file-kind';
-import { readGguf } from './gguf';
+import { type GgufHeader, readGguf } from './gguf';
 import { ggufFacts } from './gguf-facts';
+import { ggufParts } from './gguf-parts';
 import { JsonScanner, type JsonValue } from './json-scanner';
 import { describesModel, factsOf } from './model-config';
 import type { ModelFacts } from './model-facts';
 import { weightsIn } from './model-folder';
 import { readNpy } from './npy';
-import { look, notAFile, type Plan, readBytes, readText, within } from './read-plan';
+import { type FilePlan, look, notAFile, type Plan, readBytes, readText, within } from './read-plan';
 import { readSafetensors } from './safetensors';
 import { savedFacts } from './saved-head';
 import { readShardIndex } from './shard-index';
@@ -50,8 +51,8 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
   const pathOf = () => file;
   switch (yield* kindOf(file, size)) {
     case 'gguf': {
-      const { tensors, metadata } = yield* within(file, size, bytes => readGguf(name, bytes));
-      return { name, tensors, pathOf, facts: ggufFacts(metadata, name) };
+      const header = yield* within(file, size, bytes => readGguf(name, bytes));
+      return { name, ...(yield* readParts(dirname(file), name, header)) };
     }
     case 'npy': {
       const only = 'array';
@@ -75,6 +76,41 @@ function* kindOf(path: string, size: number): Plan<FileKind> {
   return fileKind(basename(path), yield* readBytes(path, { offset: 0, length: Math.min(size, KIND_BYTES) }));
 }
 
+/** The tensors of a GGUF file, of all its parts if it has several. */
+function* readParts(
+  folder: string,
+  name: string,
+  header: GgufHeader,
+): Plan<Pick<Weights, 'tensors' | 'pathOf' | 'facts'>> {
+  const tensors: TensorTable = new Map();
+  const paths = new Map<string, string>();
+  let facts: ModelFacts | undefined;
+  for (const part of ggufParts(name, header.metadata)) {
+    const path = join(folder, part);
+    const read = part === name ? header : yield* readFile(path, readGguf);
+    facts ??= ggufFacts(read.metadata, part);
+    for (const [tensor, entry] of read.tensors) {
+      if (tensors.has(tensor)) {
+        throw new LMHeadError(
+          'FORMAT',
+          `${part}: it has tensor ${quoted(tensor)} of another part; want parts of one file`,
+        );
+      }
+      tensors.set(tensor, entry);
+      paths.set(tensor, path);
+    }
+  }
+  return { tensors, pathOf: tensor => paths.get(tensor)!, facts };
+}
+
+/** Follows a reader of a file's header. */
+function* readFile<T>(path: string, reader: (name: string, size: number) => FilePlan<T>): Plan<T> {
+  const found = yield* look(path);
+  if (found.kind !== 'file') throw notAFile(path, found);
+  yield* kindOf(path, found.size); // which may be a Git-LFS pointer
+  return yield* within(path, found.size, size => reader(basename(path), size));
+}
+
 /** The tensors that can be part of a head. Only the shards that have them need be there. */
 function* readShards(
   folder: string,
@@ -86,11 +122,7 @@ function* readShards(
   );
   const tensors: TensorTable = new Map();
   for (const shard of new Set(names.map(name => shards.get(name)!))) {
-    const path = join(folder, shard);
-    const found = yield* look(path);
-    if (found.kind !== 'file') throw notAFile(path, found);
-    yield* kindOf(path, found.size); // which may be a Git-LFS pointer
-    const header = yield* within(path, found.size, size => readSafetensors(shard, size));
+    const header = yield* readFile(join(folder, shard), readSafetensors);
     for (const name of names) {
       if (shards.get(name) !== shard) continue;
       const entry = header.tensors.get(name);

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { LMHead, type LMHeadError } from '../../lib';
 import { type GgufHeader, readGguf } from '../../lib/formats/gguf';
@@ -211,6 +211,45 @@ describe.each(backends)('a head from GGUF, %s', backend => {
       weight.subarray(D, 2 * D).map(x => x * Math.sqrt(D)),
     );
     expect(new Set(head.logitsSync(hidden, { norm: true }))).toEqual(new Set([0]));
+  });
+});
+
+describe('a GGUF file in parts', () => {
+  const part = (no: number, count: number, tensors: GgufTensorSpec[], keys = {}) =>
+    folder.file(
+      `parts/model-0000${no}-of-00003.gguf`,
+      gguf(tensors, { 'split.count': { u16: count }, 'split.no': { u16: no - 1 }, ...keys }),
+    );
+  const keys = { 'general.architecture': { string: 'command-r' }, 'command-r.logit_scale': { f32: 2 } };
+  const paths = () => [
+    part(1, 3, [{ name: 'blk.0.weight', type: F32, shape: [1], bytes: new Uint8Array(4) }], keys),
+    part(2, 3, [{ ...embedding, bytes: bytesOf(someNumbers(V * D, 8)) }]),
+    part(3, 3, [output]),
+  ];
+
+  it('opens by each of them', () => {
+    for (const path of paths()) {
+      const head = LMHead.openSync(path);
+      expect(head.tied).toBe(false);
+      expectNear(
+        head.logitsSync(hidden),
+        products(hidden, weight, D).map(dot => 2 * dot),
+      );
+      expect(head.embed([1])).toEqual(someNumbers(V * D, 8).subarray(D, 2 * D));
+    }
+  });
+
+  it('is refused where parts are missing, named otherwise, or of another file', () => {
+    const [first, second, third] = paths();
+    throwsKind(
+      () => LMHead.openSync(folder.file('model.gguf', readFileSync(first))),
+      'FORMAT',
+      'one of 3 parts',
+    );
+    part(2, 3, [output]);
+    throwsKind(() => LMHead.openSync(first), 'FORMAT', '00003-of-00003', 'output.weight', 'one file');
+    rmSync(second);
+    throwsKind(() => LMHead.openSync(third), 'IO', '00002-of-00003', 'no such file');
   });
 });
 

@@ -1,5 +1,6 @@
 /** Makes .gguf files, right ones and wrong ones. */
 export type GgufValueSpec =
+  | { u16: number }
   | { u32: number }
   | { i32: number }
   | { f32: number }
@@ -35,6 +36,7 @@ const u64 = (x: number | bigint) => {
 const text = (s: string) => Buffer.concat([u64(Buffer.byteLength(s)), Buffer.from(s)]);
 
 function typed(value: GgufValueSpec): Buffer {
+  if ('u16' in value) return Buffer.concat([u32(2), Buffer.from(Uint16Array.of(value.u16).buffer)]);
   if ('u32' in value) return Buffer.concat([u32(4), u32(value.u32)]);
   if ('i32' in value) return Buffer.concat([u32(5), u32(value.i32 >>> 0)]);
   if ('f32' in value) return Buffer.concat([u32(6), Buffer.from(Float32Array.of(value.f32).buffer)]);
