@@ -7,9 +7,13 @@ import { LMHead, type LMHeadError } from '../../lib';
 import { follow, followSync, type Plan, within } from '../../lib/formats/read-plan';
 import { parseHeader, readSafetensors } from '../../lib/formats/safetensors';
 import type { TensorTable } from '../../lib/formats/tensor-table';
+import { backends } from '../support/backends';
+import { bytesOf } from '../support/bytes';
 import { conformanceJson, conformancePath, describeConformance } from '../support/conformance';
 import { rejectsKind, throwsKind } from '../support/errors';
-import { withHeader } from '../support/safetensors';
+import { narrow } from '../support/half';
+import { expectClose, someNumbers } from '../support/numbers';
+import { safetensors, withHeader } from '../support/safetensors';
 
 const codeOf = (error: LMHeadError) => error.code;
 
@@ -260,5 +264,44 @@ describeConformance('safetensors', 'the files of huggingface/safetensors', () =>
     const path = conformancePath(`safetensors/real/${name}.safetensors`)!;
     const ends = [...read(path).values()].map(({ end }) => end);
     expect(Math.max(...ends)).toBe(statSync(path).size);
+  });
+});
+
+describe.each(backends)('numbers of every type, %s', backend => {
+  const [v, d] = [3, 4];
+  const numbers = someNumbers(v * d, 7);
+  const tensorOf = (name: string, dtype: string, shape: number[], array: ArrayBufferView) => ({
+    name,
+    dtype,
+    shape,
+    bytes: bytesOf(array),
+  });
+
+  it('float64 weights, a bf16 norm, a half bias', () => {
+    const norm = narrow(Float32Array.of(1, 2, 0.5, -1), 'bf16');
+    const bias = narrow(Float32Array.of(4, -8, 0.25), 'f16');
+    saved(
+      safetensors([
+        tensorOf('lm_head.weight', 'F64', [v, d], Float64Array.from(numbers)),
+        tensorOf('model.norm.weight', 'BF16', [d], norm),
+        tensorOf('lm_head.bias', 'F16', [v], bias),
+      ]),
+    );
+    writeFileSync(join(folder, 'config.json'), '{"model_type":"llama","rms_norm_eps":0}');
+    const head = LMHead.openSync(join(folder, 'file.safetensors'), { backend });
+    rmSync(join(folder, 'config.json'));
+    expect([head.dtype, head.parameterCount]).toEqual(['f32', v * d + v + d]);
+    expect([...head.logitsSync(new Float32Array(d))]).toEqual([4, -8, 0.25]);
+    const h = Float32Array.of(2, 2, -2, 2); // of mean square 4
+    const expected = [0, 1, 2].map(row => {
+      const e = numbers.subarray(row * d, (row + 1) * d);
+      return e[0] + 2 * e[1] - 0.5 * e[2] - e[3] + [4, -8, 0.25][row];
+    });
+    expectClose(head.logitsSync(h, { norm: true }), expected, { absolute: 2e-6 });
+  });
+
+  it.each(['F8_E4M3', 'I8', 'U8', 'BOOL'])('but not of %s, which is named', dtype => {
+    const path = saved(safetensors([tensorOf('lm_head.weight', dtype, [v, d], new Uint8Array(v * d))]));
+    throwsKind(() => LMHead.openSync(path, { backend }), 'DTYPE', 'lm_head.weight', dtype);
   });
 });
