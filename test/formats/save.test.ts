@@ -118,6 +118,15 @@ describe.each(backends)('save, %s', backend => {
   });
 });
 
+it('writes the same of a head that was attached', () => {
+  const head = makeHead('native', { inputEmbedding: someNumbers(V * D, 6), ...full });
+  const attached = LMHead.attach(structuredClone(head.handle));
+  const [own, other] = [folder.path('own.safetensors'), folder.path('attached.safetensors')];
+  head.saveSync(own);
+  attached.saveSync(other);
+  expect(readFileSync(other).equals(readFileSync(own))).toBe(true);
+});
+
 it('fails with IO where the mapped file was changed', () => {
   const path = folder.file('gone.safetensors', safetensors([floats('lm_head.weight', [V, D], someWeight())]));
   const head = LMHead.openSync(path, { backend: 'native' });
