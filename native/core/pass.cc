@@ -41,11 +41,7 @@ size_t ProductSource::group() const {
     const size_t tiles = (packed_.columns + kTile - 1) / kTile;
     return kTile * std::clamp(kPackedBytes / (packed_.data.size() * sizeof(float) / tiles), size_t{1}, kMostTiles);
   }
-  // As many hidden states as stay in a second-level cache beside the rows of E that pass over them.
-  constexpr size_t kHiddenBytes = size_t{256} << 10;
-  constexpr size_t kStep = 12;  // a multiple of every kernel's column block
-  const size_t fit = kHiddenBytes / (hidden_stride(e_.columns) * sizeof(float)) / kStep * kStep;
-  return std::clamp(fit, kStep, 4 * kStep);
+  return n_;  // the product blocks its columns itself
 }
 
 LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t first_column, size_t columns,

@@ -10,10 +10,10 @@
 namespace lmhead::test {
 namespace {
 
-constexpr size_t kSizes[] = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 257};
+constexpr size_t kSizes[] = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 257, 513, 1100};
 constexpr size_t kRowCounts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 255, 256, 257};
-constexpr size_t kColumnCounts[] = {1, 2, 3, 4, 5, 6, 7, 13};
-constexpr size_t kMostRows = 257, kMostColumns = 13;
+constexpr size_t kColumnCounts[] = {1, 2, 3, 4, 5, 6, 7, 13, 53};
+constexpr size_t kMostRows = 257, kMostColumns = 53;
 
 // One matrix and its hidden states, with guard pages before and after each.
 struct Operands {

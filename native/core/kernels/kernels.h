@@ -19,7 +19,13 @@ namespace lmhead {
 
 // Hidden states are packed as f32 rows of hidden_stride(d) floats, the rest zeros, so that kernels read whole vectors of h.
 constexpr size_t kMaxLanes = 16;
-constexpr size_t hidden_stride(size_t d) { return (d + kMaxLanes - 1) / kMaxLanes * kMaxLanes; }
+constexpr size_t hidden_stride(size_t d) {
+  size_t lines = (d + kMaxLanes - 1) / kMaxLanes;
+  constexpr size_t kSets = 64, kApart = 8;
+  const size_t m = lines % kSets;
+  if (lines >= kSets && (m < kApart || m > kSets - kApart)) lines += (kSets + kApart - m) % kSets;
+  return lines * kMaxLanes;
+}
 
 struct MaxResult {
   float max;       // NaN if there is one; -inf for count = 0

@@ -152,6 +152,7 @@ static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
 }
 
 static inline void prefetch(const void* p) { __builtin_prefetch(p); }
+static inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 static inline size_t popcount(uint32_t m) { return static_cast<size_t>(__builtin_popcount(m)); }
 static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(__builtin_ctz(m)); }
 

@@ -13,7 +13,7 @@ namespace lmhead {
 namespace scalar {
 
 constexpr size_t kLanes = 8;
-constexpr int kRows = 2, kColumns = 2;
+constexpr int kRows = 4, kColumns = 2;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct F {
@@ -201,6 +201,7 @@ static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
 }
 
 static inline void prefetch(const void*) {}
+static inline void prefetch_far(const void*) {}
 static inline size_t popcount(uint32_t m) { return static_cast<size_t>(std::popcount(m)); }
 static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(std::countr_zero(m)); }
 
