@@ -14,7 +14,7 @@ const SAMPLING = { temperature: 0.8, topK: 40, topP: 0.95 };
  * Both have the same weights, and their results are compared before anything is timed.
  * @param {number} rounds
  */
-export function againstPureJs(rounds) {
+export async function againstPureJs(rounds) {
   const weights = randomWeights(V, D);
   const text = randomHidden(POSITIONS, D);
   const hidden = text.subarray(0, D);
@@ -32,13 +32,14 @@ export function againstPureJs(rounds) {
     [`score, n = ${POSITIONS}`]: [() => pure.score(text, targets), native => native.scoreSync(text, targets)],
   };
   const ms = seconds => duration(median(seconds));
-  const rows = Object.entries(methods).map(([name, [js, native]]) => {
-    const times = interleaved({ js, one: () => native(one), all: () => native(head) }, rounds);
+  const rows = [];
+  for (const [name, [js, native]] of Object.entries(methods)) {
+    const times = await interleaved({ js, one: () => native(one), all: () => native(head) }, rounds);
     const { js: pureTimes, one: oneTimes, all: allTimes } = times;
     const times1 = `${ratio(pureTimes, oneTimes).toFixed(1)} ×`;
     const timesAll = `${ratio(pureTimes, allTimes).toFixed(1)} ×`;
-    return [name, ms(pureTimes), ms(oneTimes), times1, ms(allTimes), timesAll];
-  });
+    rows.push([name, ms(pureTimes), ms(oneTimes), times1, ms(allTimes), timesAll]);
+  }
   head.close();
   one.close();
 

@@ -1,125 +1,94 @@
 /**
- * `npm run bench`: the passes against what this machine can do at most, and against pure JS. What is compared runs in turn,
- * so trust the ratios more than the times.
+ * `npm run bench`: the passes against what this machine can do at most, and against what people would use instead.
+ *
+ *   npm run bench -- --quick          one shape and no peers, in less than a minute
+ *   npm run bench -- --json FILE      every figure, with spread
+ *   npm run bench -- --svg FILE       the roofline chart
+ *   npm run bench -- --no-peers
+ *
+ * What is compared runs in turn, so trust the ratios more than the times.
  */
+import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { capabilities, LMHead } from '../dist/index.mjs';
+import { parseArgs } from 'node:util';
+import { capabilities } from '../dist/index.mjs';
 import limits from '../dist/limits.js';
 import { againstPureJs } from './against-pure-js.mjs';
 import { headers } from './headers.mjs';
-import { randomHidden, randomWeights, truncatedToBf16 } from './random-head.mjs';
-import { duration, interleaved, median, ratio, secondsPerCall, table } from './timing.mjs';
+import { measureShape } from './passes.mjs';
+import { loadPeers } from './peers/index.mjs';
+import { rooflineChart } from './roofline-chart.mjs';
+import { smallHead } from './small-head.mjs';
+import { median, table } from './timing.mjs';
 
-const ROUNDS = 41;
-const V = 50257;
-const D = 768;
+const SHAPES = [
+  { name: 'GPT-2', vocabSize: 50257, hiddenSize: 768 },
+  { name: 'Llama 3.2 1B', vocabSize: 128256, hiddenSize: 2048 },
+  { name: 'Qwen2.5 0.5B', vocabSize: 151936, hiddenSize: 896 },
+  { name: 'Gemma 3 270M, d = 640', vocabSize: 256000, hiddenSize: 640 },
+];
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    json: { type: 'string' },
+    svg: { type: 'string' },
+    peers: { type: 'boolean', default: true },
+  },
+  allowNegative: true,
+});
+const { quick } = values;
 
 const { isa, threads, version } = capabilities();
+const rates = Array.from({ length: 9 }, () => limits.multiplyAddRate(threads) * 2);
+const machine = {
+  lmhead: version,
+  isa,
+  threads,
+  node: process.version,
+  cpu: cpus()[0].model.trim(),
+  peakFlops: median(rates),
+};
+console.log(
+  `lmhead ${version}, ${isa}, ${threads} threads; Node ${machine.node}; ${machine.cpu}; ` +
+    `multiply-adds from registers: ${(machine.peakFlops / 1e9).toFixed(0)} GFLOP/s`,
+);
 
-function title(text) {
-  console.log(`\n${text}\n`);
+const peers = quick || !values.peers ? [] : await loadPeers(line => console.log(line));
+const measured = [];
+for (const shape of quick ? SHAPES.slice(0, 1) : SHAPES) {
+  for (const dtype of ['f32', 'f16', 'bf16']) {
+    const rows = await measureShape(shape, dtype, { machine, peers, quick });
+    measured.push(...rows);
+    printShape(shape, dtype, rows);
+  }
 }
-
-/** One hidden state needs all of E once: no pass can take less time than to read it. */
-function oneHiddenState(dtype, weight) {
-  const spec = {
-    vocabSize: V,
-    hiddenSize: D,
-    output: { kind: 'memory', data: weight, dtype, copy: true, layout: 'vd' },
-    epilogue: { logitScale: 1, softCap: 0, capOrder: 'scale-then-cap', validVocabSize: V },
-  };
-  const head = LMHead.from(weight, { vocabSize: V, hiddenSize: D, dtype, backend: 'native' });
-  const hidden = randomHidden(1, D);
-  const out = new Float32Array(V);
-  const filters = { temperature: 0.8, topK: 40, topP: 0.95, seed: 1 };
-  const times = interleaved(
-    {
-      read: limits.readTimer(spec, threads),
-      logits: () => head.logitsSync(hidden, { out }),
-      logProbs: () => head.logProbsSync(hidden, { out }),
-      'topK, k = 50': () => head.topKSync(hidden, 50),
-      argmax: () => head.argmaxSync(hidden),
-      'sample, T = 0.8': () => head.sampleSync(hidden, { temperature: 0.8, seed: 1 }),
-      'sample, T = 0.8, top-k 40, top-p 0.95': () => head.sampleSync(hidden, filters),
-      score: () => head.scoreSync(hidden, [1000]),
-    },
-    ROUNDS,
-  );
-  head.close();
-  const { read, ...methods } = times;
-  const bandwidth = (weight.byteLength / median(read) / 1e9).toFixed(1);
-  title(
-    `One hidden state, ${V} × ${D} ${dtype}. Reading the weights: ${duration(median(read))}, ${bandwidth} GB/s.`,
-  );
-  table(
-    ['', 'time', 'of reading', 'best'],
-    Object.entries(methods).map(([name, seconds]) => [
-      name,
-      duration(median(seconds)),
-      `${ratio(seconds, read).toFixed(2)} ×`,
-      `${(Math.min(...seconds) / Math.min(...read)).toFixed(2)} ×`,
-    ]),
-  );
-}
-
-/** Many need arithmetic: two operations a weight and hidden state. */
-function manyHiddenStates(weight) {
-  const peak = () => limits.multiplyAddRate(threads) * 2;
-  const head = LMHead.from(weight, { vocabSize: V, hiddenSize: D, backend: 'native' });
-  const peaks = [];
-  const rows = [16, 128].map(n => {
-    const hidden = randomHidden(n, D);
-    const targets = new Uint32Array(n).fill(1000);
-    const { score } = interleaved(
-      { peak: () => peaks.push(peak()), score: () => head.scoreSync(hidden, targets) },
-      15,
-    );
-    const rate = (2 * V * D * n) / median(score);
-    return [`score, n = ${n}`, duration(median(score)), (rate / 1e9).toFixed(0), rate];
-  });
-  head.close();
-  title(
-    `Many hidden states, ${V} × ${D} f32. Multiply-adds in registers: ${(median(peaks) / 1e9).toFixed(0)} GFLOP/s.`,
-  );
-  table(
-    ['', 'time', 'GFLOP/s', 'of the peak'],
-    rows.map(([name, time, rate, exact]) => [
-      name,
-      time,
-      rate,
-      `${((100 * exact) / median(peaks)).toFixed(0)} %`,
-    ]),
-  );
-}
-
-/** What a call costs where there is little to compute. */
-function smallHead() {
-  const [vocabSize, d] = [512, 64];
-  const head = LMHead.from(randomWeights(vocabSize, d), { vocabSize, hiddenSize: d, backend: 'native' });
-  const hidden = randomHidden(1, d);
-  const out = new Float32Array(vocabSize);
-  const calls = {
-    logits: () => head.logitsSync(hidden, { out }),
-    logProbs: () => head.logProbsSync(hidden, { out }),
-    'topK, k = 10': () => head.topKSync(hidden, 10),
-    argmax: () => head.argmaxSync(hidden),
-    sample: () => head.sampleSync(hidden, { temperature: 0.8, seed: 1 }),
-    score: () => head.scoreSync(hidden, [100]),
-  };
-  title(`A small head, ${vocabSize} × ${d}: a synchronous call.`);
-  table(
-    ['', 'time'],
-    Object.entries(calls).map(([name, call]) => [name, duration(secondsPerCall(call))]),
-  );
-  head.close();
-}
-
-console.log(`lmhead ${version}, ${isa}, ${threads} threads; Node ${process.version}; ${cpus()[0].model}`);
-const weights = randomWeights(V, D);
-oneHiddenState('f32', weights);
-oneHiddenState('bf16', truncatedToBf16(weights));
-manyHiddenStates(weights);
-smallHead();
+const small = smallHead();
+console.log('\nA small head, 512 × 64: a synchronous call.\n');
+table(['', 'time'], small);
 headers();
-title('Against pure JS.');
-againstPureJs(21);
+console.log('\nAgainst pure JS.\n');
+await againstPureJs(quick ? 9 : 21);
+
+if (values.json) writeFileSync(values.json, `${JSON.stringify({ machine, measured, small }, null, 1)}\n`);
+if (values.svg) writeFileSync(values.svg, rooflineChart(machine, measured));
+
+function printShape({ name, vocabSize, hiddenSize }, dtype, rows) {
+  const { bandwidth } = rows[0];
+  console.log(
+    `\n${name}: ${vocabSize} × ${hiddenSize} ${dtype}; reading the weights: ${(bandwidth / 1e9).toFixed(1)} GB/s.\n`,
+  );
+  const peerNames = [...new Set(rows.flatMap(row => Object.keys(row.peers)))];
+  table(
+    ['', 'n', 'time', 'spread', 'GFLOP/s', 'of the limit', ...peerNames.map(peer => `${peer} takes`)],
+    rows.map(row => [
+      row.method,
+      String(row.n),
+      row.time,
+      `±${(100 * row.spread).toFixed(0)} %`,
+      (row.flops / 1e9).toFixed(0),
+      `${(100 * row.ofLimit).toFixed(0)} % ${row.bound}`,
+      ...peerNames.map(peer => (peer in row.peers ? `${row.peers[peer].toFixed(2)} ×` : '')),
+    ]),
+  );
+}

@@ -21,6 +21,19 @@ export function randomHidden(n, d) {
 }
 
 /**
+ * f32 numbers as f16, without rounding; those too small for a normal one become 0.
+ * @param {Float32Array} numbers below 65,504
+ */
+export function truncatedToF16(numbers) {
+  const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
+  return Uint16Array.from(words, word => {
+    const exponent = ((word >>> 23) & 0xff) - 112;
+    const magnitude = exponent > 0 ? (exponent << 10) | ((word >>> 13) & 0x3ff) : 0;
+    return ((word >>> 16) & 0x8000) | magnitude;
+  });
+}
+
+/**
  * The upper halves of f32 numbers are bf16 numbers.
  * @param {Float32Array} numbers
  */

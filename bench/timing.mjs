@@ -7,19 +7,19 @@ export function median(values) {
 }
 
 /**
- * Runs each function once per round.
+ * Runs each function once per round, and waits for it.
  * @param {Record<string, () => unknown>} functions
  * @param {number} rounds
- * @returns {Record<string, number[]>} seconds of each function in each round
+ * @returns {Promise<Record<string, number[]>>} seconds of each function in each round
  */
-export function interleaved(functions, rounds) {
+export async function interleaved(functions, rounds) {
   const entries = Object.entries(functions);
   const times = Object.fromEntries(entries.map(([name]) => [name, []]));
-  for (const [, run] of entries) run(); // compiled, and in the caches that it stays in
+  for (const [, run] of entries) await run(); // compiled, and in the caches that it stays in
   for (let round = 0; round < rounds; round++) {
     for (const [name, run] of entries) {
       const start = process.hrtime.bigint();
-      run();
+      await run();
       times[name].push(Number(process.hrtime.bigint() - start) / 1e9);
     }
   }

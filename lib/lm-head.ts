@@ -59,6 +59,9 @@ interface HeadJob extends HiddenJob {
 /** The constructor is for `from` and `open` alone. */
 const token = Symbol('LMHead');
 
+/** Who computes for a head. For `limits.ts` alone. @internal */
+export let backendOf: (head: LMHead) => HeadBackend;
+
 /**
  * The last layer of a language model: logits u = h·Eᵀ over a vocabulary, and what follows from them.
  *
@@ -85,6 +88,10 @@ export class LMHead {
   readonly #lent: ArrayBufferView[];
   #handle: object | undefined;
   #closed = false;
+
+  static {
+    backendOf = head => head.#backend;
+  }
 
   /** @internal */
   constructor(parts: HeadParts, key: symbol) {

@@ -79,7 +79,7 @@ function isLent(source: MatrixSource): boolean {
 }
 
 /** The addon's own object for a head. */
-export function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
+function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
   const { vocabSize, hiddenSize, output, input, epilogue } = spec;
   return new addon.Head({
     vocabSize,
@@ -95,7 +95,7 @@ export function nativeHead(addon: Addon, spec: HeadSpec, threads: number): Nativ
   });
 }
 
-class NativeBackend implements HeadBackend {
+export class NativeBackend implements HeadBackend {
   readonly kind = 'native';
   readonly threads: number;
   readonly #head: NativeHead;
@@ -181,6 +181,11 @@ class NativeBackend implements HeadBackend {
       return { kind: 'shared', token: this.#head.token(i as 0 | 1), dtype: matrix, layout: 'vd' };
     });
     return { output, input };
+  }
+
+  /** Seconds to read the output matrix once. */
+  timeRead(): number {
+    return this.#head.timeRead();
   }
 
   close(): void {

@@ -18,4 +18,4 @@ story.head.close();
 if (!right) process.exitCode = 1;
 
 console.log('\n3. Is it fast?\n');
-againstPureJs(5);
+await againstPureJs(5);

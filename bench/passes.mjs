@@ -1,0 +1,93 @@
+/** Times the methods of one head at several batch sizes, in turn with reading its weights and with the peers. */
+import { LMHead } from '../dist/index.mjs';
+import limits from '../dist/limits.js';
+import { randomHidden, randomWeights, truncatedToBf16, truncatedToF16 } from './random-head.mjs';
+import { duration, interleaved, median, ratio } from './timing.mjs';
+
+/** Columns of results that [n, V] numbers are still made of: more are not what one holds. */
+const MOST_DENSE = 16;
+/** Peers take part up to here; beyond it their logits alone would be gigabytes. */
+const MOST_FOR_PEERS = 128;
+
+/**
+ * @param {{vocabSize: number, hiddenSize: number}} shape
+ * @param {'f32' | 'f16' | 'bf16'} dtype
+ * @returns {Promise<object[]>} a row for each method and n
+ */
+export async function measureShape(shape, dtype, { machine, peers, quick }) {
+  const { vocabSize, hiddenSize } = shape;
+  const floats = randomWeights(vocabSize, hiddenSize);
+  const weight = { f32: w => w, f16: truncatedToF16, bf16: truncatedToBf16 }[dtype](floats);
+  const head = LMHead.from(weight, { vocabSize, hiddenSize, dtype, backend: 'native' });
+  const read = limits.readTimer(head);
+  const rivals = dtype === 'f32' ? await Promise.all(peers.map(peer => prepared(peer, floats, shape))) : [];
+  const rows = [];
+  for (const n of quick ? [1, 16] : [1, 4, 16, 128, 512]) {
+    const work = 2 * vocabSize * hiddenSize * n;
+    const rounds = quick ? 9 : Math.max(3, Math.min(21, Math.round(2e11 / work)));
+    const passes = methodsOf(head, n);
+    const taking = n <= MOST_FOR_PEERS ? rivals.filter(({ mostRows }) => n <= mostRows) : [];
+    const hidden = randomHidden(n, hiddenSize);
+    const times = await interleaved(
+      {
+        read,
+        ...passes,
+        ...Object.fromEntries(
+          taking.map(({ name, logProbs }) => [`peer ${name}`, () => logProbs(hidden, n)]),
+        ),
+      },
+      rounds,
+    );
+    const bandwidth = weight.byteLength / median(times.read);
+    for (const method of Object.keys(passes)) {
+      const seconds = median(times[method]);
+      const memory = weight.byteLength / bandwidth;
+      const arithmetic = work / machine.peakFlops;
+      const spread = (Math.max(...times[method]) - Math.min(...times[method])) / 2 / seconds;
+      rows.push({
+        shape: shape.name,
+        vocabSize,
+        hiddenSize,
+        dtype,
+        n,
+        method,
+        seconds,
+        time: duration(seconds),
+        spread,
+        bandwidth,
+        bytes: weight.byteLength,
+        flops: work / seconds,
+        bound: memory > arithmetic ? 'memory' : 'arithmetic',
+        ofLimit: memory > arithmetic ? 1 / ratio(times[method], times.read) : arithmetic / seconds,
+        peers: Object.fromEntries(
+          taking.map(({ name }) => [name, ratio(times[`peer ${name}`], times[method])]),
+        ),
+      });
+    }
+  }
+  head.close();
+  for (const { close } of rivals) await close?.();
+  return rows;
+}
+
+async function prepared(peer, floats, shape) {
+  const rival = await peer.prepare(floats, shape.vocabSize, shape.hiddenSize);
+  return { name: peer.name, mostRows: Infinity, ...rival };
+}
+
+function methodsOf(head, n) {
+  const hidden = randomHidden(n, head.hiddenSize);
+  const targets = new Uint32Array(n).fill(1000);
+  const methods = {
+    topK: () => head.topKSync(hidden, 50),
+    sample: () => head.sampleSync(hidden, { temperature: 0.8, seed: 1 }),
+    score: () => head.scoreSync(hidden, targets),
+  };
+  if (n > MOST_DENSE) return methods;
+  const out = new Float32Array(n * head.vocabSize);
+  return {
+    logits: () => head.logitsSync(hidden, { out }),
+    logProbs: () => head.logProbsSync(hidden, { out }),
+    ...methods,
+  };
+}
