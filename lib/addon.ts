@@ -1,14 +1,12 @@
 /** The native addon: what it exports, and the one instance of it. */
 import { loadBinary } from './binary';
 import { LMHeadError } from './errors';
+import type { Candidates } from './types';
 
 /** What native/addon exports. `lib/native-backend.ts` knows the arguments' order. */
 export interface Addon {
   select(isa: string | undefined): { isa: string; available: string[]; napi: number };
   runLogits(...args: unknown[]): NativeResult;
-  candidates(
-    ...args: unknown[]
-  ): NativeResult | { ids: Uint32Array; probs: Float32Array; offsets: Uint32Array };
   multiplyAddRate(threads: number): number;
   Head: new (spec: object) => NativeHead;
 }
@@ -21,8 +19,8 @@ export interface NativeHead {
   token(matrix: 0 | 1): string;
   close(): void;
 }
-/** Nothing: done. Else status, row, id. */
-export type NativeResult = undefined | [status: number, row: number, id: number];
+/** Nothing: done. Candidates, where they were asked for. Else status, row, id. */
+export type NativeResult = undefined | Candidates | [status: number, row: number, id: number];
 
 let addon: Addon | undefined;
 let failure: LMHeadError | undefined;

@@ -2,7 +2,7 @@
  * The seam between the typed API and what computes: the native addon, or the TypeScript reference.
  * Everything that crosses it is checked and normalised already; a backend trusts it.
  */
-import type { CapOrder, Dtype } from './types';
+import type { Candidates, CapOrder, Dtype } from './types';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
 export const RowParameter = {
@@ -34,6 +34,37 @@ export interface PassView {
   overVocabulary: boolean;
 }
 
+/** Columns of `Adjustments.values`. */
+export const PatchValue = {
+  /** Added to the logit; -Infinity: the id may not be drawn. */
+  add: 0,
+  /** Above 0. What has come of it is divided by this where it is above 0, else multiplied. */
+  penalty: 1,
+  /** Subtracted from that. */
+  subtract: 2,
+  /** How many columns there are. */
+  count: 3,
+} as const;
+
+/** Where a backend puts candidates, before there are any. */
+export function noCandidates(): Candidates {
+  return { ids: new Uint32Array(0), probs: new Float32Array(0), offsets: new Uint32Array(1) };
+}
+
+/** What is done to the logits that a token is drawn from, and to no other result. Applied in float64, rounded once. */
+export interface Adjustments {
+  /** [n,2]: row i has the patches [ranges[2i], ranges[2i+1]), their ids ascending, each once. Absent: no patches. */
+  ranges?: Uint32Array;
+  /** [patches] */
+  ids?: Uint32Array;
+  /** [patches, PatchValue.count] */
+  values?: Float64Array;
+  /** Bit id % 32 of word ⌊id/32⌋: may be drawn. ⌈V/32⌉ words for each row, or once. Absent: all may. */
+  allowed?: Uint32Array;
+  /** Words from one row's mask to the next; 0: one for all. */
+  allowedStride: number;
+}
+
 /** What one pass is to compute: every array that is present gets filled. n rows, V ids, d numbers per hidden state. */
 export interface PassJob {
   n: number;
@@ -51,6 +82,10 @@ export interface PassJob {
   argmax?: Uint32Array;
   /** [n,k] each, best first. */
   top?: { k: number; ids: Uint32Array; logits: Float32Array; logProbs: Float32Array };
+  /** Of what `sample` and `candidates` see. */
+  adjustments?: Adjustments;
+  /** Gets what the filters leave; its size is known only then. */
+  candidates?: Candidates;
   /** [n] each. */
   sample?: { ids: Uint32Array; logProbs: Float32Array };
   /** [n] each; IGNORED targets get logProb 0, rank 0, entropy 0. */
@@ -73,20 +108,10 @@ export interface LogitsJob extends PassJob {
   vocabSize: number;
 }
 
-/** What filters leave of n rows; row i is [offsets[i], offsets[i+1]). */
-export interface Candidates {
-  ids: Uint32Array;
-  /** Renormalised over what is left, at the row's temperature. */
-  probs: Float32Array;
-  /** [n+1] */
-  offsets: Uint32Array;
-}
-
 /** The passes that need no weights. */
 export interface LogitsBackend {
   readonly kind: 'native' | 'reference';
   runLogits(job: LogitsJob): void;
-  candidates(logits: Float32Array, vocabSize: number, n: number, rowParameters: Float64Array): Candidates;
 }
 
 /** The numbers that stand between a dot product and a logit, all of them resolved. */
@@ -148,7 +173,7 @@ export interface HeadSpec {
 export interface HeadBackend {
   readonly kind: 'native' | 'reference';
   readonly threads: number;
-  /** Throws NAN (only where a token is chosen). */
+  /** Throws NAN or RANGE (only where a token is chosen). */
   run(job: HiddenJob): void;
   /**
    * Copies the hidden states before it returns. Rejects with NAN, ABORTED, CLOSED.

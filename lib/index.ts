@@ -5,6 +5,7 @@ export { candidatesOf, logSoftmax, sampleFrom, softmax, topKOf } from './logits-
 export type {
   AsyncOptions,
   CallOptions,
+  Candidates,
   Capabilities,
   CapOrder,
   Dtype,
@@ -12,6 +13,7 @@ export type {
   HeadOptions,
   Hidden,
   Ids,
+  LogitBias,
   NormOptions,
   OpenOptions,
   OutOption,

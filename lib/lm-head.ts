@@ -1,4 +1,5 @@
 /** The class that users hold: checked arguments in, one pass over the weights, results out. */
+import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
 import { arrayType } from './arguments/describe';
 import { type HeadSettings, headSettings, headSizes, memoryMatrices } from './arguments/head-options';
@@ -7,7 +8,14 @@ import { idCount, targetIds, tokenIds } from './arguments/ids';
 import { rowParameters } from './arguments/row-parameters';
 import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset';
 import { flag, liveSignal, optionsObject, wholeNumber } from './arguments/values';
-import { type HeadBackend, type HeadSpec, type HiddenJob, IGNORED, type PassJob } from './backend';
+import {
+  type HeadBackend,
+  type HeadSpec,
+  type HiddenJob,
+  IGNORED,
+  noCandidates,
+  type PassJob,
+} from './backend';
 import { chooseBackend, createHead } from './choose-backend';
 import { isWatched, type TimedHead, timed, timedSync } from './diagnostics';
 import { LMHeadError } from './errors';
@@ -21,6 +29,7 @@ import { type SavedHead, saveHead, saveHeadSync } from './save-head';
 import type {
   AsyncOptions,
   CallOptions,
+  Candidates,
   Dtype,
   HeadOptions,
   Hidden,
@@ -46,6 +55,9 @@ const TOP = 8;
 const SAMPLE = 16;
 const SCORE = 32;
 const LOG_SUM_EXP = 64;
+const CANDIDATES = 128;
+/** The results that filters and adjustments are for. */
+const DRAWN = SAMPLE | CANDIDATES;
 /** The results that temperature 0 has no meaning for. */
 const NOT_GREEDY = LOG_PROBS | TOP | SCORE;
 
@@ -364,6 +376,27 @@ export class LMHead {
   }
 
   /**
+   * What `sample` draws from: the ids that the filters leave, and their probabilities.
+   * @param options as sample's; seed and step have no effect. Temperature 0 leaves the likeliest token alone
+   * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
+   * @throws LMHeadError NAN where a row has NaN, and as every method does
+   */
+  async candidates(hidden: Hidden, options?: SampleOptions & AsyncOptions): Promise<Candidates> {
+    this.#requireOpen();
+    const job = this.#prepare(CANDIDATES, this.#rows(hidden, options), options);
+    await this.#compute(job, options);
+    return job.candidates!;
+  }
+
+  /** As `candidates`, at once: the event loop waits. */
+  candidatesSync(hidden: Hidden, options?: SampleOptions): Candidates {
+    this.#requireOpen();
+    const job = this.#prepare(CANDIDATES, this.#rows(hidden, options), options);
+    this.#computeSync(job);
+    return job.candidates!;
+  }
+
+  /**
    * How likely given tokens are, in memory that does not grow with V.
    * @param targets n ids below validVocabSize, one per hidden state, or `ignoreIndex`
    * @returns logProbs, ranks and (if asked) entropy, [n] each; count; nll in nats per counted token; perplexity = e^nll
@@ -481,8 +514,8 @@ export class LMHead {
     const { n } = rows;
     const valid = this.#validVocabSize;
     const view = options && rowSubset(options, valid);
-    const greedy = (asked & SAMPLE) !== 0 && (asked & NOT_GREEDY) === 0;
-    const purpose = asked & SAMPLE ? 'sample' : 'distribution';
+    const greedy = (asked & DRAWN) !== 0 && (asked & NOT_GREEDY) === 0;
+    const purpose = asked & SAMPLE ? 'sample' : asked & CANDIDATES ? 'filter' : 'distribution';
     const job: HeadJob = {
       n,
       view,
@@ -497,6 +530,8 @@ export class LMHead {
       sample: undefined,
       score: undefined,
       logSumExp: undefined,
+      adjustments: asked & DRAWN ? adjustmentsOf(options, n, this.#vocabSize, valid) : undefined,
+      candidates: asked & CANDIDATES ? noCandidates() : undefined,
     };
     if (asked & TOP) {
       wholeNumber(k, kName, 1, view ? view.rows.length : valid);

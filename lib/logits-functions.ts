@@ -1,13 +1,14 @@
 /** The results of a pass, from logits that the caller holds already. */
 
+import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray } from './arguments/arrays';
 import { logitRows } from './arguments/hidden';
 import { type RowPurpose, rowParameters } from './arguments/row-parameters';
 import { optionsObject, wholeNumber } from './arguments/values';
-import type { LogitsJob } from './backend';
+import { type LogitsJob, noCandidates } from './backend';
 import { logitsBackend } from './choose-backend';
 import { requireFree } from './pending-outputs';
-import type { PerRow, Sample, SampleOptions, TopK } from './types';
+import type { Candidates, PerRow, Sample, SampleOptions, TopK } from './types';
 
 const MOST_IDS = 2 ** 32 - 1;
 
@@ -114,18 +115,11 @@ export function sampleFrom(logits: Float32Array, vocabSize: number, options?: Sa
  * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
-export function candidatesOf(
-  logits: Float32Array,
-  vocabSize: number,
-  options: SampleOptions,
-): { ids: Uint32Array; probs: Float32Array; offsets: Uint32Array } {
-  const {
-    n,
-    vocabSize: v,
-    rowParameters: parameters,
-  } = logitsJob(logits, vocabSize, options, 'filter', true);
-  if (n === 0) return { ids: new Uint32Array(0), probs: new Float32Array(0), offsets: new Uint32Array(1) };
-  return logitsBackend().candidates(logits, v, n, parameters!);
+export function candidatesOf(logits: Float32Array, vocabSize: number, options: SampleOptions): Candidates {
+  const job = logitsJob(logits, vocabSize, options, 'filter', true);
+  job.candidates = noCandidates();
+  run(job);
+  return job.candidates;
 }
 
 function logitsJob(
@@ -139,7 +133,8 @@ function logitsJob(
   const v = wholeNumber(vocabSize, 'vocabSize', 1, MOST_IDS);
   const n = logitRows(logits, v);
   const parameters = rowParameters(options, n, v, purpose, greedy);
-  return { heldLogits: logits as Float32Array, vocabSize: v, n, rowParameters: parameters };
+  const adjustments = purpose === 'distribution' ? undefined : adjustmentsOf(options, n, v, v);
+  return { heldLogits: logits as Float32Array, vocabSize: v, n, rowParameters: parameters, adjustments };
 }
 
 function run(job: LogitsJob): void {

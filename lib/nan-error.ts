@@ -14,3 +14,11 @@ export function unnormalisedError(row: number, id: number | undefined): LMHeadEr
   const what = id === undefined ? `only -Infinity in row ${row}` : `+Infinity in row ${row} at id ${id}`;
   return new LMHeadError('NAN', `logits: got ${what}; want a finite maximum where a token is to be drawn`);
 }
+
+/** The row's adjustments leave no id that may be drawn. */
+export function nothingLeftError(row: number): LMHeadError {
+  return new LMHeadError(
+    'RANGE',
+    `allowed: got no id that may be drawn in row ${row}; want one at least that neither allowed nor bannedIds nor logitBias excludes`,
+  );
+}

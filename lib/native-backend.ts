@@ -1,7 +1,6 @@
 /** The native addon as a backend. */
 import { type Addon, chosenKernels, loadAddon, type NativeHead, type NativeResult } from './addon';
 import type {
-  Candidates,
   HeadBackend,
   HeadSpec,
   HiddenJob,
@@ -11,7 +10,7 @@ import type {
   PassJob,
 } from './backend';
 import { type ErrorKind, LMHeadError } from './errors';
-import { nanError, unnormalisedError } from './nan-error';
+import { nanError, nothingLeftError, unnormalisedError } from './nan-error';
 import { onAbort } from './on-abort';
 import { defaultThreads } from './threads';
 import type { Capabilities, Dtype } from './types';
@@ -29,8 +28,10 @@ function errorOf([status, row, id]: [number, number, number]): LMHeadError {
     case 3:
       return new LMHeadError('ABORTED', 'the call was aborted');
     case 4:
+      return nothingLeftError(row);
+    case 5:
       return new LMHeadError('CLOSED', 'the head was closed before the call started');
-    case 6:
+    case 7:
       return new LMHeadError(
         'IO',
         'the file of the weights has changed since it was opened; want one that stays as it is, or mmap: false',
@@ -51,8 +52,11 @@ function guarded<T>(call: () => T): T {
   }
 }
 
-function check(result: NativeResult): void {
-  if (result !== undefined) throw errorOf(result);
+/** Throws what a result says, or puts candidates where the job wants them. */
+function settle(result: NativeResult, job?: PassJob): void {
+  if (result === undefined) return;
+  if (Array.isArray(result)) throw errorOf(result);
+  Object.assign(job!.candidates!, result);
 }
 
 /** The native side's matrix; it never sees a layout, only whether to transpose. */
@@ -134,9 +138,11 @@ export class NativeBackend implements HeadBackend {
       score?.ranks,
       score?.entropy,
       job.logSumExp,
+      job.adjustments,
+      job.candidates && true,
       job.view,
     );
-    if (result !== undefined) throw errorOf(result);
+    if (result !== undefined) settle(result, job);
   }
 
   async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
@@ -156,23 +162,23 @@ export class NativeBackend implements HeadBackend {
       if (--this.#pending > 0) return;
       for (const resolve of this.#idle.splice(0)) resolve();
     });
-    if (!signal) return check(await settled);
+    if (!signal) return settle(await settled, job);
     // The caller is told at once; the job stops at its next chunk, or never starts.
     return new Promise<void>((resolve, reject) => {
       const forget = onAbort(signal, () => {
         abortFlag[0] = 1;
         reject(new LMHeadError('ABORTED', 'the call was aborted', { cause: signal.reason }));
       });
-      settled.then(check).then(resolve, reject).finally(forget);
+      settled.then(result => settle(result, job)).then(resolve, reject).finally(forget);
     });
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
-    check(guarded(() => this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out)));
+    settle(guarded(() => this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out)));
   }
 
   readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void {
-    check(guarded(() => this.#head.readBytes(matrix === 'output' ? 0 : 1, offset, out)));
+    settle(guarded(() => this.#head.readBytes(matrix === 'output' ? 0 : 1, offset, out)));
   }
 
   share(): { output: MatrixSource; input?: MatrixSource } {
@@ -218,6 +224,8 @@ function requestArguments({ top, sample, score, ...job }: PassJob): unknown[] {
     score?.ranks,
     score?.entropy,
     job.logSumExp,
+    job.adjustments,
+    job.candidates && true,
     job.view,
   ];
 }
@@ -233,18 +241,12 @@ export function nativeLogits(): LogitsBackend {
   return {
     kind: 'native',
     runLogits(job: LogitsJob): void {
-      check(
+      settle(
         guarded(() =>
           addon.runLogits(job.heldLogits, job.n, job.vocabSize, ...requestArguments(job), defaultThreads()),
         ),
+        job,
       );
-    },
-    candidates(logits: Float32Array, vocabSize: number, n: number, rowParameters: Float64Array): Candidates {
-      const result = guarded(() =>
-        addon.candidates(logits, n, vocabSize, ...requestArguments({ n, rowParameters })),
-      );
-      if (Array.isArray(result)) throw errorOf(result);
-      return result as Candidates;
     },
   };
 }

@@ -189,6 +189,9 @@ export interface TopK {
   logSumExp: Float32Array;
 }
 
+/** Numbers by token id. */
+export type LogitBias = Readonly<Record<number, number>> | ReadonlyMap<number, number>;
+
 /**
  * How to draw a token. The filters work in this order, each on what the one before has left: top-k, top-p, min-p; then
  * the temperature divides the logits of what is left, and a token is drawn. (llama.cpp's default order.)
@@ -200,6 +203,19 @@ export interface SampleOptions extends CallOptions {
   topP?: PerRow<number>;
   /** Keep tokens with p ≥ minP·max p. In [0,1]; default 0 keeps all; 1 keeps the maximum and its equals. */
   minP?: PerRow<number>;
+  /**
+   * Added to the logits of single ids: an object or a Map from id to a finite number, or -Infinity, which bans the id; one for
+   * all rows, or an array of one per row.
+   */
+  logitBias?: LogitBias | readonly LogitBias[];
+  /** Ids that are never drawn: one list for all rows, or an array of one per row. */
+  bannedIds?: Ids | readonly Ids[];
+  /**
+   * The only ids that may be drawn: a Uint32Array of ⌈V/32⌉ words, where bit id % 32 of word ⌊id/32⌋ allows an id (as grammar
+   * engines hand them out), or a list of ids in anything but a Uint32Array. One for all rows, or an array of one per row. RANGE
+   * where nothing is left.
+   */
+  allowed?: Ids | readonly Ids[];
   /** A whole number below 2^64. Omitted: drawn from the system. Same seed, step and options: same token. */
   seed?: PerRow<number | bigint>;
   /** Position in the random stream, below 2^32. Row i of a batch uses step + i, unless one is given per row. Default 0. */
@@ -212,6 +228,16 @@ export interface Sample {
   ids: Uint32Array;
   /** [n], log-probability under the distribution that was sampled (0 where greedy) */
   logProbs: Float32Array;
+}
+
+/** What the filters leave of each row. */
+export interface Candidates {
+  /** Row i's are [offsets[i], offsets[i+1]), best first. */
+  ids: Uint32Array;
+  /** Renormalised over what is left, at the row's temperature. */
+  probs: Float32Array;
+  /** [n+1] */
+  offsets: Uint32Array;
 }
 
 export interface ScoreOptions extends CallOptions {

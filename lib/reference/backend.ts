@@ -3,21 +3,13 @@ import { performance } from 'node:perf_hooks';
 
 import { outOfMemory } from '../arguments/arrays';
 import { arrayType } from '../arguments/describe';
-import type {
-  Candidates,
-  HeadBackend,
-  HeadSpec,
-  HiddenJob,
-  LogitsBackend,
-  LogitsJob,
-  MatrixSource,
-} from '../backend';
+import type { HeadBackend, HeadSpec, HiddenJob, LogitsBackend, LogitsJob, MatrixSource } from '../backend';
 import { LMHeadError } from '../errors';
 import { floats, narrow } from '../half';
 import { onAbort } from '../on-abort';
 import type { Dtype } from '../types';
 import { logitOf } from './logits';
-import { rowCandidates, rowSampling, writeResults } from './results';
+import { writeResults } from './results';
 
 /** A matrix [rows, columns] in float32, row by row, in memory that threads can share. */
 function load(source: MatrixSource, rows: number, columns: number): Float32Array {
@@ -167,19 +159,5 @@ export const referenceLogits: LogitsBackend = {
     for (let row = 0; row < n; row++) {
       writeResults(job, row, heldLogits.subarray(row * vocabSize, (row + 1) * vocabSize), vocabSize);
     }
-  },
-
-  candidates(logits: Float32Array, vocabSize: number, n: number, rowParameters: Float64Array): Candidates {
-    const ids: number[] = [];
-    const probs: number[] = [];
-    const offsets = new Uint32Array(n + 1);
-    for (let row = 0; row < n; row++) {
-      const u = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
-      const left = rowCandidates(u, row, rowSampling(rowParameters, row));
-      for (const id of left.ids) ids.push(id);
-      for (const p of left.probs) probs.push(p);
-      offsets[row + 1] = ids.length;
-    }
-    return { ids: Uint32Array.from(ids), probs: Float32Array.from(probs), offsets };
   },
 };

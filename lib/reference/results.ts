@@ -1,8 +1,9 @@
 /** Every result of a pass, from one row of logits. */
 import { placeAmong } from '../ascending-ids';
 import { IGNORED, type PassJob, RowParameter } from '../backend';
-import { nanError, unnormalisedError } from '../nan-error';
-import { type Distribution, distributionOf, entropyOf, logProb, logSumExp, prob } from './distribution';
+import { nanError, nothingLeftError, unnormalisedError } from '../nan-error';
+import { adjustedRow } from './adjust';
+import { distributionOf, entropyOf, logProb, logSumExp, prob } from './distribution';
 import { candidatesOfRow, type Filters } from './filters';
 import { bestFirst, bestId, rankOf } from './order';
 import type { Stream } from './philox';
@@ -58,9 +59,11 @@ export function writeResults(
   const greedy = sampling.temperature === 0;
   const temperature = greedy ? 1 : sampling.temperature;
   const own = distributionOf(u, valid, temperature);
-  if (job.argmax || job.top || job.sample)
-    requireToken(u, row, own, job.sample !== undefined && !greedy, idAt);
+  if ((job.argmax || job.top || job.sample || job.candidates) && own.nanId >= 0)
+    throw nanError(row, idAt(own.nanId));
   const distribution = whole ? distributionOf(whole, whole.length, temperature) : own;
+
+  if (job.sample || job.candidates) writeDrawn(job, row, draw(job, row, u, valid));
 
   const first = row * u.length;
   job.logits?.set(u, first);
@@ -79,11 +82,6 @@ export function writeResults(
       logProbs[row * k + i] = logProb(distribution, u[best[i]]);
     }
   }
-  if (job.sample) {
-    const [place, itsLogProb] = greedy ? [bestId(u, valid), 0] : draw(u, valid, sampling, idAt);
-    job.sample.ids[row] = idAt(place);
-    job.sample.logProbs[row] = itsLogProb;
-  }
   if (job.score) {
     const { targets, logProbs, ranks, entropy } = job.score;
     const ignored = targets[row] === IGNORED;
@@ -94,42 +92,42 @@ export function writeResults(
   }
 }
 
-function draw(
-  u: Float32Array,
-  valid: number,
-  sampling: RowSampling,
-  idAt: (place: number) => number,
-): [place: number, logProb: number] {
-  const { temperature, stream } = sampling;
-  const places = candidatesOfRow(u, valid, sampling);
-  const place = race(u, places, temperature, stream, idAt);
-  return [place, renormalisedLogProbs(u, places, temperature)[places.indexOf(place)]];
-}
-
-/** A row's candidates, best first, and their probabilities. */
-export function rowCandidates(
-  u: Float32Array,
-  row: number,
-  sampling: RowSampling,
-): { ids: number[]; probs: number[] } {
-  const { temperature } = sampling;
-  const greedy = temperature === 0;
-  requireToken(u, row, distributionOf(u, u.length, 1), !greedy);
-  if (greedy) return { ids: [bestId(u, u.length)], probs: [1] };
-  const ids = candidatesOfRow(u, u.length, sampling);
-  return { ids, probs: renormalisedLogProbs(u, ids, temperature).map(Math.exp) };
-}
-
-/** @param drawn a token is to be drawn, for which probabilities are needed, and not only chosen by its logit */
-function requireToken(
-  u: Float32Array,
-  row: number,
-  { max, nanId }: Distribution,
-  drawn: boolean,
-  idAt: (place: number) => number = place => place,
-): void {
-  if (nanId >= 0) throw nanError(row, idAt(nanId));
-  if (drawn && !Number.isFinite(max)) {
-    throw unnormalisedError(row, max === Infinity ? idAt(u.indexOf(Infinity)) : undefined);
+function writeDrawn(job: PassJob, row: number, { ids, logProbs, chosen }: Drawn): void {
+  if (job.sample) {
+    job.sample.ids[row] = ids[chosen];
+    job.sample.logProbs[row] = logProbs[chosen];
   }
+  const before = job.candidates;
+  if (!before) return;
+  before.ids = Uint32Array.from([...before.ids, ...ids]);
+  before.probs = Float32Array.from([...before.probs, ...logProbs.map(Math.exp)]);
+  before.offsets = Uint32Array.from([...before.offsets, before.ids.length]);
+}
+
+/**
+ * What may be drawn from a row, and what is.
+ * @throws NAN, or RANGE where the adjustments leave nothing
+ */
+export function draw(job: PassJob, row: number, u: Float32Array, valid: number): Drawn {
+  const sampling = rowSampling(job.rowParameters, row);
+  const { temperature, stream } = sampling;
+  const idAt = (place: number) => job.view?.rows[place] ?? place;
+  const adjusted = adjustedRow(u, row, job.adjustments, job.view?.rows);
+  const { max } = distributionOf(adjusted, valid, 1);
+  if (max === -Infinity && job.adjustments) throw nothingLeftError(row);
+  if (temperature === 0) return { ids: [idAt(bestId(adjusted, valid))], logProbs: [0], chosen: 0 };
+  if (!Number.isFinite(max))
+    throw unnormalisedError(row, max > 0 ? idAt(adjusted.indexOf(Infinity)) : undefined);
+  const places = candidatesOfRow(adjusted, valid, sampling);
+  const chosen = places.indexOf(race(adjusted, places, temperature, stream, idAt));
+  return { ids: places.map(idAt), logProbs: renormalisedLogProbs(adjusted, places, temperature), chosen };
+}
+
+export interface Drawn {
+  /** Best first. */
+  ids: number[];
+  /** Of each, under the distribution that is left. */
+  logProbs: number[];
+  /** Place of the drawn one. */
+  chosen: number;
 }

@@ -3,7 +3,6 @@
 
 #include <string>
 
-#include "../core/candidates.h"
 #include "../core/limits.h"
 #include "arguments.h"
 #include "environment.h"
@@ -40,7 +39,7 @@ Napi::Value select(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// (logits, n, vocabSize, …request, threads) -> undefined or [status, row, id]
+// (logits, n, vocabSize, …request, threads) -> undefined, candidates or [status, row, id]
 Napi::Value run_logits(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const size_t n = whole_number(info[1], 0, 0xffffffff, "n");
@@ -49,36 +48,13 @@ Napi::Value run_logits(const Napi::CallbackInfo& info) {
   const float* const logits = static_cast<float*>(typed_array(info[0], napi_float32_array, n * vocabulary, "logits"));
   request.threads = static_cast<unsigned>(whole_number(info[3 + kRequestArguments], 1, 1024, "threads"));
   try {
+    std::vector<CandidateRow> candidates;
+    if (wants_candidates(info, 3)) request.candidates = &candidates;
     const PassResult result = run_pass(kernels(), HeldSource(logits, n, vocabulary), request);
+    if (request.candidates && result.status == PassResult::ok) return candidates_to_js(env, candidates);
     return {env, result_to_js(env, result.status, result)};
   } catch (const std::bad_alloc&) {
     throw coded_error(env, "MEMORY", "not enough memory for the pass");
-  }
-}
-
-// (logits, n, vocabSize, rowParameters) -> { ids, probs, offsets } or [status, row, id]
-Napi::Value candidates(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const size_t n = whole_number(info[1], 0, 0xffffffff, "n");
-  const size_t vocabulary = whole_number(info[2], 1, 0xffffffff, "vocabSize");
-  const PassRequest request = pass_request(info, 3, n, vocabulary, vocabulary);
-  const float* const logits = static_cast<float*>(typed_array(info[0], napi_float32_array, n * vocabulary, "logits"));
-  if (!request.row_parameters) throw bad_argument(env, "rowParameters");
-  try {
-    CandidateRows rows;
-    const PassResult result = find_candidates(kernels(), logits, n, vocabulary, request.row_parameters, rows);
-    if (result.status != PassResult::ok) return {env, result_to_js(env, result.status, result)};
-    const auto copy = [&](auto array, const auto& from) {
-      std::copy(from.begin(), from.end(), array.Data());
-      return array;
-    };
-    Napi::Object out = Napi::Object::New(env);
-    out.Set("ids", copy(Napi::Uint32Array::New(env, rows.ids.size()), rows.ids));
-    out.Set("probs", copy(Napi::Float32Array::New(env, rows.probs.size()), rows.probs));
-    out.Set("offsets", copy(Napi::Uint32Array::New(env, rows.offsets.size()), rows.offsets));
-    return out;
-  } catch (const std::bad_alloc&) {
-    throw coded_error(env, "MEMORY", "not enough memory for the candidates");
   }
 }
 
@@ -92,7 +68,6 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment(env));
   exports.Set("select", Napi::Function::New<select>(env, "select"));
   exports.Set("runLogits", Napi::Function::New<run_logits>(env, "runLogits"));
-  exports.Set("candidates", Napi::Function::New<candidates>(env, "candidates"));
   exports.Set("multiplyAddRate", Napi::Function::New<multiply_add_rate>(env, "multiplyAddRate"));
   Head::define(env, exports);
   return exports;

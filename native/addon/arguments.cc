@@ -54,7 +54,56 @@ void check_rows(Napi::Env env, const double* rows, size_t n, size_t valid) {
   }
 }
 
+// An Adjustments of lib/backend.ts.
+Adjustments adjustments_from(Napi::Object from, size_t n, size_t vocabulary, size_t valid) {
+  const Napi::Env env = from.Env();
+  Adjustments a;
+  a.ranges = optional_array<uint32_t>(from.Get("ranges"), napi_uint32_array, 2 * n, "adjustments.ranges");
+  if (a.ranges) {
+    const Napi::Value ids = from.Get("ids");
+    if (!ids.IsTypedArray()) throw bad_argument(env, "adjustments.ids");
+    const size_t count = ids.As<Napi::TypedArray>().ElementLength();
+    a.ids = static_cast<uint32_t*>(typed_array(ids, napi_uint32_array, count, "adjustments.ids"));
+    constexpr size_t kNumbers = sizeof(Patch) / sizeof(double);
+    a.patches = static_cast<Patch*>(typed_array(from.Get("values"), napi_float64_array, kNumbers * count, "adjustments.values"));
+    for (size_t row = 0; row < n; row++) {
+      const size_t begin = a.ranges[2 * row], end = a.ranges[2 * row + 1];
+      if (begin > end || end > count) throw bad_argument(env, "adjustments.ranges");
+      if (row > 0 && begin == a.ranges[2 * row - 2] && end == a.ranges[2 * row - 1]) continue;  // as the row before
+      for (size_t i = begin; i < end; i++)
+        if (a.ids[i] >= valid || (i > begin && a.ids[i] <= a.ids[i - 1])) throw bad_argument(env, "adjustments.ids");
+    }
+  }
+  if (!from.Get("allowed").IsUndefined()) {
+    const size_t words = (vocabulary + 31) / 32;
+    a.allowed_stride = whole_number(from.Get("allowedStride"), 0, words, "adjustments.allowedStride");
+    const size_t size = n == 0 ? 0 : (n - 1) * a.allowed_stride + words;
+    a.allowed = static_cast<uint32_t*>(typed_array(from.Get("allowed"), napi_uint32_array, size, "adjustments.allowed"));
+  }
+  return a;
+}
+
 }  // namespace
+
+bool wants_candidates(const Napi::CallbackInfo& info, size_t first) { return !info[first + 17].IsUndefined(); }
+
+Napi::Object candidates_to_js(Napi::Env env, const std::vector<CandidateRow>& rows) {
+  Napi::Uint32Array offsets = Napi::Uint32Array::New(env, rows.size() + 1);
+  size_t count = 0;
+  for (size_t i = 0; i < rows.size(); i++) offsets[i + 1] = static_cast<uint32_t>(count += rows[i].ids.size());
+  if (count > 0xffffffff) throw coded_error(env, "MEMORY", "more candidates than offsets can count");
+  Napi::Uint32Array ids = Napi::Uint32Array::New(env, count);
+  Napi::Float32Array probs = Napi::Float32Array::New(env, count);
+  for (size_t i = 0; i < rows.size(); i++) {
+    std::copy(rows[i].ids.begin(), rows[i].ids.end(), ids.Data() + offsets[i]);
+    std::copy(rows[i].probs.begin(), rows[i].probs.end(), probs.Data() + offsets[i]);
+  }
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("ids", ids);
+  result.Set("probs", probs);
+  result.Set("offsets", offsets);
+  return result;
+}
 
 PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid,
                          RowSubset subset) {
@@ -62,7 +111,7 @@ PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n,
   const auto has = [&](uint32_t id) {
     return subset.ids ? std::binary_search(subset.ids, subset.ids + subset.count, id) : id < valid;
   };
-  const size_t ranked = subset.ids ? subset.count : valid;
+  const size_t ranked = subset.ids ? subset.count : valid, all = vocabulary;
   if (subset.ids) vocabulary = subset.count;
   const auto floats = [&](size_t i, size_t length, const char* name) {
     return optional_array<float>(info[first + i], napi_float32_array, length, name);
@@ -99,6 +148,8 @@ PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n,
       if (r.score.targets[i] != kIgnored && !has(r.score.targets[i])) throw bad_argument(env, "targets");
   }
   r.log_sum_exp = floats(15, n, "logSumExp");
+  if (info[first + 16].IsObject()) r.adjustments = adjustments_from(info[first + 16].As<Napi::Object>(), n, all, valid);
+  if (wants_candidates(info, first) && !r.row_parameters) throw bad_argument(env, "candidates");
   return r;
 }
 

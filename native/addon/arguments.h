@@ -29,12 +29,18 @@ Dtype dtype_from(Napi::Value value);  // 0, 1, 2
 const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d);
 
 // What a pass is asked for, from info[first] on, in the order that lib/native-backend.ts gives; the last of it is a PassView.
-constexpr size_t kRequestArguments = 17;
+constexpr size_t kRequestArguments = 19;
 // subset: the rows that the view is about; results are as wide.
 PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid,
                          RowSubset subset = {});
 
 // Where the request starts at info[first]; undefined there: all rows. Every id is below valid.
 PassView pass_view(const Napi::CallbackInfo& info, size_t first, size_t valid);
+
+// Whether candidates are asked for, whose place the caller provides.
+bool wants_candidates(const Napi::CallbackInfo& info, size_t first);
+
+// { ids, probs, offsets }: row after row. Throws Napi::Error.
+Napi::Object candidates_to_js(Napi::Env env, const std::vector<CandidateRow>& rows);
 
 }  // namespace lmhead

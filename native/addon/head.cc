@@ -128,7 +128,7 @@ HeadCore& Head::core(Napi::Env env) {
   return *core_;
 }
 
-// (n, hidden, hiddenDtype, …request) -> undefined or [status, row, id]
+// (n, hidden, hiddenDtype, …request) -> undefined, candidates or [status, row, id]
 Napi::Value Head::run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   HeadCore& head = core(env);
@@ -136,8 +136,10 @@ Napi::Value Head::run(const Napi::CallbackInfo& info) {
   const Dtype dtype = dtype_from(info[2]);
   const uint8_t* const hidden = hidden_bytes(info[1], dtype, n, d);
   const PassView view = pass_view(info, 3, head.valid());
-  const PassRequest request = pass_request(info, 3, n, head.output().rows, head.valid(), view.rows);
+  PassRequest request = pass_request(info, 3, n, head.output().rows, head.valid(), view.rows);
   try {
+    std::vector<CandidateRow> candidates;
+    if (wants_candidates(info, 3)) request.candidates = &candidates;
     PassResult result;
     if (dtype == Dtype::f32 && hidden_stride(d) == d) {
       result = head.run(reinterpret_cast<const float*>(hidden), n, request, view);  // already as kernels take it
@@ -145,13 +147,15 @@ Napi::Value Head::run(const Napi::CallbackInfo& info) {
       const AlignedFloats packed = pack_hidden(head.kernels(), hidden, dtype, n, d);
       result = head.run(packed.data(), n, request, view);
     }
-    return {env, result_to_js(env, head.intact() ? static_cast<int>(result.status) : kWeightsChanged, result)};
+    const int status = head.intact() ? static_cast<int>(result.status) : kWeightsChanged;
+    if (request.candidates && status == PassResult::ok) return candidates_to_js(env, candidates);
+    return {env, result_to_js(env, status, result)};
   } catch (const std::bad_alloc&) {
     throw coded_error(env, "MEMORY", "not enough memory for the pass");
   }
 }
 
-// (n, hidden, hiddenDtype, …request, abortFlag, times or undefined) -> Promise of undefined or [status, row, id]
+// (n, hidden, hiddenDtype, …request, abortFlag, times or undefined) -> Promise of undefined, candidates or [status, row, id]
 Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   HeadCore& head = core(env);
@@ -165,6 +169,7 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   job->abort = static_cast<std::atomic<int32_t>*>(typed_array(info[flag], napi_int32_array, 1, "abortFlag"));
   job->request.abort = job->abort;
   job->times = optional_array<double>(info[flag + 1], napi_float64_array, 2, "times");
+  if (wants_candidates(info, 3)) job->request.candidates = &job->candidates;
   job->core = core_;
   job->channel = Environment::of(env).channel;
   job->n = n;

@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "arguments.h"
 #include "head_core.h"
 
 namespace lmhead {
@@ -78,7 +79,15 @@ void Channel::settle(napi_env env, napi_value, void* context, void* data) {
                      : job->status == Job::out_of_memory   ? kOutOfMemory
                      : job->status == Job::weights_changed ? kWeightsChanged
                                                            : static_cast<int>(job->result.status);
-  napi_resolve_deferred(env, job->deferred, result_to_js(env, status, job->result));
+  if (status == 0 && job->request.candidates) {
+    try {
+      napi_resolve_deferred(env, job->deferred, candidates_to_js(env, job->candidates));
+    } catch (const Napi::Error& error) {
+      napi_reject_deferred(env, job->deferred, error.Value());
+    }
+  } else {
+    napi_resolve_deferred(env, job->deferred, result_to_js(env, status, job->result));
+  }
   napi_close_handle_scope(env, scope);
 }
 

@@ -26,6 +26,7 @@ struct Job final : Task {
   std::atomic<int32_t>* abort = nullptr;  // request.abort, writable
   double* times = nullptr;                // where asked for: seconds in the queue, seconds from start to end
   std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
+  std::vector<CandidateRow> candidates;   // request.candidates, where they are asked for
 
   // The JavaScript side; touched on its thread only. `kept` are the arrays that the request points into.
   napi_deferred deferred = nullptr;
@@ -69,7 +70,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
 // What lib/native-backend.ts gets where a pass gave no results: [status, row, id], the status one of PassResult's or of these.
 // Undefined for success.
-constexpr int kClosed = 4, kOutOfMemory = 5, kWeightsChanged = 6;
+constexpr int kClosed = 5, kOutOfMemory = 6, kWeightsChanged = 7;
 napi_value result_to_js(napi_env env, int status, const PassResult& result);
 
 }  // namespace lmhead

@@ -1,20 +1,14 @@
-// What the filters leave of rows of logits that the caller holds.
+// What the filters leave of a row.
 #pragma once
 
+#include <cstdint>
 #include <vector>
-
-#include "pass.h"
 
 namespace lmhead {
 
-struct CandidateRows {
-  std::vector<uint32_t> ids;      // best first, row after row
-  std::vector<float> probs;       // renormalised over the row's candidates, at its temperature
-  std::vector<uint32_t> offsets;  // [n + 1]
+struct CandidateRow {
+  std::vector<uint32_t> ids;  // best first
+  std::vector<float> probs;   // renormalised over them, at the row's temperature
 };
-
-// logits: [n, vocabulary]; row_parameters: [n, kRowParameters].
-PassResult find_candidates(const Kernels& kernels, const float* logits, size_t n, size_t vocabulary, const double* row_parameters,
-                           CandidateRows& out);
 
 }  // namespace lmhead

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <exception>
 #include <limits>
 #include <mutex>
@@ -82,11 +83,13 @@ constexpr double kWorkPerThread = 100e3;         // multiply-adds that are worth
 
 enum class Sampling { none, greedy, race, top_k, reach, hold };
 
-Sampling way_to_sample(const RowSampling& row, size_t valid) {
+// whole: all that the filters leave is wanted, and not only the token that is drawn.
+Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole) {
   if (row.temperature == 0) return Sampling::greedy;
   if (row.top_k > 0 && row.top_k < valid) return row.top_k <= kMaxHeap ? Sampling::top_k : Sampling::hold;
   if (row.top_p < 1) return Sampling::hold;
-  return std::isinf(row.log_min_p) ? Sampling::race : Sampling::reach;
+  if (!std::isinf(row.log_min_p)) return Sampling::reach;
+  return whole ? Sampling::hold : Sampling::race;
 }
 
 // Rows of the request, [begin, end), whose results are made in one streaming of E.
@@ -104,42 +107,46 @@ class Block {
         rows_(rows + begin),
         ways_(ways + begin),
         distributions_(kernels, columns_, chunks_, inverse_temperatures + begin,
-                       request.normaliser ? request.sample.ids != nullptr : needs_sums(request),
+                       request.normaliser ? draws_raw(request) : draws_raw(request) || shows_sums(request),
                        request.score.entropy && !request.normaliser) {
     source.prepare(begin, columns_);
     if (request.normaliser) request.normaliser->prepare(begin, columns_);
     if (request.normaliser)
       normaliser_ = std::make_unique<Distributions>(kernels, columns_, chunks_of(*request.normaliser),
-                                                    inverse_temperatures + begin, needs_sums(request), request.score.entropy);
+                                                    inverse_temperatures + begin, shows_sums(request), request.score.entropy);
     add_dense(Dense::logits, request.logits);
     add_dense(Dense::log_probs, request.log_probs);
     add_dense(Dense::probs, request.probs);
     if (request.top.ids) add_top();
     if (request.argmax) argmax_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, 1), threads_);
     if (request.score.targets) add_targets();
-    if (request.sample.ids) add_sampling();
+    if (request.draws()) add_drawing(inverse_temperatures + begin);
   }
 
   PassResult run() {
     if (normaliser_) {
-      const std::vector<Sink*> only{normaliser_.get()};
+      const auto only = [&](const Tile& tile, unsigned slot) { normaliser_->consume(tile, slot); };
       share_out(chunks_of(*request_.normaliser),
-                [&](size_t chunk, unsigned slot) { make_chunk(*request_.normaliser, only, chunk, slot); });
+                [&](size_t chunk, unsigned slot) { make_chunk(*request_.normaliser, chunk, slot, only); });
       if (aborted()) return {PassResult::aborted};
       finish(*normaliser_);
     }
-    sinks_.push_back(&distributions_);
-    share_out(chunks_, [&](size_t chunk, unsigned slot) { make_chunk(source_, sinks_, chunk, slot); });
+    const auto hand_out = [&](const Tile& tile, unsigned slot) {
+      distributions_.consume(tile, slot);
+      for (Sink* sink : sinks_) sink->consume(tile, slot);
+      if (!drawing_.empty()) draw_from(tile, slot);
+    };
+    share_out(chunks_, [&](size_t chunk, unsigned slot) { make_chunk(source_, chunk, slot, hand_out); });
     if (aborted()) return {PassResult::aborted};
     finish(distributions_);
+    if (adjusted_) finish(*adjusted_);
     if (const PassResult result = check(); result.status != PassResult::ok) return result;
-    sinks_.pop_back();
     for (Sink* sink : sinks_) finish(*sink);
     if (request_.log_sum_exp) write_log_sum_exp();
     if (request_.top.ids) write_top();
     if (request_.argmax)
       for (size_t c = 0; c < columns_; c++) request_.argmax[begin_ + c] = argmax_->best(c)[0].id;
-    if (request_.sample.ids) share_out(columns_, [&](size_t column, unsigned) { write_sample(column); });
+    if (request_.draws()) share_out(columns_, [&](size_t column, unsigned) { write_drawn(column); });
     return {aborted() ? PassResult::aborted : PassResult::ok};
   }
 
@@ -151,17 +158,22 @@ class Block {
   // What log-probabilities are under.
   const Distribution* shown() const { return normaliser_ ? normaliser_->data() : distributions_.data(); }
 
-  static bool needs_sums(const PassRequest& r) {
-    return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || r.sample.ids;
-  }
+  // Whether results show log-probabilities or their like.
+  static bool shows_sums(const PassRequest& r) { return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets; }
+  // Whether tokens are drawn from the logits as they are.
+  static bool draws_raw(const PassRequest& r) { return r.draws() && !r.adjustments.any(); }
 
   template <class T, class... Arguments>
-  T* add(Arguments&&... arguments) {
+  T* add_to(std::vector<Sink*>& sinks, Arguments&&... arguments) {
     auto sink = std::make_unique<T>(std::forward<Arguments>(arguments)...);
     T* const raw = sink.get();
-    sinks_.push_back(raw);
+    sinks.push_back(raw);
     owned_.push_back(std::move(sink));
     return raw;
+  }
+  template <class T, class... Arguments>
+  T* add(Arguments&&... arguments) {
+    return add_to<T>(sinks_, std::forward<Arguments>(arguments)...);
   }
 
   void add_dense(Dense what, float* out) {
@@ -172,7 +184,7 @@ class Block {
     if (request_.top.k <= kMaxHeap)
       top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.top.k), threads_);
     else
-      held_ = add<HoldSink>(std::vector<bool>(columns_, true), source_.valid(), source_.ids());
+      top_held_ = add<HoldSink>(std::vector<bool>(columns_, true), source_.valid(), source_.ids());
   }
 
   void add_targets() {
@@ -203,7 +215,12 @@ class Block {
     return takes;
   }
 
-  void add_sampling() {
+  // The sinks that see the logits that tokens are drawn from.
+  void add_drawing(const double* inverse_temperatures) {
+    const auto add_drawn = [&]<class T>(T*& sink, auto&&... arguments) {
+      sink = add_to<T>(drawing_, std::forward<decltype(arguments)>(arguments)...);
+    };
+    if (request_.adjustments.any()) add_drawn(adjusted_, kernels_, columns_, chunks_, inverse_temperatures, true, false);
     std::vector<uint32_t> k(columns_);
     bool any[6] = {};
     for (size_t c = 0; c < columns_; c++) {
@@ -212,10 +229,10 @@ class Block {
       if (ways_[c] == Sampling::top_k) k[c] = static_cast<uint32_t>(rows_[c].top_k);
     }
     const auto is_any = [&](Sampling way) { return any[static_cast<size_t>(way)]; };
-    if (is_any(Sampling::greedy) || is_any(Sampling::top_k)) sample_top_ = add<TopK>(kernels_, std::move(k), threads_);
-    if (is_any(Sampling::race)) race_ = add<RaceSink>(kernels_, rows_, which(Sampling::race), threads_);
-    if (is_any(Sampling::reach)) reach_ = add<ReachSink>(kernels_, rows_, which(Sampling::reach), threads_);
-    if (is_any(Sampling::hold) && !held_) held_ = add<HoldSink>(which(Sampling::hold), source_.valid(), source_.ids());
+    if (is_any(Sampling::greedy) || is_any(Sampling::top_k)) add_drawn(drawn_top_, kernels_, std::move(k), threads_);
+    if (is_any(Sampling::race)) add_drawn(race_, kernels_, rows_, which(Sampling::race), threads_);
+    if (is_any(Sampling::reach)) add_drawn(reach_, kernels_, rows_, which(Sampling::reach), threads_);
+    if (is_any(Sampling::hold)) add_drawn(held_, which(Sampling::hold), source_.valid(), source_.ids());
   }
 
   bool aborted() const { return request_.abort && request_.abort->load(std::memory_order_relaxed) != 0; }
@@ -252,7 +269,9 @@ class Block {
     if (failure) std::rethrow_exception(failure);
   }
 
-  void make_chunk(const LogitSource& source, const std::vector<Sink*>& sinks, size_t chunk, unsigned slot) {
+  // take(tile, slot)
+  template <class Take>
+  void make_chunk(const LogitSource& source, size_t chunk, unsigned slot, Take take) {
     const size_t first_row = chunk * kChunkRows, rows = std::min(kChunkRows, source.valid() - first_row);
     const size_t group = std::min(source.group(), columns_);
     const uint32_t* const ids = source.ids() ? source.ids() + first_row : nullptr;
@@ -264,23 +283,56 @@ class Block {
       const size_t columns = std::min(group, columns_ - c);
       const auto [logits, stride] = source.logits(first_row, rows, begin_ + c, columns, scratch.data());
       for (size_t i = 0; i < columns; i++) maxima[i] = kernels_.max(logits + i * stride, rows);
-      const Tile tile{chunk, static_cast<uint32_t>(first_row), ids, rows, c, columns, logits, stride, maxima.data()};
-      for (Sink* sink : sinks) sink->consume(tile, slot);
+      take({chunk, static_cast<uint32_t>(first_row), ids, rows, c, columns, logits, stride, maxima.data()}, slot);
     }
+  }
+
+  // Hands the tile to the drawing sinks, adjusted. A tile in which nothing changes goes as it is.
+  void draw_from(const Tile& tile, unsigned slot) {
+    const Adjustments& adjustments = request_.adjustments;
+    const auto leaves_alone = [&](size_t c) { return adjustments.leave_alone(begin_ + tile.first_column + c, tile); };
+    size_t unchanged = 0;
+    if (adjusted_)
+      while (unchanged < tile.columns && leaves_alone(unchanged)) unchanged++;
+    if (!adjusted_ || unchanged == tile.columns) {
+      for (Sink* sink : drawing_) sink->consume(tile, slot);
+      return;
+    }
+    thread_local AlignedFloats scratch;
+    thread_local std::vector<MaxResult> maxima;
+    if (scratch.size() < tile.columns * tile.rows) scratch.resize(tile.columns * tile.rows);
+    if (maxima.size() < tile.columns) maxima.resize(tile.columns);
+    for (size_t c = 0; c < tile.columns; c++) {
+      float* const u = scratch.data() + c * tile.rows;
+      std::memcpy(u, tile.column(c), tile.rows * sizeof(float));
+      adjustments.apply(begin_ + tile.first_column + c, tile, u);
+      maxima[c] = kernels_.max(u, tile.rows);
+    }
+    Tile adjusted = tile;
+    adjusted.logits = scratch.data();
+    adjusted.stride = tile.rows;
+    adjusted.maxima = maxima.data();
+    for (Sink* sink : drawing_) sink->consume(adjusted, slot);
   }
 
   void finish(Sink& sink) {
     share_out(sink.finish_tasks(), [&](size_t task, unsigned) { sink.finish(task, shown()); });
   }
 
+  // Of the logits that tokens are drawn from.
+  const Distribution& drawn_from(size_t column) const { return (adjusted_ ? *adjusted_ : distributions_).data()[column]; }
+
   // Whether every row that a token is to be chosen from has one.
   PassResult check() const {
     const bool ranks_tokens = request_.argmax || request_.top.ids;
     for (size_t c = 0; c < columns_; c++) {
       const Distribution& d = distributions_.data()[c];
-      if (d.nan_id >= 0 && (ranks_tokens || request_.sample.ids)) return {PassResult::nan, begin_ + c, d.nan_id};
-      if (request_.sample.ids && ways_[c] != Sampling::none && ways_[c] != Sampling::greedy && std::isinf(d.max))
-        return {PassResult::unnormalised, begin_ + c, d.max > 0 ? id_of_infinity(c) : -1};
+      if (d.nan_id >= 0 && (ranks_tokens || request_.draws())) return {PassResult::nan, begin_ + c, d.nan_id};
+      if (!request_.draws()) continue;
+      const float max = drawn_from(c).max;
+      if (adjusted_ && max == -std::numeric_limits<float>::infinity()) return {PassResult::nothing_left, begin_ + c};
+      if (ways_[c] != Sampling::none && ways_[c] != Sampling::greedy && std::isinf(max))
+        return {PassResult::unnormalised, begin_ + c, max > 0 ? id_of_infinity(c) : -1};
     }
     return {};
   }
@@ -308,7 +360,7 @@ class Block {
   void write_top() {
     const TopOutputs& out = request_.top;
     share_out(columns_, [&](size_t c, unsigned) {
-      std::vector<Candidate> best = top_ ? top_->best(c) : held_->candidates(c);
+      std::vector<Candidate> best = top_ ? top_->best(c) : top_held_->candidates(c);
       if (!top_) {
         std::nth_element(best.begin(), best.begin() + (out.k - 1), best.end(), better);
         best.resize(out.k);
@@ -323,26 +375,22 @@ class Block {
     });
   }
 
-  void write_sample(size_t c) {
-    const Distribution& d = distributions_.data()[c];
-    uint32_t& id = request_.sample.ids[begin_ + c];
-    float& log_prob = request_.sample.log_probs[begin_ + c];
+  void write_drawn(size_t c) {
+    const Distribution& d = drawn_from(c);
     std::vector<Candidate> candidates;
     switch (ways_[c]) {
       case Sampling::none:
         return;
       case Sampling::greedy:
-        id = sample_top_->best(c)[0].id;
-        log_prob = 0;
-        return;
+        candidates = drawn_top_->best(c);
+        break;
       case Sampling::race: {
         const Candidate winner = race_->winner(c);
-        id = winner.id;
-        log_prob = d.log_prob(winner.logit);
+        write_sample(c, {winner.id, d.log_prob(winner.logit)});
         return;
       }
       case Sampling::top_k:
-        candidates = sample_top_->best(c);
+        candidates = drawn_top_->best(c);
         break;
       case Sampling::reach:
         if (!reach_->complete(c)) {
@@ -355,10 +403,20 @@ class Block {
         candidates = held_->candidates(c);
         break;
     }
-    filter(candidates, d.max, rows_[c]);
-    const Choice choice = race(candidates, d.max, rows_[c]);
-    id = choice.id;
-    log_prob = static_cast<float>(choice.log_prob);
+    const bool greedy = ways_[c] == Sampling::greedy;
+    if (!greedy) filter(candidates, d.max, rows_[c]);
+    if (request_.sample.ids) write_sample(c, greedy ? Choice{candidates[0].id, 0} : race(candidates, d.max, rows_[c]));
+    if (request_.candidates) {
+      CandidateRow& row = (*request_.candidates)[begin_ + c];
+      std::sort(candidates.begin(), candidates.end(), better);
+      for (const Candidate& candidate : candidates) row.ids.push_back(candidate.id);
+      row.probs = greedy ? std::vector<float>{1} : probabilities(candidates, d.max, rows_[c].temperature);
+    }
+  }
+
+  void write_sample(size_t c, const Choice& choice) {
+    request_.sample.ids[begin_ + c] = choice.id;
+    request_.sample.log_probs[begin_ + c] = static_cast<float>(choice.log_prob);
   }
 
   void unfinished_mark(size_t c) {
@@ -375,11 +433,14 @@ class Block {
   const Sampling* const ways_;
   Distributions distributions_;
   std::unique_ptr<Distributions> normaliser_;
-  std::vector<Sink*> sinks_;
+  Distributions* adjusted_ = nullptr;  // of the logits that tokens are drawn from, where these are adjusted
+  std::vector<Sink*> sinks_;           // see the logits as they are
+  std::vector<Sink*> drawing_;         // see those that tokens are drawn from
   std::vector<std::unique_ptr<Sink>> owned_;
   TopK* top_ = nullptr;
+  HoldSink* top_held_ = nullptr;
   TopK* argmax_ = nullptr;
-  TopK* sample_top_ = nullptr;
+  TopK* drawn_top_ = nullptr;
   RaceSink* race_ = nullptr;
   ReachSink* reach_ = nullptr;
   HoldSink* held_ = nullptr;
@@ -401,13 +462,14 @@ RowSampling parse_row(const double* p) {
 
 PassResult run_pass(const Kernels& kernels, const LogitSource& source, const PassRequest& request) {
   const size_t n = source.columns(), valid = source.valid();
+  if (request.candidates) request.candidates->assign(n, {});
   std::vector<RowSampling> rows(n);
   std::vector<double> inverse_temperatures(n, 1.0);
   std::vector<Sampling> ways(n, Sampling::none);
   for (size_t i = 0; i < n; i++) {
     if (request.row_parameters) rows[i] = parse_row(request.row_parameters + i * kRowParameters);
     if (rows[i].temperature != 0) inverse_temperatures[i] = 1 / rows[i].temperature;
-    if (request.sample.ids) ways[i] = way_to_sample(rows[i], valid);
+    if (request.draws()) ways[i] = way_to_sample(rows[i], valid, request.candidates != nullptr);
   }
 
   const double worth = (source.work() + (request.normaliser ? request.normaliser->work() : 0)) / kWorkPerThread;
@@ -419,10 +481,9 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   for (size_t begin = 0; begin < n;) {
     size_t end = begin, held = 0;
     while (end < n && end - begin < kBlockColumns) {
-      if (hold_all || ways[end] == Sampling::hold) {
-        if (held == most_held) break;
-        held++;
-      }
+      const size_t more = size_t{hold_all} + (ways[end] == Sampling::hold);
+      if (held > 0 && held + more > most_held) break;
+      held += more;
       end++;
     }
     Block block(kernels, source, request, begin, end, threads, rows.data(), inverse_temperatures.data(), ways.data());
@@ -435,7 +496,9 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   std::sort(unfinished.begin(), unfinished.end());
   PassRequest again;
   again.row_parameters = request.row_parameters;
+  again.adjustments = request.adjustments;
   again.sample = request.sample;
+  again.candidates = request.candidates;
   again.threads = request.threads;
   again.abort = request.abort;
   again.gate = request.gate;

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <memory>
 
+#include "adjust.h"
+#include "candidates.h"
 #include "filters.h"
 #include "kernels/kernels.h"
 #include "sinks/target.h"
@@ -113,12 +115,14 @@ struct SampleOutputs {
 // What a pass is to compute; null pointers: not asked for. Shapes as in PassJob of lib/backend.ts.
 struct PassRequest {
   const double* row_parameters = nullptr;  // null: temperature 1
+  Adjustments adjustments;                 // of the logits that sample and candidates see
   float* logits = nullptr;
   float* log_probs = nullptr;
   float* probs = nullptr;
   uint32_t* argmax = nullptr;
   TopOutputs top;
   SampleOutputs sample;
+  std::vector<CandidateRow>* candidates = nullptr;  // gets one per row
   ScoreOutputs score;
   float* log_sum_exp = nullptr;
   // Whose distributions log_probs, probs, log_sum_exp, top's and score's numbers are of; null: the pass's own source. It has the
@@ -127,6 +131,8 @@ struct PassRequest {
   unsigned threads = 1;
   const std::atomic<int32_t>* abort = nullptr;  // looked at before every chunk; not 0: stop
   Gate* gate = nullptr;                         // asked before every chunk; null: the pass gives way to none
+
+  bool draws() const { return sample.ids || candidates; }
 };
 
 struct PassResult {
@@ -135,6 +141,7 @@ struct PassResult {
     nan,           // row `row` has NaN at `id`, and a token was to be chosen
     unnormalised,  // row `row` has probabilities of NaN: +inf at `id`, or only -inf (id -1)
     aborted,
+    nothing_left,  // row `row` has no id that may be drawn
   } status = ok;
   size_t row = 0;
   int64_t id = -1;

@@ -1,7 +1,7 @@
 // Top-k, top-p and min-p against a sorted walk; and the race among what they leave.
 #include "../core/filters.h"
 
-#include "../core/candidates.h"
+#include "../core/pass.h"
 #include "check.h"
 #include "naive.h"
 #include "numbers.h"
@@ -132,38 +132,45 @@ TEST(probabilities_are_renormalised_in_order) {
   CHECK(std::abs(probs[0] - 1 / sum) < 1e-7 && std::abs(probs[1] - std::exp(-2.0) / sum) < 1e-7 && probs[2] < 1e-40);
 }
 
+PassResult find_candidates(const Kernels& kernels, const std::vector<float>& logits, size_t vocabulary, const double* parameters,
+                           std::vector<CandidateRow>& out) {
+  PassRequest request;
+  request.row_parameters = parameters;
+  request.candidates = &out;
+  return run_pass(kernels, HeldSource(logits.data(), logits.size() / vocabulary, vocabulary), request);
+}
+
 TEST_PER_TABLE(candidate_rows_are_what_the_filters_leave_best_first) {
   for_all_filters(34, [&](const std::vector<float>& u, const RowSampling& row, Random&) {
     if (u.size() > 300) return;
     // Two rows: the second greedy.
     std::vector<float> logits = u;
     logits.insert(logits.end(), u.begin(), u.end());
-    const double parameters[2 * kRowParameters] = {
-        row.temperature, static_cast<double>(row.top_k), row.top_p, row.log_min_p, 0, 0, 0, 0, 0, 1, -HUGE_VAL, 0, 0, 0};
-    CandidateRows out;
-    const PassResult result = find_candidates(kernels, logits.data(), 2, u.size(), parameters, out);
-    CHECK(result.status == PassResult::ok);
+    RowSampling greedy;
+    greedy.temperature = 0;
+    const std::vector<double> parameters = parameter_table({row, greedy});
+    std::vector<CandidateRow> out;
+    CHECK(find_candidates(kernels, logits, u.size(), parameters.data(), out).status == PassResult::ok);
     const std::vector<Candidate> want = naive_filter(sorted_candidates(u.data(), u.size()), row);
-    CHECK(out.offsets.size() == 3 && out.offsets[1] == want.size() && out.offsets[2] == want.size() + 1);
-    CHECK(out.ids.size() == want.size() + 1 && out.probs.size() == want.size() + 1);
-    if (out.ids.size() != want.size() + 1 || out.probs.size() != out.ids.size()) return;
+    CHECK(out.size() == 2 && out[0].ids.size() == want.size() && out[0].probs.size() == want.size());
+    if (out[0].ids.size() != want.size() || out[0].probs.size() != want.size()) return;
     double sum = 0;
     for (size_t i = 0; i < want.size(); i++) {
-      CHECK(out.ids[i] == want[i].id);
-      sum += out.probs[i];
+      CHECK(out[0].ids[i] == want[i].id);
+      sum += out[0].probs[i];
     }
     CHECK(std::abs(sum - 1) < 1e-4, "%g", sum);
-    CHECK(out.ids.back() == want[0].id && out.probs.back() == 1, "greedy");
+    CHECK(out[1].ids == std::vector{want[0].id} && out[1].probs == std::vector{1.0f}, "greedy");
   });
 }
 
 TEST_PER_TABLE(candidate_rows_refuse_what_has_no_distribution) {
-  const double parameters[] = {1, 0, 1, -HUGE_VAL, 0, 0, 0, 1, 0, 1, -HUGE_VAL, 0, 0, 0};
+  const std::vector<double> parameters = parameter_table({{}, {}});
   const auto status = [&](std::vector<float> second) {
     std::vector<float> logits = {1, 2, 3};
     logits.insert(logits.end(), second.begin(), second.end());
-    CandidateRows out;
-    return find_candidates(kernels, logits.data(), 2, 3, parameters, out);
+    std::vector<CandidateRow> out;
+    return find_candidates(kernels, logits, 3, parameters.data(), out);
   };
   const PassResult nan = status({1, kNan, kNan}), infinite = status({1, 2, kInf}), nothing = status({-kInf, -kInf, -kInf});
   CHECK(nan.status == PassResult::nan && nan.row == 1 && nan.id == 1);

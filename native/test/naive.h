@@ -17,6 +17,16 @@ inline std::vector<Candidate> sorted_candidates(const float* u, size_t count) {
   return all;
 }
 
+// Row parameters as they come from outside; see parse_row.
+inline std::vector<double> parameter_table(const std::vector<RowSampling>& rows) {
+  std::vector<double> table;
+  for (const RowSampling& r : rows)
+    table.insert(table.end(),
+                 {r.temperature, static_cast<double>(r.top_k), r.top_p, r.log_min_p, static_cast<double>(r.stream.seed_low),
+                  static_cast<double>(r.stream.seed_high), static_cast<double>(r.stream.step)});
+  return table;
+}
+
 // What the filters keep of a whole row, best first.
 inline std::vector<Candidate> naive_filter(std::vector<Candidate> kept, const RowSampling& row) {
   std::sort(kept.begin(), kept.end(), better);

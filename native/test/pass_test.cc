@@ -106,15 +106,6 @@ constexpr RowSampling kWays[] = {
 };
 constexpr size_t kWayCount = sizeof kWays / sizeof *kWays;
 
-std::vector<double> make_parameters(const std::vector<RowSampling>& rows) {
-  std::vector<double> table;
-  for (const RowSampling& r : rows)
-    table.insert(table.end(),
-                 {r.temperature, static_cast<double>(r.top_k), r.top_p, r.log_min_p, static_cast<double>(r.stream.seed_low),
-                  static_cast<double>(r.stream.seed_high), static_cast<double>(r.stream.step)});
-  return table;
-}
-
 // ---- what comes out ----------------------------------------------------------------------------------------------------------
 
 enum SinkBit : unsigned {
@@ -307,7 +298,7 @@ TEST_PER_TABLE(passes_agree_with_definitions_and_do_not_depend_on_threads_batch_
                                   static_cast<uint32_t>(random.bits())};
             targets.push_back(random.below(5) == 0 ? kIgnored : static_cast<uint32_t>(random.below(valid)));
           }
-          const std::vector<double> parameters = make_parameters(rows);
+          const std::vector<double> parameters = parameter_table(rows);
           char what[100];
           std::snprintf(what, sizeof what, "V=%zu valid=%zu n=%zu d=%zu epilogue=%d k=%u", vocabulary, valid, n, d, epilogue, k);
 
@@ -354,7 +345,7 @@ TEST_PER_TABLE(every_set_of_sinks_gives_the_same_bits) {
     for (size_t first_way = 0; first_way < kWayCount; first_way += n) {
       std::vector<RowSampling> rows;
       for (size_t i = 0; i < n; i++) rows.push_back(kWays[(first_way + i) % kWayCount]);
-      const std::vector<double> parameters = make_parameters(rows);
+      const std::vector<double> parameters = parameter_table(rows);
       const Results all = run(kernels, source, parameters.data(), targets.data(), k, kEverything, 2);
       CHECK(all.result.status == PassResult::ok);
       // A third of the sets for each group of ways: together, all of them.
@@ -383,7 +374,7 @@ TEST_PER_TABLE(min_p_rows_that_spill_give_the_same_bits) {
   std::vector<RowSampling> rows;
   for (size_t i = 0; i < n; i++)
     rows.push_back({.temperature = 1, .log_min_p = i == 4 ? -1e-3 : -20, .stream = {9, 9, static_cast<uint32_t>(i)}});
-  const std::vector<double> parameters = make_parameters(rows);
+  const std::vector<double> parameters = parameter_table(rows);
   const Results want = run(kernels, source, parameters.data(), nullptr, 0, kSample, 1);
   CHECK(want.result.status == PassResult::ok);
   for (size_t i = 0; i < n; i++) {
@@ -409,7 +400,7 @@ TEST_PER_TABLE(batches_of_several_blocks_are_as_their_rows) {
     rows.back().stream = {1, 2, static_cast<uint32_t>(i)};
     targets.push_back(static_cast<uint32_t>(i * 7 % 280));
   }
-  const std::vector<double> parameters = make_parameters(rows);
+  const std::vector<double> parameters = parameter_table(rows);
   const Results all = run(kernels, source, parameters.data(), targets.data(), 6, kEverything, 3);
   CHECK(all.result.status == PassResult::ok);
   check_against_definitions(all, p, rows, targets, "600 rows");
@@ -443,7 +434,7 @@ TEST(rows_that_do_not_fit_in_memory_together_are_held_in_turn) {
                                          {.temperature = 1, .stream = {4, 4, 4}},
                                          {.top_p = 0.9, .stream = {4, 4, 4}},
                                          {.top_p = 0.9, .stream = {4, 4, 4}}};
-  const Results r = run(*available_kernels()[0], SameRow(row), make_parameters(rows).data(), nullptr, 0, kSample, 2);
+  const Results r = run(*available_kernels()[0], SameRow(row), parameter_table(rows).data(), nullptr, 0, kSample, 2);
   CHECK(r.result.status == PassResult::ok);
   CHECK(!difference(r, 0, r, 2) && !difference(r, 0, r, 3));
 }
@@ -555,7 +546,7 @@ TEST_PER_TABLE(NaN_is_carried_by_numbers_and_refused_by_choices) {
       rows.assign(n, kWays[way]);
       for (const unsigned sinks : {unsigned{kArgmax}, unsigned{kTop}, unsigned{kSample}, unsigned{kEverything}})
         for (const unsigned threads : {1u, 3u}) {
-          const PassResult r = run(kernels, source, make_parameters(rows).data(), targets.data(), 3, sinks, threads).result;
+          const PassResult r = run(kernels, source, parameter_table(rows).data(), targets.data(), 3, sinks, threads).result;
           CHECK(r.status == PassResult::nan && r.row == 2 && r.id == static_cast<int64_t>(id), "way=%zu sinks=%u: %d %zu %lld",
                 way, sinks, r.status, r.row, static_cast<long long>(r.id));
         }
@@ -597,7 +588,7 @@ TEST_PER_TABLE(infinite_logits_have_the_probabilities_that_they_can_have) {
   for (size_t way = 0; way < kWayCount; way++) {
     const auto draw = [&](size_t row) {
       const HeldSource one(&logits[row * kVocabulary], 1, kVocabulary);
-      return run(kernels, one, make_parameters({kWays[way]}).data(), nullptr, 0, kSample, 1);
+      return run(kernels, one, parameter_table({kWays[way]}).data(), nullptr, 0, kSample, 1);
     };
     const bool greedy = kWays[way].temperature == 0;
     CHECK(draw(0).sample_ids[0] == 599, "way=%zu", way);
@@ -715,7 +706,7 @@ TEST_PER_TABLE(passes_of_several_callers_at_once_give_what_each_gives_alone) {
   const Laborious source(product);
   std::vector<RowSampling> rows;
   for (size_t i = 0; i < n; i++) rows.push_back(kWays[i]);
-  const std::vector<double> parameters = make_parameters(rows);
+  const std::vector<double> parameters = parameter_table(rows);
   const std::vector<uint32_t> targets(n, 77);
   const Results want = run(kernels, source, parameters.data(), targets.data(), 20, kEverything, 1);
   std::atomic<int> different{0};

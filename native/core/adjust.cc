@@ -1,0 +1,60 @@
+#include "adjust.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace lmhead {
+
+namespace {
+
+constexpr float kBanned = -std::numeric_limits<float>::infinity();
+
+float patched(float u, const Patch& patch) {
+  if (patch.add == -std::numeric_limits<double>::infinity()) return kBanned;
+  double x = static_cast<double>(u) + patch.add;
+  x = x > 0 ? x / patch.penalty : x * patch.penalty;
+  return static_cast<float>(x - patch.subtract);
+}
+
+// Of `ids`, those from the tile's first to its last.
+struct Range {
+  const uint32_t *begin, *end;
+};
+Range within(const Adjustments& a, size_t hidden, const Tile& tile) {
+  if (!a.ranges) return {nullptr, nullptr};
+  const uint32_t* const end = a.ids + a.ranges[2 * hidden + 1];
+  const uint32_t* const from = std::lower_bound(a.ids + a.ranges[2 * hidden], end, tile.id(0));
+  return {from, std::upper_bound(from, end, tile.id(tile.rows - 1))};
+}
+
+bool may_be_drawn(const uint32_t* mask, uint32_t id) { return mask[id / 32] >> (id % 32) & 1; }
+
+bool allows_all(const uint32_t* mask, const Tile& tile) {
+  if (tile.ids) return std::all_of(tile.ids, tile.ids + tile.rows, [&](uint32_t id) { return may_be_drawn(mask, id); });
+  // A word at a time: chunks begin at multiples of 32.
+  const size_t words = tile.rows / 32, first = tile.first / 32;
+  for (size_t i = 0; i < words; i++)
+    if (mask[first + i] != 0xffffffffu) return false;
+  const uint32_t rest = (uint32_t{1} << (tile.rows % 32)) - 1;
+  return rest == 0 || (mask[first + words] & rest) == rest;
+}
+
+}  // namespace
+
+bool Adjustments::leave_alone(size_t hidden, const Tile& tile) const {
+  const Range range = within(*this, hidden, tile);
+  return range.begin == range.end && (!allowed || allows_all(allowed + hidden * allowed_stride, tile));
+}
+
+void Adjustments::apply(size_t hidden, const Tile& tile, float* u) const {
+  const Range range = within(*this, hidden, tile);
+  for (const uint32_t* id = range.begin; id != range.end; id++) {
+    const size_t row = tile.rows_below(*id);
+    if (tile.id(row) == *id) u[row] = patched(u[row], patches[id - ids]);  // it may be no row of a subset
+  }
+  if (!allowed) return;
+  for (size_t row = 0; row < tile.rows; row++)
+    if (!may_be_drawn(allowed + hidden * allowed_stride, tile.id(row))) u[row] = kBanned;
+}
+
+}  // namespace lmhead

@@ -1,0 +1,34 @@
+// What is done to a row's logits before a token is drawn from them, and for no other result: biases, penalties, ids that may not
+// be drawn. lib/reference/adjust.ts defines it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "sinks/sink.h"
+
+namespace lmhead {
+
+// u becomes penalised(u + add) - subtract, where penalised(x) is x / penalty above 0 and x * penalty below; computed in double
+// and rounded once. add -inf: the id may not be drawn.
+struct Patch {
+  double add, penalty, subtract;
+};
+
+// A view; see lib/backend.ts. Patches are sparse: ids ascend within a row, each once.
+struct Adjustments {
+  const uint32_t* ranges = nullptr;  // [n, 2]: row i has patches [ranges[2i], ranges[2i + 1]); null: there are none at all
+  const uint32_t* ids = nullptr;
+  const Patch* patches = nullptr;
+  const uint32_t* allowed = nullptr;  // bit id % 32 of word id / 32: may be drawn; null: all may
+  size_t allowed_stride = 0;          // words from one row's mask to the next; 0: one for all
+
+  bool any() const { return ranges || allowed; }
+
+  // Whether the logits of the tile's rows stay as they are for a hidden state of the request.
+  bool leave_alone(size_t hidden, const Tile& tile) const;
+  // u: those logits.
+  void apply(size_t hidden, const Tile& tile, float* u) const;
+};
+
+}  // namespace lmhead
