@@ -19,8 +19,30 @@ export const RowParameter = {
   seedHigh: 5,
   /** Position in the random stream, below 2^32. */
   step: 6,
+  /** In [0, 1]; 1 keeps all. */
+  typicalP: 7,
+  /** log(epsilon), at most 0; -Infinity keeps all. */
+  logEpsilon: 8,
+  /** log(eta), at most 0; -Infinity keeps all. */
+  logEta: 9,
+  /** Standard deviations; 0 keeps all. */
+  topNSigma: 10,
+  /** 0 or 1. */
+  pLess: 11,
+  /** In [0, 1]; 0 keeps all. */
+  xtcProbability: 12,
+  /** log(xtcThreshold), at most 0. */
+  logXtcThreshold: 13,
+  /** How far the temperature may go from its value, at least 0; 0: it is what it is. */
+  temperatureRange: 14,
+  /** At least 0. */
+  temperatureExponent: 15,
+  /** Nats, at least 0; Infinity keeps all. */
+  maxSurprise: 16,
+  /** The order of the stages; see packOrder. */
+  order: 17,
   /** How many columns there are. */
-  count: 7,
+  count: 18,
 } as const;
 
 /** In `PassJob.targets`: a position that counts in nothing. */

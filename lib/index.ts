@@ -2,6 +2,7 @@ export { capabilities } from './choose-backend';
 export { type ErrorKind, LMHeadError } from './errors';
 export { LMHead } from './lm-head';
 export { candidatesOf, logSoftmax, sampleFrom, softmax, topKOf } from './logits-functions';
+export type { Stage } from './sampling-stages';
 export type {
   AsyncOptions,
   CallOptions,
@@ -18,6 +19,7 @@ export type {
   OpenOptions,
   OutOption,
   PassTiming,
+  PenaltyOptions,
   PerRow,
   RunRequest,
   RunResult,

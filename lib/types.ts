@@ -6,6 +6,8 @@
  * (on one CPU path).
  */
 
+import type { Stage } from './sampling-stages';
+
 /** A value for every row, or one value per row. */
 export type PerRow<T> = T | readonly T[];
 
@@ -189,20 +191,78 @@ export interface TopK {
   logSumExp: Float32Array;
 }
 
+/** Penalties on tokens that were there before. They change logits before any filter sees them. */
+export interface PenaltyOptions {
+  /** The tokens so far, oldest first, of which the penalties are; one list for all rows, or an array of one per row. */
+  history?: Ids | readonly Ids[];
+  /** Of the history, this many of the latest count for the three penalties that follow. Default: all of it. */
+  penaltyWindow?: number;
+  /** Of tokens in the window: a logit above 0 is divided by it, another multiplied. Above 0; default 1. */
+  repetitionPenalty?: PerRow<number>;
+  /** Subtracted from a logit for each time the token is in the window. Default 0. */
+  frequencyPenalty?: PerRow<number>;
+  /** Subtracted once from the logits of tokens in the window. Default 0. */
+  presencePenalty?: PerRow<number>;
+  /**
+   * DRY: a token that would extend a sequence which has occurred, L ≥ dryAllowedLength tokens long so far, loses
+   * dryMultiplier·dryBase^(L − dryAllowedLength). Default 0: off.
+   */
+  dryMultiplier?: PerRow<number>;
+  /** At least 1; default 1.75. */
+  dryBase?: PerRow<number>;
+  /** A whole number of at least 1; default 2. */
+  dryAllowedLength?: PerRow<number>;
+  /** Of the history, this many of the latest count for DRY. Default: all of it. */
+  dryWindow?: number;
+  /** Tokens, or sequences of them, that no repetition reaches across. */
+  dryBreakers?: readonly (number | readonly number[])[];
+  /** No n tokens in a row occur twice: a token that would complete such a repetition is not drawn. 0 (default): off. */
+  noRepeatNgram?: PerRow<number>;
+  /** `endIds` are not drawn before there are this many tokens. Default 0. */
+  minLength?: PerRow<number>;
+  /** Tokens that end a text. */
+  endIds?: Ids;
+  /** How many tokens there are, for minLength. Default: the history's length. */
+  length?: PerRow<number>;
+}
+
 /** Numbers by token id. */
 export type LogitBias = Readonly<Record<number, number>> | ReadonlyMap<number, number>;
 
 /**
- * How to draw a token. The filters work in this order, each on what the one before has left: top-k, top-p, min-p; then
- * the temperature divides the logits of what is left, and a token is drawn. (llama.cpp's default order.)
+ * How to draw a token; docs/sampling.md has the formulas and their sources. First biases, bans and penalties change single
+ * logits; then the stages work in the order topNSigma, topK, typicalP, topP, minP, epsilon, eta, pLess, xtc, temperature,
+ * maxSurprise, each on what those before have left (llama.cpp's default order, which `order` changes); then a token is drawn.
  */
-export interface SampleOptions extends CallOptions {
+export interface SampleOptions extends CallOptions, PenaltyOptions {
   /** Keep the k highest logits, equal ones by lower id. A whole number, at most V; 0 (default) keeps all. */
   topK?: PerRow<number>;
   /** Keep the likeliest tokens up to the first at which their mass reaches topP, that one included. In [0,1]; default 1 keeps all. */
   topP?: PerRow<number>;
   /** Keep tokens with p ≥ minP·max p. In [0,1]; default 0 keeps all; 1 keeps the maximum and its equals. */
   minP?: PerRow<number>;
+  /** Keep the tokens whose surprise is nearest the entropy, up to the first at which their mass reaches typicalP. In [0,1]; default 1 keeps all. */
+  typicalP?: PerRow<number>;
+  /** Keep tokens with p ≥ epsilon. In [0,1]; default 0 keeps all. */
+  epsilon?: PerRow<number>;
+  /** Keep tokens with p ≥ min(eta, √eta·e^−H), H the entropy. In [0,1]; default 0 keeps all. */
+  eta?: PerRow<number>;
+  /** Keep logits of at least the maximum less topNSigma standard deviations of the logits. At least 0; default 0 keeps all. */
+  topNSigma?: PerRow<number>;
+  /** Keep tokens with p ≥ Σp²: a threshold without a parameter. Default false. */
+  pLess?: PerRow<boolean>;
+  /** The chance, in [0,1], that of the tokens with p ≥ xtcThreshold only the least likely is kept. Default 0. */
+  xtcProbability?: PerRow<number>;
+  /** In [0,1]; default 0.1. */
+  xtcThreshold?: PerRow<number>;
+  /** The temperature becomes max(0, T − range) … T + range, the higher the flatter the distribution is. Default 0. */
+  temperatureRange?: PerRow<number>;
+  /** Power of the normalised entropy that places the temperature in its range; at least 0, default 1. */
+  temperatureExponent?: PerRow<number>;
+  /** Keep tokens whose surprise −log₂ p is at most this many bits (what mirostat v2 steers; see SamplerOptions). Default Infinity. */
+  maxSurprise?: PerRow<number>;
+  /** The stages in the order in which they are to work; names every stage that an option here sets to work. */
+  order?: readonly Stage[];
   /**
    * Added to the logits of single ids: an object or a Map from id to a finite number, or -Infinity, which bans the id; one for
    * all rows, or an array of one per row.

@@ -1,23 +1,26 @@
 /** Biases and exclusions, as callers pass them, made the tables that a pass takes. */
 import { type Adjustments, PatchValue } from '../backend';
 import { LMHeadError } from '../errors';
+import { repeatedNgramEnds, repeatLengths, tokenCounts } from '../penalties';
 import type { SampleOptions } from '../types';
 import { newWords } from './arrays';
 import { arrayType, got } from './describe';
 import { idCount, tokenIds } from './ids';
+import { isPerRow } from './row-parameters';
+import { numberBetween, wholeNumber } from './values';
 
 /** What one id's logit undergoes. */
-export interface Patch {
+interface Patch {
   add: number;
   penalty: number;
   subtract: number;
 }
 
 /** One row's patches, by id. */
-export type Patches = Map<number, Patch>;
+type Patches = Map<number, Patch>;
 
 /** The id's patch, made where there is none. */
-export function patchOf(patches: Patches, id: number): Patch {
+function patchOf(patches: Patches, id: number): Patch {
   let patch = patches.get(id);
   if (!patch) {
     patch = { add: 0, penalty: 1, subtract: 0 };
@@ -25,6 +28,26 @@ export function patchOf(patches: Patches, id: number): Patch {
   }
   return patch;
 }
+
+/** Options that make patches. */
+const PATCHING = [
+  'logitBias',
+  'bannedIds',
+  'history',
+  'minLength',
+  'endIds',
+  'repetitionPenalty',
+  'frequencyPenalty',
+  'presencePenalty',
+  'penaltyWindow',
+  'dryMultiplier',
+  'dryBase',
+  'dryAllowedLength',
+  'dryWindow',
+  'dryBreakers',
+  'noRepeatNgram',
+  'length',
+] as const;
 
 /**
  * What the options say about single ids; undefined where they say nothing.
@@ -38,40 +61,143 @@ export function adjustmentsOf(
   valid: number,
 ): Adjustments | undefined {
   if (options === undefined) return undefined;
-  const { logitBias, bannedIds, allowed } = options;
-  if (logitBias === undefined && bannedIds === undefined && allowed === undefined) return undefined;
-  const adjustments: Adjustments = { allowedStride: 0 };
-  const rowWise = isRowWise(logitBias) || isRowWise(bannedIds);
-  if (logitBias !== undefined || bannedIds !== undefined) {
-    const biases = perRow(logitBias, 'logitBias', n);
-    const bans = perRow(bannedIds, 'bannedIds', n);
-    const rows: Patches[] = [];
-    for (let row = 0; row < (rowWise ? n : 1); row++) {
-      const patches: Patches = new Map();
-      addBiases(patches, biases.value(row), biases.name(row), valid);
-      ban(patches, bans.value(row), bans.name(row), valid);
-      rows.push(patches);
+  const patches = PATCHING.some(name => options[name] !== undefined);
+  if (!patches && options.allowed === undefined) return undefined;
+  return {
+    ...(patches ? patchTables(rowPatches(options, n, valid), n) : undefined),
+    ...maskTable(options.allowed, n, vocabulary, valid),
+  };
+}
+
+/** Patches of every row, or of one that stands for all. */
+function rowPatches(options: SampleOptions, n: number, valid: number): Patches[] {
+  const biases = perRow(options.logitBias, 'logitBias', n);
+  const bans = perRow(options.bannedIds, 'bannedIds', n);
+  const histories = perRow(options.history, 'history', n);
+  const repetition = perRowNumber(options.repetitionPenalty, 'repetitionPenalty', n, 1, penaltyFactor);
+  const frequency = perRowNumber(options.frequencyPenalty, 'frequencyPenalty', n, 0, finite);
+  const presence = perRowNumber(options.presencePenalty, 'presencePenalty', n, 0, finite);
+  const multiplier = perRowNumber(options.dryMultiplier, 'dryMultiplier', n, 0, notNegative);
+  const base = perRowNumber(options.dryBase, 'dryBase', n, 1.75, atLeastOne);
+  const shortest = perRowNumber(options.dryAllowedLength, 'dryAllowedLength', n, 2, wholeFrom1);
+  const ngram = perRowNumber(options.noRepeatNgram, 'noRepeatNgram', n, 0, wholeFrom0);
+  const minLength = perRowNumber(options.minLength, 'minLength', n, 0, wholeFrom0);
+  const length = perRowNumber(options.length, 'length', n, undefined, wholeFrom0);
+  const window = windowOf(options.penaltyWindow, 'penaltyWindow');
+  const dryWindow = windowOf(options.dryWindow, 'dryWindow');
+  const breakers = breakersOf(options.dryBreakers, valid);
+  const endIds =
+    options.endIds === undefined
+      ? []
+      : tokenIds(options.endIds, 'endIds', idCount(options.endIds, 'endIds'), valid);
+  const each = [biases, bans, histories, repetition, frequency, presence, multiplier, base, shortest, ngram];
+  const rows: Patches[] = [];
+  const count = [...each, minLength, length].some(option => option.each) ? n : 1;
+  let tokens: Uint32Array = new Uint32Array(0);
+  for (let row = 0; row < count; row++) {
+    const patches: Patches = new Map();
+    addBiases(patches, biases.value(row), biases.name(row), valid);
+    if (row === 0 || histories.each) {
+      const history = histories.value(row);
+      const name = histories.name(row);
+      if (history !== undefined) tokens = tokenIds(history, name, idCount(history, name), valid);
     }
-    Object.assign(adjustments, patchTables(rows, n));
-  }
-  if (allowed !== undefined) {
-    const masks = perRow(allowed, 'allowed', n);
-    const words = Math.ceil(vocabulary / 32);
-    const perRowMask = isRowWise(allowed);
-    const table = newWords(perRowMask ? n * words : words, 'allowed');
-    for (let row = 0; row < (perRowMask ? n : 1); row++) {
-      fillMask(
-        table.subarray(row * words, (row + 1) * words),
-        masks.value(row),
-        masks.name(row),
-        vocabulary,
-        valid,
-      );
+    penalise(
+      patches,
+      tokens.subarray(-window),
+      repetition.value(row),
+      frequency.value(row),
+      presence.value(row),
+    );
+    const dry = multiplier.value(row);
+    if (dry > 0) {
+      const lengths = repeatLengths(tokens.subarray(-dryWindow), breakers, shortest.value(row));
+      for (const [token, repeated] of lengths) {
+        const penalty = dry * base.value(row) ** (repeated - shortest.value(row));
+        patchOf(patches, token).subtract += Math.min(penalty, Number.MAX_VALUE);
+      }
     }
-    adjustments.allowed = table;
-    adjustments.allowedStride = perRowMask ? words : 0;
+    const size = ngram.value(row);
+    if (size > 0) banAll(patches, repeatedNgramEnds(tokens, size));
+    if ((length.value(row) ?? tokens.length) < minLength.value(row)) banAll(patches, endIds);
+    const banned = bans.value(row);
+    if (banned !== undefined)
+      banAll(patches, tokenIds(banned, bans.name(row), idCount(banned, bans.name(row)), valid));
+    rows.push(patches);
   }
-  return adjustments;
+  return rows;
+}
+
+/** Repetition, frequency and presence. */
+function penalise(
+  patches: Patches,
+  tokens: Uint32Array,
+  repetition: number,
+  frequency: number,
+  presence: number,
+): void {
+  if (repetition === 1 && frequency === 0 && presence === 0) return;
+  for (const [token, count] of tokenCounts(tokens)) {
+    const patch = patchOf(patches, token);
+    patch.penalty = repetition;
+    patch.subtract += count * frequency + presence;
+  }
+}
+
+/** No patch of theirs lets these ids be drawn. */
+function banAll(patches: Patches, ids: Iterable<number>): void {
+  for (const id of ids) patchOf(patches, id).add = -Infinity;
+}
+
+/** How many of a history's latest tokens count: for subarray(-window). */
+function windowOf(value: unknown, name: string): number {
+  const window = value === undefined ? Infinity : wholeNumber(value, name, 0, Number.MAX_SAFE_INTEGER);
+  return window === 0 ? -Infinity : window;
+}
+
+/** Tokens and sequences of them, all made sequences. */
+function breakersOf(value: unknown, valid: number): number[][] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) {
+    throw new LMHeadError(
+      'ARGUMENT',
+      `dryBreakers: got ${got(value)}; want an array of ids and of arrays of ids`,
+    );
+  }
+  return value.map((item, i) => {
+    const sequence = typeof item === 'number' ? [item] : item;
+    const name = `dryBreakers[${i}]`;
+    const count = idCount(sequence, name);
+    if (count === 0) throw new LMHeadError('RANGE', `${name}: got no ids; want at least one`);
+    return [...tokenIds(sequence, name, count, valid)];
+  });
+}
+
+type Check = (value: unknown, name: string, index: number) => number;
+const penaltyFactor: Check = (value, name, index) =>
+  numberBetween(value, name, Number.MIN_VALUE, Number.MAX_VALUE, index);
+const finite: Check = (value, name, index) =>
+  numberBetween(value, name, -Number.MAX_VALUE, Number.MAX_VALUE, index);
+const notNegative: Check = (value, name, index) => numberBetween(value, name, 0, Number.MAX_VALUE, index);
+const atLeastOne: Check = (value, name, index) => numberBetween(value, name, 1, Number.MAX_VALUE, index);
+const wholeFrom0: Check = (value, name, index) => wholeNumber(value, name, 0, Number.MAX_SAFE_INTEGER, index);
+const wholeFrom1: Check = (value, name, index) => wholeNumber(value, name, 1, Number.MAX_SAFE_INTEGER, index);
+
+/** Reads a number that is there once for all rows, or once for each; `fallback` where it is not there. */
+function perRowNumber<F extends number | undefined>(
+  value: unknown,
+  name: string,
+  n: number,
+  fallback: F,
+  check: Check,
+): { each: boolean; value: (row: number) => number | F } {
+  if (value === undefined) return { each: false, value: () => fallback };
+  if (!isPerRow(value, name, n)) {
+    const number = check(value, name, -1);
+    return { each: false, value: () => number };
+  }
+  const numbers = Array.from({ length: n }, (_, row) => check(value[row], name, row));
+  return { each: true, value: row => numbers[row] };
 }
 
 /** A list of lists or of maps: one for each row. */
@@ -81,7 +207,7 @@ function isRowWise(value: unknown): boolean {
 
 /** Reads an option that is there once for all rows, or once for each. */
 function perRow(value: unknown, name: string, n: number) {
-  if (!isRowWise(value)) return { value: () => value, name: () => name };
+  if (!isRowWise(value)) return { each: false, value: () => value, name: () => name };
   const list = value as unknown[];
   if (list.length !== n) {
     throw new LMHeadError(
@@ -89,7 +215,7 @@ function perRow(value: unknown, name: string, n: number) {
       `${name}: got ${list.length} lists; want one for all rows, or ${n}, one per row`,
     );
   }
-  return { value: (row: number) => list[row], name: (row: number) => `${name}[${row}]` };
+  return { each: true, value: (row: number) => list[row], name: (row: number) => `${name}[${row}]` };
 }
 
 /** id → number, as a Map or as an object. */
@@ -118,12 +244,6 @@ function addBiases(patches: Patches, biases: unknown, name: string, valid: numbe
   }
 }
 
-/** No patch of theirs lets these ids be drawn. */
-function ban(patches: Patches, ids: unknown, name: string, valid: number): void {
-  if (ids === undefined) return;
-  for (const id of tokenIds(ids, name, idCount(ids, name), valid)) patchOf(patches, id).add = -Infinity;
-}
-
 /** Tables of patches; one row's patches serve all n where there is but one. */
 function patchTables(
   rows: Patches[],
@@ -146,6 +266,25 @@ function patchTables(
   });
   for (let row = rows.length; row < n; row++) ranges.set(ranges.subarray(0, 2), 2 * row);
   return { ranges, ids, values };
+}
+
+/** The masks of `allowed`, one for all rows or one for each. */
+function maskTable(
+  allowed: unknown,
+  n: number,
+  vocabulary: number,
+  valid: number,
+): { allowed?: Uint32Array; allowedStride: number } {
+  if (allowed === undefined) return { allowedStride: 0 };
+  const masks = perRow(allowed, 'allowed', n);
+  const words = Math.ceil(vocabulary / 32);
+  const count = masks.each ? n : 1;
+  const table = newWords(count * words, 'allowed');
+  for (let row = 0; row < count; row++) {
+    const mask = table.subarray(row * words, (row + 1) * words);
+    fillMask(mask, masks.value(row), masks.name(row), vocabulary, valid);
+  }
+  return { allowed: table, allowedStride: masks.each ? words : 0 };
 }
 
 /** A mask of bits (a Uint32Array of ⌈V/32⌉ words), or a list of ids (anything else that lists numbers). */

@@ -2,10 +2,11 @@
 import { randomFillSync } from 'node:crypto';
 import { RowParameter } from '../backend';
 import { LMHeadError } from '../errors';
+import { packOrder, STAGE_OPTIONS, STAGES, type Stage } from '../sampling-stages';
 import type { SampleOptions } from '../types';
 import { outOfMemory } from './arrays';
 import { arrayType, got, label } from './describe';
-import { numberBetween, wholeNumber } from './values';
+import { flag, numberBetween, wholeNumber } from './values';
 
 /** What the table is for: a distribution, a sample (which needs a seed), or filters alone. */
 export type RowPurpose = 'distribution' | 'sample' | 'filter';
@@ -15,6 +16,46 @@ const LAST_STEP = 2 ** 32 - 1;
 
 /** Checks one value and turns it into the number that the table holds. */
 type Column = (value: unknown, name: string, index: number, limit: number) => number;
+
+/** The numeric options whose columns are filled alike: default, check. Those of temperature and topK have limits of their own. */
+const COLUMN_OF: Record<NumericOption, [column: number, check: Column]> = {
+  topP: [RowParameter.topP, fractionColumn],
+  minP: [RowParameter.logMinP, logColumn],
+  typicalP: [RowParameter.typicalP, fractionColumn],
+  epsilon: [RowParameter.logEpsilon, logColumn],
+  eta: [RowParameter.logEta, logColumn],
+  topNSigma: [RowParameter.topNSigma, notNegativeColumn],
+  xtcProbability: [RowParameter.xtcProbability, fractionColumn],
+  xtcThreshold: [RowParameter.logXtcThreshold, logColumn],
+  temperatureRange: [RowParameter.temperatureRange, notNegativeColumn],
+  temperatureExponent: [RowParameter.temperatureExponent, notNegativeColumn],
+  maxSurprise: [RowParameter.maxSurprise, surpriseColumn],
+};
+type NumericOption =
+  | 'topP'
+  | 'minP'
+  | 'typicalP'
+  | 'epsilon'
+  | 'eta'
+  | 'topNSigma'
+  | 'xtcProbability'
+  | 'xtcThreshold'
+  | 'temperatureRange'
+  | 'temperatureExponent'
+  | 'maxSurprise';
+const NUMERIC = Object.keys(COLUMN_OF) as NumericOption[];
+
+/** A row of the table with every option at its default. */
+const DEFAULTS = Float64Array.from({ length: COLUMNS }, () => 0);
+DEFAULTS[RowParameter.temperature] = 1;
+DEFAULTS[RowParameter.topP] = 1;
+DEFAULTS[RowParameter.logMinP] = -Infinity;
+DEFAULTS[RowParameter.typicalP] = 1;
+DEFAULTS[RowParameter.logEpsilon] = -Infinity;
+DEFAULTS[RowParameter.logEta] = -Infinity;
+DEFAULTS[RowParameter.logXtcThreshold] = Math.log(0.1);
+DEFAULTS[RowParameter.temperatureExponent] = 1;
+DEFAULTS[RowParameter.maxSurprise] = Infinity;
 
 /**
  * The table [n, RowParameter.count], or undefined where all is at its default.
@@ -32,34 +73,94 @@ export function rowParameters(
     if (purpose === 'distribution') return undefined;
     options = {};
   }
-  const { temperature, topK, topP, minP, seed, step } = options;
+  const { temperature, topK, seed, step } = options;
   if (
     purpose === 'distribution' &&
     (temperature === undefined || temperature === 1) &&
     topK === undefined &&
-    topP === undefined &&
-    minP === undefined &&
     seed === undefined &&
-    step === undefined
+    step === undefined &&
+    !hasFilters(options)
   ) {
     return undefined;
   }
   const table = newTable(n);
-  fill(table, n, RowParameter.temperature, temperature, 'temperature', 1, temperatureColumn, greedy ? 1 : 0);
-  fill(table, n, RowParameter.topK, topK, 'topK', 0, topKColumn, vocabulary);
-  fill(table, n, RowParameter.topP, topP, 'topP', 1, fractionColumn, 1);
-  fill(table, n, RowParameter.logMinP, minP, 'minP', -Infinity, minPColumn, 1);
+  if (temperature !== undefined)
+    fill(table, n, RowParameter.temperature, temperature, 'temperature', temperatureColumn, greedy ? 1 : 0);
+  if (topK !== undefined) fill(table, n, RowParameter.topK, topK, 'topK', topKColumn, vocabulary);
+  for (let i = 0; i < NUMERIC.length; i++) {
+    const name = NUMERIC[i];
+    const value = options[name];
+    if (value !== undefined) fill(table, n, COLUMN_OF[name][0], value, name, COLUMN_OF[name][1], 1);
+  }
+  if (options.pLess !== undefined) fill(table, n, RowParameter.pLess, options.pLess, 'pLess', flagColumn, 1);
+  if (options.order !== undefined) {
+    const order = packedOrder(options.order, options);
+    for (let i = 0; i < n; i++) table[i * COLUMNS + RowParameter.order] = order;
+  }
   fillSeed(table, n, seed, purpose);
   fillStep(table, n, step);
   return table;
 }
 
+/** Written out, as every call with options pays for it. */
+function hasFilters(options: SampleOptions): boolean {
+  return (
+    options.topP !== undefined ||
+    options.minP !== undefined ||
+    options.typicalP !== undefined ||
+    options.epsilon !== undefined ||
+    options.eta !== undefined ||
+    options.topNSigma !== undefined ||
+    options.pLess !== undefined ||
+    options.xtcProbability !== undefined ||
+    options.xtcThreshold !== undefined ||
+    options.temperatureRange !== undefined ||
+    options.temperatureExponent !== undefined ||
+    options.maxSurprise !== undefined ||
+    options.order !== undefined
+  );
+}
+
+/** Every stage at most once, and every stage that an option sets to work. */
+function packedOrder(value: unknown, options: SampleOptions): number {
+  if (!Array.isArray(value)) {
+    throw new LMHeadError('ARGUMENT', `order: got ${got(value)}; want an array of stages`);
+  }
+  const order = value.map((stage, i) => {
+    if (STAGES.includes(stage)) return stage as Stage;
+    throw new LMHeadError(
+      typeof stage === 'string' ? 'RANGE' : 'ARGUMENT',
+      `order[${i}]: got ${got(stage)}; want one of ${STAGES.map(name => `'${name}'`).join(', ')}`,
+    );
+  });
+  order.forEach((stage, i) => {
+    if (order.indexOf(stage) !== i) {
+      throw new LMHeadError('RANGE', `order[${i}]: got '${stage}' again; want every stage once`);
+    }
+  });
+  for (const stage of STAGES) {
+    const [given] = STAGE_OPTIONS[stage].filter(name => options[name] !== undefined);
+    if (given !== undefined && !order.includes(stage)) {
+      throw new LMHeadError(
+        'RANGE',
+        `order: got no '${stage}' beside the option ${given}; want it in its place`,
+      );
+    }
+  }
+  // An empty order is that of no stages but one that does nothing.
+  return packOrder(order.length === 0 ? ['temperature'] : order);
+}
+
 function newTable(n: number): Float64Array {
+  let table: Float64Array;
   try {
-    return new Float64Array(n * COLUMNS);
+    table = new Float64Array(n * COLUMNS);
   } catch (cause) {
     throw outOfMemory(n * COLUMNS, 'hidden', cause);
   }
+  for (let i = 0; i < n; i++) table.set(DEFAULTS, i * COLUMNS);
+  return table;
 }
 
 function fill(
@@ -68,7 +169,6 @@ function fill(
   column: number,
   value: unknown,
   name: string,
-  fallback: number,
   check: Column,
   limit: number,
 ): void {
@@ -76,12 +176,12 @@ function fill(
     for (let i = 0; i < n; i++) table[i * COLUMNS + column] = check(value[i], name, i, limit);
     return;
   }
-  const number = value === undefined ? fallback : check(value, name, -1, limit);
+  const number = check(value, name, -1, limit);
   for (let i = 0; i < n; i++) table[i * COLUMNS + column] = number;
 }
 
 /** A list of n values? Refuses one of another length. */
-function isPerRow(value: unknown, name: string, n: number): value is ArrayLike<unknown> {
+export function isPerRow(value: unknown, name: string, n: number): value is ArrayLike<unknown> {
   if (typeof value !== 'object') return false;
   if (!Array.isArray(value) && arrayType(value) === undefined) {
     throw new LMHeadError(
@@ -122,8 +222,21 @@ function fractionColumn(value: unknown, name: string, index: number, limit: numb
   return numberBetween(value, name, 0, limit, index);
 }
 
-function minPColumn(value: unknown, name: string, index: number, limit: number): number {
+function logColumn(value: unknown, name: string, index: number, limit: number): number {
   return Math.log(numberBetween(value, name, 0, limit, index));
+}
+
+function notNegativeColumn(value: unknown, name: string, index: number): number {
+  return numberBetween(value, name, 0, Number.MAX_VALUE, index);
+}
+
+/** From bits to nats. */
+function surpriseColumn(value: unknown, name: string, index: number): number {
+  return numberBetween(value, name, 0, Infinity, index) * Math.LN2;
+}
+
+function flagColumn(value: unknown, name: string, index: number): number {
+  return Number(flag(value, label(name, index)));
 }
 
 /** A seed is two words of 32 bits; these are the last one's. */

@@ -1,57 +1,177 @@
-/** Which tokens a row may draw from: top-k, then top-p, then min-p, each on what the one before has left. */
-import { expNegative } from './exact-math';
+/** Which tokens a row may draw from, and at what temperature: a chain of stages, each working on what those before have left. */
+import { type Stage, unpackOrder } from '../sampling-stages';
+import { expNegative, logPositive } from './exact-math';
 import { bestFirst } from './order';
+import { type Stream, xtcUniform } from './philox';
 
-export interface Filters {
-  /** Keep this many; 0 keeps all. */
+/** One row of `PassJob.rowParameters`; see RowParameter for what each means. */
+export interface RowSampling {
+  temperature: number;
   topK: number;
-  /** Keep the likeliest up to the one at which their mass reaches this share; 1 keeps all. */
   topP: number;
-  /** Keep logits of at least the maximum plus this: p ≥ minP·max p. −Infinity keeps all. */
   logMinP: number;
+  typicalP: number;
+  logEpsilon: number;
+  logEta: number;
+  topNSigma: number;
+  pLess: boolean;
+  xtcProbability: number;
+  logXtcThreshold: number;
+  temperatureRange: number;
+  temperatureExponent: number;
+  maxSurprise: number;
+  /** A packed order; 0: the default. */
+  order: number;
+  stream: Stream;
+}
+
+/** What a chain leaves of a row. */
+export interface Left {
+  /** Best first, at least one. */
+  ids: number[];
+  /** What logits are divided by. */
+  temperature: number;
 }
 
 /**
- * What the filters leave, best first; at least one. They work on the distribution at temperature 1, which the temperature
- * divides afterwards (llama.cpp's default order).
+ * Shares that are compared with others (top-p's sum, p of a token) are taken for reached a little early, by one part in 2^22:
+ * so 0.3 of three equal tokens' mass, or 1/V of a uniform distribution's collision probability, come out as on paper.
+ */
+const EARLY = 2 ** -22;
+
+/**
+ * Runs the chain. Distributions are of logits over the temperature in force: 1 before the stage `temperature`, and then it.
+ * Numbers that decide are computed by exact-math, and sums are of whole numbers, so that they have the same bits in any order.
  * @param u a row whose largest logit is finite; tokens of logit −Infinity are never among the candidates
  */
-export function candidatesOfRow(u: Float32Array, valid: number, { topK, topP, logMinP }: Filters): number[] {
-  let ids = bestFirst(u, valid).filter(id => u[id] !== -Infinity);
-  if (topK > 0) ids = ids.slice(0, topK);
-  if (topP < 1) ids = ids.slice(0, topPCount(u, ids, topP));
-  const max = u[ids[0]];
-  return ids.filter(id => u[id] >= max + logMinP);
+export function candidatesOfRow(u: Float32Array, valid: number, sampling: RowSampling): Left {
+  let left: Left = { ids: bestFirst(u, valid).filter(id => u[id] !== -Infinity), temperature: 1 };
+  for (const stage of unpackOrder(sampling.order)) left = CHAIN[stage](u, left, sampling);
+  return left;
 }
 
-/**
- * How many of `ids`, best first, make up the share `topP` of their mass, the one included at which it is reached.
- *
- * A mass is a whole number, ⌊e^(u−max)·2^52⌋, and so a sum of them has the same bits in any order of addition. That the
- * share is reached a little early, by one part in 2^22, makes `topP` = 0.3 of three equal tokens' mass (or 0.9 of ten) keep as
- * many of them as the arithmetic on paper does, though the numbers here are rounded.
- */
-function topPCount(u: Float32Array, ids: number[], topP: number): number {
-  const max = u[ids[0]];
+const CHAIN: Record<Stage, (u: Float32Array, left: Left, sampling: RowSampling) => Left> = {
+  topNSigma(u, left, { topNSigma }) {
+    if (topNSigma === 0) return left;
+    const max = u[left.ids[0]];
+    let sum = 0;
+    let squares = 0;
+    for (const id of [...left.ids].sort((a, b) => a - b)) {
+      const x = u[id] - max;
+      sum += x;
+      squares += x * x;
+    }
+    const mean = sum / left.ids.length;
+    const variance = squares / left.ids.length - mean * mean;
+    return atLeast(u, left, max - topNSigma * Math.sqrt(Math.max(variance, 0)));
+  },
+
+  topK: (_, left, { topK }) => (topK === 0 ? left : { ...left, ids: left.ids.slice(0, topK) }),
+
+  typicalP(u, left, { typicalP }) {
+    if (typicalP === 1) return left;
+    const { logSum, entropy } = moments(u, left);
+    const max = u[left.ids[0]];
+    const distance = (id: number) => Math.abs((u[id] - max) / left.temperature - logSum + entropy);
+    // A stable sort: of equally typical tokens the better goes first.
+    const typical = [...left.ids].sort((a, b) => distance(a) - distance(b));
+    const kept = new Set(shareOf(u, { ...left, ids: typical }, typicalP, max));
+    return { ...left, ids: left.ids.filter(id => kept.has(id)) };
+  },
+
+  topP: (u, left, { topP }) => (topP === 1 ? left : { ...left, ids: shareOf(u, left, topP, u[left.ids[0]]) }),
+
+  minP: (u, left, { logMinP }) =>
+    logMinP === -Infinity ? left : atLeast(u, left, u[left.ids[0]] + left.temperature * logMinP),
+
+  epsilon: (u, left, { logEpsilon }) =>
+    logEpsilon === -Infinity ? left : likelierThan(u, left, logEpsilon, moments(u, left).logSum),
+
+  eta(u, left, { logEta }) {
+    if (logEta === -Infinity) return left;
+    const { logSum, entropy } = moments(u, left);
+    const adaptive = 0.5 * logEta - entropy;
+    return likelierThan(u, left, Math.min(adaptive, logEta), logSum);
+  },
+
+  pLess(u, left, { pLess }) {
+    if (!pLess) return left;
+    const { logSum, logSquares } = moments(u, left);
+    return likelierThan(u, left, logSquares - 2 * logSum, logSum);
+  },
+
+  xtc(u, left, { xtcProbability, logXtcThreshold, stream }) {
+    if (!(xtcUniform(stream) < xtcProbability)) return left;
+    const top = likelierThan(u, left, logXtcThreshold, moments(u, left).logSum, true).ids.length;
+    return top < 2 ? left : { ...left, ids: left.ids.slice(top - 1) };
+  },
+
+  temperature(u, left, { temperature, temperatureRange, temperatureExponent }) {
+    if (temperatureRange === 0) return { ...left, temperature };
+    const low = temperature > temperatureRange ? temperature - temperatureRange : 0;
+    const high = temperature + temperatureRange;
+    if (left.ids.length === 1) return { ...left, temperature };
+    const share = moments(u, left).entropy / logPositive(left.ids.length);
+    const power = share < 1 ? (share > 0 ? expNegative(temperatureExponent * logPositive(share)) : 0) : 1;
+    const dynamic = low + (high - low) * (temperatureExponent === 0 ? 1 : power);
+    // So low a temperature is greedy.
+    return 1 / dynamic < Infinity
+      ? { ...left, temperature: dynamic }
+      : { ids: left.ids.slice(0, 1), temperature };
+  },
+
+  maxSurprise: (u, left, { maxSurprise }) =>
+    maxSurprise === Infinity ? left : likelierThan(u, left, -maxSurprise, moments(u, left).logSum),
+};
+
+/** Those of a logit of at least `floor`; the best and its equals always. */
+function atLeast(u: Float32Array, left: Left, floor: number): Left {
+  const max = u[left.ids[0]];
+  return { ...left, ids: left.ids.filter(id => u[id] >= floor || u[id] === max) };
+}
+
+/** Those with log p ≥ logP, where log p = (u − max)/T − logSum; the best and its equals always, but where `none` may be left. */
+function likelierThan(u: Float32Array, left: Left, logP: number, logSum: number, none = false): Left {
+  const floor = u[left.ids[0]] + left.temperature * (logP - EARLY + logSum);
+  return none ? { ...left, ids: left.ids.filter(id => u[id] >= floor) } : atLeast(u, left, floor);
+}
+
+/** The first of `ids` up to and including the one at which their mass reaches the share `p` of it all. */
+function shareOf(u: Float32Array, { ids, temperature }: Left, p: number, max: number): number[] {
   const total = new Mass();
-  for (const id of ids) total.add(u[id] - max);
-  const wanted = topP * total.value * (1 - 2 ** -22);
+  for (const id of ids) total.add(expNegative((u[id] - max) / temperature));
+  const wanted = p * total.value * (1 - EARLY);
   const kept = new Mass();
   for (let i = 0; i < ids.length; i++) {
-    kept.add(u[ids[i]] - max);
-    if (kept.value >= wanted) return i + 1;
+    kept.add(expNegative((u[ids[i]] - max) / temperature));
+    if (kept.value >= wanted) return ids.slice(0, i + 1);
   }
-  return ids.length;
+  return ids;
 }
 
-/** A sum of whole numbers below 2^53, exact for up to 2^27 of them. */
+/** Of the distribution over what is left: Σ e^x and Σ e^2x, x = (u − max)/T, as logarithms; and the entropy in nats. */
+function moments(u: Float32Array, { ids, temperature }: Left) {
+  const [sum, weighted, squares] = [new Mass(), new Mass(), new Mass()];
+  for (const id of ids) {
+    const x = (u[id] - u[ids[0]]) / temperature;
+    const e = expNegative(x);
+    if (e === 0) continue;
+    sum.add(e);
+    weighted.add(e * -x);
+    squares.add(e * e);
+  }
+  const logSum = logPositive(sum.value * 2 ** -52);
+  const entropy = logSum + weighted.value / sum.value;
+  return { logSum, entropy, logSquares: logPositive(squares.value * 2 ** -52) };
+}
+
+/** A sum of whole numbers, ⌊w·2^52⌋ for w from 0 to 1: exact for up to 2^27 of them, and so the same in any order. */
 class Mass {
   #low = 0;
   #high = 0;
 
-  /** @param x u − max */
-  add(x: number): void {
-    const whole = Math.floor(expNegative(x) * 2 ** 52);
+  add(w: number): void {
+    const whole = Math.floor(w * 2 ** 52);
     const high = Math.floor(whole / 2 ** 26);
     this.#high += high;
     this.#low += whole - high * 2 ** 26;

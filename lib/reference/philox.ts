@@ -12,7 +12,7 @@ const WEYL_1 = 0xbb67ae85;
 const ROUNDS = 10;
 
 /** Third word of the counter: what a number is for. */
-export const Purpose = { token: 0 } as const;
+export const Purpose = { token: 0, xtc: 1 } as const;
 
 /** Upper 32 bits of a·b, for unsigned 32-bit a and b. */
 function multiplyHigh(a: number, b: number): number {
@@ -59,4 +59,10 @@ export interface Stream {
 export function tokenBits({ seedLow, seedHigh, step }: Stream, id: number): [high: number, low: number] {
   const block = philox4x32([id >>> 1, step, Purpose.token, 0], [seedLow, seedHigh]);
   return id & 1 ? [block[2], block[3]] : [block[0], block[1]];
+}
+
+/** A number from 0 up to 1, of 53 bits: whether XTC cuts this row. */
+export function xtcUniform({ seedLow, seedHigh, step }: Stream): number {
+  const [high, low] = philox4x32([0, step, Purpose.xtc, 0], [seedLow, seedHigh]);
+  return (high * 2 ** 21 + (low >>> 11)) * 2 ** -53;
 }

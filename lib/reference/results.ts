@@ -4,39 +4,51 @@ import { IGNORED, type PassJob, RowParameter } from '../backend';
 import { nanError, nothingLeftError, unnormalisedError } from '../nan-error';
 import { adjustedRow } from './adjust';
 import { distributionOf, entropyOf, logProb, logSumExp, prob } from './distribution';
-import { candidatesOfRow, type Filters } from './filters';
+import { candidatesOfRow, type RowSampling } from './filters';
 import { bestFirst, bestId, rankOf } from './order';
-import type { Stream } from './philox';
 import { race, renormalisedLogProbs } from './sample';
-
-export interface RowSampling extends Filters {
-  /** 0: greedy */
-  temperature: number;
-  stream: Stream;
-}
 
 const PLAIN: RowSampling = {
   temperature: 1,
   topK: 0,
   topP: 1,
   logMinP: -Infinity,
+  typicalP: 1,
+  logEpsilon: -Infinity,
+  logEta: -Infinity,
+  topNSigma: 0,
+  pLess: false,
+  xtcProbability: 0,
+  logXtcThreshold: -Infinity,
+  temperatureRange: 0,
+  temperatureExponent: 1,
+  maxSurprise: Infinity,
+  order: 0,
   stream: { seedLow: 0, seedHigh: 0, step: 0 },
 };
 
 /** Reads one row of `PassJob.rowParameters`. */
 export function rowSampling(parameters: Float64Array | undefined, row: number): RowSampling {
   if (!parameters) return PLAIN;
-  const at = row * RowParameter.count;
+  const at = (column: keyof typeof RowParameter) =>
+    parameters[row * RowParameter.count + RowParameter[column]];
   return {
-    temperature: parameters[at + RowParameter.temperature],
-    topK: parameters[at + RowParameter.topK],
-    topP: parameters[at + RowParameter.topP],
-    logMinP: parameters[at + RowParameter.logMinP],
-    stream: {
-      seedLow: parameters[at + RowParameter.seedLow],
-      seedHigh: parameters[at + RowParameter.seedHigh],
-      step: parameters[at + RowParameter.step],
-    },
+    temperature: at('temperature'),
+    topK: at('topK'),
+    topP: at('topP'),
+    logMinP: at('logMinP'),
+    typicalP: at('typicalP'),
+    logEpsilon: at('logEpsilon'),
+    logEta: at('logEta'),
+    topNSigma: at('topNSigma'),
+    pLess: at('pLess') !== 0,
+    xtcProbability: at('xtcProbability'),
+    logXtcThreshold: at('logXtcThreshold'),
+    temperatureRange: at('temperatureRange'),
+    temperatureExponent: at('temperatureExponent'),
+    maxSurprise: at('maxSurprise'),
+    order: at('order'),
+    stream: { seedLow: at('seedLow'), seedHigh: at('seedHigh'), step: at('step') },
   };
 }
 
@@ -118,9 +130,14 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
   if (temperature === 0) return { ids: [idAt(bestId(adjusted, valid))], logProbs: [0], chosen: 0 };
   if (!Number.isFinite(max))
     throw unnormalisedError(row, max > 0 ? idAt(adjusted.indexOf(Infinity)) : undefined);
-  const places = candidatesOfRow(adjusted, valid, sampling);
-  const chosen = places.indexOf(race(adjusted, places, temperature, stream, idAt));
-  return { ids: places.map(idAt), logProbs: renormalisedLogProbs(adjusted, places, temperature), chosen };
+  const left = candidatesOfRow(adjusted, valid, sampling);
+  const places = left.ids;
+  const chosen = places.indexOf(race(adjusted, places, left.temperature, stream, idAt));
+  return {
+    ids: places.map(idAt),
+    logProbs: renormalisedLogProbs(adjusted, places, left.temperature),
+    chosen,
+  };
 }
 
 export interface Drawn {

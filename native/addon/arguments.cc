@@ -44,12 +44,23 @@ const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d) 
 
 namespace {
 
+bool is_order(double packed) {
+  if (!(packed >= 0 && packed < 0x1p44)) return false;
+  for (uint64_t rest = static_cast<uint64_t>(packed); rest; rest >>= 4)
+    if ((rest & 15) == 0 || (rest & 15) > static_cast<uint64_t>(Stage::max_surprise)) return false;
+  return true;
+}
+
+// See RowParameter of lib/backend.ts.
 void check_rows(Napi::Env env, const double* rows, size_t n, size_t valid) {
   const auto word = [](double x) { return x >= 0 && x <= 4294967295.0; };
+  const auto share = [](double x) { return x >= 0 && x <= 1; };
+  const auto finite = [](double x) { return x >= 0 && std::isfinite(x); };
   for (const double* p = rows; p < rows + n * kRowParameters; p += kRowParameters) {
     const bool temperature = p[0] == 0 || (p[0] > 0 && std::isfinite(p[0]) && std::isfinite(1 / p[0]));
-    if (!temperature || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !(p[2] >= 0 && p[2] <= 1) || !(p[3] <= 0) ||
-        !word(p[4]) || !word(p[5]) || !word(p[6]))
+    if (!temperature || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !share(p[2]) || !(p[3] <= 0) || !word(p[4]) ||
+        !word(p[5]) || !word(p[6]) || !share(p[7]) || !(p[8] <= 0) || !(p[9] <= 0) || !finite(p[10]) || !share(p[12]) ||
+        !(p[13] <= 0) || !finite(p[14]) || !finite(p[15]) || !(p[16] >= 0) || !is_order(p[17]))
       throw bad_argument(env, "rowParameters");
   }
 }

@@ -26,7 +26,7 @@ struct Job final : Task {
   std::atomic<int32_t>* abort = nullptr;  // request.abort, writable
   double* times = nullptr;                // where asked for: seconds in the queue, seconds from start to end
   std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
-  std::vector<CandidateRow> candidates;   // request.candidates, where they are asked for
+  std::vector<CandidateRow> candidates;  // request.candidates, where they are asked for
 
   // The JavaScript side; touched on its thread only. `kept` are the arrays that the request points into.
   napi_deferred deferred = nullptr;

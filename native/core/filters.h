@@ -1,4 +1,5 @@
-// From candidates to a token: top-k, top-p, min-p, then a race at the row's temperature. lib/reference/sample.ts defines it.
+// From candidates to a token: a chain of filters, then a race at the temperature that they leave. lib/reference/filters.ts and
+// sample.ts define it, and say why.
 #pragma once
 
 #include <cstddef>
@@ -10,13 +11,50 @@
 
 namespace lmhead {
 
-// How one row is sampled.
+// In the default order.
+enum class Stage : uint8_t {
+  none,
+  top_n_sigma,
+  top_k,
+  typical_p,
+  top_p,
+  min_p,
+  epsilon,
+  eta,
+  p_less,
+  xtc,
+  temperature,
+  max_surprise,
+};
+constexpr uint64_t kDefaultOrder = 0xBA987654321;  // four bits a stage, the first lowest
+
+// How one row is sampled. What is at its default does nothing.
 struct RowSampling {
-  double temperature = 1;                                       // 0: greedy
-  size_t top_k = 0;                                             // 0: all
-  double top_p = 1;                                             // 1: all
-  double log_min_p = -std::numeric_limits<double>::infinity();  // log(minP); -inf: all
+  static constexpr double kOff = -std::numeric_limits<double>::infinity();
+  double temperature = 1;  // 0: greedy
+  size_t top_k = 0;
+  double top_p = 1;
+  double log_min_p = kOff;
   Stream stream = {};
+  double typical_p = 1;
+  double log_epsilon = kOff;
+  double log_eta = kOff;
+  double top_n_sigma = 0;
+  bool p_less = false;
+  double xtc_probability = 0;
+  double log_xtc_threshold = kOff;
+  double temperature_range = 0;
+  double temperature_exponent = 1;
+  double max_surprise = -kOff;  // nats
+  uint64_t order = kDefaultOrder;
+
+  bool works(Stage stage) const;
+  // The first stage that may drop candidates, with the temperature in force there.
+  struct First {
+    Stage stage;
+    double temperature;
+  };
+  First first_filter() const;
 };
 
 struct Choice {
@@ -24,14 +62,22 @@ struct Choice {
   double log_prob;  // under the distribution that is left
 };
 
-// Leaves of `candidates`, which hold every id of the row that can be among the row's top_k, those that the filters keep, in any
-// order. None has a NaN logit; max is the row's largest logit and finite. Ids with logit -inf are dropped.
-void filter(std::vector<Candidate>& candidates, float max, const RowSampling& row);
+// What a chain leaves.
+struct Left {
+  float max;  // the largest logit among the candidates
+  double temperature;
+};
+// Leaves of `candidates`, which hold every id of the row that the first filter can keep, those that the chain keeps, in any
+// order. None has a NaN logit; the largest is finite. Ids with logit -inf are dropped.
+Left filter(std::vector<Candidate>& candidates, const RowSampling& row);
 
 // Draws from candidates (at least one, not greedy).
-Choice race(const std::vector<Candidate>& candidates, float max, const RowSampling& row);
+Choice race(const std::vector<Candidate>& candidates, const Left& left, const Stream& stream);
+
+// (u - max) / T - log sum e^((u - max) / T) over the candidates: add it to a scaled logit for its log-probability.
+double log_sum(const std::vector<Candidate>& candidates, const Left& left);
 
 // e^((u - max) / T) / sum of the same, for candidates in their order.
-std::vector<float> probabilities(const std::vector<Candidate>& candidates, float max, double temperature);
+std::vector<float> probabilities(const std::vector<Candidate>& candidates, const Left& left);
 
 }  // namespace lmhead

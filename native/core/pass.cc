@@ -86,10 +86,17 @@ enum class Sampling { none, greedy, race, top_k, reach, hold };
 // whole: all that the filters leave is wanted, and not only the token that is drawn.
 Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole) {
   if (row.temperature == 0) return Sampling::greedy;
-  if (row.top_k > 0 && row.top_k < valid) return row.top_k <= kMaxHeap ? Sampling::top_k : Sampling::hold;
-  if (row.top_p < 1) return Sampling::hold;
-  if (!std::isinf(row.log_min_p)) return Sampling::reach;
-  return whole ? Sampling::hold : Sampling::race;
+  switch (row.first_filter().stage) {
+    case Stage::none:
+      return whole ? Sampling::hold : Sampling::race;
+    case Stage::top_k:
+      if (row.top_k <= kMaxHeap && row.top_k < valid) return Sampling::top_k;
+      return Sampling::hold;
+    case Stage::min_p:
+      return Sampling::reach;
+    default:
+      return Sampling::hold;
+  }
 }
 
 // Rows of the request, [begin, end), whose results are made in one streaming of E.
@@ -404,13 +411,13 @@ class Block {
         break;
     }
     const bool greedy = ways_[c] == Sampling::greedy;
-    if (!greedy) filter(candidates, d.max, rows_[c]);
-    if (request_.sample.ids) write_sample(c, greedy ? Choice{candidates[0].id, 0} : race(candidates, d.max, rows_[c]));
+    const Left left = greedy ? Left{d.max, 1} : filter(candidates, rows_[c]);
+    if (request_.sample.ids) write_sample(c, greedy ? Choice{candidates[0].id, 0} : race(candidates, left, rows_[c].stream));
     if (request_.candidates) {
       CandidateRow& row = (*request_.candidates)[begin_ + c];
       std::sort(candidates.begin(), candidates.end(), better);
       for (const Candidate& candidate : candidates) row.ids.push_back(candidate.id);
-      row.probs = greedy ? std::vector<float>{1} : probabilities(candidates, d.max, rows_[c].temperature);
+      row.probs = greedy ? std::vector<float>{1} : probabilities(candidates, left);
     }
   }
 
@@ -457,6 +464,17 @@ RowSampling parse_row(const double* p) {
   row.top_p = p[2];
   row.log_min_p = p[3];
   row.stream = {static_cast<uint32_t>(p[4]), static_cast<uint32_t>(p[5]), static_cast<uint32_t>(p[6])};
+  row.typical_p = p[7];
+  row.log_epsilon = p[8];
+  row.log_eta = p[9];
+  row.top_n_sigma = p[10];
+  row.p_less = p[11] != 0;
+  row.xtc_probability = p[12];
+  row.log_xtc_threshold = p[13];
+  row.temperature_range = p[14];
+  row.temperature_exponent = p[15];
+  row.max_surprise = p[16];
+  if (p[17] != 0) row.order = static_cast<uint64_t>(p[17]);
   return row;
 }
 

@@ -61,7 +61,7 @@ TEST(filters_keep_what_a_sorted_walk_keeps_in_any_order_of_candidates) {
     for (int turn = 0; turn < 2; turn++) {
       shuffle(shuffled, random);
       std::vector<Candidate> got = shuffled;
-      filter(got, all[0].logit, row);
+      filter(got, row);
       CHECK(same_ids(got, want), "V=%zu k=%zu p=%g log minP=%g: %zu kept, want %zu", u.size(), row.top_k, row.top_p,
             row.log_min_p, got.size(), want.size());
     }
@@ -77,7 +77,7 @@ TEST(top_p_keeps_the_smallest_set_that_reaches_p) {
     RowSampling row;
     row.top_p = random.uniform(0, 1);
     std::vector<Candidate> kept = all;
-    filter(kept, all[0].logit, row);
+    filter(kept, row);
     std::sort(kept.begin(), kept.end(), better);
     double total = 0, mass = 0;
     for (const Candidate& c : all) total += std::exp(static_cast<double>(c.logit) - all[0].logit);
@@ -92,12 +92,12 @@ TEST(races_do_not_depend_on_the_order_of_candidates) {
   for_all_filters(33, [](const std::vector<float>& u, const RowSampling& row, Random& random) {
     if (u.size() > 300) return;
     std::vector<Candidate> kept = naive_filter(sorted_candidates(u.data(), u.size()), row);
-    const float max = kept[0].logit;
-    const Choice want = naive_race(kept, row), first = race(kept, max, row);
+    const Left left{kept[0].logit, row.temperature};
+    const Choice want = naive_race(kept, row), first = race(kept, left, row.stream);
     CHECK(first.id == want.id && std::abs(first.log_prob - want.log_prob) <= 1e-12 * (1 + std::abs(want.log_prob)),
           "V=%zu: %u %.17g, want %u %.17g", u.size(), first.id, first.log_prob, want.id, want.log_prob);
     shuffle(kept, random);
-    const Choice again = race(kept, max, row);
+    const Choice again = race(kept, left, row.stream);
     CHECK(again.id == first.id && again.log_prob == first.log_prob, "V=%zu", u.size());
   });
 }
@@ -113,7 +113,7 @@ TEST(races_draw_by_probability) {
     std::vector<int> drawn(u.size());
     for (uint32_t step = 0; step < kDraws; step++) {
       row.stream = {12345, 678, step};
-      drawn[race(all, 2, row).id]++;
+      drawn[race(all, {2, temperature}, row.stream).id]++;
     }
     double sum = 0, chi_squared = 0;
     for (const float x : u) sum += std::exp(x / temperature);
@@ -127,7 +127,7 @@ TEST(races_draw_by_probability) {
 
 TEST(probabilities_are_renormalised_in_order) {
   const std::vector<Candidate> candidates = {{2, 7}, {1, 3}, {-50, 1}};
-  const std::vector<float> probs = probabilities(candidates, 2, 0.5);
+  const std::vector<float> probs = probabilities(candidates, {2, 0.5});
   const double sum = 1 + std::exp(-2.0);
   CHECK(std::abs(probs[0] - 1 / sum) < 1e-7 && std::abs(probs[1] - std::exp(-2.0) / sum) < 1e-7 && probs[2] < 1e-40);
 }

@@ -71,7 +71,7 @@ void ReachSink::consume(const Tile& tile, unsigned slot) {
     const size_t column = tile.first_column + c;
     List& list = lists_[slot * takes_.size() + column];
     if (!takes_[column] || list.overflown) continue;
-    const double reach = rows_[column].log_min_p;
+    const double reach = rows_[column].first_filter().temperature * rows_[column].log_min_p;
     list.max = std::max(list.max, tile.maxima[c].max);
     if (list.max == -std::numeric_limits<float>::infinity()) continue;
     // Rounded down: what is kept beyond need, filter() drops.

@@ -1,0 +1,209 @@
+/** Every stage and order: native and float64 twin draw the same tokens from the same logits and stream, and with the right frequencies. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { candidatesOf, LMHead, type SampleOptions, type Stage, sampleFrom } from '../../lib';
+import { nativeUnavailable } from '../../lib/addon';
+import { adjustmentsOf } from '../../lib/arguments/adjustments';
+import { rowParameters } from '../../lib/arguments/row-parameters';
+import { type LogitsJob, noCandidates } from '../../lib/backend';
+import { nativeLogits } from '../../lib/native-backend';
+import { referenceLogits } from '../../lib/reference/backend';
+import { STAGES } from '../../lib/sampling-stages';
+import { expectClose, someNumbers } from '../support/numbers';
+
+/** What sets each stage to work. */
+const AT_WORK: Record<Stage, SampleOptions> = {
+  topNSigma: { topNSigma: 1.3 },
+  topK: { topK: 30 },
+  typicalP: { typicalP: 0.8 },
+  topP: { topP: 0.9 },
+  minP: { minP: 0.03 },
+  epsilon: { epsilon: 0.004 },
+  eta: { eta: 0.02 },
+  pLess: { pLess: true },
+  xtc: { xtcProbability: 0.5, xtcThreshold: 0.05 },
+  temperature: { temperature: 0.8, temperatureRange: 0.5, temperatureExponent: 1.7 },
+  maxSurprise: { maxSurprise: 7 },
+};
+const history = Uint32Array.from({ length: 200 }, (_, i) => (i * i) % 37);
+const PENALTIES: SampleOptions = {
+  history,
+  repetitionPenalty: 1.3,
+  frequencyPenalty: 0.1,
+  presencePenalty: 0.4,
+  dryMultiplier: 0.8,
+  noRepeatNgram: 3,
+};
+
+function draw(backend: typeof referenceLogits, logits: Float32Array, V: number, options: SampleOptions) {
+  const n = logits.length / V;
+  const job = {
+    n,
+    heldLogits: logits,
+    vocabSize: V,
+    rowParameters: rowParameters(options, n, V, 'sample', true),
+    adjustments: adjustmentsOf(options, n, V, V),
+    sample: { ids: new Uint32Array(n), logProbs: new Float32Array(n) },
+    candidates: noCandidates(),
+  } satisfies LogitsJob;
+  backend.runLogits(job);
+  return job;
+}
+
+function expectSame(logits: Float32Array, V: number, options: SampleOptions): void {
+  const native = draw(nativeLogits(), logits, V, options);
+  const twin = draw(referenceLogits, logits, V, options);
+  expect(native.sample.ids).toEqual(twin.sample.ids);
+  expect(native.candidates.offsets).toEqual(twin.candidates.offsets);
+  expect(native.candidates.ids).toEqual(twin.candidates.ids);
+  expectClose(native.sample.logProbs, twin.sample.logProbs, { relative: 2 ** -22, absolute: 2 ** -30 });
+  expectClose(native.candidates.probs, twin.candidates.probs, { relative: 2 ** -22, absolute: 2 ** -60 });
+}
+
+/** Rows that differ in what filters make of them. */
+const KINDS: Record<string, (n: number, V: number) => Float32Array> = {
+  plain: (n, V) => someNumbers(n * V, 21).map(x => 4 * x),
+  peaked: (n, V) => someNumbers(n * V, 22).map((x, i) => 3 * x + (i % V === 5 ? 12 : 0)),
+  flat: (n, V) => someNumbers(n * V, 23).map(x => x / 100),
+  ties: (n, V) => someNumbers(n * V, 24).map(x => Math.round(2 * x)),
+  equal: (n, V) => new Float32Array(n * V).fill(1.5),
+  'one finite': (n, V) => Float32Array.from({ length: n * V }, (_, i) => (i % V === 7 ? 2 : -Infinity)),
+  holes: (n, V) => someNumbers(n * V, 25).map((x, i) => (i % 3 === 0 ? -Infinity : 5 * x)),
+  huge: (n, V) => someNumbers(n * V, 26).map(x => 1e30 * x),
+};
+
+describe.skipIf(nativeUnavailable())('the same tokens natively and by the reference', () => {
+  const [n, V] = [40, 150];
+
+  describe.each([...STAGES, 'penalties', 'all'] as const)('%s', stage => {
+    const options =
+      stage === 'all'
+        ? Object.assign({}, ...Object.values(AT_WORK), PENALTIES)
+        : stage === 'penalties'
+          ? PENALTIES
+          : AT_WORK[stage];
+    it.each(Object.keys(KINDS))('%s rows', kind => {
+      for (let seed = 0; seed < 3; seed++) expectSame(KINDS[kind](n, V), V, { ...options, seed });
+    });
+  });
+
+  it('in any order of the stages', () => {
+    const logits = KINDS.plain(3, V);
+    const stages = fc.shuffledSubarray([...STAGES]);
+    fc.assert(
+      fc.property(stages, fc.nat(1000), (order, seed) => {
+        const options = Object.assign({}, ...order.map(stage => AT_WORK[stage]));
+        expectSame(logits, V, { ...options, order, seed });
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it('at any values of the options', () => {
+    const share = fc.oneof(fc.constantFrom(0, 1), fc.double({ min: 0, max: 1, noNaN: true }));
+    const any = fc.record(
+      {
+        topNSigma: fc.double({ min: 0, max: 10, noNaN: true }),
+        topK: fc.nat(64),
+        typicalP: share,
+        topP: share,
+        minP: share,
+        epsilon: share,
+        eta: share,
+        pLess: fc.boolean(),
+        xtcProbability: share,
+        xtcThreshold: share,
+        temperature: fc.double({ min: 1e-3, max: 100, noNaN: true }),
+        temperatureRange: fc.double({ min: 0, max: 10, noNaN: true }),
+        temperatureExponent: fc.double({ min: 0, max: 10, noNaN: true }),
+        maxSurprise: fc.double({ min: 0, max: 30, noNaN: true }),
+      },
+      { requiredKeys: [] },
+    );
+    const logit = fc.oneof(
+      fc.float({ noNaN: true, min: -60, max: 60 }),
+      fc.constantFrom(-Infinity, 0, -0, 1),
+    );
+    const row = fc.array(logit, { minLength: 64, maxLength: 64 }).filter(u => u.some(Number.isFinite));
+    fc.assert(
+      fc.property(row, any, fc.nat(1000), (u, options, seed) => {
+        expectSame(Float32Array.from(u), 64, { ...options, seed });
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe('frequencies', () => {
+  /** Pearson's χ² over the candidates; passed by chance about once in 10,000, and the seed is fixed. */
+  it.each<[string, SampleOptions]>([
+    ['typicalP', { typicalP: 0.9 }],
+    ['topNSigma and temperature', { topNSigma: 1.5, temperature: 1.4 }],
+    ['dynamic temperature', { temperature: 1, temperatureRange: 0.6 }],
+    ['penalties', { history: [1, 2, 2, 5], repetitionPenalty: 1.5, presencePenalty: 0.3 }],
+    ['temperature first', { temperature: 2, topP: 0.8, order: ['temperature', 'topP'] }],
+  ])('follow the candidates’ probabilities: %s', (_, options) => {
+    const V = 20;
+    const u = someNumbers(V, 31).map(x => 1.5 * x);
+    const { ids, probs } = candidatesOf(u, V, options);
+    const draws = 20_000;
+    const drawn = new Float64Array(V);
+    const many = 1000;
+    const rows = Float32Array.from({ length: many * V }, (_, i) => u[i % V]);
+    for (let step = 0; step < draws; step += many)
+      for (const id of sampleFrom(rows, V, { ...options, seed: 77, step }).ids) drawn[id]++;
+    const chi = ids.reduce((sum, id, i) => sum + (drawn[id] - draws * probs[i]) ** 2 / (draws * probs[i]), 0);
+    const freedom = ids.length - 1;
+    expect(chi).toBeLessThan(freedom + 4 * Math.sqrt(2 * freedom) + 8);
+    expect(ids.reduce((sum, id) => sum + drawn[id], 0)).toBe(draws);
+  });
+
+  it('of XTC’s cuts are those asked for', () => {
+    const u = Float32Array.of(3, 2.9, 0);
+    const many = 20_000;
+    const rows = Float32Array.from({ length: many * 3 }, (_, i) => u[i % 3]);
+    const { offsets } = candidatesOf(rows, 3, { xtcProbability: 0.3, xtcThreshold: 0.2, seed: 5 });
+    let cut = 0;
+    for (let row = 0; row < many; row++) cut += offsets[row + 1] - offsets[row] === 2 ? 1 : 0;
+    expect(Math.abs(cut / many - 0.3)).toBeLessThan(0.013);
+  });
+});
+
+describe('edges', () => {
+  const left = (u: number[], options: SampleOptions) => [
+    ...candidatesOf(Float32Array.from(u), u.length, options).ids,
+  ];
+
+  it('one is always kept, and equals of the best as stated', () => {
+    for (const options of [{ topP: 0 }, { typicalP: 0 }, { topK: 1 }])
+      expect(left([1, 3, 3, 2], options)).toHaveLength(1);
+    for (const options of [{ minP: 1 }, { epsilon: 1 }, { topNSigma: Number.MIN_VALUE }, { maxSurprise: 0 }])
+      expect(left([1, 3, 3, 2], options)).toEqual([1, 2]);
+  });
+
+  it('NaN is refused by name, whatever the chain', () => {
+    const logits = someNumbers(2 * 40, 3);
+    logits[41] = Number.NaN;
+    for (const options of Object.values(AT_WORK))
+      expect(() => candidatesOf(logits, 40, options)).toThrow(/row 1 at id 1/);
+  });
+});
+
+describe.skipIf(nativeUnavailable())('the same token', () => {
+  it('for any thread count and any batch', () => {
+    const [V, d, n] = [3001, 40, 24];
+    const weight = someNumbers(V * d, 1);
+    const hidden = someNumbers(n * d, 2);
+    const heads = [1, 2, 5].map(threads => LMHead.from(weight, { vocabSize: V, hiddenSize: d, threads }));
+    for (const stage of [...Object.values(AT_WORK), PENALTIES]) {
+      const options = { ...stage, seed: 9 };
+      const wanted = heads[0].sampleSync(hidden, options);
+      for (const head of heads) {
+        expect(head.sampleSync(hidden, options)).toEqual(wanted);
+        const row = 13;
+        const one = head.sampleSync(hidden.subarray(row * d, row * d + d), { ...options, step: row });
+        expect([one.ids[0], one.logProbs[0]]).toEqual([wanted.ids[row], wanted.logProbs[row]]);
+      }
+    }
+  });
+});
