@@ -476,7 +476,7 @@ TEST_PER_TABLE(a_subset_of_rows_is_as_a_pass_over_those_alone) {
           places.push_back(static_cast<uint32_t>(random.below(ids.size())));
           targets.push_back(ids[places.back()]);
         }
-        const std::vector<double> parameters = make_parameters(rows);
+        const std::vector<double> parameters = parameter_table(rows);
         const uint32_t k = static_cast<uint32_t>(ids.size());
         const ProductSource whole = p.source(kernels, 0, n);
         const ProductSource subset(kernels, p.e(), p.epilogue, valid, p.hidden.data(), n, {ids.data(), ids.size()});
