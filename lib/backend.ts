@@ -87,11 +87,36 @@ export interface Adjustments {
   allowedStride: number;
 }
 
+/**
+ * What stands for a logit: the product with a row of E without bias, scale and cap; or that over the row's length, which is the
+ * cosine of their angle where the hidden state has length 1 (0 for a row of zeros).
+ */
+export type Measure = 'dot' | 'cosine';
+
+/**
+ * A draft that the tokens of consecutive rows are held against; alone in its pass, and without a view. The row's parameters say
+ * what a token is to be drawn from.
+ */
+export interface DraftJob {
+  /** n or n − 1 of them, below V. */
+  ids: Uint32Array;
+  /** [ids.length, V]: what the draft drew each id from; absent: it was certain of it. */
+  logProbs?: Float32Array;
+  /** [1]: how many of them stand. */
+  accepted: Uint32Array;
+  /** [n] each: those that stand, and the token that follows them. */
+  outIds: Uint32Array;
+  outLogProbs: Float32Array;
+}
+
 /** What one pass is to compute: every array that is present gets filled. n rows, V ids, d numbers per hidden state. */
 export interface PassJob {
   n: number;
   /** Absent: all rows. Else V stands for how many rows there are in the shapes below, and targets are among them. */
   view?: PassView;
+  /** Absent: the model's logits. */
+  measure?: Measure;
+  draft?: DraftJob;
   /** [n, RowParameter.count]; absent: temperature 1, no filter, and no sample asked for. */
   rowParameters?: Float64Array;
   /** [n,V] raw logits. */

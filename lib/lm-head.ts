@@ -2,17 +2,19 @@
 import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
 import { arrayType } from './arguments/describe';
+import { draftJob } from './arguments/draft';
 import { type HeadSettings, headSettings, headSizes, memoryMatrices } from './arguments/head-options';
 import { type HiddenRows, hiddenRows, requireStill } from './arguments/hidden';
 import { idCount, targetIds, tokenIds } from './arguments/ids';
 import { rowParameters } from './arguments/row-parameters';
 import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset';
-import { flag, liveSignal, optionsObject, wholeNumber } from './arguments/values';
+import { flag, liveSignal, oneOf, optionsObject, wholeNumber } from './arguments/values';
 import {
   type HeadBackend,
   type HeadSpec,
   type HiddenJob,
   IGNORED,
+  type Measure,
   noCandidates,
   type PassJob,
 } from './backend';
@@ -21,6 +23,7 @@ import { isWatched, type TimedHead, timed, timedSync } from './diagnostics';
 import { LMHeadError } from './errors';
 import { floats } from './half';
 import { handleOf, partsOf } from './handle';
+import { neighboursOf, queryRows } from './nearest';
 import { filePath, type HeadParts, openHead, openHeadSync } from './open-head';
 import { lease, release, requireFree } from './pending-outputs';
 import { finalNorm } from './reference/norm';
@@ -30,10 +33,14 @@ import type {
   AsyncOptions,
   CallOptions,
   Candidates,
+  DraftVerdict,
   Dtype,
   HeadOptions,
   Hidden,
   Ids,
+  LensOptions,
+  NearestOptions,
+  Neighbours,
   OpenOptions,
   OutOption,
   RunRequest,
@@ -44,8 +51,10 @@ import type {
   ScoreOptions,
   TopK,
   Verification,
+  VerifyDraftOptions,
   Weight,
 } from './types';
+import { verdictOf } from './verify-draft';
 
 /** What a pass is asked for, as a set of bits. */
 const LOGITS = 1;
@@ -56,8 +65,9 @@ const SAMPLE = 16;
 const SCORE = 32;
 const LOG_SUM_EXP = 64;
 const CANDIDATES = 128;
+const DRAFT = 256;
 /** The results that filters and adjustments are for. */
-const DRAWN = SAMPLE | CANDIDATES;
+const DRAWN = SAMPLE | CANDIDATES | DRAFT;
 /** The results that temperature 0 has no meaning for. */
 const NOT_GREEDY = LOG_PROBS | TOP | SCORE;
 
@@ -417,6 +427,90 @@ export class LMHead {
   }
 
   /**
+   * Logit lens: what the head would say of hidden states from the middle of the model. The final norm is applied to each, then
+   * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.)
+   * @param hidden [layers, d], before the final norm; where a runtime has already normalised the last layer's state, use `topK`
+   *   for that one
+   * @returns as `topK`, a row per layer
+   * @throws LMHeadError RANGE for a head made without a norm, and as every method does
+   */
+  async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
+    return this.topK(hidden, k, { ...options, norm: true });
+  }
+
+  /** As `lens`, at once: the event loop waits. */
+  lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
+    return this.topKSync(hidden, k, { ...options, norm: true });
+  }
+
+  /**
+   * The k ids whose rows of E are most like a vector: E as an index to search. The similarity is the logit without bias, scale
+   * and cap: the dot product, or the cosine of the angle, which asks for the lengths of all rows (read once, at the first call).
+   * A row or vector of zeros has cosine 0 with everything.
+   * @param idOrVector d numbers; or an id, for its row of the output matrix, which is then among the answers itself
+   * @param k from 1 to validVocabSize (or as many as there are `rows`)
+   * @throws LMHeadError NAN where a similarity is NaN, and as every method does
+   */
+  async nearest(
+    idOrVector: number | bigint | Hidden,
+    k: number,
+    measure: 'dot' | 'cosine' = 'dot',
+    options?: NearestOptions & AsyncOptions,
+  ): Promise<Neighbours> {
+    const job = this.#nearestJob(idOrVector, k, measure, options);
+    await this.#compute(job, options);
+    return neighboursOf(job, measure);
+  }
+
+  /** As `nearest`, at once: the event loop waits. */
+  nearestSync(
+    idOrVector: number | bigint | Hidden,
+    k: number,
+    measure: 'dot' | 'cosine' = 'dot',
+    options?: NearestOptions,
+  ): Neighbours {
+    const job = this.#nearestJob(idOrVector, k, measure, options);
+    this.#computeSync(job);
+    return neighboursOf(job, measure);
+  }
+
+  /**
+   * Speculative verification: holds the tokens that a faster model has drafted against this head, one hidden state per
+   * token (that at the position before it), and draws the token after the last one that stands. Every token has exactly the
+   * distribution that `sample` with these options draws from, whatever the draft's was; at temperature 0 a token stands
+   * where it is the likeliest. Leviathan et al., "Fast inference from transformers via speculative decoding" (2023).
+   * @param hidden n·d numbers: one hidden state per draft id, and one more if all of the draft standing is to bring a
+   *   bonus token
+   * @param draftIds n − 1 or n ids below V
+   * @param draftLogProbs [draftIds.length, V]: the log-probabilities that each draft id was drawn from, all of them, as the
+   *   correction is drawn from what they leave. Omitted: the draft was certain of its ids (greedy, or looked up)
+   * @param options as for `sample`, but for `rows`; row i uses step + i, in streams of its own
+   * @throws LMHeadError NAN where a row that counts has NaN, and as every method does
+   */
+  async verifyDraft(
+    hidden: Hidden,
+    draftIds: Ids,
+    draftLogProbs?: Float32Array,
+    options?: VerifyDraftOptions & AsyncOptions,
+  ): Promise<DraftVerdict> {
+    const job = this.#draftJob(hidden, draftIds, draftLogProbs, options, true);
+    await this.#compute(job, options);
+    return verdictOf(job.draft!, job.n);
+  }
+
+  /** As `verifyDraft`, at once: the event loop waits. */
+  verifyDraftSync(
+    hidden: Hidden,
+    draftIds: Ids,
+    draftLogProbs?: Float32Array,
+    options?: VerifyDraftOptions,
+  ): DraftVerdict {
+    const job = this.#draftJob(hidden, draftIds, draftLogProbs, options, false);
+    this.#computeSync(job);
+    return verdictOf(job.draft!, job.n);
+  }
+
+  /**
    * Computes the logits of these hidden states twice, here and by the float64 reference over the same weights, and compares.
    * @param hidden n·d numbers; a bare Uint16Array cannot say what it holds, so pass a tensor {data, type, dims} instead
    */
@@ -515,10 +609,12 @@ export class LMHead {
     const valid = this.#validVocabSize;
     const view = options && rowSubset(options, valid);
     const greedy = (asked & DRAWN) !== 0 && (asked & NOT_GREEDY) === 0;
-    const purpose = asked & SAMPLE ? 'sample' : asked & CANDIDATES ? 'filter' : 'distribution';
+    const purpose = asked & (SAMPLE | DRAFT) ? 'sample' : asked & CANDIDATES ? 'filter' : 'distribution';
     const job: HeadJob = {
       n,
       view,
+      measure: undefined,
+      draft: undefined,
       hidden: rows.data,
       hiddenDtype: rows.dtype,
       rowParameters: rowParameters(options, n, valid, purpose, greedy),
@@ -569,6 +665,35 @@ export class LMHead {
     requireStill(job.hidden, job.n * this.#hiddenSize);
     job.hidden = finalNorm(floats(job.hidden, job.hiddenDtype), job.n, this.#hiddenSize, norm);
     job.hiddenDtype = 'f32';
+  }
+
+  #nearestJob(
+    idOrVector: unknown,
+    k: number,
+    measure: Measure,
+    options: NearestOptions | undefined,
+  ): HeadJob {
+    this.#requireOpen();
+    if (options !== undefined) optionsObject(options, 'options');
+    oneOf(measure, 'measure', ['dot', 'cosine']);
+    const query = queryRows(idOrVector, options?.hiddenDtype, measure, this.#backend, this);
+    const job = this.#prepare(TOP, query, options && { rows: options.rows }, k);
+    job.measure = measure;
+    return job;
+  }
+
+  #draftJob(
+    hidden: Hidden,
+    draftIds: Ids,
+    draftLogProbs: Float32Array | undefined,
+    options: VerifyDraftOptions | undefined,
+    keep: boolean,
+  ): HeadJob {
+    this.#requireOpen();
+    const job = this.#prepare(DRAFT, this.#rows(hidden, options), options);
+    if (job.view) throw new LMHeadError('RANGE', 'rows: got ids; want none, as a draft may hold any id');
+    job.draft = draftJob(draftIds, draftLogProbs, job.n, this.#vocabSize, keep);
+    return job;
   }
 
   #runJob(asked: number, hidden: Hidden, request: RunRequest): HeadJob {

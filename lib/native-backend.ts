@@ -7,6 +7,7 @@ import type {
   LogitsBackend,
   LogitsJob,
   MatrixSource,
+  Measure,
   PassJob,
 } from './backend';
 import { type ErrorKind, LMHeadError } from './errors';
@@ -16,6 +17,7 @@ import { defaultThreads } from './threads';
 import type { Capabilities, Dtype } from './types';
 import { VERSION } from './version';
 
+const MEASURE_CODE: Record<Measure, number> = { dot: 1, cosine: 2 };
 const DTYPE_CODE: Record<Dtype, number> = { f32: 0, f16: 1, bf16: 2 };
 
 /** Statuses of native/core/pass.h and native/addon/jobs.h, in their order from 1. */
@@ -140,7 +142,7 @@ export class NativeBackend implements HeadBackend {
       job.logSumExp,
       job.adjustments,
       job.candidates && true,
-      job.view,
+      isPlain(job) ? undefined : rareArguments(job),
     );
     if (result !== undefined) settle(result, job);
   }
@@ -169,7 +171,10 @@ export class NativeBackend implements HeadBackend {
         abortFlag[0] = 1;
         reject(new LMHeadError('ABORTED', 'the call was aborted', { cause: signal.reason }));
       });
-      settled.then(result => settle(result, job)).then(resolve, reject).finally(forget);
+      settled
+        .then(result => settle(result, job))
+        .then(resolve, reject)
+        .finally(forget);
     });
   }
 
@@ -205,6 +210,21 @@ export class NativeBackend implements HeadBackend {
   }
 }
 
+/** Asks for nothing that few passes do? */
+function isPlain(job: PassJob): boolean {
+  return job.view === undefined && job.measure === undefined && job.draft === undefined;
+}
+
+/** What few passes ask for. */
+function rareArguments({ view, measure, draft }: PassJob): object {
+  return {
+    rows: view?.rows,
+    overVocabulary: view?.overVocabulary,
+    measure: MEASURE_CODE[measure!] ?? 0,
+    draft,
+  };
+}
+
 /** In the order that native/addon/arguments.cc reads. */
 function requestArguments({ top, sample, score, ...job }: PassJob): unknown[] {
   return [
@@ -226,7 +246,7 @@ function requestArguments({ top, sample, score, ...job }: PassJob): unknown[] {
     job.logSumExp,
     job.adjustments,
     job.candidates && true,
-    job.view,
+    rareArguments(job),
   ];
 }
 

@@ -300,6 +300,36 @@ export interface Candidates {
   offsets: Uint32Array;
 }
 
+/** Options of `lens`. */
+export type LensOptions = Omit<CallOptions, 'norm'>;
+
+/** Options of `nearest`. */
+export type NearestOptions = Pick<CallOptions, 'hiddenDtype' | 'rows'>;
+
+/** The ids whose rows of E are most like a vector. */
+export interface Neighbours {
+  /** [k], most similar first, equal ones by lower id */
+  ids: Uint32Array;
+  /** [k]: dot products, or cosines in [−1, 1] */
+  similarities: Float32Array;
+}
+
+/** How to draw what a draft is held against: the options of `sample`, over the whole vocabulary. */
+export type VerifyDraftOptions = Omit<SampleOptions, 'rows' | 'over'>;
+
+/** What stands of a draft, and what follows it. */
+export interface DraftVerdict {
+  /** How many of the draft's ids stand: its longest prefix that was accepted. */
+  accepted: number;
+  /**
+   * [accepted + 1]: those ids, and the token after them: a correction where the draft went wrong, a bonus where all of it
+   * stands. Without the hidden state that a bonus needs, [accepted] where all stands.
+   */
+  ids: Uint32Array;
+  /** Of `ids`, under the distribution that `sample` would draw from (0 where greedy). */
+  logProbs: Float32Array;
+}
+
 export interface ScoreOptions extends CallOptions {
   /** Positions whose target is this count in nothing; their logProb is 0, their rank 0. */
   ignoreIndex?: number;

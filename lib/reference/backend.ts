@@ -8,8 +8,10 @@ import { LMHeadError } from '../errors';
 import { floats, narrow } from '../half';
 import { onAbort } from '../on-abort';
 import type { Dtype } from '../types';
+import { verifyRow } from './draft';
 import { logitOf } from './logits';
 import { writeResults } from './results';
+import { similarityOf } from './similarity';
 
 /** A matrix [rows, columns] in float32, row by row, in memory that threads can share. */
 function load(source: MatrixSource, rows: number, columns: number): Float32Array {
@@ -58,7 +60,7 @@ class ReferenceHead implements HeadBackend {
 
   run(job: HiddenJob): void {
     const hidden = floats(job.hidden, job.hiddenDtype);
-    for (let row = 0; row < job.n; row++) this.#row(job, hidden, row);
+    for (let row = 0; row < job.n && this.#row(job, hidden, row); row++);
   }
 
   async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
@@ -83,24 +85,30 @@ class ReferenceHead implements HeadBackend {
     for (let row = 0; row < job.n; row++) {
       await new Promise(resolve => setImmediate(resolve)); // let others run too
       if (signal?.aborted) throw aborted(signal);
-      this.#row(job, hidden, row);
+      if (!this.#row(job, hidden, row)) return;
     }
   }
 
-  #row(job: HiddenJob, hidden: Float32Array, row: number): void {
+  /** @returns whether the next row counts */
+  #row(job: HiddenJob, hidden: Float32Array, row: number): boolean {
     const { vocabSize, hiddenSize, epilogue } = this.#spec;
     const valid = epilogue.validVocabSize;
     const h = hidden.subarray(row * hiddenSize, (row + 1) * hiddenSize);
-    const logit = (id: number) => logitOf(h, this.#output, id, id, epilogue);
+    const logit = (id: number) =>
+      job.measure
+        ? similarityOf(h, this.#output, id, job.measure)
+        : logitOf(h, this.#output, id, id, epilogue);
     const all = () =>
       Float32Array.from({ length: vocabSize }, (_, id) => (id < valid ? logit(id) : -Infinity));
     const { view } = job;
+    if (job.draft) return verifyRow(job, row, all(), valid);
     if (!view) {
       writeResults(job, row, all(), valid);
     } else {
       const whole = view.overVocabulary ? all().subarray(0, valid) : undefined;
       writeResults(job, row, Float32Array.from(view.rows, logit), view.rows.length, whole);
     }
+    return true;
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
@@ -157,7 +165,9 @@ export const referenceLogits: LogitsBackend = {
   runLogits(job: LogitsJob): void {
     const { heldLogits, vocabSize, n } = job;
     for (let row = 0; row < n; row++) {
-      writeResults(job, row, heldLogits.subarray(row * vocabSize, (row + 1) * vocabSize), vocabSize);
+      const u = heldLogits.subarray(row * vocabSize, (row + 1) * vocabSize);
+      if (!job.draft) writeResults(job, row, u, vocabSize);
+      else if (!verifyRow(job, row, u, vocabSize)) return;
     }
   },
 };

@@ -11,8 +11,8 @@ const WEYL_0 = 0x9e3779b9;
 const WEYL_1 = 0xbb67ae85;
 const ROUNDS = 10;
 
-/** Third word of the counter: what a number is for. */
-export const Purpose = { token: 0, xtc: 1 } as const;
+/** Third word of the counter: what a number is for. As in native/core/random.h. */
+export const Purpose = { token: 0, xtc: 1, draftCoin: 2, draftCorrection: 3 } as const;
 
 /** Upper 32 bits of a·b, for unsigned 32-bit a and b. */
 function multiplyHigh(a: number, b: number): number {
@@ -56,8 +56,12 @@ export interface Stream {
 }
 
 /** The 64 random bits of one id, as two words. One block of Philox serves two neighbouring ids. */
-export function tokenBits({ seedLow, seedHigh, step }: Stream, id: number): [high: number, low: number] {
-  const block = philox4x32([id >>> 1, step, Purpose.token, 0], [seedLow, seedHigh]);
+export function tokenBits(
+  { seedLow, seedHigh, step }: Stream,
+  id: number,
+  purpose: number = Purpose.token,
+): [high: number, low: number] {
+  const block = philox4x32([id >>> 1, step, purpose, 0], [seedLow, seedHigh]);
   return id & 1 ? [block[2], block[3]] : [block[0], block[1]];
 }
 

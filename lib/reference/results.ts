@@ -71,8 +71,7 @@ export function writeResults(
   const greedy = sampling.temperature === 0;
   const temperature = greedy ? 1 : sampling.temperature;
   const own = distributionOf(u, valid, temperature);
-  if ((job.argmax || job.top || job.sample || job.candidates) && own.nanId >= 0)
-    throw nanError(row, idAt(own.nanId));
+  if ((job.argmax || job.top) && own.nanId >= 0) throw nanError(row, idAt(own.nanId));
   const distribution = whole ? distributionOf(whole, whole.length, temperature) : own;
 
   if (job.sample || job.candidates) writeDrawn(job, row, draw(job, row, u, valid));
@@ -125,7 +124,8 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
   const { temperature, stream } = sampling;
   const idAt = (place: number) => job.view?.rows[place] ?? place;
   const adjusted = adjustedRow(u, row, job.adjustments, job.view?.rows);
-  const { max } = distributionOf(adjusted, valid, 1);
+  const { max, nanId } = distributionOf(adjusted, valid, 1);
+  if (nanId >= 0) throw nanError(row, idAt(nanId));
   if (max === -Infinity && job.adjustments) throw nothingLeftError(row);
   if (temperature === 0) return { ids: [idAt(bestId(adjusted, valid))], logProbs: [0], chosen: 0 };
   if (!Number.isFinite(max))

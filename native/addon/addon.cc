@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "../core/draft.h"
 #include "../core/limits.h"
 #include "arguments.h"
 #include "environment.h"
@@ -50,7 +51,7 @@ Napi::Value run_logits(const Napi::CallbackInfo& info) {
   try {
     std::vector<CandidateRow> candidates;
     if (wants_candidates(info, 3)) request.candidates = &candidates;
-    const PassResult result = run_pass(kernels(), HeldSource(logits, n, vocabulary), request);
+    const PassResult result = run_request(kernels(), HeldSource(logits, n, vocabulary), request);
     if (request.candidates && result.status == PassResult::ok) return candidates_to_js(env, candidates);
     return {env, result_to_js(env, result.status, result)};
   } catch (const std::bad_alloc&) {

@@ -94,6 +94,32 @@ Adjustments adjustments_from(Napi::Object from, size_t n, size_t vocabulary, siz
   return a;
 }
 
+// The last argument of a request that starts at info[first]; empty where it is undefined.
+Napi::Object rare_arguments(const Napi::CallbackInfo& info, size_t first) {
+  const Napi::Value value = info[first + kRequestArguments - 1];
+  if (value.IsUndefined()) return {};
+  if (!value.IsObject()) throw bad_argument(info.Env(), "request");
+  return value.As<Napi::Object>();
+}
+
+// A DraftJob of lib/backend.ts.
+DraftCheck draft_check(Napi::Object draft, size_t n, size_t vocabulary) {
+  const Napi::Env env = draft.Env();
+  const Napi::Value ids = draft.Get("ids");
+  DraftCheck check;
+  if (!ids.IsTypedArray()) throw bad_argument(env, "draft.ids");
+  check.length = ids.As<Napi::TypedArray>().ElementLength();
+  if (check.length != n && check.length + 1 != n) throw bad_argument(env, "draft.ids");
+  check.ids = static_cast<uint32_t*>(typed_array(ids, napi_uint32_array, check.length, "draft.ids"));
+  for (size_t i = 0; i < check.length; i++)
+    if (check.ids[i] >= vocabulary) throw bad_argument(env, "draft.ids");
+  check.log_probs = optional_array<float>(draft.Get("logProbs"), napi_float32_array, check.length * vocabulary, "draft.logProbs");
+  check.accepted = static_cast<uint32_t*>(typed_array(draft.Get("accepted"), napi_uint32_array, 1, "draft.accepted"));
+  check.out_ids = static_cast<uint32_t*>(typed_array(draft.Get("outIds"), napi_uint32_array, n, "draft.outIds"));
+  check.out_log_probs = static_cast<float*>(typed_array(draft.Get("outLogProbs"), napi_float32_array, n, "draft.outLogProbs"));
+  return check;
+}
+
 }  // namespace
 
 bool wants_candidates(const Napi::CallbackInfo& info, size_t first) { return !info[first + 17].IsUndefined(); }
@@ -161,17 +187,19 @@ PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n,
   r.log_sum_exp = floats(15, n, "logSumExp");
   if (info[first + 16].IsObject()) r.adjustments = adjustments_from(info[first + 16].As<Napi::Object>(), n, all, valid);
   if (wants_candidates(info, first) && !r.row_parameters) throw bad_argument(env, "candidates");
+  if (const Napi::Object more = rare_arguments(info, first); !more.IsEmpty() && more.Get("draft").IsObject()) {
+    if (!r.row_parameters) throw bad_argument(env, "draft");
+    r.draft = draft_check(more.Get("draft").As<Napi::Object>(), n, vocabulary);
+  }
   return r;
 }
 
 PassView pass_view(const Napi::CallbackInfo& info, size_t first, size_t valid) {
-  const Napi::Value value = info[first + kRequestArguments - 1];
-  PassView view;
-  if (value.IsUndefined()) return view;
   const Napi::Env env = info.Env();
-  if (!value.IsObject()) throw bad_argument(env, "view");
-  const Napi::Object object = value.As<Napi::Object>();
-  const Napi::Value rows = object.Get("rows");
+  const Napi::Object more = rare_arguments(info, first);
+  PassView view;
+  if (more.IsEmpty()) return view;
+  const Napi::Value rows = more.Get("rows");
   if (rows.IsTypedArray()) {
     view.rows.count = rows.As<Napi::TypedArray>().ElementLength();
     view.rows.ids = static_cast<uint32_t*>(typed_array(rows, napi_uint32_array, view.rows.count, "rows"));
@@ -179,7 +207,8 @@ PassView pass_view(const Napi::CallbackInfo& info, size_t first, size_t valid) {
     for (size_t i = 1; i < view.rows.count; i++)
       if (view.rows.ids[i - 1] >= view.rows.ids[i]) throw bad_argument(env, "rows");
   }
-  view.over_vocabulary = object.Get("overVocabulary").ToBoolean();
+  view.measure = static_cast<Measure>(whole_number(more.Get("measure"), 0, 2, "measure"));
+  view.over_vocabulary = more.Get("overVocabulary").ToBoolean();
   return view;
 }
 

@@ -28,13 +28,14 @@ Dtype dtype_from(Napi::Value value);  // 0, 1, 2
 // Bytes of n hidden states of d numbers of that dtype.
 const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d);
 
-// What a pass is asked for, from info[first] on, in the order that lib/native-backend.ts gives; the last of it is a PassView.
+// What a pass is asked for, from info[first] on, in the order that lib/native-backend.ts gives; the last of it has what
+// few passes ask for: { rows, overVocabulary, measure, draft }.
 constexpr size_t kRequestArguments = 19;
 // subset: the rows that the view is about; results are as wide.
 PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid,
                          RowSubset subset = {});
 
-// Where the request starts at info[first]; undefined there: all rows. Every id is below valid.
+// Of the request that starts at info[first]. Every id is below valid.
 PassView pass_view(const Napi::CallbackInfo& info, size_t first, size_t valid);
 
 // Whether candidates are asked for, whose place the caller provides.

@@ -3,8 +3,11 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <vector>
 
+#include "../core/draft.h"
+#include "../core/similarity.h"
 #include "pass_view.h"
 #include "stored_matrix.h"
 
@@ -37,14 +40,33 @@ class HeadCore {
 
   PassResult run(const float* packed_hidden, size_t n, PassRequest request, const PassView& view) const {
     request.threads = threads_;
+    if (view.measure != Measure::logit) return run_similarity(packed_hidden, n, request, view);
     const ProductSource all(kernels_, output_->view, epilogue_, valid_, packed_hidden, n);
-    if (!view.rows.ids) return run_pass(kernels_, all, request);
-    const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, view.rows);
+    RowSubset rows = view.rows;
+    // Rows whose ids may not be drawn need not be computed where they are few that may. (A row apart costs more than one of
+    // many.)
+    std::vector<uint32_t> few;
+    if (!rows.ids && request.only_draws()) {
+      few = request.adjustments.few_allowed(n, valid_, valid_ / 16);
+      if (!few.empty()) rows = {few.data(), few.size()};
+    }
+    if (!rows.ids) return run_request(kernels_, all, request);
+    const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows);
     if (view.over_vocabulary) request.normaliser = &all;
-    return run_pass(kernels_, subset, request);
+    return run_request(kernels_, subset, request);
   }
 
  private:
+  PassResult run_similarity(const float* packed_hidden, size_t n, const PassRequest& request, const PassView& view) const {
+    const ProductSource dots(kernels_, output_->view, {}, valid_, packed_hidden, n, view.rows);
+    if (view.measure == Measure::dot) return run_pass(kernels_, dots, request);
+    {
+      const std::lock_guard lock(norms_mutex_);
+      if (inverse_norms_.empty()) inverse_norms_ = inverse_norms(kernels_, output_->view, threads_);
+    }
+    return run_pass(kernels_, ScaledSource(dots, inverse_norms_.data()), request);
+  }
+
   const Kernels& kernels_;
   const std::shared_ptr<StoredMatrix> output_;
   const std::shared_ptr<StoredMatrix> input_;
@@ -52,6 +74,8 @@ class HeadCore {
   Epilogue epilogue_;
   const size_t valid_;
   const unsigned threads_;
+  mutable std::mutex norms_mutex_;
+  mutable std::vector<double> inverse_norms_;  // made when they are first asked for
 };
 
 }  // namespace lmhead

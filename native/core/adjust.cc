@@ -1,6 +1,7 @@
 #include "adjust.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 namespace lmhead {
@@ -40,6 +41,23 @@ bool allows_all(const uint32_t* mask, const Tile& tile) {
 }
 
 }  // namespace
+
+std::vector<uint32_t> Adjustments::few_allowed(size_t n, size_t valid, size_t most) const {
+  std::vector<uint32_t> ids;
+  if (!allowed) return ids;
+  const size_t masks = allowed_stride == 0 ? 1 : n;
+  for (size_t word = 0; word * 32 < valid; word++) {
+    uint32_t any = 0;
+    for (size_t i = 0; i < masks; i++) any |= allowed[i * allowed_stride + word];
+    for (; any; any &= any - 1) {
+      const size_t id = word * 32 + static_cast<size_t>(std::countr_zero(any));
+      if (id >= valid) break;
+      if (ids.size() == most) return {};
+      ids.push_back(static_cast<uint32_t>(id));
+    }
+  }
+  return ids;
+}
 
 bool Adjustments::leave_alone(size_t hidden, const Tile& tile) const {
   const Range range = within(*this, hidden, tile);

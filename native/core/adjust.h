@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "sinks/sink.h"
 
@@ -25,6 +26,9 @@ struct Adjustments {
 
   bool any() const { return ranges || allowed; }
 
+  // The ids below `valid` that the masks of n hidden states allow, all of them together; none where these are more than `most`,
+  // or there is no mask.
+  std::vector<uint32_t> few_allowed(size_t n, size_t valid, size_t most) const;
   // Whether the logits of the tile's rows stay as they are for a hidden state of the request.
   bool leave_alone(size_t hidden, const Tile& tile) const;
   // u: those logits.

@@ -82,7 +82,10 @@ inline double exponential(uint32_t high, uint32_t low) {
   return -log_positive(complement * two_to_minus_64);
 }
 
-// What one id brings to a race; the largest wins. scaled_logit is u/T.
+// The most that a race adds to a logit: -log of the smallest E, 2^-65.
+inline constexpr double kMaxNoise = 45.1;
+
+// What one id brings to a race; the largest wins. scaled_logit is u/T, or the logarithm of any other weight.
 inline double race_key(double scaled_logit, uint32_t high, uint32_t low) {
   return scaled_logit - log_positive(exponential(high, low));
 }

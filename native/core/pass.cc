@@ -48,31 +48,44 @@ size_t ProductSource::group() const {
 LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t first_column, size_t columns,
                                           float* scratch) const {
   if (!subset_.ids) {
-    make(first_row, rows, first_column, columns, scratch, rows);
+    make(e_, first_row, rows, epilogue_.bias ? epilogue_.bias + first_row : nullptr, first_column, columns, scratch, rows);
     return {scratch, rows};
   }
-  // Neighbours are made together.
   const uint32_t* const ids = subset_.ids + first_row;
-  for (size_t begin = 0, end; begin < rows; begin = end) {
-    end = begin + 1;
-    while (end < rows && ids[end] == ids[end - 1] + 1) end++;
-    make(ids[begin], end - begin, first_column, columns, scratch + begin, rows);
+  if (ids[rows - 1] - ids[0] == rows - 1) {  // all neighbours
+    make(e_, ids[0], rows, epilogue_.bias ? epilogue_.bias + ids[0] : nullptr, first_column, columns, scratch, rows);
+    return {scratch, rows};
+  }
+  // Scattered rows are gathered, some at a time: kernels like neighbours, and what they read ahead of a row is then not in vain.
+  constexpr size_t kGatheredBytes = size_t{32} << 10, kMost = 64;
+  const size_t row_bytes = e_.row_bytes(), most = std::clamp<size_t>(kGatheredBytes / row_bytes, 4, kMost);
+  thread_local std::vector<uint8_t> gathered;
+  if (gathered.size() < most * row_bytes) gathered.resize(most * row_bytes);
+  float biases[kMost];
+  for (size_t begin = 0; begin < rows; begin += most) {
+    const size_t count = std::min(most, rows - begin);
+    for (size_t i = 0; i < count; i++) {
+      std::memcpy(gathered.data() + i * row_bytes, e_.row(ids[begin + i]), row_bytes);
+      if (epilogue_.bias) biases[i] = epilogue_.bias[ids[begin + i]];
+    }
+    Matrix some = e_;
+    some.data = gathered.data();
+    some.rows = count;
+    make(some, 0, count, epilogue_.bias ? biases : nullptr, first_column, columns, scratch + begin, rows);
   }
   return {scratch, rows};
 }
 
-void ProductSource::make(size_t first_row, size_t rows, size_t first_column, size_t columns, float* out,
-                         size_t out_stride) const {
-  const size_t stride = hidden_stride(e_.columns), dtype = static_cast<size_t>(e_.dtype);
+void ProductSource::make(const Matrix& e, size_t first_row, size_t rows, const float* bias, size_t first_column, size_t columns,
+                         float* out, size_t out_stride) const {
+  const size_t stride = hidden_stride(e.columns), dtype = static_cast<size_t>(e.dtype);
   if (first_column >= packed_.first && first_column + columns <= packed_.first + packed_.columns)
-    kernels_.packed[dtype]->product(e_, first_row, rows, packed_.data.data(), first_column - packed_.first, columns, out,
+    kernels_.packed[dtype]->product(e, first_row, rows, packed_.data.data(), first_column - packed_.first, columns, out,
                                     out_stride);
   else
-    kernels_.product[dtype](e_, first_row, rows, hidden_ + first_column * stride, stride, columns, out, out_stride);
-  if (!epilogue_.is_identity()) {
-    const float* const bias = epilogue_.bias ? epilogue_.bias + first_row : nullptr;
-    for (size_t c = 0; c < columns; c++) kernels_.epilogue(out + c * out_stride, rows, bias, epilogue_);
-  }
+    kernels_.product[dtype](e, first_row, rows, hidden_ + first_column * stride, stride, columns, out, out_stride);
+  if (epilogue_.is_identity()) return;
+  for (size_t c = 0; c < columns; c++) kernels_.epilogue(out + c * out_stride, rows, bias, epilogue_);
 }
 
 namespace {
@@ -334,9 +347,11 @@ class Block {
     const bool ranks_tokens = request_.argmax || request_.top.ids;
     for (size_t c = 0; c < columns_; c++) {
       const Distribution& d = distributions_.data()[c];
-      if (d.nan_id >= 0 && (ranks_tokens || request_.draws())) return {PassResult::nan, begin_ + c, d.nan_id};
+      if (d.nan_id >= 0 && ranks_tokens) return {PassResult::nan, begin_ + c, d.nan_id};
       if (!request_.draws()) continue;
-      const float max = drawn_from(c).max;
+      const Distribution& drawn = drawn_from(c);
+      const float max = drawn.max;
+      if (drawn.nan_id >= 0) return {PassResult::nan, begin_ + c, drawn.nan_id};
       if (adjusted_ && max == -std::numeric_limits<float>::infinity()) return {PassResult::nothing_left, begin_ + c};
       if (ways_[c] != Sampling::none && ways_[c] != Sampling::greedy && std::isinf(max))
         return {PassResult::unnormalised, begin_ + c, max > 0 ? id_of_infinity(c) : -1};

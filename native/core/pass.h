@@ -75,8 +75,9 @@ class ProductSource final : public LogitSource {
     size_t first = 0, columns = 0;
   } mutable packed_;
 
-  // Logits of neighbouring rows of E, into out [columns, out_stride].
-  void make(size_t first_row, size_t rows, size_t first_column, size_t columns, float* out, size_t out_stride) const;
+  // Logits of neighbouring rows of a matrix, into out [columns, out_stride]; bias (if any) starts at its first_row.
+  void make(const Matrix& e, size_t first_row, size_t rows, const float* bias, size_t first_column, size_t columns, float* out,
+            size_t out_stride) const;
 };
 
 class HeldSource final : public LogitSource {
@@ -112,6 +113,17 @@ struct SampleOutputs {
   float* log_probs = nullptr;
 };
 
+// A draft that the tokens of consecutive rows are held against; see draft.h. Shapes as in DraftJob of lib/backend.ts.
+struct DraftCheck {
+  const uint32_t* ids = nullptr;  // [length], each below the vocabulary
+  size_t length = 0;
+  const float* log_probs = nullptr;  // [length, vocabulary], or null: the draft is certain of its ids
+  // Results.
+  uint32_t* accepted = nullptr;  // how many; null: no draft is checked
+  uint32_t* out_ids = nullptr;   // [n]
+  float* out_log_probs = nullptr;
+};
+
 // What a pass is to compute; null pointers: not asked for. Shapes as in PassJob of lib/backend.ts.
 struct PassRequest {
   const double* row_parameters = nullptr;  // null: temperature 1
@@ -125,6 +137,7 @@ struct PassRequest {
   std::vector<CandidateRow>* candidates = nullptr;  // gets one per row
   ScoreOutputs score;
   float* log_sum_exp = nullptr;
+  DraftCheck draft;  // alone in its request
   // Whose distributions log_probs, probs, log_sum_exp, top's and score's numbers are of; null: the pass's own source. It has the
   // same columns. Tokens are ranked and drawn among those of the pass's source either way.
   const LogitSource* normaliser = nullptr;
@@ -132,6 +145,10 @@ struct PassRequest {
   const std::atomic<int32_t>* abort = nullptr;  // looked at before every chunk; not 0: stop
   Gate* gate = nullptr;                         // asked before every chunk; null: the pass gives way to none
 
+  // Whether nothing is asked for but tokens drawn from each row.
+  bool only_draws() const {
+    return draws() && !(logits || log_probs || probs || argmax || top.ids || score.targets || log_sum_exp);
+  }
   bool draws() const { return sample.ids || candidates; }
 };
 

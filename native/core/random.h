@@ -33,12 +33,15 @@ inline PhiloxBlock philox4x32(PhiloxBlock counter, uint32_t key0, uint32_t key1)
   return counter;
 }
 
-// The random stream of one row: (seed, step). Third word of the counter: what the number is for.
+// Third word of the counter: what a number is for. As in lib/reference/philox.ts.
+enum class Purpose : uint32_t { token = 0, xtc = 1, draft_coin = 2, draft_correction = 3 };
+
+// The random stream of one row, for one purpose.
 struct Stream {
   uint32_t seed_low = 0, seed_high = 0;
   uint32_t step = 0;
+  Purpose purpose = Purpose::token;
 };
-enum class Purpose : uint32_t { token = 0, xtc = 1 };
 
 struct Bits64 {
   uint32_t high, low;
@@ -47,7 +50,7 @@ struct Bits64 {
 // One block serves two neighbouring ids: 64 bits each.
 inline Bits64 token_bits(const Stream& stream, uint32_t id) {
   const PhiloxBlock block =
-      philox4x32({{id >> 1, stream.step, static_cast<uint32_t>(Purpose::token), 0}}, stream.seed_low, stream.seed_high);
+      philox4x32({{id >> 1, stream.step, static_cast<uint32_t>(stream.purpose), 0}}, stream.seed_low, stream.seed_high);
   return id & 1 ? Bits64{block.word[2], block.word[3]} : Bits64{block.word[0], block.word[1]};
 }
 

@@ -97,7 +97,8 @@ static inline double reduce_d(D x) {
 // The high words of sixteen ids' random bits, as fractions of one. 64-bit lane j holds block j, whose words are the low halves.
 static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
   __m512i c0 = _mm512_add_epi64(_mm512_set1_epi64(first_id >> 1), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
-  __m512i c1 = _mm512_set1_epi64(stream.step), c2 = _mm512_setzero_si512(), c3 = _mm512_setzero_si512();
+  __m512i c1 = _mm512_set1_epi64(stream.step), c2 = _mm512_set1_epi64(static_cast<uint32_t>(stream.purpose)),
+          c3 = _mm512_setzero_si512();
   const __m512i m0 = _mm512_set1_epi64(philox::kMultiplier0), m1 = _mm512_set1_epi64(philox::kMultiplier1);
   uint32_t k0 = stream.seed_low, k1 = stream.seed_high;
   for (int round = 0; round < philox::kRounds; round++, k0 += philox::kWeyl0, k1 += philox::kWeyl1) {

@@ -10,7 +10,6 @@ namespace lmhead {
 
 namespace {
 constexpr size_t kNone = ~size_t{0};
-constexpr double kMaxNoise = 45.1;  // -log of the smallest E, 2^-65
 }  // namespace
 
 void RaceSink::Best::offer(double new_key, Candidate c) {

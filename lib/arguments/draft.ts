@@ -1,0 +1,57 @@
+/** A draft's ids and what they were drawn from, as callers pass them. */
+import type { DraftJob } from '../backend';
+import { LMHeadError } from '../errors';
+import { float32Array, newFloats, newWords } from './arrays';
+import { got, label } from './describe';
+import { idCount, tokenIds } from './ids';
+
+/** A log-probability may be this far above 0, by rounding. */
+const ROUNDING = 1e-3;
+
+/**
+ * @param n hidden states: one per id, and perhaps one more
+ * @param keep whether the numbers are copied, as they will be read later
+ */
+export function draftJob(
+  draftIds: unknown,
+  draftLogProbs: unknown,
+  n: number,
+  vocabSize: number,
+  keep: boolean,
+): DraftJob {
+  const count = idCount(draftIds, 'draftIds');
+  if (count !== n && count !== n - 1) {
+    throw new LMHeadError(
+      'SHAPE',
+      `draftIds: got ${count} ids for ${n} hidden states; want ${n}, or ${n - 1} with the last one for a bonus token`,
+    );
+  }
+  const ids = tokenIds(draftIds, 'draftIds', count, vocabSize);
+  return {
+    ids,
+    logProbs: draftLogProbs === undefined ? undefined : logProbRows(draftLogProbs, count, vocabSize, keep),
+    accepted: newWords(1, 'accepted'),
+    outIds: newWords(n, 'ids'),
+    outLogProbs: newFloats(n, 'logProbs'),
+  };
+}
+
+function logProbRows(value: unknown, count: number, vocabSize: number, keep: boolean): Float32Array {
+  const given = float32Array(value, 'draftLogProbs');
+  if (given.length !== count * vocabSize) {
+    throw new LMHeadError(
+      'SHAPE',
+      `draftLogProbs: got ${given.length} numbers; want ${count} · vocabSize = ${count * vocabSize}, a row per draft id`,
+    );
+  }
+  const rows = keep ? newFloats(given.length, 'draftLogProbs') : given;
+  if (keep) rows.set(given);
+  for (let i = 0; i < rows.length; i++) {
+    if (rows[i] <= ROUNDING) continue;
+    throw new LMHeadError(
+      'RANGE',
+      `${label('draftLogProbs', i)}: got ${got(rows[i])}; want log-probabilities, none above 0`,
+    );
+  }
+  return rows;
+}
