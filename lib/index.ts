@@ -1,7 +1,14 @@
 export { capabilities } from './choose-backend';
 export { type ErrorKind, LMHeadError } from './errors';
 export { LMHead } from './lm-head';
-export { candidatesOf, logSoftmax, sampleFrom, softmax, topKOf } from './logits-functions';
+export {
+  candidatesOf,
+  type DistributionOptions,
+  logSoftmax,
+  sampleFrom,
+  softmax,
+  topKOf,
+} from './logits-functions';
 export type { Stage } from './sampling-stages';
 export type {
   AsyncOptions,

@@ -12,7 +12,8 @@ import type { Candidates, PerRow, Sample, SampleOptions, TopK } from './types';
 
 const MOST_IDS = 2 ** 32 - 1;
 
-interface DistributionOptions {
+/** Options of `softmax` and `logSoftmax`. */
+export interface DistributionOptions {
   /** Divides the logits; finite and above 0, one for all rows or one per row. Default 1. */
   temperature?: PerRow<number>;
   /** At least n·V numbers, apart from the memory of `logits`; returned itself. */

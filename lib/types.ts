@@ -373,9 +373,9 @@ export interface RunRequest extends SampleOptions {
   entropy?: boolean;
 }
 
-/** What a pass returned: what was asked for, and logSumExp always. */
 // biome-ignore lint/complexity/noBannedTypes: {} is the neutral element of an intersection
 type Nothing = {};
+/** What a pass returned: what was asked for, and logSumExp always. */
 export type RunResult<R extends RunRequest> = (R['logits'] extends true
   ? { logits: Float32Array }
   : Nothing) &

@@ -68,6 +68,19 @@ describe('the package', () => {
     expect(Object.keys(analysis.entrypoints)).toContain('.');
   });
 
+  it('brings the command lmhead', () => {
+    const said = execFileSync(
+      'npx',
+      ['--no-install', 'lmhead', 'info', 'node_modules/lmhead/assets/tiny-lm.safetensors'],
+      {
+        cwd: project,
+        encoding: 'utf8',
+        shell: process.platform === 'win32',
+      },
+    );
+    expect(said).toMatch(/^vocabulary +264 tokens$/m);
+  });
+
   it('is found by require.resolve without being opened', () => {
     const resolved = createRequire(join(project, 'x.js')).resolve('lmhead/package.json');
     expect(resolved).toBe(join(installed, 'package.json'));
