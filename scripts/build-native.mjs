@@ -1,5 +1,5 @@
-// Compiles the addon into build/Release/lmhead.node: with cmake-js where CMake is found, else with node-gyp, and says which.
-// `--with cmake-js` or `--with node-gyp` decides.
+// Compiles the addon into build/Release/lmhead.node: with cmake-js where that is installed and CMake is found, else with node-gyp
+// (npm's own, if there is no other), and says which. `--with cmake-js` or `--with node-gyp` decides.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -11,24 +11,44 @@ const root = new URL('..', import.meta.url);
 
 const { values } = parseArgs({ options: { with: { type: 'string' } } });
 const found = command => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
-const tool = values.with ?? (found('cmake') ? 'cmake-js' : 'node-gyp');
-if (tool !== 'cmake-js' && tool !== 'node-gyp') {
-  console.error(`--with: got '${tool}'; want cmake-js or node-gyp`);
-  process.exit(2);
-}
+const installed = file => {
+  try {
+    return require.resolve(file);
+  } catch {
+    return undefined;
+  }
+};
+const scripts = {
+  'cmake-js': installed('cmake-js/bin/cmake-js'),
+  // Where this is an installed package, there is the one that npm brings for its scripts.
+  'node-gyp': installed('node-gyp/bin/node-gyp.js') ?? process.env.npm_config_node_gyp,
+};
 
-const reason = values.with ? 'as asked' : tool === 'cmake-js' ? 'CMake is here' : 'no CMake here';
-console.log(`lmhead: compiling the native addon with ${tool} (${reason})`);
-const script = require.resolve(tool === 'cmake-js' ? 'cmake-js/bin/cmake-js' : 'node-gyp/bin/node-gyp.js');
-const options = tool === 'cmake-js' ? ['--parallel', '4'] : ['-j', 'max'];
+const [choice, reason] = values.with
+  ? [values.with, 'as asked']
+  : !scripts['cmake-js']
+    ? ['node-gyp', 'no cmake-js here']
+    : found('cmake')
+      ? ['cmake-js', 'CMake is here']
+      : ['node-gyp', 'no CMake here'];
+if (!Object.hasOwn(scripts, choice)) fail(2, `--with: got '${choice}'; want cmake-js or node-gyp`);
+const script = scripts[choice];
+if (!script) fail(1, `${choice} is not installed: npm install --no-save ${choice}`);
+console.log(`lmhead: compiling the native addon with ${choice} (${reason})`);
+const options = choice === 'cmake-js' ? ['--parallel', '4'] : ['-j', 'max'];
 // node-gyp downloads Node's headers even where they lie beside Node.
 const prefix = dirname(dirname(process.execPath));
 const headersAreHere = existsSync(join(prefix, 'include/node/node_api.h'));
-if (tool === 'node-gyp' && headersAreHere && !process.env.npm_config_nodedir)
+if (choice === 'node-gyp' && headersAreHere && !process.env.npm_config_nodedir)
   options.push(`--nodedir=${prefix}`);
 const { status } = spawnSync(process.execPath, [script, 'rebuild', ...options], {
   cwd: root,
   stdio: 'inherit',
 });
-if (status !== 0) console.error(`lmhead: ${tool} failed; docs: README, "Building from source"`);
-process.exit(status ?? 1);
+if (status !== 0)
+  fail(status ?? 1, `${choice} failed; docs/install.md, "Building from source", says what it takes`);
+
+function fail(code, message) {
+  console.error(`lmhead: ${message}`);
+  process.exit(code);
+}

@@ -8,6 +8,7 @@
 #include "arguments.h"
 #include "environment.h"
 #include "head.h"
+#include "keep_loaded.h"
 
 namespace lmhead {
 
@@ -66,6 +67,7 @@ Napi::Value multiply_add_rate(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  keep_loaded();
   env.SetInstanceData(new Environment(env));
   exports.Set("select", Napi::Function::New<select>(env, "select"));
   exports.Set("runLogits", Napi::Function::New<run_logits>(env, "runLogits"));

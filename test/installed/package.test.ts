@@ -1,6 +1,6 @@
 /** What is in the package, and what the tools that judge packages say of it. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describe, expect, inject, it } from 'vitest';
@@ -80,6 +80,28 @@ describe('the package', () => {
     );
     expect(said).toMatch(/^vocabulary +264 tokens$/m);
   });
+
+  it('can be compiled where it is installed, with the node-gyp that npm brings', () => {
+    // In a copy, since other tests run over this one.
+    const modules = join(project, '../compiled here/node_modules');
+    cpSync(join(project, 'node_modules'), modules, { recursive: true });
+    rmSync(join(modules, 'lmhead/prebuilds'), { recursive: true });
+    const shell = process.platform === 'win32';
+    const build = execFileSync('npm', ['run', 'build:from-source'], {
+      cwd: join(modules, 'lmhead'),
+      encoding: 'utf8',
+      shell,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    expect(build).toContain('compiling the native addon with node-gyp (no cmake-js here)');
+    const program =
+      "const { LMHead } = require('lmhead'); LMHead.from(new Float32Array(6), { vocabSize: 3, hiddenSize: 2, backend: 'native' }).backend";
+    const backend = execFileSync(process.execPath, ['-p', program], {
+      cwd: join(modules, '..'),
+      encoding: 'utf8',
+    });
+    expect(backend).toBe('native\n');
+  }, 900_000);
 
   it('is found by require.resolve without being opened', () => {
     const resolved = createRequire(join(project, 'x.js')).resolve('lmhead/package.json');
