@@ -16,6 +16,20 @@
 #define LMHEAD_END_REGION
 #endif
 
+// The functions of GCC and Clang that kernels use, by MSVC's names: none of them is a std function that is compiled anew here.
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+#include <math.h>
+#include <string.h>
+#define __builtin_memcpy memcpy
+#define __builtin_memset memset
+#define __builtin_fabsf fabsf
+#define __builtin_copysignf copysignf
+#define __builtin_fmaf fmaf
+#define __builtin_popcount __popcnt
+#define __builtin_ctz _tzcnt_u32
+#endif
+
 // Accumulators stay in registers only if every loop over them is unrolled.
 #if defined(__clang__)
 #define LMHEAD_UNROLL LMHEAD_PRAGMA(clang loop unroll(full))
