@@ -13,7 +13,7 @@
         "-std=c++20", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-fvisibility-inlines-hidden",
         "-Wall", "-Wextra", "-Wno-uninitialized", "-Wno-maybe-uninitialized"
       ],
-      "ldflags": ["-Wl,-z,nodelete", "-Wl,--version-script=../native/addon/exports.map"],
+      "ldflags": ["-Wl,-z,nodelete", "-Wl,-z,now", "-Wl,--version-script=../native/addon/exports.map"],
       "xcode_settings": {
         "GCC_ENABLE_CPP_EXCEPTIONS": "YES",
         "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",

@@ -111,6 +111,10 @@ const REMEDIES: [said: RegExp, remedy: string][] = [
     /lib(gcc_s|stdc\+\+)[^:]*: (cannot open|No such)/,
     "install the compiler's runtime libraries (Alpine: apk add libgcc libstdc++; Debian: apt-get install libgcc-s1)",
   ],
+  [
+    /undefined symbol: napi_|undefined symbol: node_api_/,
+    'use Node.js 20.17 or newer, or a runtime with Node-API 8',
+  ],
   [/failed to map segment|Operation not permitted/, 'mount the folder without noexec, or install elsewhere'],
   [/Permission denied|EACCES/, 'let this user read the file'],
   [

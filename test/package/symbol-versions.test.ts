@@ -63,6 +63,10 @@ describe.skipIf(binaries.length === 0).each(binaries)('%s', name => {
     expect(binary.hasSymbolTable).toBe(false);
   });
 
+  it('fails to load where a symbol is missing, and not when that is called', () => {
+    expect(binary.bindsAtOnce).toBe(true);
+  });
+
   it('stays in memory when a worker thread that loaded it ends', () => {
     expect(binary.staysLoaded).toBe(true);
   });

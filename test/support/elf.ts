@@ -13,11 +13,14 @@ export interface SharedObject {
   hasSymbolTable: boolean;
   /** Does it stay when it is unloaded? */
   staysLoaded: boolean;
+  /** Are all its symbols looked up when it is loaded? */
+  bindsAtOnce: boolean;
 }
 
 const MACHINES: Record<number, 'x64' | 'arm64'> = { 62: 'x64', 183: 'arm64' };
 const SHT = { symtab: 2, dynamic: 6, dynsym: 11, verneed: 0x6ffffffe, versym: 0x6fffffff };
 const DT = { needed: 1n, flags1: 0x6ffffffbn };
+const NOW = 0x1n;
 const NODELETE = 0x8n;
 
 export function readSharedObject(path: string): SharedObject {
@@ -81,5 +84,6 @@ export function readSharedObject(path: string): SharedObject {
     exports,
     hasSymbolTable: section(SHT.symtab) !== undefined,
     staysLoaded: (flags & NODELETE) !== 0n,
+    bindsAtOnce: (flags & NOW) !== 0n,
   };
 }
