@@ -138,6 +138,13 @@ describe('loading', () => {
       expect(message).toContain('apk add libgcc libstdc++');
     });
 
+    it('says that the runtime lacks a function', () => {
+      put(prebuilt, changed('napi_create_promise', 'napi_create_prXmise'));
+      const { message } = failure();
+      expect(message).toContain('undefined symbol: napi_create_prXmise');
+      expect(message).toContain('a runtime with Node-API 8');
+    });
+
     it('says that a binary is for another CPU', () => {
       const bytes = readFileSync(binary);
       bytes.writeUInt16LE(243, 18); // RISC-V
