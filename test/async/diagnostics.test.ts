@@ -64,7 +64,6 @@ describe.each(backends)('timings on the channel lmhead:pass, %s', backend => {
   it('tell how long a call waited', async () => {
     await Promise.all(Array.from({ length: 30 }, () => head.logProbs(someHidden(200))));
     const waits = seen.map(({ queueTime }) => queueTime);
-    expect(Math.max(...waits)).toBe(waits.at(-1));
     expect(waits.at(-1)).toBeGreaterThan(waits[0]);
   });
 

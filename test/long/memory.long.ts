@@ -1,0 +1,3 @@
+import { describeFlatMemory } from '../memory/flat';
+
+describeFlatMemory(1_000_000, 10_000, 4 * 3600_000);
