@@ -7,6 +7,7 @@ import type { PassTiming } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { call, callSync, D, makeHead, methods, someHidden, V } from '../support/heads';
+import { someNumbers } from '../support/numbers';
 
 const hidden = someHidden(3);
 
@@ -62,9 +63,12 @@ describe.each(backends)('timings on the channel lmhead:pass, %s', backend => {
   });
 
   it('tell how long a call waited', async () => {
-    await Promise.all(Array.from({ length: 30 }, () => head.logProbs(someHidden(200))));
-    const waits = seen.map(({ queueTime }) => queueTime);
-    expect(waits.at(-1)).toBeGreaterThan(waits[0]);
+    const [vocabSize, hiddenSize] = [20_000, 16];
+    const busy = LMHead.from(someNumbers(vocabSize * hiddenSize), { vocabSize, hiddenSize, backend });
+    await Promise.all([busy.run(someNumbers(400 * hiddenSize), {}), busy.argmax(someNumbers(hiddenSize))]);
+    const [, second] = seen;
+    expect(second.n).toBe(1);
+    expect(second.queueTime).toBeGreaterThan(second.passTime);
   });
 
   it('come in the context of the call', async () => {
