@@ -6,8 +6,7 @@ import { LMHead } from '../../lib';
 import type { PassTiming } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
-import { call, callSync, D, makeHead, methods, someHidden, V } from '../support/heads';
-import { someNumbers } from '../support/numbers';
+import { busyHead, call, callSync, D, makeHead, methods, someHidden, V } from '../support/heads';
 
 const hidden = someHidden(3);
 
@@ -63,9 +62,8 @@ describe.each(backends)('timings on the channel lmhead:pass, %s', backend => {
   });
 
   it('tell how long a call waited', async () => {
-    const [vocabSize, hiddenSize] = [20_000, 16];
-    const busy = LMHead.from(someNumbers(vocabSize * hiddenSize), { vocabSize, hiddenSize, backend });
-    await Promise.all([busy.run(someNumbers(400 * hiddenSize), {}), busy.argmax(someNumbers(hiddenSize))]);
+    const { long, short } = busyHead(backend);
+    await Promise.all([long(), short()]);
     const [, second] = seen;
     expect(second.n).toBe(1);
     expect(second.queueTime).toBeGreaterThan(second.passTime);

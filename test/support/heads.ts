@@ -50,6 +50,16 @@ export function headUnderTest(backend: 'native' | 'reference', options: Partial<
   return { head, hidden, worksOn, refuses };
 }
 
+/** A head on which a long call takes many times as long as to make a few dozen short ones. */
+export function busyHead(backend: 'native' | 'reference') {
+  const [vocabSize, hiddenSize] = [20_000, 16];
+  const head = LMHead.from(someNumbers(vocabSize * hiddenSize), { vocabSize, hiddenSize, backend });
+  const [many, one] = [someNumbers(1000 * hiddenSize, 2), someNumbers(hiddenSize, 3)];
+  const long = (of = head) => of.run(many, {});
+  const short = (of = head) => of.argmax(one);
+  return { head, long, short };
+}
+
 /** Any options; a method takes what it knows. `targets` and `top` are for score, topK and run. */
 export interface AnyOptions extends RunRequest, OutOption, AsyncOptions {}
 

@@ -4,7 +4,7 @@ import { LMHead, LMHeadError } from '../../lib';
 import type { HeadOptions } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
-import { call, callSync, D, makeHead, methods, someHidden, someWeight, V } from '../support/heads';
+import { busyHead, call, callSync, D, makeHead, methods, someHidden, someWeight, V } from '../support/heads';
 import { someBits } from '../support/matrices';
 import { someNumbers } from '../support/numbers';
 import { PREAMBLE, runNode } from '../support/processes';
@@ -99,13 +99,16 @@ describe.each(backends)('attach, %s', backend => {
     });
 
     it('one head rejects its own queued calls and no others', async () => {
-      const head = makeHead(backend, { threads: 1 }, someWeight());
+      const { head, long, short } = busyHead(backend);
       const attached = LMHead.attach(head.handle);
-      const calls = (of: LMHead) => Array.from({ length: 20 }, () => of.logProbs(someHidden(50)));
-      const [others, own] = [calls(head), calls(attached)];
+      const [mine, its] = [head, attached].map(of => [
+        long(of),
+        ...Array.from({ length: 20 }, () => short(of)),
+      ]);
       attached.close();
-      expect((await Promise.allSettled(own)).at(-1)).toMatchObject({ reason: { code: 'ERR_LMHEAD_CLOSED' } });
-      for (const result of await Promise.all(others)) expect(result).toEqual(await others[0]);
+      const [, ...waiting] = await Promise.allSettled(its);
+      for (const result of waiting) expect(result).toMatchObject({ reason: { code: 'ERR_LMHEAD_CLOSED' } });
+      await Promise.all(mine);
     });
   });
 
