@@ -9,6 +9,8 @@ export {
   softmax,
   topKOf,
 } from './logits-functions';
+export { candidatesOf, logSoftmax, sampleFrom, softmax, topKOf } from './logits-functions';
+export { Sampler } from './sampler';
 export type { Stage } from './sampling-stages';
 export type {
   AsyncOptions,
@@ -26,6 +28,7 @@ export type {
   LogitBias,
   NearestOptions,
   Neighbours,
+  NextOptions,
   NormOptions,
   OpenOptions,
   OutOption,
@@ -35,10 +38,14 @@ export type {
   RunRequest,
   RunResult,
   Sample,
+  SampledToken,
   SampleOptions,
+  SamplerOptions,
+  SamplerState,
   Score,
   ScoreOptions,
   TensorLike,
+  TokenLogProb,
   TopK,
   Verification,
   VerifyDraftOptions,

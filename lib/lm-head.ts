@@ -28,6 +28,7 @@ import { filePath, type HeadParts, openHead, openHeadSync } from './open-head';
 import { lease, release, requireFree } from './pending-outputs';
 import { finalNorm } from './reference/norm';
 import { verifyAgainstReference } from './reference/verify';
+import { Sampler } from './sampler';
 import { type SavedHead, saveHead, saveHeadSync } from './save-head';
 import type {
   AsyncOptions,
@@ -47,6 +48,7 @@ import type {
   RunResult,
   Sample,
   SampleOptions,
+  SamplerOptions,
   Score,
   ScoreOptions,
   TopK,
@@ -383,6 +385,15 @@ export class LMHead {
     const job = this.#prepare(SAMPLE, this.#rows(hidden, options), options);
     this.#computeSync(job);
     return job.sample!;
+  }
+
+  /**
+   * A sampler: draws token after token, with a history for penalties, a random stream, and mirostat.
+   * @throws LMHeadError RANGE, ARGUMENT for options that are none
+   */
+  sampler(options?: SamplerOptions): Sampler {
+    this.#requireOpen();
+    return new Sampler(this, options);
   }
 
   /**

@@ -290,6 +290,54 @@ export interface Sample {
   logProbs: Float32Array;
 }
 
+/** How a sampler draws. Options are single values, since it draws one token at a time. */
+export interface SamplerOptions
+  extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history' | 'rows' | 'over'> {
+  /** A whole number below 2^64. Omitted: drawn from the system, and part of the state. */
+  seed?: number | bigint;
+  /** Tokens before the first that is drawn, for penalties. They don't count for minLength. */
+  history?: Ids;
+  /** Mirostat v2: steers maxSurprise so that the surprise of what is drawn comes to tau bits (default 5), at the rate eta (0.1). */
+  mirostat?: { tau?: number; eta?: number };
+  /**
+   * From 0 to 20: also return the log-probability of the token under the raw distribution, and this many of the likeliest tokens
+   * of both distributions. Takes two more passes over E.
+   */
+  topLogProbs?: number;
+}
+
+/** What holds for one token alone; goes before the sampler's own options. */
+export type NextOptions = Pick<SampleOptions, 'allowed' | 'bannedIds' | 'logitBias'>;
+
+export interface TokenLogProb {
+  id: number;
+  logProb: number;
+}
+
+/** A token that a sampler drew. */
+export interface SampledToken extends TokenLogProb {
+  /** Under the distribution that was sampled (0 where greedy). */
+  logProb: number;
+  /** Under the model's: raw logits, temperature 1. With topLogProbs alone, as what follows. */
+  rawLogProb?: number;
+  /** The likeliest of the distribution that was sampled, best first; fewer where the filters left fewer. */
+  topLogProbs?: TokenLogProb[];
+  /** The likeliest of the model's. */
+  rawTopLogProbs?: TokenLogProb[];
+}
+
+/** A sampler's state; survives JSON. */
+export interface SamplerState {
+  seed: string;
+  /** Tokens drawn so far: the place in the random stream. */
+  step: number;
+  history: number[];
+  /** Tokens drawn or accepted, for minLength. */
+  generated: number;
+  /** Mirostat's limit, in bits. */
+  surpriseLimit: number;
+}
+
 /** What the filters leave of each row. */
 export interface Candidates {
   /** Row i's are [offsets[i], offsets[i+1]), best first. */

@@ -287,6 +287,12 @@ function drawSeed(): void {
   seedHigh = entropy[entropyUsed++];
 }
 
+/** A seed from the system's generator. */
+export function drawnSeed(): bigint {
+  drawSeed();
+  return (BigInt(seedHigh) << 32n) | BigInt(seedLow);
+}
+
 function fillStep(table: Float64Array, n: number, step: unknown): void {
   if (isPerRow(step, 'step', n)) {
     for (let i = 0; i < n; i++) {

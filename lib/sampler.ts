@@ -1,0 +1,238 @@
+/** A sampler: draws one token after another, and remembers what the next draw depends on. */
+import { got } from './arguments/describe';
+import { hiddenRows } from './arguments/hidden';
+import { tokenIds } from './arguments/ids';
+import { drawnSeed } from './arguments/row-parameters';
+import { numberBetween, optionsObject, wholeNumber } from './arguments/values';
+import { LMHeadError } from './errors';
+import type { LMHead } from './lm-head';
+import type {
+  AsyncOptions,
+  Candidates,
+  Hidden,
+  Ids,
+  NextOptions,
+  Sample,
+  SampledToken,
+  SampleOptions,
+  SamplerOptions,
+  SamplerState,
+  TokenLogProb,
+} from './types';
+
+const MOST_TOP = 20;
+const SEEDS = 1n << 64n;
+const LAST_STEP = 2 ** 32 - 1;
+
+/** What a pass for a token's raw log-probabilities gives. */
+interface Raw {
+  top: { ids: Uint32Array; logProbs: Float32Array };
+  score: { logProbs: Float32Array };
+}
+
+/**
+ * Draws one token after another from the hidden states that a model makes of them. It keeps the tokens so far (which penalties
+ * are about), its place in the random stream, and mirostat's limit. Made by `head.sampler(options)`.
+ *
+ * Methods throw as `head.sample` does; an error leaves the state as it was. One call at a time: BUSY where a promise of `next`
+ * is pending.
+ */
+export class Sampler {
+  readonly #head: LMHead;
+  readonly #options: SamplerOptions;
+  readonly #first: readonly number[];
+  readonly #top: number | undefined;
+  readonly #mirostat: { tau: number; eta: number } | undefined;
+  #seed: bigint;
+  #step = 0;
+  #history: number[];
+  #generated = 0;
+  #limit: number;
+  #pending = false;
+
+  /** @internal */
+  constructor(head: LMHead, options: SamplerOptions = {}) {
+    optionsObject(options, 'options');
+    this.#head = head;
+    this.#options = { ...options };
+    const { history, mirostat, topLogProbs, seed } = options;
+    this.#first = history === undefined ? [] : idList(history, 'history', head.vocabSize);
+    this.#history = [...this.#first];
+    this.#top = topLogProbs === undefined ? undefined : wholeNumber(topLogProbs, 'topLogProbs', 0, MOST_TOP);
+    if (mirostat !== undefined) {
+      optionsObject(mirostat, 'mirostat');
+      const { tau = 5, eta = 0.1 } = mirostat;
+      this.#mirostat = {
+        tau: numberBetween(tau, 'mirostat.tau', 0, Number.MAX_VALUE),
+        eta: numberBetween(eta, 'mirostat.eta', 0, Number.MAX_VALUE),
+      };
+    }
+    this.#limit = 2 * (this.#mirostat?.tau ?? 0);
+    this.#seed = seed === undefined ? drawnSeed() : seedOf(seed);
+  }
+
+  /** The tokens that penalties are about, oldest first: those given at first, and those drawn or accepted since. A copy. */
+  get history(): Uint32Array {
+    return Uint32Array.from(this.#history);
+  }
+
+  /**
+   * Draws the next token, and accepts it.
+   * @param hidden one hidden state
+   * @param options what holds for this token alone: `allowed` (a grammar's mask), `bannedIds`, `logitBias` go before the
+   *   sampler's own; an AbortSignal
+   */
+  async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<SampledToken> {
+    const request = this.#request(hidden, options);
+    this.#pending = true;
+    try {
+      const { signal } = options;
+      const sample = await this.#head.sample(hidden, { ...request, signal });
+      if (this.#top === undefined) return this.#take(sample);
+      const raw = await this.#head.run(hidden, { ...this.#rawRequest(sample, request), signal });
+      const left = await this.#head.candidates(hidden, { ...request, signal });
+      return this.#take(sample, raw as unknown as Raw, left);
+    } finally {
+      this.#pending = false;
+    }
+  }
+
+  /** As `next`, at once: the event loop waits. */
+  nextSync(hidden: Hidden, options: NextOptions = {}): SampledToken {
+    const request = this.#request(hidden, options);
+    const sample = this.#head.sampleSync(hidden, request);
+    if (this.#top === undefined) return this.#take(sample);
+    const raw = this.#head.runSync(hidden, this.#rawRequest(sample, request));
+    return this.#take(sample, raw as unknown as Raw, this.#head.candidatesSync(hidden, request));
+  }
+
+  /** Takes a token that came from elsewhere (a prompt's, a tool's) for the next one; draws nothing. */
+  accept(id: number | bigint): void {
+    this.#requireIdle();
+    const [token] = tokenIds([id], 'id', 1, this.#head.vocabSize);
+    this.#history.push(token);
+    this.#generated++;
+  }
+
+  /** Back to the beginning: the same hidden states give the same tokens again. */
+  reset(): void {
+    this.#requireIdle();
+    this.#history = [...this.#first];
+    this.#step = 0;
+    this.#generated = 0;
+    this.#limit = 2 * (this.#mirostat?.tau ?? 0);
+  }
+
+  /** A sampler in the same state, which goes its own way from here. */
+  clone(): Sampler {
+    this.#requireIdle();
+    const clone = new Sampler(this.#head, { ...this.#options, history: this.#first });
+    clone.restore(this.toJSON());
+    return clone;
+  }
+
+  /** The state, for JSON.stringify; `restore` takes it. Options are no part of it. */
+  toJSON(): SamplerState {
+    return {
+      seed: String(this.#seed),
+      step: this.#step,
+      history: [...this.#history],
+      generated: this.#generated,
+      surpriseLimit: this.#limit,
+    };
+  }
+
+  /** Goes on where a state was taken. */
+  restore(state: SamplerState): void {
+    this.#requireIdle();
+    optionsObject(state, 'state');
+    const { seed, step, history, generated, surpriseLimit } = state;
+    if (typeof seed !== 'string' || !/^\d{1,20}$/.test(seed)) {
+      throw new LMHeadError('ARGUMENT', `state.seed: got ${got(seed)}; want a whole number as text`);
+    }
+    const restored = {
+      seed: seedOf(BigInt(seed)),
+      step: wholeNumber(step, 'state.step', 0, LAST_STEP + 1),
+      history: idList(history, 'state.history', this.#head.vocabSize),
+      generated: wholeNumber(generated, 'state.generated', 0, Number.MAX_SAFE_INTEGER),
+      limit: numberBetween(surpriseLimit, 'state.surpriseLimit', -Number.MAX_VALUE, Number.MAX_VALUE),
+    };
+    this.#seed = restored.seed;
+    this.#step = restored.step;
+    this.#history = restored.history;
+    this.#generated = restored.generated;
+    this.#limit = restored.limit;
+  }
+
+  #requireIdle(): void {
+    if (this.#pending) {
+      throw new LMHeadError(
+        'BUSY',
+        'sampler: got a call while next is pending; want its promise settled first',
+      );
+    }
+  }
+
+  /** The stateless options of the next draw. */
+  #request(hidden: Hidden, options: NextOptions): SampleOptions {
+    this.#requireIdle();
+    optionsObject(options, 'options');
+    const { mirostat, topLogProbs, ...own } = this.#options;
+    const { n } = hiddenRows(hidden, this.#head.hiddenSize, own.hiddenDtype);
+    if (n !== 1) throw new LMHeadError('SHAPE', `hidden: got ${n} hidden states; want one`);
+    const request: SampleOptions = {
+      ...own,
+      seed: this.#seed,
+      step: this.#step,
+      history: this.#history,
+      length: this.#generated,
+    };
+    if (this.#mirostat) request.maxSurprise = Math.max(this.#limit, 0);
+    for (const name of ['allowed', 'bannedIds', 'logitBias'] as const) {
+      if (options[name] !== undefined) Object.assign(request, { [name]: options[name] });
+    }
+    return request;
+  }
+
+  /** The raw distribution: of the model's logits, at temperature 1. */
+  #rawRequest({ ids }: Sample, { hiddenDtype, norm }: SampleOptions) {
+    return { hiddenDtype, norm, top: Math.max(this.#top!, 1), targets: ids };
+  }
+
+  #take({ ids: [id], logProbs: [logProb] }: Sample, raw?: Raw, left?: Candidates): SampledToken {
+    this.#history.push(id);
+    this.#generated++;
+    this.#step++;
+    if (this.#mirostat) {
+      const surprise = -logProb / Math.LN2;
+      this.#limit -= this.#mirostat.eta * (surprise - this.#mirostat.tau);
+    }
+    if (!raw || !left) return { id, logProb };
+    const listed = (ids: Uint32Array, logProbOf: (i: number) => number): TokenLogProb[] =>
+      Array.from(ids.subarray(0, this.#top), (each, i) => ({ id: each, logProb: logProbOf(i) }));
+    return {
+      id,
+      logProb,
+      rawLogProb: raw.score.logProbs[0],
+      topLogProbs: listed(left.ids, i => Math.log(left.probs[i])),
+      rawTopLogProbs: listed(raw.top.ids, i => raw.top.logProbs[i]),
+    };
+  }
+}
+
+function idList(ids: unknown, name: string, bound: number): number[] {
+  const { length } = (ids ?? {}) as ArrayLike<unknown>;
+  if (typeof ids !== 'object' || typeof length !== 'number') {
+    throw new LMHeadError('ARGUMENT', `${name}: got ${got(ids)}; want an array of token ids`);
+  }
+  return [...tokenIds(ids as Ids, name, length, bound)];
+}
+
+function seedOf(seed: unknown): bigint {
+  const whole = typeof seed === 'bigint' || (typeof seed === 'number' && Number.isSafeInteger(seed));
+  if (whole && BigInt(seed as number) >= 0n && BigInt(seed as number) < SEEDS) return BigInt(seed as number);
+  throw new LMHeadError(
+    typeof seed === 'number' || typeof seed === 'bigint' ? 'RANGE' : 'ARGUMENT',
+    `seed: got ${got(seed)}; want a whole number from 0 to 2^53 - 1, or a bigint below 2^64`,
+  );
+}

@@ -1,0 +1,121 @@
+import { describe, expect, it } from 'vitest';
+import type { SamplerOptions } from '../../lib';
+import { backends } from '../support/backends';
+import { rejectsKind, throwsKind } from '../support/errors';
+import { D, makeHead, someHidden, V } from '../support/heads';
+
+describe.each(backends)('a sampler, %s', backend => {
+  const head = makeHead(backend);
+  const states = Array.from({ length: 12 }, (_, i) => someHidden(12).slice(i * D, (i + 1) * D));
+  const run = (options: SamplerOptions) => {
+    const sampler = head.sampler({ seed: 3, ...options });
+    return states.map(h => sampler.nextSync(h).id);
+  };
+
+  it('draws what the stateless form draws', () => {
+    const options = {
+      temperature: 0.9,
+      topP: 0.95,
+      repetitionPenalty: 1.4,
+      dryMultiplier: 0.5,
+      noRepeatNgram: 3,
+    };
+    const sampler = head.sampler({ seed: 3, ...options });
+    const history: number[] = [];
+    states.forEach((h, step) => {
+      const { ids, logProbs } = head.sampleSync(h, { ...options, seed: 3, step, history });
+      expect(sampler.nextSync(h)).toEqual({ id: ids[0], logProb: logProbs[0] });
+      history.push(ids[0]);
+    });
+    expect([...sampler.history]).toEqual(history);
+  });
+
+  it('draws the same by promises, after a reset, in a clone, and where a state was taken', async () => {
+    const options: SamplerOptions = {
+      seed: 8n,
+      frequencyPenalty: 0.3,
+      mirostat: { tau: 3 },
+      history: [1, 2, 3],
+    };
+    const sampler = head.sampler(options);
+    const wanted = [];
+    for (const h of states) wanted.push(await sampler.next(h));
+    sampler.reset();
+    const half = states.slice(0, 6).map(h => sampler.nextSync(h));
+    const state = JSON.parse(JSON.stringify(sampler));
+    const clone = sampler.clone();
+    const restored = head.sampler({ ...options, seed: 99 });
+    restored.restore(state);
+    for (const each of [sampler, clone, restored])
+      expect([...half, ...states.slice(6).map(h => each.nextSync(h))]).toEqual(wanted);
+  });
+
+  it('takes tokens from elsewhere', () => {
+    const sampler = head.sampler({ temperature: 0, presencePenalty: 1000 });
+    const best = head.argmaxSync(states[0])[0];
+    sampler.accept(best);
+    expect(sampler.nextSync(states[0]).id).not.toBe(best);
+    expect([...sampler.history].slice(0, 1)).toEqual([best]);
+    throwsKind(() => sampler.accept(V), 'RANGE', 'id');
+  });
+
+  it('ends no text before minLength', () => {
+    const best = head.argmaxSync(states[0])[0];
+    const sampler = head.sampler({ temperature: 0, minLength: 3, endIds: [best], history: [0, 1, 2, 3, 4] });
+    const ids = Array.from({ length: 4 }, () => sampler.nextSync(states[0]).id);
+    expect(ids.map(id => id === best)).toEqual([false, false, false, true]);
+  });
+
+  it('takes a mask for one token alone', () => {
+    const sampler = head.sampler({ seed: 1 });
+    expect(sampler.nextSync(states[0], { allowed: [4] }).id).toBe(4);
+    expect(new Set(run({ allowed: [2, 5] }))).toEqual(new Set([2, 5]));
+  });
+
+  it('steers surprise to tau', () => {
+    const flat = makeHead(backend, {}, new Float32Array(V * D));
+    const sampler = flat.sampler({ seed: 1, mirostat: { tau: 1, eta: 0.2 } });
+    const before = sampler.toJSON().surpriseLimit;
+    sampler.nextSync(states[0]); // log2 13 = 3.7 bits, beyond 2·tau: the best and its equals alone are left
+    expect(before).toBe(2);
+    expect(sampler.toJSON().surpriseLimit).toBeCloseTo(2 - 0.2 * (Math.log2(V) - 1), 5);
+  });
+
+  it('lists the likeliest, of the raw distribution and of the one sampled', async () => {
+    const options = { seed: 2, temperature: 0.5, topK: 3, topLogProbs: 5 };
+    const token = head.sampler(options).nextSync(states[1]);
+    expect(await head.sampler(options).next(states[1])).toEqual(token);
+    const raw = head.logProbsSync(states[1]);
+    expect(token.rawLogProb).toBe(raw[token.id]);
+    expect(token.rawTopLogProbs!.map(t => t.id)).toEqual([...head.topKSync(states[1], 5).ids]);
+    for (const { id, logProb } of token.rawTopLogProbs!) expect(logProb).toBe(raw[id]);
+    expect(token.topLogProbs!.map(t => t.id)).toEqual([...head.topKSync(states[1], 3).ids]);
+    expect(token.topLogProbs!.reduce((sum, t) => sum + Math.exp(t.logProb), 0)).toBeCloseTo(1, 5);
+    expect(token.topLogProbs!.find(t => t.id === token.id)!.logProb).toBeCloseTo(token.logProb, 5);
+    expect(head.sampler({ ...options, topLogProbs: 0 }).nextSync(states[1])).toEqual({
+      ...token,
+      topLogProbs: [],
+      rawTopLogProbs: [],
+    });
+  });
+
+  it('refuses wrong arguments and goes on as it was', async () => {
+    const sampler = head.sampler({ seed: 4, repetitionPenalty: 1.2 });
+    const twin = sampler.clone();
+    throwsKind(() => sampler.nextSync(someHidden(2)), 'SHAPE', 'hidden', 'got 2');
+    throwsKind(() => sampler.nextSync(states[0], { allowed: [] }), 'RANGE', 'allowed');
+    throwsKind(() => sampler.restore({ ...sampler.toJSON(), seed: 'x' }), 'ARGUMENT', 'state.seed');
+    throwsKind(() => sampler.restore({ ...sampler.toJSON(), history: [V] }), 'RANGE', 'state.history');
+    const pending = sampler.next(states[0]);
+    await rejectsKind(() => sampler.next(states[0]), 'BUSY', 'pending');
+    throwsKind(() => sampler.reset(), 'BUSY');
+    expect(await pending).toEqual(twin.nextSync(states[0]));
+    throwsKind(() => head.sampler({ topLogProbs: 21 }), 'RANGE', 'topLogProbs');
+    throwsKind(() => head.sampler({ seed: -1 }), 'RANGE', 'seed');
+    throwsKind(() => head.sampler({ mirostat: 5 as unknown as object }), 'ARGUMENT', 'mirostat');
+  });
+
+  it('has a seed of its own where none is given', () => {
+    expect(head.sampler().toJSON().seed).not.toBe(head.sampler().toJSON().seed);
+  });
+});
