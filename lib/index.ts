@@ -9,7 +9,6 @@ export {
   softmax,
   topKOf,
 } from './logits-functions';
-export { candidatesOf, logSoftmax, sampleFrom, softmax, topKOf } from './logits-functions';
 export { Sampler } from './sampler';
 export type { Stage } from './sampling-stages';
 export type {
