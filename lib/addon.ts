@@ -8,6 +8,7 @@ export interface Addon {
   select(isa: string | undefined): { isa: string; available: string[]; napi: number };
   runLogits(...args: unknown[]): NativeResult;
   multiplyAddRate(threads: number): number;
+  externalMemory(): number;
   Head: new (spec: object) => NativeHead;
 }
 export interface NativeHead {

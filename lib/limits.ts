@@ -1,4 +1,4 @@
-/** What this machine can do at most, as the native core measures it. For the benchmark; not part of the API. */
+/** What the native side measures, for benchmarks and tests; not part of the API. */
 import { loadAddon } from './addon';
 import { backendOf, type LMHead } from './lm-head';
 import type { NativeBackend } from './native-backend';
@@ -12,4 +12,9 @@ export function readTimer(head: LMHead): () => number {
 /** Float32 multiply-adds a second, from registers, on that many threads. */
 export function multiplyAddRate(threads: number): number {
   return loadAddon().multiplyAddRate(threads);
+}
+
+/** Bytes outside of its heap that V8 knows of in this thread: array buffers, and what the addon has told it of. */
+export function externalMemory(): number {
+  return loadAddon().externalMemory();
 }

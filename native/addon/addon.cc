@@ -66,12 +66,18 @@ Napi::Value multiply_add_rate(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), lmhead::multiply_add_rate(kernels(), threads));
 }
 
+// () -> bytes outside of its heap that V8 knows of in this environment, which process.memoryUsage() does not tell
+Napi::Value external_memory(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   keep_loaded();
   env.SetInstanceData(new Environment(env));
   exports.Set("select", Napi::Function::New<select>(env, "select"));
   exports.Set("runLogits", Napi::Function::New<run_logits>(env, "runLogits"));
   exports.Set("multiplyAddRate", Napi::Function::New<multiply_add_rate>(env, "multiplyAddRate"));
+  exports.Set("externalMemory", Napi::Function::New<external_memory>(env, "externalMemory"));
   Head::define(env, exports);
   return exports;
 }
