@@ -1,7 +1,7 @@
 /** What a server may learn of every call: how long it waited, and how long it computed. */
 import { channel } from 'node:diagnostics_channel';
 import { performance } from 'node:perf_hooks';
-import type { HeadBackend, PassJob } from './backend';
+import type { HeadBackend, HiddenJob } from './backend';
 import type { PassTiming } from './types';
 
 const passes = channel('lmhead:pass');
@@ -20,7 +20,7 @@ export interface TimedHead {
   measure: boolean;
 }
 
-export function timedSync(head: TimedHead, job: PassJob, run: () => void): void {
+export function timedSync(head: TimedHead, job: HiddenJob, run: () => void): void {
   const startTime = performance.now();
   let error: unknown;
   try {
@@ -44,7 +44,7 @@ export function timedSync(head: TimedHead, job: PassJob, run: () => void): void 
 /** @param run fills in two numbers: seconds in the queue, seconds from the pass's start to its end */
 export async function timed(
   head: TimedHead,
-  job: PassJob,
+  job: HiddenJob,
   run: (times: Float64Array) => Promise<void>,
 ): Promise<void> {
   const startTime = performance.now();
@@ -62,24 +62,30 @@ export async function timed(
   }
 }
 
-function about({ vocabSize, hiddenSize, backend }: TimedHead, job: PassJob, error: unknown) {
+function about({ vocabSize, hiddenSize, backend }: TimedHead, job: HiddenJob, error: unknown) {
   const code = (error as { code?: string } | undefined)?.code;
   return { method: methodOf(job), n: job.n, vocabSize, hiddenSize, backend, ...(code && { error: code }) };
 }
 
+const METHOD_OF_RESULT: { [result in keyof HiddenJob]?: string } = {
+  logits: 'logits',
+  logProbs: 'logProbs',
+  probs: 'probs',
+  argmax: 'argmax',
+  top: 'topK',
+  sample: 'sample',
+  candidates: 'candidates',
+  score: 'score',
+  draft: 'verifyDraft',
+};
+
 /** The method whose results these are; `run` where they are no single one's. */
-function methodOf(job: PassJob): string {
-  const names = {
-    logits: 'logits',
-    logProbs: 'logProbs',
-    probs: 'probs',
-    argmax: 'argmax',
-    top: 'topK',
-  } as const;
-  const asked: string[] = Object.entries({ ...names, sample: 'sample', score: 'score' })
-    .filter(([result]) => job[result as keyof PassJob] !== undefined)
-    .map(([, method]) => method);
-  return asked.length === 1 ? asked[0] : 'run';
+function methodOf(job: HiddenJob): string {
+  if (job.measure !== undefined) return 'nearest';
+  const asked = Object.entries(METHOD_OF_RESULT).filter(
+    ([result]) => job[result as keyof HiddenJob] !== undefined,
+  );
+  return asked.length === 1 ? asked[0][1] : 'run';
 }
 
 function report({ measure }: TimedHead, timing: PassTiming): void {

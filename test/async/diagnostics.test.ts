@@ -51,6 +51,14 @@ describe.each(backends)('timings on the channel lmhead:pass, %s', backend => {
     expect(seen.map(({ method }) => method)).toEqual(['run', 'run']);
   });
 
+  it('name the other methods too', async () => {
+    head.candidatesSync(hidden, { topP: 0.9 });
+    await head.verifyDraft(hidden, [1, 2], undefined, { seed: 1 });
+    head.sampler({ seed: 1 }).nextSync(someHidden(1));
+    head.nearestSync(1, 2);
+    expect(seen.map(({ method }) => method)).toEqual(['candidates', 'verifyDraft', 'sample', 'nearest']);
+  });
+
   it('tell of calls that fail, and of no call that is refused', async () => {
     const nan = hidden.slice();
     nan[0] = NaN;
