@@ -309,6 +309,7 @@ export interface SamplerOptions
 /** What holds for one token alone; goes before the sampler's own options. */
 export type NextOptions = Pick<SampleOptions, 'allowed' | 'bannedIds' | 'logitBias'>;
 
+/** A token, and the natural log of its probability. */
 export interface TokenLogProb {
   id: number;
   logProb: number;
@@ -358,7 +359,7 @@ export type NearestOptions = Pick<CallOptions, 'hiddenDtype' | 'rows'>;
 export interface Neighbours {
   /** [k], most similar first, equal ones by lower id */
   ids: Uint32Array;
-  /** [k]: dot products, or cosines in [−1, 1] */
+  /** [k] dot products, or cosines in [−1, 1] */
   similarities: Float32Array;
 }
 
@@ -370,7 +371,7 @@ export interface DraftVerdict {
   /** How many of the draft's ids stand: its longest prefix that was accepted. */
   accepted: number;
   /**
-   * [accepted + 1]: those ids, and the token after them: a correction where the draft went wrong, a bonus where all of it
+   * [accepted + 1] those ids, and the token after them: a correction where the draft went wrong, a bonus where all of it
    * stands. Without the hidden state that a bonus needs, [accepted] where all stands.
    */
   ids: Uint32Array;

@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdint>
+
 #if defined(__x86_64__)
 #define LMHEAD_FIRST_GLIBC "GLIBC_2.2.5"
 #elif defined(__aarch64__)
@@ -37,6 +39,14 @@ int pthread_detach(pthread_t thread) noexcept { return first_pthread_detach(thre
 
 // 2.33; before, an inline function over __fxstat. On these CPUs glibc's struct stat is the kernel's.
 int fstat(int file, struct stat* status) noexcept { return static_cast<int>(::syscall(SYS_fstat, file, status)); }
+
+// 2.36: what std::random_device asks. The call fails on no kernel that Node.js runs on, and gives so few bytes at once.
+uint32_t arc4random() noexcept {
+  uint32_t word = 0;
+  while (::syscall(SYS_getrandom, &word, sizeof word, 0) != sizeof word) {
+  }
+  return word;
+}
 
 // 2.32: whether libstdc++ may count references without atomic operations. It may not.
 char __libc_single_threaded = 0;
