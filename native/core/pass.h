@@ -26,7 +26,8 @@ class LogitSource {
   // How many columns are best made at once, and about how many multiply-adds a pass over all of it takes.
   virtual size_t group() const = 0;
   virtual double work() const = 0;
-  // Says, from one thread, which columns the next logits are of: a chance to lay them out for the kernels, once.
+  // Says, from one thread, which columns the next logits are of: a chance to lay them out for the kernels, once. So a source
+  // serves one pass at a time.
   virtual void prepare(size_t /*first_column*/, size_t /*columns*/) const {}
   struct Logits {
     const float* data;

@@ -702,19 +702,21 @@ TEST_PER_TABLE(an_empty_batch_is_done_at_once) {
 TEST_PER_TABLE(passes_of_several_callers_at_once_give_what_each_gives_alone) {
   constexpr size_t n = 8;
   const Problem p = make_problem(kernels, 2000, 1900, n, 17, Dtype::bf16, 0, 56);
-  const ProductSource product = p.source(kernels, 0, n);
-  const Laborious source(product);
   std::vector<RowSampling> rows;
   for (size_t i = 0; i < n; i++) rows.push_back(kWays[i]);
   const std::vector<double> parameters = parameter_table(rows);
   const std::vector<uint32_t> targets(n, 77);
-  const Results want = run(kernels, source, parameters.data(), targets.data(), 20, kEverything, 1);
+  const auto pass = [&](unsigned threads) {
+    const ProductSource product = p.source(kernels, 0, n);  // a source serves one pass at a time
+    return run(kernels, Laborious(product), parameters.data(), targets.data(), 20, kEverything, threads);
+  };
+  const Results want = pass(1);
   std::atomic<int> different{0};
   std::vector<std::thread> callers;
   for (unsigned caller = 0; caller < 4; caller++)
     callers.emplace_back([&, caller] {
       for (unsigned turn = 0; turn < 10; turn++) {
-        const Results got = run(kernels, source, parameters.data(), targets.data(), 20, kEverything, 1 + (caller + turn) % 4);
+        const Results got = pass(1 + (caller + turn) % 4);
         for (size_t i = 0; i < n; i++)
           if (difference(want, i, got, i)) different++;
       }
