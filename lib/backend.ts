@@ -2,7 +2,7 @@
  * The seam between the typed API and what computes: the native addon, or the TypeScript reference.
  * Everything that crosses it is checked and normalised already; a backend trusts it.
  */
-import type { Candidates, CapOrder, Dtype } from './types';
+import type { Candidates, CapOrder, Dtype, FloatDtype } from './types';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
 export const RowParameter = {
@@ -145,7 +145,7 @@ export interface PassJob {
 export interface HiddenJob extends PassJob {
   /** [n,d] */
   hidden: Float32Array | Uint16Array;
-  hiddenDtype: Dtype;
+  hiddenDtype: FloatDtype;
 }
 
 /** A pass that starts from logits that the caller holds. */
@@ -178,11 +178,12 @@ export interface Epilogue {
 export type MatrixSource =
   | {
       kind: 'memory';
-      data: Float32Array | Uint16Array;
+      /** Bytes where the dtype is quantised. */
+      data: Float32Array | Uint16Array | Uint8Array;
       dtype: Dtype;
       /** false: the bytes of a SharedArrayBuffer, used in place. */
       copy: boolean;
-      /** 'dv': stored [columns, rows]; repacked. */
+      /** 'dv': stored [columns, rows]; repacked. Never of a quantised dtype. */
       layout: 'vd' | 'dv';
     }
   | {

@@ -16,6 +16,12 @@ function makeHalves(): Float32Array {
   return table;
 }
 
+/** One half, by its bits. */
+export function halfToNumber(bits: number): number {
+  halves ??= makeHalves();
+  return halves[bits];
+}
+
 /**
  * @param bits of f16 or bf16 numbers
  * @returns the same numbers
@@ -27,8 +33,7 @@ export function widen(bits: Uint16Array, dtype: 'f16' | 'bf16'): Float32Array<Ar
     const words = new Uint32Array(numbers.buffer);
     for (let i = 0; i < bits.length; i++) words[i] = bits[i] << 16;
   } else {
-    halves ??= makeHalves();
-    for (let i = 0; i < bits.length; i++) numbers[i] = halves[bits[i]];
+    for (let i = 0; i < bits.length; i++) numbers[i] = halfToNumber(bits[i]);
   }
   return numbers;
 }

@@ -209,7 +209,7 @@ export class LMHead {
     return this.#hiddenSize;
   }
 
-  /** What the output matrix holds: 'f32', 'f16' or 'bf16'. */
+  /** What the output matrix holds: 'f32', 'f16', 'bf16', or a quantised dtype. */
   get dtype(): string {
     return this.#dtype;
   }

@@ -13,12 +13,17 @@ import type {
 import { type ErrorKind, LMHeadError } from './errors';
 import { nanError, nothingLeftError, unnormalisedError } from './nan-error';
 import { onAbort } from './on-abort';
+import { ROW_FORMATS } from './row-format';
 import { defaultThreads } from './threads';
 import type { Capabilities, Dtype } from './types';
 import { VERSION } from './version';
 
 const MEASURE_CODE: Record<Measure, number> = { dot: 1, cosine: 2 };
-const DTYPE_CODE: Record<Dtype, number> = { f32: 0, f16: 1, bf16: 2 };
+/** The numbers of native/core/matrix.h. */
+const DTYPE_CODE = Object.fromEntries(Object.keys(ROW_FORMATS).map((dtype, i) => [dtype, i])) as Record<
+  Dtype,
+  number
+>;
 
 /** Statuses of native/core/pass.h and native/addon/jobs.h, in their order from 1. */
 function errorOf([status, row, id]: [number, number, number]): LMHeadError {

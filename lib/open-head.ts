@@ -2,8 +2,15 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { outOfMemory } from './arguments/arrays';
-import { arrayType, got } from './arguments/describe';
-import { type HeadSettings, headSettings, headSizes, layoutOf, memoryMatrix } from './arguments/head-options';
+import { got } from './arguments/describe';
+import {
+  type HeadSettings,
+  headSettings,
+  headSizes,
+  holdsBits,
+  layoutOf,
+  memoryMatrix,
+} from './arguments/head-options';
 import { flag, optionsObject } from './arguments/values';
 import type { HeadBackend, HeadSpec, MatrixSource } from './backend';
 import { type BackendKind, chooseBackend, createHead } from './choose-backend';
@@ -19,6 +26,7 @@ import {
 } from './formats/tensor-names';
 import { readWeights, type Weights } from './formats/weights';
 import { floats } from './half';
+import { isFloat, rowBytes } from './row-format';
 import type { Dtype, OpenOptions } from './types';
 
 /** Everything that a head is made of. */
@@ -88,8 +96,8 @@ export function* headPlan(
   const output = yield* matrixSource(weights, found.output, layout, mmap, load);
   let input: MatrixSource | undefined;
   if (inputEmbedding !== undefined) {
-    // The file's dtype speaks for a Uint16Array, which cannot speak for itself.
-    const dtype = arrayType(inputEmbedding) === 'Uint16Array' ? output.dtype : undefined;
+    // The file's dtype speaks for an array of bits, which cannot speak for itself.
+    const dtype = holdsBits(inputEmbedding) ? output.dtype : undefined;
     input = memoryMatrix(inputEmbedding, 'inputEmbedding', dtype, vocabSize, hiddenSize, 'vd', true);
   } else if (found.input) {
     input = yield* matrixSource(weights, found.input, 'vd', mmap, load);
@@ -156,13 +164,19 @@ function* matrixSource(
   const { dtype, converted } = storedAs(entry, what);
   const path = weights.pathOf(name);
   const { begin, end } = entry;
+  if (!isFloat(dtype) && asked === 'dv') {
+    throw new LMHeadError(
+      'RANGE',
+      `layout: got 'dv' with ${name} in ${entry.dtype}; want 'vd', as blocks lie in rows`,
+    );
+  }
   // Column by column, a matrix lies as its transpose does row by row.
   const layout = entry.columnMajor ? (asked === 'vd' ? 'dv' : 'vd') : asked;
   yield* requireInFile(weights, tensor);
   if (!load && !converted) {
     return { kind: 'file', path, offset: begin, length: end - begin, dtype, mmap, layout };
   }
-  const data = sharedNumbers(dtype, rows * columns);
+  const data = sharedNumbers(dtype, rows, columns);
   if (converted) {
     for (let at = 0; at < end - begin; at += CONVERTED_AT_ONCE) {
       const length = Math.min(CONVERTED_AT_ONCE, end - begin - at);
@@ -186,13 +200,13 @@ function* requireInFile(weights: Weights, { name, entry }: VectorTensor): Plan<v
 }
 
 /** Memory for a matrix, shared so that the backend may use it in place. */
-function sharedNumbers(dtype: Dtype, count: number): Float32Array | Uint16Array {
+function sharedNumbers(dtype: Dtype, rows: number, columns: number): Float32Array | Uint16Array | Uint8Array {
   try {
-    return dtype === 'f32'
-      ? new Float32Array(new SharedArrayBuffer(count * 4))
-      : new Uint16Array(new SharedArrayBuffer(count * 2));
+    const bytes = new SharedArrayBuffer(rows * rowBytes(dtype, columns));
+    if (!isFloat(dtype)) return new Uint8Array(bytes);
+    return dtype === 'f32' ? new Float32Array(bytes) : new Uint16Array(bytes);
   } catch (cause) {
-    throw outOfMemory(count, 'weight', cause);
+    throw outOfMemory(rows * columns, 'weight', cause);
   }
 }
 
@@ -200,6 +214,8 @@ function* vector(weights: Weights, tensor: VectorTensor, argument: string): Plan
   const { name, entry } = tensor;
   const what = `${argument}: ${name} in ${weights.name}`;
   const { dtype, converted } = storedAs(entry, what);
+  if (!isFloat(dtype))
+    throw new LMHeadError('DTYPE', `${what} is ${entry.dtype}; want F32, F16, BF16 or F64`);
   yield* requireInFile(weights, tensor);
   const bytes = yield* readBytes(weights.pathOf(name), {
     offset: entry.begin,

@@ -7,6 +7,8 @@ import type { HeadSettings } from './arguments/head-options';
 import type { HeadBackend } from './backend';
 import { LMHeadError } from './errors';
 import { type SavedFacts, savedMetadata } from './formats/saved-head';
+import { savedAs } from './formats/saved-quantised';
+import { isFloat, ROW_FORMATS, rowBytes } from './row-format';
 import type { Dtype } from './types';
 
 /** What is written. */
@@ -103,18 +105,31 @@ interface SavedTensor {
 const PIECE = 2 ** 22;
 /** The data begin on a cache line. */
 const ALIGNMENT = 64;
-const BYTES: Record<Dtype, number> = { f32: 4, f16: 2, bf16: 2 };
+
+/** Blocks need no alignment. */
+function numberBytes(dtype: Dtype): number {
+  return isFloat(dtype) ? ROW_FORMATS[dtype].bytes : 1;
+}
+
+/** Of a vector or a matrix. */
+function byteCount(dtype: Dtype, shape: number[]): number {
+  const [columns, rows = 1] = [...shape].reverse();
+  return rows * rowBytes(dtype, columns);
+}
 
 /** The file's bytes, piece by piece. A piece is good until the next is asked for. */
 function* pieces(head: SavedHead): Generator<Uint8Array> {
   // The larger numbers first, as the format's own writer does: so all of them are aligned.
-  const tensors = tensorsOf(head).sort((a, b) => BYTES[b.dtype] - BYTES[a.dtype]);
-  const header: Record<string, unknown> = { __metadata__: savedMetadata(factsOf(head)) };
+  const tensors = tensorsOf(head).sort((a, b) => numberBytes(b.dtype) - numberBytes(a.dtype));
+  const metadata = savedMetadata(factsOf(head));
+  const header: Record<string, unknown> = { __metadata__: metadata };
   let end = 0;
   for (const { name, dtype, shape } of tensors) {
     const begin = end;
-    end += shape.reduce((product, size) => product * size, BYTES[dtype]);
-    header[name] = { dtype: dtype.toUpperCase(), shape, data_offsets: [begin, end] };
+    end += byteCount(dtype, shape);
+    const { metadata: its, ...entry } = savedAs(name, dtype, shape);
+    Object.assign(metadata, its);
+    header[name] = { ...entry, data_offsets: [begin, end] };
   }
   const text = Buffer.from(JSON.stringify(header));
   const start = Buffer.alloc(Math.ceil((8 + text.length) / ALIGNMENT) * ALIGNMENT, ' ');
@@ -123,7 +138,7 @@ function* pieces(head: SavedHead): Generator<Uint8Array> {
   yield start;
   const piece = new Uint8Array(Math.min(PIECE, end));
   for (const { dtype, shape, read } of tensors) {
-    const size = shape.reduce((product, count) => product * count, BYTES[dtype]);
+    const size = byteCount(dtype, shape);
     for (let at = 0; at < size; at += piece.length) {
       const part = piece.subarray(0, Math.min(piece.length, size - at));
       read(at, part);

@@ -15,7 +15,23 @@ export type PerRow<T> = T | readonly T[];
 export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array;
 
 /** Types of floating-point number that weights and hidden states come in. */
-export type Dtype = 'f32' | 'f16' | 'bf16';
+export type FloatDtype = 'f32' | 'f16' | 'bf16';
+
+/** Quantised weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantisation.md). */
+export type QuantisedDtype =
+  | 'q8_0'
+  | 'q6_k'
+  | 'q5_k'
+  | 'q4_k'
+  | 'q4_0'
+  | 'q4_1'
+  | 'q5_0'
+  | 'q5_1'
+  | 'iq4_nl'
+  | 'i8';
+
+/** What weights come in. */
+export type Dtype = FloatDtype | QuantisedDtype;
 
 /** Which of the two stands first between a dot product and a logit. */
 export type CapOrder = 'scale-then-cap' | 'cap-then-scale';
@@ -41,8 +57,11 @@ export interface TensorLike {
  */
 export type Hidden = Float32Array | Uint16Array | Float16ArrayLike | TensorLike;
 
-/** V·d numbers: E, row by row, or its transpose with `layout: 'dv'`. */
-export type Weight = Float32Array | Uint16Array | Float16ArrayLike;
+/**
+ * V·d numbers: E, row by row, or its transpose with `layout: 'dv'`. A Uint8Array holds quantised rows, one after the other, as
+ * their format stores them.
+ */
+export type Weight = Float32Array | Uint16Array | Uint8Array | Float16ArrayLike;
 
 /** The final norm of a model. */
 export interface NormOptions {
@@ -64,7 +83,7 @@ export interface HeadOptions {
   vocabSize: number;
   /** d: columns of E, a whole number of at least 1. */
   hiddenSize: number;
-  /** Of a Uint16Array weight: 'f16' or 'bf16'. */
+  /** Of a Uint16Array weight: 'f16' or 'bf16'. Of a Uint8Array: 'q8_0', 'q6_k'… */
   dtype?: Dtype;
   /** 'vd' (default): E is [V,d]. 'dv': stored transposed, [d,V]; repacked once. */
   layout?: 'vd' | 'dv';

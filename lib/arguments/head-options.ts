@@ -1,7 +1,8 @@
 /** What a head is made of: sizes, weights, and the numbers around them. */
 import type { Epilogue, MatrixSource } from '../backend';
 import { LMHeadError } from '../errors';
-import type { Dtype, HeadOptions, NormOptions } from '../types';
+import { QUANTISED_DTYPES, requireWholeBlocks, rowBytes } from '../row-format';
+import type { Dtype, HeadOptions, NormOptions, QuantisedDtype } from '../types';
 import { float32ArrayOf, overlap, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
 import { arrayDtype, bits } from './hidden';
@@ -122,13 +123,13 @@ export function memoryMatrices(
   const { dtype, inputEmbedding } = options;
   const layout = layoutOf(options.layout);
   const copy = flag(options.copy, 'copy', true);
-  const embeddingType = arrayType(inputEmbedding);
-  // `dtype` tells what a Uint16Array holds; where one of the two arrays is none, it speaks of the other.
-  const speaksOfEmbedding = embeddingType === 'Uint16Array' && arrayType(weight) !== 'Uint16Array';
+  // `dtype` tells what an array of bits holds; where one of the two arrays is none, it speaks of the other.
+  const embeddingHasBits = holdsBits(inputEmbedding);
+  const speaksOfEmbedding = embeddingHasBits && !holdsBits(weight);
   const weightDtype = speaksOfEmbedding ? undefined : dtype;
   const output = memoryMatrix(weight, 'weight', weightDtype, vocabSize, hiddenSize, layout, copy);
   if (inputEmbedding === undefined) return { output };
-  const ownDtype = embeddingType === 'Uint16Array' ? dtype : undefined;
+  const ownDtype = embeddingHasBits ? dtype : undefined;
   const input = memoryMatrix(inputEmbedding, 'inputEmbedding', ownDtype, vocabSize, hiddenSize, 'vd', copy);
   const same =
     layout === 'vd' &&
@@ -136,6 +137,11 @@ export function memoryMatrices(
     input.data.byteOffset === output.data.byteOffset &&
     overlap(input.data, output.data);
   return same ? { output } : { output, input };
+}
+
+/** Is it an array whose type doesn't say what it holds? */
+export function holdsBits(array: unknown): boolean {
+  return ['Uint16Array', 'Uint8Array'].includes(arrayType(array)!);
 }
 
 /** One matrix in memory. */
@@ -152,17 +158,21 @@ export function memoryMatrix(
   if (type === undefined) {
     throw new LMHeadError(
       'ARGUMENT',
-      `${name}: got ${got(array)}; want a Float32Array, Uint16Array or Float16Array`,
+      `${name}: got ${got(array)}; want a Float32Array, Uint16Array, Uint8Array or Float16Array`,
     );
   }
-  const dtype = arrayDtype(type, givenDtype, name, 'dtype');
-  const data = array as Float32Array;
+  const quantised = type === 'Uint8Array';
+  const dtype = quantised
+    ? quantisedDtype(givenDtype, name, hiddenSize, layout)
+    : arrayDtype(type, givenDtype, name, 'dtype');
+  const data = array as Float32Array | Uint8Array;
   requireMemory(data, name);
-  if (data.length !== vocabSize * hiddenSize) {
-    throw new LMHeadError(
-      'SHAPE',
-      `${name}: got ${data.length} numbers; want vocabSize · hiddenSize = ${vocabSize * hiddenSize}`,
-    );
+  const wanted = vocabSize * (quantised ? rowBytes(dtype, hiddenSize) : hiddenSize);
+  if (data.length !== wanted) {
+    const what = quantised
+      ? `bytes; want vocabSize rows of ${wanted / vocabSize} bytes, ${wanted}`
+      : `numbers; want vocabSize · hiddenSize = ${wanted}`;
+    throw new LMHeadError('SHAPE', `${name}: got ${data.length} ${what}`);
   }
   if (!copy) {
     if (typeof SharedArrayBuffer === 'undefined' || !(data.buffer instanceof SharedArrayBuffer)) {
@@ -179,4 +189,28 @@ export function memoryMatrix(
     }
   }
   return { kind: 'memory', data: type === 'Float16Array' ? bits(data) : data, dtype, copy, layout };
+}
+
+/** Of a Uint8Array of weights. */
+function quantisedDtype(
+  given: Dtype | undefined,
+  name: string,
+  hiddenSize: number,
+  layout: 'vd' | 'dv',
+): QuantisedDtype {
+  const known: readonly Dtype[] = QUANTISED_DTYPES;
+  if (given === undefined || !known.includes(given)) {
+    throw new LMHeadError(
+      given === undefined || typeof given === 'string' ? 'DTYPE' : 'ARGUMENT',
+      `dtype: got ${got(given)} for a Uint8Array in ${name}; want one of ${known.join(', ')}`,
+    );
+  }
+  if (layout === 'dv') {
+    throw new LMHeadError(
+      'RANGE',
+      `layout: got 'dv' with ${name} in ${given}; want 'vd', as blocks lie in rows`,
+    );
+  }
+  requireWholeBlocks(given, hiddenSize, name);
+  return given as QuantisedDtype;
 }

@@ -1,6 +1,6 @@
 /** Hidden states, and logits, as callers pass them. */
 import { LMHeadError } from '../errors';
-import type { Dtype, TensorLike } from '../types';
+import type { FloatDtype, TensorLike } from '../types';
 import { float32Array, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
 
@@ -8,12 +8,12 @@ import { arrayType, got } from './describe';
 export interface HiddenRows {
   /** n·d numbers, or their 16-bit patterns; the caller's own memory. */
   data: Float32Array | Uint16Array;
-  dtype: Dtype;
+  dtype: FloatDtype;
   n: number;
 }
 
 const WANTED = 'a Float32Array, Uint16Array, Float16Array or a tensor {data, type, dims}';
-const TENSOR_TYPES: Record<string, Dtype> = {
+const TENSOR_TYPES: Record<string, FloatDtype> = {
   __proto__: null as never,
   float32: 'f32',
   float16: 'f16',
@@ -39,7 +39,7 @@ export function hiddenRows(hidden: unknown, hiddenSize: number, hiddenDtype: unk
 }
 
 /** What numbers a typed array holds; a Uint16Array has to be told. `given` is the option called `optionName`. */
-export function arrayDtype(type: string, given: unknown, name: string, optionName: string): Dtype {
+export function arrayDtype(type: string, given: unknown, name: string, optionName: string): FloatDtype {
   if (given !== undefined && given !== 'f16' && given !== 'bf16' && given !== 'f32') {
     throw new LMHeadError(
       typeof given === 'string' ? 'DTYPE' : 'ARGUMENT',

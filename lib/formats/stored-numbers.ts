@@ -1,7 +1,8 @@
 /** The types of number that tensors come in, and what becomes of each: used where it lies, or converted to float32. */
 import { LMHeadError } from '../errors';
 import { widen } from '../half';
-import type { Dtype } from '../types';
+import { QUANTISED_DTYPES } from '../row-format';
+import type { Dtype, QuantisedDtype } from '../types';
 import type { TensorEntry } from './tensor-table';
 
 /** What a pass reads as it is; by the names that files use. */
@@ -9,6 +10,7 @@ const DTYPES = new Map<string, Dtype>([
   ['F32', 'f32'],
   ['F16', 'f16'],
   ['BF16', 'bf16'],
+  ...QUANTISED_DTYPES.map((dtype): [string, Dtype] => [quantisedName(dtype), dtype]),
 ]);
 /** Bytes of a number of those that can be converted. */
 const CONVERTIBLE = new Map([
@@ -17,6 +19,11 @@ const CONVERTIBLE = new Map([
   ['F16', 2],
   ['BF16', 2],
 ]);
+
+/** As GGUF names it; 'I8' is what other files call plain int8, which has no scale. */
+export function quantisedName(dtype: QuantisedDtype): string {
+  return dtype === 'i8' ? 'I8_ROWS' : dtype.toUpperCase();
+}
 
 /** Can a head be made of such numbers? */
 export function usable({ dtype }: TensorEntry): boolean {
@@ -37,7 +44,10 @@ export function storedAs(entry: TensorEntry, what: string): { dtype: Dtype; conv
   const dtype = DTYPES.get(entry.dtype);
   if (dtype && !entry.bigEndian) return { dtype, converted: false };
   if (CONVERTIBLE.has(entry.dtype)) return { dtype: 'f32', converted: true };
-  throw new LMHeadError('DTYPE', `${what} is ${entry.dtype}; want F32, F16, BF16 or F64`);
+  throw new LMHeadError(
+    'DTYPE',
+    `${what} is ${entry.dtype}; want one of ${[...DTYPES.keys()].join(', ')} or F64`,
+  );
 }
 
 /** Bytes of one number of a tensor that is to be converted. */

@@ -13,6 +13,7 @@ import { readNpy } from './npy';
 import { type FilePlan, look, notAFile, type Plan, readBytes, readText, within } from './read-plan';
 import { readSafetensors } from './safetensors';
 import { savedFacts } from './saved-head';
+import { nameQuantised } from './saved-quantised';
 import { readShardIndex } from './shard-index';
 import { besideWeight, isHeadTensor } from './tensor-names';
 import { quoted, type TensorTable } from './tensor-table';
@@ -66,6 +67,7 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
     }
     default: {
       const { tensors, metadata } = yield* within(file, size, bytes => readSafetensors(name, bytes));
+      nameQuantised(tensors, metadata, name);
       const facts = savedFacts(metadata, name) ?? (yield* modelFacts(dirname(file), askTokenizer));
       return { name, tensors, pathOf, facts };
     }

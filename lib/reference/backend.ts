@@ -4,9 +4,11 @@ import { performance } from 'node:perf_hooks';
 import { outOfMemory } from '../arguments/arrays';
 import { arrayType } from '../arguments/describe';
 import type { HeadBackend, HeadSpec, HiddenJob, LogitsBackend, LogitsJob, MatrixSource } from '../backend';
+import { widenedRows } from '../dequantise';
 import { LMHeadError } from '../errors';
 import { floats, narrow } from '../half';
 import { onAbort } from '../on-abort';
+import { isFloat } from '../row-format';
 import type { Dtype } from '../types';
 import { verifyRow } from './draft';
 import { logitOf } from './logits';
@@ -18,7 +20,7 @@ function load(source: MatrixSource, rows: number, columns: number): Float32Array
   if (source.kind !== 'memory') throw new Error('the reference computes from numbers in memory');
   // Another head's, shared by its handle, is widened already.
   const widened = arrayType(source.data) === 'Float32Array';
-  const data = widened ? (source.data as Float32Array) : floats(source.data, source.dtype);
+  const data = widened ? (source.data as Float32Array) : widenedRows(source.data, source.dtype, columns);
   if (source.layout === 'vd') {
     if (!source.copy && data === source.data) return data;
     const copy = sharedFloats(data.length);
@@ -41,12 +43,27 @@ function sharedFloats(count: number): Float32Array {
   }
 }
 
+/** A quantised matrix as it came, in memory that threads can share. */
+function quantisedBytes(source: MatrixSource): Uint8Array | undefined {
+  if (source.kind !== 'memory' || isFloat(source.dtype)) return undefined;
+  if (!source.copy) return source.data as Uint8Array;
+  try {
+    const bytes = new Uint8Array(new SharedArrayBuffer(source.data.byteLength));
+    bytes.set(source.data);
+    return bytes;
+  } catch (cause) {
+    throw outOfMemory(source.data.length, 'weight', cause);
+  }
+}
+
 class ReferenceHead implements HeadBackend {
   readonly kind = 'reference';
   readonly threads = 1;
   readonly #spec: HeadSpec;
   readonly #output: Float32Array;
   readonly #input: Float32Array | undefined;
+  /** Quantised matrices as they came. */
+  readonly #bytes: { output?: Uint8Array; input?: Uint8Array };
   #closed = false;
   /** Settles when the last job so far has ended. */
   #last: Promise<unknown> = Promise.resolve();
@@ -56,6 +73,7 @@ class ReferenceHead implements HeadBackend {
     this.#spec = spec;
     this.#output = load(output, vocabSize, hiddenSize);
     this.#input = input && load(input, vocabSize, hiddenSize);
+    this.#bytes = { output: quantisedBytes(output), input: input && quantisedBytes(input) };
   }
 
   run(job: HiddenJob): void {
@@ -123,6 +141,10 @@ class ReferenceHead implements HeadBackend {
     const { output, input } = this.#spec;
     const [numbers, dtype] =
       matrix === 'output' ? [this.#output, output.dtype] : [this.#input!, input!.dtype];
+    if (!isFloat(dtype)) {
+      out.set(this.#bytes[matrix]!.subarray(offset, offset + out.length));
+      return;
+    }
     const size = dtype === 'f32' ? 4 : 2;
     const first = Math.floor(offset / size);
     const end = Math.ceil((offset + out.length) / size);
@@ -132,12 +154,12 @@ class ReferenceHead implements HeadBackend {
 
   share(): { output: MatrixSource; input?: MatrixSource } {
     const { output, input } = this.#spec;
-    const source = (data: Float32Array, dtype: Dtype): MatrixSource => {
+    const source = (data: Float32Array | Uint8Array, dtype: Dtype): MatrixSource => {
       return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
     };
     return {
-      output: source(this.#output, output.dtype),
-      input: this.#input && source(this.#input, input!.dtype),
+      output: source(this.#bytes.output ?? this.#output, output.dtype),
+      input: this.#input && source(this.#bytes.input ?? this.#input, input!.dtype),
     };
   }
 

@@ -36,6 +36,8 @@ size_t whole_number(Napi::Value value, size_t low, size_t high, const char* name
 
 Dtype dtype_from(Napi::Value value) { return static_cast<Dtype>(whole_number(value, 0, kDtypes - 1, "dtype")); }
 
+Dtype hidden_dtype_from(Napi::Value value) { return static_cast<Dtype>(whole_number(value, 0, kFloatDtypes - 1, "hiddenDtype")); }
+
 const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d) {
   if (n > (std::numeric_limits<size_t>::max() >> 3) / d) throw bad_argument(value.Env(), "n");
   const napi_typedarray_type type = dtype == Dtype::f32 ? napi_float32_array : napi_uint16_array;

@@ -25,6 +25,8 @@ T* optional_array(Napi::Value value, napi_typedarray_type type, size_t length, c
 // A whole number in [low, high].
 size_t whole_number(Napi::Value value, size_t low, size_t high, const char* name);
 Dtype dtype_from(Napi::Value value);  // 0, 1, 2
+// One that hidden states may have.
+Dtype hidden_dtype_from(Napi::Value value);
 // Bytes of n hidden states of d numbers of that dtype.
 const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d);
 

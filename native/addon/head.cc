@@ -36,8 +36,9 @@ std::shared_ptr<StoredMatrix> matrix_from(Napi::Object source, size_t rows, size
   const Napi::Env env = source.Env();
   const Dtype dtype = dtype_from(source.Get("dtype"));
   if (source.Get("token").IsString()) return shared_matrix(env, source.Get("token").As<Napi::String>(), dtype, rows, columns);
-  const size_t elements = product_or_throw(env, rows, columns, "shape");
-  const size_t size = product_or_throw(env, elements, bytes_per_element(dtype), "shape");
+  const bool transposed = source.Get("transposed").ToBoolean();
+  if (columns % row_format(dtype).numbers != 0 || (transposed && !is_float(dtype))) throw bad_argument(env, "shape");
+  const size_t size = product_or_throw(env, rows, row_bytes(dtype, columns), "shape");
   std::unique_ptr<Storage> storage;
   if (source.Get("path").IsString()) {
     const std::string path = source.Get("path").As<Napi::String>();
@@ -46,16 +47,18 @@ std::shared_ptr<StoredMatrix> matrix_from(Napi::Object source, size_t rows, size
     if (whole_number(source.Get("length"), 0, size_t{1} << 53, "length") != size) throw bad_argument(env, "length");
     storage = source.Get("mmap").ToBoolean() ? map_file(path, offset, size) : read_file(path, offset, size);
   } else {
-    const napi_typedarray_type type = dtype == Dtype::f32 ? napi_float32_array : napi_uint16_array;
+    const bool in_bytes = !is_float(dtype);
+    const napi_typedarray_type type = in_bytes ? napi_uint8_array : dtype == Dtype::f32 ? napi_float32_array : napi_uint16_array;
+    const size_t elements = in_bytes ? size : size / bytes_per_element(dtype);
     const uint8_t* data = static_cast<const uint8_t*>(typed_array(source.Get("data"), type, elements, "weight"));
     storage = std::make_unique<LentStorage>(data, size);
-    if (source.Get("copy").ToBoolean() && !source.Get("transposed").ToBoolean()) {
+    if (source.Get("copy").ToBoolean() && !transposed) {
       auto owned = std::make_unique<OwnedStorage>(size);
       std::memcpy(owned->mutable_data(), data, size);
       storage = std::move(owned);
     }
   }
-  if (source.Get("transposed").ToBoolean()) {
+  if (transposed) {
     std::unique_ptr<Storage> rows_first = transpose(storage->data(), dtype, rows, columns);
     if (!storage->intact()) throw FileError{"the file changed while it was read"};
     storage = std::move(rows_first);
@@ -133,7 +136,7 @@ Napi::Value Head::run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   HeadCore& head = core(env);
   const size_t n = whole_number(info[0], 0, 0xffffffff, "n"), d = head.output().columns;
-  const Dtype dtype = dtype_from(info[2]);
+  const Dtype dtype = hidden_dtype_from(info[2]);
   const uint8_t* const hidden = hidden_bytes(info[1], dtype, n, d);
   const PassView view = pass_view(info, 3, head.valid());
   PassRequest request = pass_request(info, 3, n, head.output().rows, head.valid(), view.rows);
@@ -160,7 +163,7 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   HeadCore& head = core(env);
   const size_t n = whole_number(info[0], 0, 0xffffffff, "n"), d = head.output().columns;
-  const Dtype dtype = dtype_from(info[2]);
+  const Dtype dtype = hidden_dtype_from(info[2]);
   const uint8_t* const hidden = hidden_bytes(info[1], dtype, n, d);
   auto job = std::make_unique<Job>();
   job->view = pass_view(info, 3, head.valid());

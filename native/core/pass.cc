@@ -7,6 +7,7 @@
 #include <limits>
 #include <mutex>
 
+#include "product.h"
 #include "sinks/dense.h"
 #include "sinks/distributions.h"
 #include "sinks/sample.h"
@@ -83,7 +84,7 @@ void ProductSource::make(const Matrix& e, size_t first_row, size_t rows, const f
     kernels_.packed[dtype]->product(e, first_row, rows, packed_.data.data(), first_column - packed_.first, columns, out,
                                     out_stride);
   else
-    kernels_.product[dtype](e, first_row, rows, hidden_ + first_column * stride, stride, columns, out, out_stride);
+    product(kernels_, e, first_row, rows, hidden_ + first_column * stride, stride, columns, out, out_stride);
   if (epilogue_.is_identity()) return;
   for (size_t c = 0; c < columns; c++) kernels_.epilogue(out + c * out_stride, rows, bias, epilogue_);
 }

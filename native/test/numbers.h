@@ -14,7 +14,7 @@ namespace lmhead::test {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr Dtype kAllDtypes[kDtypes] = {Dtype::f32, Dtype::f16, Dtype::bf16};
+constexpr Dtype kFloats[kFloatDtypes] = {Dtype::f32, Dtype::f16, Dtype::bf16};
 
 inline const char* name_of(Dtype dtype) { return dtype == Dtype::f32 ? "f32" : dtype == Dtype::f16 ? "f16" : "bf16"; }
 

@@ -39,7 +39,7 @@ AlignedFloats packed(const PackedProduct& product, const float* hidden, size_t c
 
 template <class Body>
 void for_each_packed(const Kernels& kernels, Body body) {
-  for (const Dtype dtype : kAllDtypes)
+  for (const Dtype dtype : kFloats)
     if (const PackedProduct* const product = kernels.packed[static_cast<size_t>(dtype)]) body(dtype, *product);
 }
 

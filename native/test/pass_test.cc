@@ -287,7 +287,7 @@ TEST_PER_TABLE(passes_agree_with_definitions_and_do_not_depend_on_threads_batch_
           const size_t valid = padded ? std::max<size_t>(1, vocabulary - vocabulary / 5 - 1) : vocabulary;
           turn++;
           const size_t d = kDepths[turn % 4];
-          const Problem p = make_problem(kernels, vocabulary, valid, n, d, kAllDtypes[turn % 3], epilogue, turn);
+          const Problem p = make_problem(kernels, vocabulary, valid, n, d, kFloats[turn % 3], epilogue, turn);
           const uint32_t ks[] = {1, 5, static_cast<uint32_t>(valid), 1100};
           const uint32_t k = std::min(ks[(turn / 3) % 4], static_cast<uint32_t>(valid));
           std::vector<RowSampling> rows;

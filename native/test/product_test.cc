@@ -66,7 +66,7 @@ std::vector<float> one_by_one(const Kernels& kernels, const Matrix& e, const flo
 }
 
 TEST_PER_TABLE(products_stay_within_the_bound_against_double) {
-  for (const Dtype dtype : kAllDtypes)
+  for (const Dtype dtype : kFloats)
     for (const size_t d : kSizes) {
       const Operands operands(dtype, d, d);
       const Matrix e = operands.matrix_at(Operands::Place::last);
@@ -91,7 +91,7 @@ TEST_PER_TABLE(products_stay_within_the_bound_against_double) {
 TEST_PER_TABLE(products_have_the_same_bits_in_every_tile_and_batch) {
   constexpr float kUntouched = 12345.678f;
   const Guarded out_memory((kMostColumns * (kMostRows + 3)) * sizeof(float));
-  for (const Dtype dtype : kAllDtypes)
+  for (const Dtype dtype : kFloats)
     for (const size_t d : kSizes) {
       const Operands operands(dtype, d, d + 1000);
       std::vector<float> want;
@@ -125,7 +125,7 @@ TEST_PER_TABLE(products_have_the_same_bits_in_every_tile_and_batch) {
 
 // NaN and infinities come out in their row or column, and nowhere else.
 TEST_PER_TABLE(non_finite_numbers_propagate_and_stay_in_their_rows) {
-  for (const Dtype dtype : kAllDtypes)
+  for (const Dtype dtype : kFloats)
     for (const size_t d : {1, 7, 8, 17, 33, 100}) {
       const Operands operands(dtype, d, d + 2000);
       const Matrix e = operands.matrix_at(Operands::Place::last);
@@ -174,7 +174,7 @@ TEST_PER_TABLE(non_finite_numbers_propagate_and_stay_in_their_rows) {
 
 // The ends of the range. Every product and sum here is exact in f32, so the result must be too.
 TEST_PER_TABLE(subnormal_largest_and_zero_operands_are_exact) {
-  for (const Dtype dtype : kAllDtypes)
+  for (const Dtype dtype : kFloats)
     for (const size_t d : {1, 5, 8, 19}) {
       const SpecialWeights special = special_weights(dtype);
       const uint32_t patterns[] = {special.subnormal, special.largest_subnormal, special.minus_zero, special.largest, 0};
@@ -207,7 +207,7 @@ TEST_PER_TABLE(widening_is_exact_for_every_16_bit_pattern) {
 
 TEST_PER_TABLE(widening_stays_inside_its_buffers) {
   Random random(3);
-  for (const Dtype dtype : kAllDtypes)
+  for (const Dtype dtype : kFloats)
     for (size_t count = 0; count <= 70; count++) {
       const size_t size = count * bytes_per_element(dtype);
       std::vector<uint8_t> bytes(size);
@@ -224,7 +224,7 @@ TEST_PER_TABLE(widening_stays_inside_its_buffers) {
 
 TEST_PER_TABLE(packed_hidden_states_end_in_zeros) {
   Random random(4);
-  for (const Dtype dtype : kAllDtypes)
+  for (const Dtype dtype : kFloats)
     for (const size_t d : kSizes)
       for (const size_t n : {1, 2, 5}) {
         const size_t size = n * d * bytes_per_element(dtype);

@@ -263,7 +263,7 @@ TEST(lent_storage_owns_nothing) {
 }
 
 TEST(transposing_moves_every_element_and_reads_no_other) {
-  for (const Dtype dtype : kAllDtypes)
+  for (const Dtype dtype : kFloats)
     for (const size_t rows : {1, 2, 31, 32, 33, 65, 100})
       for (const size_t columns : {1, 3, 32, 33, 70}) {
         const size_t size = bytes_per_element(dtype);

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { narrow as narrowExactly, widen } from '../../lib/half';
-import type { Dtype, HeadOptions } from '../../lib/types';
+import type { FloatDtype, HeadOptions } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
@@ -39,16 +39,18 @@ function answers(head: LMHead, norm: boolean) {
 }
 
 describe.each(backends)('save, %s', backend => {
-  const heads: [name: string, head: () => LMHead][] = (['f32', 'f16', 'bf16'] as Dtype[]).flatMap(dtype => {
-    const weight = narrow(someWeight(), dtype);
-    const input = narrow(someNumbers(V * D, 6), dtype);
-    return [
-      [`${dtype}, plain`, () => makeHead(backend, { dtype }, weight)],
-      [`${dtype}, with everything`, () => makeHead(backend, { dtype, ...full }, weight)],
-      [`${dtype}, untied`, () => makeHead(backend, { dtype, inputEmbedding: input, ...full }, weight)],
-      [`${dtype}, stored as [d,V]`, () => makeHead(backend, { dtype, layout: 'dv' }, weight)],
-    ] as [string, () => LMHead][];
-  });
+  const heads: [name: string, head: () => LMHead][] = (['f32', 'f16', 'bf16'] as FloatDtype[]).flatMap(
+    dtype => {
+      const weight = narrow(someWeight(), dtype);
+      const input = narrow(someNumbers(V * D, 6), dtype);
+      return [
+        [`${dtype}, plain`, () => makeHead(backend, { dtype }, weight)],
+        [`${dtype}, with everything`, () => makeHead(backend, { dtype, ...full }, weight)],
+        [`${dtype}, untied`, () => makeHead(backend, { dtype, inputEmbedding: input, ...full }, weight)],
+        [`${dtype}, stored as [d,V]`, () => makeHead(backend, { dtype, layout: 'dv' }, weight)],
+      ] as [string, () => LMHead][];
+    },
+  );
 
   it.each(heads)('%s: opens again to the same bits', async (name, make) => {
     const head = make();

@@ -2,9 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { nativeUnavailable } from '../../lib/addon';
+import { isFloat } from '../../lib/row-format';
 import type { Dtype, RunRequest } from '../../lib/types';
 import { narrow } from '../support/half';
 import { someNumbers } from '../support/numbers';
+import { someQuantised } from '../support/quantised';
 
 /** Large enough that seven threads are worth their while for one row, and with a last chunk that is not whole. */
 const V = 5003;
@@ -59,8 +61,8 @@ const bits = (array: Float32Array | Uint32Array) =>
   Buffer.from(array.buffer, array.byteOffset, array.byteLength);
 
 describe.skipIf(nativeUnavailable())('the same bits', () => {
-  describe.each<Dtype>(['f32', 'f16', 'bf16'])('weights %s', dtype => {
-    const weight = narrow(someNumbers(V * D), dtype);
+  describe.each<Dtype>(['f32', 'f16', 'bf16', 'i8'])('weights %s', dtype => {
+    const weight = isFloat(dtype) ? narrow(someNumbers(V * D), dtype) : someQuantised(dtype, V, D);
     const make = (threads: number) =>
       LMHead.from(weight, {
         vocabSize: V,

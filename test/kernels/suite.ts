@@ -4,15 +4,18 @@ import { LMHead } from '../../lib';
 import { nativeUnavailable } from '../../lib/addon';
 import { rowParameters } from '../../lib/arguments/row-parameters';
 import { type Epilogue, type LogitsJob, noCandidates, type PassJob } from '../../lib/backend';
+import { dequantise, widenedRows } from '../../lib/dequantise';
 import { floats } from '../../lib/half';
 import { nativeCapabilities, nativeLogits } from '../../lib/native-backend';
 import { referenceLogits } from '../../lib/reference/backend';
 import { boundedLogitOf } from '../../lib/reference/logits';
-import type { CapOrder, Dtype, SampleOptions } from '../../lib/types';
+import { rowBytes } from '../../lib/row-format';
+import type { CapOrder, Dtype, FloatDtype, QuantisedDtype, SampleOptions } from '../../lib/types';
 import { narrow } from '../support/half';
 import { expectClose, someNumbers } from '../support/numbers';
+import { QUANTISED, someQuantised, validWidth } from '../support/quantised';
 
-const DTYPES: Dtype[] = ['f32', 'f16', 'bf16'];
+const DTYPES: FloatDtype[] = ['f32', 'f16', 'bf16'];
 /** Around every vector length, and around the widths that the kernels unroll by. */
 const SIZES = [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 127, 129, 257, 768];
 const NONE: Epilogue = { logitScale: 1, softCap: 0, capOrder: 'scale-then-cap', validVocabSize: 0 };
@@ -95,6 +98,24 @@ export function kernelSuite(isa: string): void {
         });
       });
 
+      it.each(QUANTISED)('weights %s: logits within the same bound, embed the exact numbers', dtype => {
+        let worst = 0;
+        for (const wanted of [...SIZES, 2048]) {
+          const d = validWidth(dtype, wanted);
+          const V = d < 300 ? 263 : 37;
+          const n = 1 + (wanted % 14);
+          const weight = someQuantised(dtype, V, d, wanted);
+          const hidden = someNumbers(n * d, V * d);
+          worst = Math.max(worst, checkWeight(weight, hidden, V, d, n, dtype, 'f32', NONE));
+          const head = LMHead.from(weight, { vocabSize: V, hiddenSize: d, dtype });
+          expect(head.embed([V - 1, 0, 7])).toEqual(
+            Float32Array.from([V - 1, 0, 7].flatMap(id => [...widenedRow(weight, dtype, d, id)])),
+          );
+        }
+        expect(worst).toBeGreaterThan(0);
+        expect(worst).toBeLessThanOrEqual(1);
+      });
+
       it.each([
         ['bias', { bias: someNumbers(263, 8) }],
         ['scale', { logitScale: -0.37 }],
@@ -174,13 +195,17 @@ export function kernelSuite(isa: string): void {
   );
 }
 
+function widenedRow(weight: Uint8Array, dtype: QuantisedDtype, d: number, id: number): Float32Array {
+  return dequantise(weight.subarray(id * rowBytes(dtype, d), (id + 1) * rowBytes(dtype, d)), dtype, d);
+}
+
 /** Largest error over its bound. */
 function checkLogits(
   V: number,
   d: number,
   n: number,
-  dtype: Dtype,
-  hiddenDtype: Dtype,
+  dtype: FloatDtype,
+  hiddenDtype: FloatDtype,
   epilogue: Epilogue,
 ): number {
   return checkNumbers(
@@ -201,11 +226,23 @@ function checkNumbers(
   V: number,
   d: number,
   n: number,
-  dtype: Dtype,
-  hiddenDtype: Dtype,
+  dtype: FloatDtype,
+  hiddenDtype: FloatDtype,
   epilogue: Epilogue,
 ): number {
-  const weight = narrow(weights, dtype);
+  return checkWeight(narrow(weights, dtype), hiddenStates, V, d, n, dtype, hiddenDtype, epilogue);
+}
+
+function checkWeight(
+  weight: Float32Array | Uint16Array | Uint8Array,
+  hiddenStates: Float32Array,
+  V: number,
+  d: number,
+  n: number,
+  dtype: Dtype,
+  hiddenDtype: FloatDtype,
+  epilogue: Epilogue,
+): number {
   const hidden = narrow(hiddenStates, hiddenDtype);
   const head = LMHead.from(weight, {
     vocabSize: V,
@@ -217,7 +254,7 @@ function checkNumbers(
     capOrder: epilogue.capOrder,
   });
   const u = head.logitsSync(hidden, { hiddenDtype: hiddenDtype === 'f32' ? undefined : hiddenDtype });
-  const [e, h] = [floats(weight, dtype), floats(hidden, hiddenDtype)];
+  const [e, h] = [widenedRows(weight, dtype, d), floats(hidden, hiddenDtype)];
   let worst = 0;
   for (let row = 0; row < n; row++) {
     for (let id = 0; id < V; id++) {

@@ -1,7 +1,7 @@
-import type { Dtype } from '../../lib/types';
+import type { FloatDtype } from '../../lib/types';
 
 /** Numbers rounded to nearest, ties to even, in a 16-bit format; float32 as they are. */
-export function narrow(numbers: Float32Array, dtype: Dtype): Float32Array | Uint16Array {
+export function narrow(numbers: Float32Array, dtype: FloatDtype): Float32Array | Uint16Array {
   if (dtype === 'f32') return numbers.slice();
   return Uint16Array.from(numbers, dtype === 'bf16' ? toBfloat16 : toHalf);
 }

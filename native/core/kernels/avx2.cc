@@ -122,6 +122,39 @@ static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
   return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(high, 1)), set(0x1p-31f));
 }
 
+// ---- integers, for quantised weights ----
+
+using I = __m256i;
+
+static inline I load_u8(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+static inline I load_i8(const uint8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+static inline F to_float(I x) { return _mm256_cvtepi32_ps(x); }
+static inline I low_bits(I x, int mask) { return _mm256_and_si256(x, _mm256_set1_epi32(mask)); }
+static inline I either(I a, I b) { return _mm256_or_si256(a, b); }
+static inline I shift_left(I x, unsigned n) { return _mm256_slli_epi32(x, static_cast<int>(n)); }
+static inline I shift_right(I x, unsigned n) { return _mm256_srli_epi32(x, static_cast<int>(n)); }
+static inline I where_bits(uint32_t bits, int value) {
+  const I lane = _mm256_set_epi32(128, 64, 32, 16, 8, 4, 2, 1);
+  const I chosen = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lane), lane);
+  return _mm256_and_si256(chosen, _mm256_set1_epi32(value));
+}
+static inline I flip_bits(I x, int mask) { return _mm256_xor_si256(x, _mm256_set1_epi32(mask)); }
+static inline I top_two_of(I top, I rest) {
+  const I m = _mm256_set1_epi32(static_cast<int>(0xc0000000));
+  return _mm256_or_si256(_mm256_and_si256(m, top), _mm256_andnot_si256(m, rest));
+}
+static inline F low_bits_from(I x, float lowest, float scale) {
+  return multiply(add(to_float(low_bits(x, 15)), set(lowest)), set(scale));
+}
+static inline F low_bits_times(I x, float scale, float offset) {
+  return multiply_add(to_float(low_bits(x, 15)), set(scale), set(offset));
+}
+static inline F low_bits_in(const float* values, I x, float scale) {
+  const F low = multiply(load(values), set(scale)), high = multiply(load(values + 8), set(scale));
+  const F bit_3 = _mm256_castsi256_ps(shift_left(x, 28));  // as the sign, which is what a blend looks at
+  return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, x), _mm256_permutevar8x32_ps(high, x), bit_3);
+}
+
 #include "generic/kernels.inc"
 
 static const Kernels table = LMHEAD_KERNEL_TABLE("avx2");

@@ -3,6 +3,7 @@
 // Promises that the rest of the core builds on:
 //  - product: the bits of a dot product depend on the row of E and the hidden state alone, not on which rows or columns are
 //    computed along with it. Hence the same bits for any batch, tile and thread count.
+//  - product of a quantised matrix: the bits of product[f32] over its widened rows.
 //  - sums run over a whole chunk from its first element, in an order fixed by the length alone.
 #pragma once
 
@@ -61,7 +62,8 @@ struct Kernels {
                            size_t columns, float* out, size_t out_stride);
   // u[i] becomes a logit; bias (if any) starts at u[0]'s row.
   void (*epilogue)(float* u, size_t count, const float* bias, const Epilogue& epilogue);
-  // to_f32[dtype]: widens count numbers.
+  // The f32 numbers that count stored ones stand for: exactly, or rounded once where f32 cannot hold them (q4_k, q5_k, q4_1,
+  // q5_1, as ggml does). Of a quantised dtype: from the start of a row, whole blocks.
   void (*widen[kDtypes])(const uint8_t* source, size_t count, float* out);
 
   MaxResult (*max)(const float* u, size_t count);

@@ -1,5 +1,7 @@
 // NEON (Advanced SIMD): every 64-bit ARM CPU, f16 conversion included. 32 registers of 4 floats; a vector here is two of them,
 // so that a dot product has as many partial sums as elsewhere.
+#include <cstring>
+
 #include "kernels.h"
 
 #include "generic/region.h"
@@ -155,6 +157,62 @@ static inline void prefetch(const void* p) { __builtin_prefetch(p); }
 static inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 static inline size_t popcount(uint32_t m) { return static_cast<size_t>(__builtin_popcount(m)); }
 static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(__builtin_ctz(m)); }
+
+// ---- integers, for quantised weights ----
+
+struct I {
+  uint32x4_t low, high;
+};
+
+static inline I load_u8(const uint8_t* p) {
+  const uint16x8_t wide = vmovl_u8(vld1_u8(p));
+  return {vmovl_u16(vget_low_u16(wide)), vmovl_high_u16(wide)};
+}
+static inline I load_i8(const uint8_t* p) {
+  const int16x8_t wide = vmovl_s8(vreinterpret_s8_u8(vld1_u8(p)));
+  return {vreinterpretq_u32_s32(vmovl_s16(vget_low_s16(wide))), vreinterpretq_u32_s32(vmovl_high_s16(wide))};
+}
+static inline F to_float(I x) {
+  return {vcvtq_f32_s32(vreinterpretq_s32_u32(x.low)), vcvtq_f32_s32(vreinterpretq_s32_u32(x.high))};
+}
+static inline I low_bits(I x, uint32_t mask) {
+  return {vandq_u32(x.low, vdupq_n_u32(mask)), vandq_u32(x.high, vdupq_n_u32(mask))};
+}
+static inline I either(I a, I b) { return {vorrq_u32(a.low, b.low), vorrq_u32(a.high, b.high)}; }
+static inline I shift_by(I x, int n) { return {vshlq_u32(x.low, vdupq_n_s32(n)), vshlq_u32(x.high, vdupq_n_s32(n))}; }
+static inline I shift_left(I x, size_t n) { return shift_by(x, static_cast<int>(n)); }
+static inline I shift_right(I x, size_t n) { return shift_by(x, -static_cast<int>(n)); }
+static inline I where_bits(uint32_t bits, uint32_t value) {
+  static const uint32_t kLaneBits[kLanes] = {1, 2, 4, 8, 16, 32, 64, 128};
+  const uint32x4_t all = vdupq_n_u32(bits), v = vdupq_n_u32(value);
+  return {vandq_u32(vtstq_u32(all, vld1q_u32(kLaneBits)), v), vandq_u32(vtstq_u32(all, vld1q_u32(kLaneBits + 4)), v)};
+}
+static inline I flip_bits(I x, uint32_t mask) {
+  return {veorq_u32(x.low, vdupq_n_u32(mask)), veorq_u32(x.high, vdupq_n_u32(mask))};
+}
+static inline I top_two_of(I top, I rest) {
+  const uint32x4_t m = vdupq_n_u32(0xc0000000);
+  return {vbslq_u32(m, top.low, rest.low), vbslq_u32(m, top.high, rest.high)};
+}
+static inline F low_bits_from(I x, float lowest, float scale) {
+  return multiply(add(to_float(low_bits(x, 15)), set(lowest)), set(scale));
+}
+static inline F low_bits_times(I x, float scale, float offset) {
+  return multiply_add(to_float(low_bits(x, 15)), set(scale), set(offset));
+}
+static inline F low_bits_in(const float* values, I x, float scale) {
+  uint32_t lanes[kLanes];
+  vst1q_u32(lanes, x.low);
+  vst1q_u32(lanes + 4, x.high);
+  float chosen[kLanes];
+  for (size_t i = 0; i < kLanes; i++) chosen[i] = values[lanes[i] & 15];
+  return multiply(load(chosen), set(scale));
+}
+static inline float half_at(const uint8_t* p) {
+  float16_t half;
+  memcpy(&half, p, sizeof half);
+  return static_cast<float>(half);
+}
 
 #include "generic/kernels.inc"
 

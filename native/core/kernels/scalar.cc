@@ -206,6 +206,58 @@ static inline void prefetch_far(const void*) {}
 static inline size_t popcount(uint32_t m) { return static_cast<size_t>(std::popcount(m)); }
 static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(std::countr_zero(m)); }
 
+// ---- integers, for quantised weights ----
+
+struct I {
+  uint32_t v[kLanes];
+};
+template <class Function>
+static inline I lanes_i(Function f) {
+  I y;
+  for (size_t i = 0; i < kLanes; i++) y.v[i] = f(i);
+  return y;
+}
+static inline I load_u8(const uint8_t* p) {
+  return lanes_i([&](size_t i) { return uint32_t{p[i]}; });
+}
+static inline I load_i8(const uint8_t* p) {
+  return lanes_i([&](size_t i) { return static_cast<uint32_t>(static_cast<int8_t>(p[i])); });
+}
+static inline F to_float(I x) {
+  return lanes([&](size_t i) { return static_cast<float>(static_cast<int32_t>(x.v[i])); });
+}
+static inline I low_bits(I x, uint32_t mask) {
+  return lanes_i([&](size_t i) { return x.v[i] & mask; });
+}
+static inline I either(I a, I b) {
+  return lanes_i([&](size_t i) { return a.v[i] | b.v[i]; });
+}
+static inline I shift_left(I x, unsigned n) {
+  return lanes_i([&](size_t i) { return x.v[i] << n; });
+}
+static inline I shift_right(I x, unsigned n) {
+  return lanes_i([&](size_t i) { return x.v[i] >> n; });
+}
+static inline I where_bits(uint32_t bits, uint32_t value) {  // lane i: value where bit i is set, else 0
+  return lanes_i([&](size_t i) { return (bits >> i & 1) * value; });
+}
+static inline I flip_bits(I x, uint32_t mask) {
+  return lanes_i([&](size_t i) { return x.v[i] ^ mask; });
+}
+static inline I top_two_of(I top, I rest) {  // the two highest bits of `top`, and the others of `rest`
+  return lanes_i([&](size_t i) { return (top.v[i] & 0xc0000000) | (rest.v[i] & 0x3fffffff); });
+}
+static inline F low_bits_from(I x, float lowest, float scale) {  // lowest stands for four bits of 0
+  return multiply(add(to_float(low_bits(x, 15)), set(lowest)), set(scale));
+}
+static inline F low_bits_times(I x, float scale, float offset) {  // of the four low bits
+  return multiply_add(to_float(low_bits(x, 15)), set(scale), set(offset));
+}
+static inline F low_bits_in(const float* values, I x, float scale) {  // values: sixteen
+  return lanes([&](size_t i) { return values[x.v[i] & 15] * scale; });
+}
+static inline float half_at(const uint8_t* p) { return weight<Dtype::f16>(p); }
+
 #include "generic/kernels.inc"
 
 static const Kernels table = LMHEAD_KERNEL_TABLE("scalar");

@@ -1,0 +1,84 @@
+// Quantised rows to test with, and what they mean, number by number, from the definitions of the formats (ggml's
+// dequantize_row_*; docs/quantisation.md). Written apart from the kernels, to be held against them.
+#pragma once
+
+#include "numbers.h"
+
+namespace lmhead::test {
+
+constexpr Dtype kQuantised[kDtypes - kFloatDtypes] = {Dtype::q8_0, Dtype::q6_k, Dtype::q5_k, Dtype::q4_k,   Dtype::q4_0,
+                                                      Dtype::q4_1, Dtype::q5_0, Dtype::q5_1, Dtype::iq4_nl, Dtype::i8};
+
+inline const char* quantised_name(Dtype dtype) {
+  constexpr const char* names[] = {"q8_0", "q6_k", "q5_k", "q4_k", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "i8"};
+  return names[static_cast<size_t>(dtype) - kFloatDtypes];
+}
+
+// Numbers in a block, but 1 where rows may have any length.
+inline size_t block_size(Dtype dtype) { return row_format(dtype).numbers; }
+
+inline double half_of(const uint8_t* p) { return value_of(Dtype::f16, p); }
+inline int nibble(const uint8_t* p, size_t i, size_t half) { return i % (2 * half) < half ? p[i % half] & 15 : p[i % half] >> 4; }
+
+// Number k of a row.
+inline double quantised_value(Dtype dtype, const uint8_t* row, size_t k) {
+  if (dtype == Dtype::i8) return value_of(Dtype::f32, row) * static_cast<int8_t>(row[4 + k]);
+  const RowFormat format = row_format(dtype);
+  const uint8_t* const b = row + k / format.numbers * format.bytes;
+  const size_t i = k % format.numbers;
+  const auto fifth = [&](size_t at) { return (b[at + i / 8] >> (i % 8) & 1) << 4; };
+  switch (dtype) {
+    case Dtype::q8_0:
+      return half_of(b) * static_cast<int8_t>(b[2 + i]);
+    case Dtype::q4_0:
+      return half_of(b) * (nibble(b + 2, i, 16) - 8);
+    case Dtype::q4_1:
+      return half_of(b) * nibble(b + 4, i, 16) + half_of(b + 2);
+    case Dtype::q5_0:
+      return half_of(b) * ((nibble(b + 6, i, 16) | fifth(2)) - 16);
+    case Dtype::q5_1:
+      return half_of(b) * (nibble(b + 8, i, 16) | fifth(4)) + half_of(b + 2);
+    case Dtype::iq4_nl: {
+      constexpr int values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+      return half_of(b) * values[nibble(b + 2, i, 16)];
+    }
+    case Dtype::q6_k: {
+      const size_t half = i / 128, j = i % 128;
+      const int low = nibble(b + half * 64, j, 64), high = b[128 + half * 32 + j % 32] >> (j / 32 * 2) & 3;
+      return half_of(b + 208) * static_cast<int8_t>(b[192 + i / 16]) * ((low | high << 4) - 32);
+    }
+    default: {  // q4_k, q5_k
+      const uint8_t* const s = b + 4;
+      const size_t j = i / 32;
+      const int scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | (s[j - 4] >> 6) << 4;
+      const int minimum = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | (s[j] >> 6) << 4;
+      const bool five = dtype == Dtype::q5_k;
+      int q = nibble(b + (five ? 48 : 16) + j / 2 * 32, i, 32);
+      if (five) q |= (b[16 + i % 32] >> j & 1) << 4;
+      return half_of(b) * scale * q - half_of(b + 2) * minimum;  // exact in double
+    }
+  }
+}
+
+// Any bits are numbers; only the scales are made finite, and of sizes that a model has.
+inline std::vector<uint8_t> random_quantised(Dtype dtype, size_t rows, size_t columns, Random& random) {
+  const RowFormat format = row_format(dtype);
+  std::vector<uint8_t> bytes(rows * row_bytes(dtype, columns));
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random.bits());
+  if (dtype == Dtype::i8) {
+    for (size_t r = 0; r < rows; r++) {
+      const uint32_t scale = random_weight(Dtype::f32, random) & 0x7fffff00;  // sixteen bits of fraction
+      put(Dtype::f32, &bytes[r * row_bytes(dtype, columns)], scale);
+    }
+    return bytes;
+  }
+  const bool two = dtype == Dtype::q4_1 || dtype == Dtype::q5_1 || dtype == Dtype::q4_k || dtype == Dtype::q5_k;
+  for (size_t at = 0; at < bytes.size(); at += format.bytes) {
+    uint8_t* const scale = &bytes[at + (dtype == Dtype::q6_k ? 208 : 0)];
+    put(Dtype::f16, scale, random_weight(Dtype::f16, random));
+    if (two) put(Dtype::f16, scale + 2, random_weight(Dtype::f16, random));
+  }
+  return bytes;
+}
+
+}  // namespace lmhead::test
