@@ -12,7 +12,8 @@ import type { HeadBackend, HeadSpec, MatrixSource } from './backend';
 import { chooseBackend, createHead } from './choose-backend';
 import { LMHeadError } from './errors';
 import type { HeadParts } from './open-head';
-import type { HeadOptions } from './types';
+import { isFloat, ROW_FORMATS } from './row-format';
+import type { Dtype, HeadOptions } from './types';
 
 /** Tells a handle from other objects, and from those of a version that writes them otherwise. */
 const FORM = 'lmhead/1';
@@ -74,10 +75,10 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
       return { kind: 'shared', token: source.token, dtype, layout: 'vd' };
     }
     const { data } = source as { data?: unknown };
-    // The reference has widened its numbers; the type that they had is theirs still.
-    const held = handle.backend === 'reference' ? 'f32' : dtype;
+    // The reference has widened floating-point numbers; the type that they had is theirs still.
+    const held = handle.backend === 'reference' && isFloat(dtype) ? 'f32' : dtype;
     const numbers = memoryMatrix(data, name, held, vocabSize, hiddenSize, 'vd', false);
-    return { ...numbers, dtype: oneOf(dtype, `${name}.dtype`, ['f32', 'f16', 'bf16']) };
+    return { ...numbers, dtype: oneOf(dtype, `${name}.dtype`, Object.keys(ROW_FORMATS) as Dtype[]) };
   };
   const output = matrix(handle.output, 'output');
   const input = handle.input === undefined ? undefined : matrix(handle.input, 'input');

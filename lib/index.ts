@@ -36,6 +36,8 @@ export type {
   PenaltyOptions,
   PerRow,
   QuantisedDtype,
+  QuantizationError,
+  QuantizeOptions,
   RunRequest,
   RunResult,
   Sample,

@@ -26,6 +26,8 @@ import { handleOf, partsOf } from './handle';
 import { neighboursOf, queryRows } from './nearest';
 import { filePath, type HeadParts, openHead, openHeadSync } from './open-head';
 import { lease, release, requireFree } from './pending-outputs';
+import type { QuantiseTarget } from './quantise';
+import { compareLogits, quantizedSpec } from './quantize-head';
 import { finalNorm } from './reference/norm';
 import { verifyAgainstReference } from './reference/verify';
 import { Sampler } from './sampler';
@@ -44,6 +46,8 @@ import type {
   Neighbours,
   OpenOptions,
   OutOption,
+  QuantizationError,
+  QuantizeOptions,
   RunRequest,
   RunResult,
   Sample,
@@ -563,6 +567,45 @@ export class LMHead {
       settings: this.#settings,
       backend: this.#backend,
     };
+  }
+
+  /**
+   * Makes another head whose output matrix is quantised, and measures what that changes; this one stays as it is. Everything
+   * else is the same, an input embedding of its own included. The rows are quantised one by one, between which the event loop
+   * runs. docs/quantisation.md says what to expect.
+   * @param dtype 'i8': int8 with a scale per row, for any d. 'q8_0': int8 with a scale per 32 numbers, d a multiple of 32;
+   *   better where single numbers of a row are much larger than the others
+   * @returns the new head, to be closed by itself, and its error; that of the logits if `hidden` is given. Rejects with RANGE
+   *   for a dtype that heads are not quantised to, and for weights that are not finite; with SHAPE where d is no multiple
+   */
+  async quantize(
+    dtype: 'i8' | 'q8_0',
+    options: QuantizeOptions = {},
+  ): Promise<{ head: LMHead; error: QuantizationError }> {
+    this.#requireOpen();
+    const target = oneOf<QuantiseTarget>(dtype, 'dtype', ['i8', 'q8_0']);
+    optionsObject(options, 'options');
+    let hidden: Float32Array | undefined;
+    if (options.hidden !== undefined) {
+      const { data, dtype } = hiddenRows(options.hidden, this.#hiddenSize, options.hiddenDtype);
+      hidden = floats(data, dtype).slice();
+    }
+    const settings = this.#settings;
+    const { epilogue, threads } = settings;
+    const { spec, weights } = await quantizedSpec(
+      {
+        backend: this.#backend,
+        spec: { vocabSize: this.#vocabSize, hiddenSize: this.#hiddenSize, epilogue, threads },
+        inputDtype: this.#inputDtype,
+        requireOpen: () => this.#requireOpen(),
+      },
+      target,
+    );
+    const backend = createHead(this.#backend.kind, spec);
+    const head = new LMHead({ spec, settings, backend }, token);
+    const error: QuantizationError = { weights };
+    if (hidden) error.logits = await compareLogits(this.#backend, backend, spec, hidden);
+    return { head, error };
   }
 
   /** New calls throw CLOSED; running jobs finish; queued ones reject with CLOSED; the memory goes last. Idempotent. */

@@ -456,6 +456,33 @@ export type RunResult<R extends RunRequest> = (R['logits'] extends true
     logSumExp: Float32Array;
   };
 
+/** What `head.quantize` is to measure. */
+export interface QuantizeOptions {
+  /** Hidden states as the model gives them, to compare both heads on. */
+  hidden?: Hidden;
+  /** Of a Uint16Array of hidden states. */
+  hiddenDtype?: 'f16' | 'bf16';
+}
+
+/** How far a quantised head is from the one that it was made of. */
+export interface QuantizationError {
+  /** Of V·d weights: largest and root-mean-square |w − ŵ|, and √(Σ(w − ŵ)²/Σw²). */
+  weights: { max: number; rms: number; relative: number };
+  /** On the given hidden states, over ids below validVocabSize. */
+  logits?: {
+    /** n */
+    positions: number;
+    /** Largest |u − û|. */
+    max: number;
+    /** Root of the mean of (u − û)². */
+    rms: number;
+    /** Mean over positions of Σ p·(log p − log p̂), in nats. */
+    klDivergence: number;
+    /** Share of positions whose best id is the same; NaN, as the means are, where n is 0. */
+    argmaxAgreement: number;
+  };
+}
+
 /** What `head.verify` found. */
 export interface Verification {
   /** Every logit lies within its stated bound, and the argmax agrees. */

@@ -46,6 +46,15 @@ describe.each(backends)('%s: quantised weights', backend => {
     expect(untied.embed([3])).toEqual(inputEmbedding.slice(3 * d, 4 * d));
   });
 
+  it('another head attaches to them', () => {
+    const options = { vocabSize: V, hiddenSize: 256, dtype: 'q6_k', backend } as const;
+    const head = LMHead.from(someQuantised('q6_k', V, 256), options);
+    const attached = LMHead.attach(structuredClone(head.handle));
+    expect(attached.dtype).toBe('q6_k');
+    expect(attached.logitsSync(someNumbers(256))).toEqual(head.logitsSync(someNumbers(256)));
+    expect(attached.embed([36])).toEqual(head.embed([36]));
+  });
+
   it.each(QUANTISED.filter(dtype => dtype !== 'i8'))(
     '%s: rows that are no whole blocks are refused',
     dtype => {

@@ -1,0 +1,130 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { LMHead } from '../../lib';
+import { dequantise } from '../../lib/dequantise';
+import { quantiseRow } from '../../lib/quantise';
+import { rowBytes } from '../../lib/row-format';
+import { backends } from '../support/backends';
+import { rejectsKind } from '../support/errors';
+import { someNumbers } from '../support/numbers';
+
+const V = 67;
+const D = 64;
+const TARGETS = ['i8', 'q8_0'] as const;
+const options = { vocabSize: V, hiddenSize: D };
+
+describe.each(TARGETS)('a row as %s', dtype => {
+  const quantised = (row: Float32Array) => {
+    const bytes = new Uint8Array(rowBytes(dtype, row.length));
+    const errors = { max: 0, squares: 0, total: 0 };
+    quantiseRow(row, dtype, bytes, errors);
+    return { back: dequantise(bytes, dtype, row.length), errors };
+  };
+
+  it('is no worse than with the scale that just fits the largest number, and says how bad', () => {
+    const numbers = fc.array(fc.float({ min: -1000, max: 1000, noNaN: true }), {
+      minLength: 32,
+      maxLength: 32,
+    });
+    fc.assert(
+      fc.property(numbers, list => {
+        const row = Float32Array.from(list);
+        const { back, errors } = quantised(row);
+        const largest = Math.max(...list.map(Math.abs));
+        const scale = largest / 127;
+        let plain = 0;
+        let squares = 0;
+        let max = 0;
+        row.forEach((x, k) => {
+          plain += scale ? (x - scale * Math.round(x / scale)) ** 2 : 0;
+          squares += (x - back[k]) ** 2;
+          max = Math.max(max, Math.abs(x - back[k]));
+        });
+        // A scale is rounded to 11 bits or 16, and its smallest is 2^-24 in q8_0.
+        const slack = 32 * (largest * 2 ** -11 + 127 * 2 ** -24) ** 2;
+        expect(squares).toBeLessThanOrEqual(plain + slack);
+        expect(Math.abs(errors.squares - squares)).toBeLessThanOrEqual(1e-9 * squares);
+        expect(errors.max).toBe(max);
+      }),
+    );
+  });
+
+  it('of zeros, of one number, and of the smallest numbers there are', () => {
+    expect(quantised(new Float32Array(32)).back).toEqual(new Float32Array(32));
+    const one = Float32Array.from({ length: 32 }, (_, k) => (k === 5 ? -0.75 : 0));
+    expect(quantised(one).back[5]).toBeCloseTo(-0.75, 3);
+    const tiny = new Float32Array(32).fill(2 ** -149);
+    expect(quantised(tiny).back.every(x => Math.abs(x) <= 2 ** -148)).toBe(true);
+  });
+});
+
+describe.each(backends)('%s: quantize', backend => {
+  const weight = someNumbers(V * D, 3);
+  const hidden = someNumbers(9 * D, 4);
+  const make = (more: object = {}) => LMHead.from(weight, { ...options, backend, ...more });
+
+  it.each(TARGETS)('to %s: another head, and what has changed', async dtype => {
+    const norm = { type: 'rmsnorm', weight: someNumbers(D, 9), eps: 1e-6 } as const;
+    const head = make({
+      softCap: 5,
+      bias: someNumbers(V, 6),
+      validVocabSize: V - 3,
+      norm,
+      embeddingScale: 8,
+    });
+    const { head: small, error } = await head.quantize(dtype, { hidden });
+    expect([small.dtype, small.vocabSize, small.hiddenSize, small.tied]).toEqual([dtype, V, D, true]);
+    expect(small.backend).toBe(backend);
+    expect(error.weights.relative).toBeGreaterThan(1e-4);
+    expect(error.weights.relative).toBeLessThan(0.01);
+    expect(error.weights.max).toBeLessThan(0.5 / 127 + 2 ** -9);
+    // The figures, from the two heads' own answers.
+    const [a, b] = [head.logitsSync(hidden), small.logitsSync(hidden)];
+    const [p, q] = [head.logProbsSync(hidden), small.logProbsSync(hidden)];
+    const valid = [...a.keys()].filter(i => i % V < V - 3);
+    const differences = valid.map(i => Math.abs(a[i] - b[i]));
+    const { logits } = error;
+    expect(logits!.positions).toBe(9);
+    expect(logits!.max).toBe(Math.max(...differences));
+    expect(logits!.rms).toBeCloseTo(Math.sqrt(differences.reduce((s, x) => s + x * x, 0) / valid.length), 9);
+    expect(logits!.klDivergence).toBeCloseTo(
+      valid.reduce((s, i) => s + Math.exp(p[i]) * (p[i] - q[i]), 0) / 9,
+      9,
+    );
+    const ids = small.argmaxSync(hidden);
+    expect(logits!.argmaxAgreement).toBe(head.argmaxSync(hidden).filter((id, i) => id === ids[i]).length / 9);
+    // The same options hold, and it is a head of its own.
+    head.close();
+    expect(small.logitsSync(hidden, { norm: true })).not.toEqual(b);
+    expect(small.embed([3])[0]).toBeCloseTo(8 * weight[3 * D], 1);
+    expect(await small.verify(hidden)).toMatchObject({ ok: true });
+  });
+
+  it('without hidden states it says what became of the weights', async () => {
+    const { error } = await make().quantize('i8');
+    expect(Object.keys(error)).toEqual(['weights']);
+  });
+
+  it('an input embedding of its own is kept as it is', async () => {
+    const inputEmbedding = someNumbers(V * D, 8);
+    const { head } = await make({ inputEmbedding }).quantize('i8');
+    expect(head.tied).toBe(false);
+    expect(head.embed([2])).toEqual(inputEmbedding.slice(2 * D, 3 * D));
+  });
+
+  it('refuses what cannot be', async () => {
+    const head = make();
+    await rejectsKind(() => head.quantize('q4_0' as never), 'RANGE', 'dtype', '"q4_0"', 'i8');
+    await rejectsKind(() => head.quantize('i8', { hidden: hidden.subarray(1) }), 'SHAPE', 'hidden');
+    await rejectsKind(() => head.quantize('i8', 3 as never), 'ARGUMENT', 'options');
+    const odd = LMHead.from(someNumbers(V * 7), { vocabSize: V, hiddenSize: 7, backend });
+    await rejectsKind(() => odd.quantize('q8_0'), 'SHAPE', 'weight', '7', '32');
+    expect((await odd.quantize('i8')).head.hiddenSize).toBe(7);
+    const sick = LMHead.from(weight.with(5 * D, Number.NaN), { ...options, backend });
+    await rejectsKind(() => sick.quantize('i8'), 'RANGE', 'weight', 'row 5');
+    const closing = head.quantize('i8');
+    head.close();
+    await rejectsKind(() => closing, 'CLOSED');
+    await rejectsKind(() => head.quantize('i8'), 'CLOSED');
+  });
+});
