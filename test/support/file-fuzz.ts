@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LMHeadError } from '../../lib/errors';
 import { headPlan } from '../../lib/open-head';
+import { rowBytes } from '../../lib/row-format';
 import { bytesOf } from './bytes';
 import { conformancePath } from './conformance';
 import { BF16, F32, gguf } from './gguf';
@@ -11,6 +12,7 @@ import { type Asked, fromFiles } from './memory-files';
 import { mutated } from './mutations';
 import { npy } from './npy';
 import { someNumbers } from './numbers';
+import { someQuantised } from './quantised';
 import { Random } from './random';
 import { floats, safetensors } from './safetensors';
 
@@ -107,6 +109,13 @@ export function goodMaterial(): Material[] {
         },
       ),
     ),
+    single('q.gguf', gguf([{ ...ggufTensor, type: 8, shape: [V, 32], bytes: someQuantised('q8_0', V, 32) }])),
+    single(
+      'q.safetensors',
+      safetensors([{ ...matrix, dtype: 'U8', shape: [V, 34], bytes: someQuantised('q8_0', V, 32) }], {
+        'lmhead.dtype:lm_head.weight': 'q8_0',
+      }),
+    ),
     single('a.npy', npy('<f4', [V, D], bytesOf(weight))),
     single('b.npy', npy('>f8', [V, D], bytesOf(Float64Array.from(weight)), { fortran: true, major: 3 })),
     single('c.npy', npy('<f2', [V, D], bytesOf(narrow(weight, 'f16')), { major: 2 })),
@@ -158,8 +167,9 @@ export function opens({ path, files }: Material): boolean {
   let head = false;
   try {
     const { spec } = fromFiles(files, headPlan(path, {}, true, true), asked);
-    const numbers = spec.output.kind === 'memory' ? spec.output.data.length : -1;
-    if (numbers !== spec.vocabSize * spec.hiddenSize) throw new Error(`a matrix of ${numbers} numbers`);
+    const { output, vocabSize, hiddenSize } = spec;
+    const held = output.kind === 'memory' ? output.data.byteLength : -1;
+    if (held !== vocabSize * rowBytes(output.dtype, hiddenSize)) throw new Error(`a matrix of ${held} bytes`);
     head = true;
   } catch (error) {
     if (!(error instanceof LMHeadError) || !ALLOWED.has(error.code)) throw error;
