@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { floats } from '../../lib/half';
-import type { Dtype, HeadOptions, Hidden } from '../../lib/types';
+import type { FloatDtype, HeadOptions, Hidden } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { narrow } from '../support/half';
@@ -31,7 +31,11 @@ function search(query: ArrayLike<number>, e: Float32Array, measure: 'dot' | 'cos
 }
 
 describe.each(backends)('nearest: %s', backend => {
-  const make = (weight: Float32Array | Uint16Array, dtype: Dtype, options: Partial<HeadOptions> = MODEL) =>
+  const make = (
+    weight: Float32Array | Uint16Array,
+    dtype: FloatDtype,
+    options: Partial<HeadOptions> = MODEL,
+  ) =>
     LMHead.from(weight, {
       vocabSize: SIZE,
       hiddenSize: D,
@@ -40,7 +44,7 @@ describe.each(backends)('nearest: %s', backend => {
       ...options,
     });
 
-  describe.each<Dtype>(['f32', 'f16', 'bf16'])('%s', dtype => {
+  describe.each<FloatDtype>(['f32', 'f16', 'bf16'])('%s', dtype => {
     const weight = narrow(
       someNumbers(SIZE * D, 3).map((x, i) => x * (1 + (Math.floor(i / D) % 7))),
       dtype,
