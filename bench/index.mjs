@@ -4,7 +4,7 @@
  *   npm run bench -- --quick          one shape and no peers, in less than a minute
  *   npm run bench -- --json FILE      every figure, with spread
  *   npm run bench -- --svg FILE       the roofline chart
- *   npm run bench -- --no-peers
+ *   npm run bench -- --no-peers       or --quick --peers
  *
  * What is compared runs in turn, so trust the ratios more than the times.
  */
@@ -33,11 +33,11 @@ const { values } = parseArgs({
     quick: { type: 'boolean', default: false },
     json: { type: 'string' },
     svg: { type: 'string' },
-    peers: { type: 'boolean', default: true },
+    peers: { type: 'boolean' },
   },
   allowNegative: true,
 });
-const { quick } = values;
+const { quick, peers: withPeers = !quick } = values;
 
 const { isa, threads, version } = capabilities();
 const rates = Array.from({ length: 9 }, () => limits.multiplyAddRate(threads) * 2);
@@ -54,7 +54,7 @@ console.log(
     `multiply-adds from registers: ${(machine.peakFlops / 1e9).toFixed(0)} GFLOP/s`,
 );
 
-const peers = quick || !values.peers ? [] : await loadPeers(line => console.log(line));
+const peers = withPeers ? await loadPeers(line => console.log(line)) : [];
 const measured = [];
 for (const shape of quick ? SHAPES.slice(0, 1) : SHAPES) {
   for (const dtype of ['f32', 'f16', 'bf16']) {

@@ -20,7 +20,7 @@ export async function measureShape(shape, dtype, { machine, peers, quick }) {
   const weight = { f32: w => w, f16: truncatedToF16, bf16: truncatedToBf16 }[dtype](floats);
   const head = LMHead.from(weight, { vocabSize, hiddenSize, dtype, backend: 'native' });
   const read = limits.readTimer(head);
-  const rivals = dtype === 'f32' ? await Promise.all(peers.map(peer => prepared(peer, floats, shape))) : [];
+  const rivals = dtype === 'f32' ? await prepared(peers, floats, head) : [];
   const rows = [];
   for (const n of quick ? [1, 16] : [1, 4, 16, 128, 512]) {
     const work = 2 * vocabSize * hiddenSize * n;
@@ -32,9 +32,7 @@ export async function measureShape(shape, dtype, { machine, peers, quick }) {
       {
         read,
         ...passes,
-        ...Object.fromEntries(
-          taking.map(({ name, logProbs }) => [`peer ${name}`, () => logProbs(hidden, n)]),
-        ),
+        ...Object.fromEntries(taking.map(({ name, run }) => [`peer ${name}`, () => run(hidden, n)])),
       },
       rounds,
     );
@@ -70,9 +68,20 @@ export async function measureShape(shape, dtype, { machine, peers, quick }) {
   return rows;
 }
 
-async function prepared(peer, floats, shape) {
-  const rival = await peer.prepare(floats, shape.vocabSize, shape.hiddenSize);
-  return { name: peer.name, mostRows: Infinity, ...rival };
+/** The peers over the same weights, each after it has made the same numbers of one hidden state. */
+export async function prepared(peers, floats, head) {
+  const { vocabSize, hiddenSize } = head;
+  const hidden = randomHidden(1, hiddenSize);
+  const rivals = [];
+  for (const { name, result, prepare } of peers) {
+    const rival = { name, result, mostRows: Infinity, ...(await prepare(floats, vocabSize, hiddenSize)) };
+    const theirs = await rival.run(hidden, 1);
+    const ours = head[`${result}Sync`](hidden);
+    if (!ours.every((x, id) => Math.abs(x - theirs[id]) < 1e-3))
+      throw new Error(`${name} differs in its ${result}`);
+    rivals.push(rival);
+  }
+  return rivals;
 }
 
 function methodsOf(head, n) {

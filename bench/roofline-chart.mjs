@@ -2,73 +2,125 @@
  * The roofline: operations a second over operations a byte of weights, and what limits both (Williams, Waterman, Patterson:
  * "Roofline: an insightful visual performance model", 2009). SVG by hand, for light and dark pages.
  */
+import { median } from './timing.mjs';
 
 const WIDTH = 760;
 const HEIGHT = 440;
-const LEFT = 70;
-const RIGHT = 20;
-const TOP = 46;
-const BOTTOM = 56;
-const COLOURS = { f32: '#2f6fde', f16: '#c2571a', bf16: '#1d8a5f' };
+const LEFT = 76;
+const RIGHT = 24;
+const TOP = 64;
+const BOTTOM = 60;
+/** Told apart by shape too: colours alone do not tell everyone. */
+const DTYPES = {
+  f32: { colour: '#4a8cf7', mark: 'M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z' },
+  f16: { colour: '#d9742b', mark: 'M-3.6 -3.6h7.2v7.2h-7.2z' },
+  bf16: { colour: '#2ea06f', mark: 'M0 -5.2l5.2 5.2l-5.2 5.2l-5.2 -5.2z' },
+};
 
 /** @param {{peakFlops: number, isa: string, threads: number, cpu: string}} machine */
 export function rooflineChart(machine, measured) {
-  const points = measured.filter(({ method }) => method === 'score');
-  const intensity = ({ n, vocabSize, hiddenSize, bytes }) => (2 * n * vocabSize * hiddenSize) / bytes;
+  const points = measured
+    .filter(({ method }) => method === 'score')
+    .map(point => ({
+      ...point,
+      intensity: (2 * point.n * point.vocabSize * point.hiddenSize) / point.bytes,
+    }));
   const bandwidth = Math.max(...points.map(point => point.bandwidth));
-  const xs = [0.3, 2 * Math.max(...points.map(intensity))];
-  const ys = [Math.min(...points.map(point => point.flops)) / 2, machine.peakFlops * 1.8];
-  const scale = (value, [low, high], from, to) =>
-    from + ((Math.log(value) - Math.log(low)) / (Math.log(high) - Math.log(low))) * (to - from);
-  const x = value => scale(value, xs, LEFT, WIDTH - RIGHT).toFixed(1);
-  const y = value => scale(value, ys, HEIGHT - BOTTOM, TOP).toFixed(1);
-  const ridge = machine.peakFlops / bandwidth;
-  const roof = `${x(xs[0])},${y(xs[0] * bandwidth)} ${x(ridge)},${y(machine.peakFlops)} ${x(xs[1])},${y(machine.peakFlops)}`;
-  const text = (at, down, content, more = '') => `<text x="${at}" y="${down}" ${more}>${content}</text>`;
-  const ticks = (values, draw) => values.map(draw).join('\n');
-  const between = ([low, high]) => {
-    const powers = [];
-    for (let p = 10 ** Math.ceil(Math.log10(low)); p <= high; p *= 10) powers.push(p);
-    return powers;
-  };
+  const xs = [0.3, 2 * Math.max(...points.map(point => point.intensity))];
+  const ys = [Math.min(...points.map(point => point.flops)) / 2, machine.peakFlops * 2];
+  const x = logarithmic(xs, LEFT, WIDTH - RIGHT);
+  const y = logarithmic(ys, HEIGHT - BOTTOM, TOP);
+  const [left, ridge, right] = [xs[0], machine.peakFlops / bandwidth, xs[1]];
+  const roof = [
+    [left, left * bandwidth],
+    [ridge, machine.peakFlops],
+    [right, machine.peakFlops],
+  ];
+  // A name along the slope, in the middle of what shows of it.
+  const lowest = Math.max(left, ys[0] / bandwidth);
+  const middle = Math.sqrt(lowest * ridge);
+  const slope = (Math.atan2(y(roof[1][1]) - y(lowest * bandwidth), x(ridge) - x(lowest)) * 180) / Math.PI;
+  const { isa, threads, cpu, peakFlops } = machine;
+  const cores = threads === 1 ? '1 thread' : `${threads} threads`;
+
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="system-ui, sans-serif" font-size="12">
 <style>
-  text { fill: #24292f } .axis { stroke: #8b949e } .grid { stroke: #d0d7de } .roof { stroke: #24292f } .back { fill: #ffffff }
-  @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .grid { stroke: #30363d } .roof { stroke: #e6edf3 } .back { fill: #0d1117 } }
+  text { fill: #24292f } .axis { stroke: #57606a } .grid { stroke: #d8dee4 } .roof { stroke: #24292f } .back { fill: #ffffff }
+  @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .axis { stroke: #8b949e } .grid { stroke: #30363d } .roof { stroke: #e6edf3 } .back { fill: #0d1117 } }
 </style>
+<clipPath id="plot"><rect x="${LEFT}" y="${TOP}" width="${WIDTH - RIGHT - LEFT}" height="${HEIGHT - BOTTOM - TOP}"/></clipPath>
 <rect class="back" width="${WIDTH}" height="${HEIGHT}"/>
-${text(LEFT, 20, `score, ${machine.isa}, ${machine.threads} threads, ${machine.cpu}`, 'font-size="14" font-weight="600"')}
-${ticks(
-  between(ys),
-  value =>
-    `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(value)}" y2="${y(value)}"/>` +
-    text(LEFT - 8, Number(y(value)) + 4, String(value / 1e9), 'text-anchor="end"'),
-)}
-${ticks(
-  between(xs),
-  value =>
-    `<line class="grid" y1="${TOP}" y2="${HEIGHT - BOTTOM}" x1="${x(value)}" x2="${x(value)}"/>` +
-    text(x(value), HEIGHT - BOTTOM + 18, String(value), 'text-anchor="middle"'),
-)}
-<polyline class="roof" fill="none" stroke-width="2" points="${roof}"/>
-${text(WIDTH - RIGHT - 4, Number(y(machine.peakFlops)) - 8, `multiply-adds from registers, ${(machine.peakFlops / 1e9).toFixed(0)} GFLOP/s`, 'text-anchor="end"')}
-${text(Number(x(xs[0])) + 8, Number(y(xs[0] * bandwidth)) - 12, `reading, ${(bandwidth / 1e9).toFixed(0)} GB/s`)}
-${points
-  .map(
-    point =>
-      `<circle cx="${x(intensity(point))}" cy="${y(point.flops)}" r="4" fill="${COLOURS[point.dtype]}" fill-opacity="0.8">` +
-      `<title>${point.vocabSize} × ${point.hiddenSize} ${point.dtype}, n = ${point.n}: ${(point.flops / 1e9).toFixed(0)} GFLOP/s</title></circle>`,
-  )
+${text(LEFT, 24, `Scoring 1 to ${Math.max(...points.map(({ n }) => n))} hidden states: ${cpu}, ${isa}, ${cores}`, 'font-size="14" font-weight="600"')}
+${legend()}
+${between(ys)
+  .map(value => {
+    const at = y(value).toFixed(1);
+    return `<path class="grid" d="M${LEFT} ${at}H${WIDTH - RIGHT}"/>${text(LEFT - 8, y(value) + 4, value / 1e9, 'text-anchor="end"')}`;
+  })
   .join('\n')}
-${Object.entries(COLOURS)
-  .map(
-    ([dtype, colour], i) =>
-      `<circle cx="${LEFT + 14 + 60 * i}" cy="${TOP - 12}" r="4" fill="${colour}"/>` +
-      text(LEFT + 22 + 60 * i, TOP - 8, dtype),
-  )
+${between(xs)
+  .map(value => {
+    const at = x(value).toFixed(1);
+    return `<path class="grid" d="M${at} ${TOP}V${HEIGHT - BOTTOM}"/>${text(x(value), HEIGHT - BOTTOM + 18, value, 'text-anchor="middle"')}`;
+  })
   .join('\n')}
-${text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, 'operations a byte of weights', 'text-anchor="middle"')}
-<text transform="translate(18 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">GFLOP/s</text>
+<path class="axis" fill="none" d="M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}"/>
+${line(roof, 'class="roof" stroke-width="2" clip-path="url(#plot)"')}
+${text(WIDTH - RIGHT - 4, y(peakFlops) - 8, `multiply-adds from registers, ${(peakFlops / 1e9).toFixed(0)} GFLOP/s`, 'text-anchor="end"')}
+<text transform="translate(${x(middle).toFixed(1)} ${(y(middle * bandwidth) - 8).toFixed(1)}) rotate(${slope.toFixed(1)})" text-anchor="middle">reading, ${(bandwidth / 1e9).toFixed(0)} GB/s</text>
+${Object.keys(DTYPES)
+  .map(dtype => series(dtype))
+  .join('\n')}
+${text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 16, 'operations per byte of weights (multiply and add: two)', 'text-anchor="middle"')}
+<text transform="translate(20 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">GFLOP/s</text>
 </svg>
 `;
+
+  /** What each shape reaches, and a line through the medians. */
+  function series(dtype) {
+    const own = points.filter(point => point.dtype === dtype);
+    const { colour, mark } = DTYPES[dtype];
+    const medians = [...new Set(own.map(({ n }) => n))].map(n => {
+      const some = own.filter(point => point.n === n);
+      return [some[0].intensity, median(some.map(({ flops }) => flops))];
+    });
+    const marks = own.map(({ intensity, flops, vocabSize, hiddenSize, n }) => {
+      const title = `${vocabSize} × ${hiddenSize} ${dtype}, n = ${n}: ${(flops / 1e9).toFixed(0)} GFLOP/s`;
+      const at = `${x(intensity).toFixed(1)} ${y(flops).toFixed(1)}`;
+      return `<path d="${mark}" transform="translate(${at})" fill="${colour}" fill-opacity="0.85"><title>${title}</title></path>`;
+    });
+    return [line(medians, `stroke="${colour}" stroke-opacity="0.6"`), ...marks].join('\n');
+  }
+
+  function line(corners, style) {
+    const path = corners.map(([intensity, flops]) => `${x(intensity).toFixed(1)} ${y(flops).toFixed(1)}`);
+    return `<path fill="none" ${style} d="M${path.join('L')}"/>`;
+  }
+}
+
+function text(x, y, content, more = '') {
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${content}</text>`;
+}
+
+function legend() {
+  return Object.entries(DTYPES)
+    .map(([dtype, { colour, mark }], i) => {
+      const at = LEFT + 6 + 62 * i;
+      return `<path d="${mark}" transform="translate(${at} 44)" fill="${colour}"/>${text(at + 10, 48, dtype)}`;
+    })
+    .join('\n');
+}
+
+/** Where a value lies between two places, on a logarithmic scale. */
+function logarithmic([low, high], from, to) {
+  return value => from + (Math.log(value / low) / Math.log(high / low)) * (to - from);
+}
+
+/** 1, 2 and 5 times powers of ten. */
+function between([low, high]) {
+  const values = [];
+  for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10)
+    for (const step of [1, 2, 5])
+      if (step * power >= low && step * power <= high) values.push(Number((step * power).toPrecision(1)));
+  return values;
 }

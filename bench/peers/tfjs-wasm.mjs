@@ -1,8 +1,6 @@
 /** TensorFlow.js on WebAssembly: matMul and logSoftmax, on one thread (Node has no workers for it). */
-import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-
-const require = createRequire(import.meta.url);
+import { require } from './installed.mjs';
 
 export async function load() {
   const tf = require('@tensorflow/tfjs-core');
@@ -11,11 +9,12 @@ export async function load() {
   if (!(await tf.setBackend('wasm'))) throw new Error('its WebAssembly does not start');
   return {
     name: `tfjs-wasm ${tf.version_core}`,
+    result: 'logProbs',
     async prepare(weights, vocabSize, d) {
       const e = tf.tensor2d(weights, [vocabSize, d]);
       return {
         mostRows: 16,
-        logProbs: (hidden, n) =>
+        run: (hidden, n) =>
           tf.tidy(() => tf.logSoftmax(tf.matMul(tf.tensor2d(hidden, [n, d]), e, false, true)).dataSync()),
         close: () => e.dispose(),
       };

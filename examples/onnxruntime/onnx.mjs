@@ -23,6 +23,12 @@ export class Graph {
     return name;
   }
 
+  /** An input of numbers. @param {(string | number)[]} shape as of an output */
+  floatInput(name, shape) {
+    this.#inputs.push(bytes(11, valueInfo(name, FLOAT, shape)));
+    return name;
+  }
+
   /** @param {(string | number)[]} shape a string names a size that is known only when the model runs */
   output(name, shape) {
     this.#outputs.push(bytes(12, valueInfo(name, FLOAT, shape)));
