@@ -2,7 +2,7 @@
  * The seam between the typed API and what computes: the native addon, or the TypeScript reference.
  * Everything that crosses it is checked and normalised already; a backend trusts it.
  */
-import type { Candidates, CapOrder, Dtype, FloatDtype } from './types';
+import type { Candidates, CapOrder, Dtype, FloatDtype, Sample } from './types';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
 export const RowParameter = {
@@ -133,8 +133,8 @@ export interface PassJob {
   adjustments?: Adjustments;
   /** Gets what the filters leave; its size is known only then. */
   candidates?: Candidates;
-  /** [n] each. */
-  sample?: { ids: Uint32Array; logProbs: Float32Array };
+  /** What is told beside the tokens is there as a whole, or not at all; see newSample. */
+  sample?: Sample;
   /** [n] each; IGNORED targets get logProb 0, rank 0, entropy 0. */
   score?: { targets: Uint32Array; logProbs: Float32Array; ranks: Uint32Array; entropy?: Float32Array };
   /** [n], of logits over temperature (over 1 in rows whose temperature is 0). */

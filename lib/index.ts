@@ -50,6 +50,7 @@ export type {
   TensorLike,
   TokenLogProb,
   TopK,
+  TopLogProbs,
   Verification,
   VerifyDraftOptions,
   Weight,

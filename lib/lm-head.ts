@@ -1,7 +1,7 @@
 /** The class that users hold: checked arguments in, one pass over the weights, results out. */
 import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
-import { arrayType } from './arguments/describe';
+import { arrayType, got } from './arguments/describe';
 import { draftJob } from './arguments/draft';
 import { type HeadSettings, headSettings, headSizes, memoryMatrices } from './arguments/head-options';
 import { type HiddenRows, hiddenRows, requireStill } from './arguments/hidden';
@@ -30,6 +30,7 @@ import type { QuantiseTarget } from './quantise';
 import { compareLogits, quantizedSpec } from './quantize-head';
 import { finalNorm } from './reference/norm';
 import { verifyAgainstReference } from './reference/verify';
+import { newSample } from './sample-result';
 import { Sampler } from './sampler';
 import { type SavedHead, saveHead, saveHeadSync } from './save-head';
 import type {
@@ -373,7 +374,8 @@ export class LMHead {
   /**
    * Draws a token per row. The filters are top-k, top-p, min-p, in this order; then the temperature divides what is left
    * (0 takes the likeliest token). The same seed, step and options draw the same token.
-   * @returns ids [n]; logProbs [n] under the distribution that was sampled
+   * @returns ids [n]; logProbs [n] under the distribution that was sampled; with `topLogProbs` also what is likeliest, raw and
+   *   as sampled
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
   async sample(hidden: Hidden, options?: SampleOptions & AsyncOptions): Promise<Sample> {
@@ -402,7 +404,7 @@ export class LMHead {
 
   /**
    * What `sample` draws from: the ids that the filters leave, and their probabilities.
-   * @param options as sample's; seed and step have no effect. Temperature 0 leaves the likeliest token alone
+   * @param options as sample's; seed, step and topLogProbs have no effect. Temperature 0 leaves the likeliest token alone
    * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
@@ -701,7 +703,7 @@ export class LMHead {
       };
     }
     if (asked & ARGMAX) job.argmax = newWords(n, 'argmax');
-    if (asked & SAMPLE) job.sample = { ids: newWords(n, 'ids'), logProbs: newFloats(n, 'logProbs') };
+    if (asked & SAMPLE) job.sample = newSample(options, n, view ? view.rows.length : valid);
     if (asked & LOG_SUM_EXP) job.logSumExp = newFloats(n, 'logSumExp');
     if (options !== undefined && flag(options.norm, 'norm')) this.#normalise(job);
     return job;
@@ -857,6 +859,12 @@ function requested(request: RunRequest): number {
   if (request.targets !== undefined) asked |= SCORE;
   else if (flag(request.entropy, 'entropy')) {
     throw new LMHeadError('RANGE', 'entropy: got true without targets; want targets too');
+  }
+  if (request.topLogProbs !== undefined && !(asked & SAMPLE)) {
+    throw new LMHeadError(
+      'RANGE',
+      `topLogProbs: got ${got(request.topLogProbs)} without sample; want sample: true too`,
+    );
   }
   return asked;
 }

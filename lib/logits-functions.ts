@@ -8,6 +8,7 @@ import { optionsObject, wholeNumber } from './arguments/values';
 import { type LogitsJob, noCandidates } from './backend';
 import { logitsBackend } from './choose-backend';
 import { requireFree } from './pending-outputs';
+import { newSample } from './sample-result';
 import type { Candidates, PerRow, Sample, SampleOptions, TopK } from './types';
 
 const MOST_IDS = 2 ** 32 - 1;
@@ -99,12 +100,13 @@ export function topKOf(logits: Float32Array, vocabSize: number, k: number): TopK
  * Draws a token per row. The filters are top-k, top-p, min-p, in this order; then the temperature divides what is left.
  * @param logits [n, vocabSize]
  * @param options see SampleOptions; temperature 0 takes the likeliest token
- * @returns ids [n], logProbs [n] under the distribution that was sampled
+ * @returns ids [n], logProbs [n] under the distribution that was sampled; with `topLogProbs` also what is likeliest, raw and as
+ *   sampled
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
 export function sampleFrom(logits: Float32Array, vocabSize: number, options?: SampleOptions): Sample {
   const job = logitsJob(logits, vocabSize, options, 'sample', true);
-  job.sample = { ids: newWords(job.n, 'ids'), logProbs: newFloats(job.n, 'logProbs') };
+  job.sample = newSample(options, job.n, job.vocabSize);
   run(job);
   return job.sample;
 }

@@ -217,21 +217,28 @@ export class NativeBackend implements HeadBackend {
 
 /** Asks for nothing that few passes do? */
 function isPlain(job: PassJob): boolean {
-  return job.view === undefined && job.measure === undefined && job.draft === undefined;
+  return (
+    job.view === undefined &&
+    job.measure === undefined &&
+    job.draft === undefined &&
+    job.sample?.topLogProbs === undefined
+  );
 }
 
 /** What few passes ask for. */
-function rareArguments({ view, measure, draft }: PassJob): object {
+function rareArguments({ view, measure, draft, sample }: PassJob): object {
   return {
     rows: view?.rows,
     overVocabulary: view?.overVocabulary,
     measure: MEASURE_CODE[measure!] ?? 0,
     draft,
+    listed: sample?.topLogProbs && sample,
   };
 }
 
 /** In the order that native/addon/arguments.cc reads. */
-function requestArguments({ top, sample, score, ...job }: PassJob): unknown[] {
+function requestArguments(job: PassJob): unknown[] {
+  const { top, sample, score } = job;
   return [
     job.rowParameters,
     job.logits,

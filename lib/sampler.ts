@@ -6,9 +6,9 @@ import { drawnSeed } from './arguments/row-parameters';
 import { numberBetween, optionsObject, wholeNumber } from './arguments/values';
 import { LMHeadError } from './errors';
 import type { LMHead } from './lm-head';
+import { topCount } from './sample-result';
 import type {
   AsyncOptions,
-  Candidates,
   Hidden,
   Ids,
   NextOptions,
@@ -18,17 +18,11 @@ import type {
   SamplerOptions,
   SamplerState,
   TokenLogProb,
+  TopLogProbs,
 } from './types';
 
-const MOST_TOP = 20;
 const SEEDS = 1n << 64n;
 const LAST_STEP = 2 ** 32 - 1;
-
-/** What a pass for a token's raw log-probabilities gives. */
-interface Raw {
-  top: { ids: Uint32Array; logProbs: Float32Array };
-  score: { logProbs: Float32Array };
-}
 
 /**
  * Draws one token after another from the hidden states that a model makes of them. It keeps the tokens so far (which penalties
@@ -41,7 +35,6 @@ export class Sampler {
   readonly #head: LMHead;
   readonly #options: SamplerOptions;
   readonly #first: readonly number[];
-  readonly #top: number | undefined;
   readonly #mirostat: { tau: number; eta: number } | undefined;
   #seed: bigint;
   #step = 0;
@@ -55,10 +48,10 @@ export class Sampler {
     optionsObject(options, 'options');
     this.#head = head;
     this.#options = { ...options };
-    const { history, mirostat, topLogProbs, seed } = options;
+    const { history, mirostat, seed } = options;
     this.#first = history === undefined ? [] : idList(history, 'history', head.vocabSize);
     this.#history = [...this.#first];
-    this.#top = topLogProbs === undefined ? undefined : wholeNumber(topLogProbs, 'topLogProbs', 0, MOST_TOP);
+    topCount(options);
     if (mirostat !== undefined) {
       optionsObject(mirostat, 'mirostat');
       const { tau = 5, eta = 0.1 } = mirostat;
@@ -86,12 +79,7 @@ export class Sampler {
     const request = this.#request(hidden, options);
     this.#pending = true;
     try {
-      const { signal } = options;
-      const sample = await this.#head.sample(hidden, { ...request, signal });
-      if (this.#top === undefined) return this.#take(sample);
-      const raw = await this.#head.run(hidden, { ...this.#rawRequest(sample, request), signal });
-      const left = await this.#head.candidates(hidden, { ...request, signal });
-      return this.#take(sample, raw as unknown as Raw, left);
+      return this.#take(await this.#head.sample(hidden, { ...request, signal: options.signal }));
     } finally {
       this.#pending = false;
     }
@@ -99,11 +87,7 @@ export class Sampler {
 
   /** As `next`, at once: the event loop waits. */
   nextSync(hidden: Hidden, options: NextOptions = {}): SampledToken {
-    const request = this.#request(hidden, options);
-    const sample = this.#head.sampleSync(hidden, request);
-    if (this.#top === undefined) return this.#take(sample);
-    const raw = this.#head.runSync(hidden, this.#rawRequest(sample, request));
-    return this.#take(sample, raw as unknown as Raw, this.#head.candidatesSync(hidden, request));
+    return this.#take(this.#head.sampleSync(hidden, this.#request(hidden, options)));
   }
 
   /** Takes a token that came from elsewhere (a prompt's, a tool's) for the next one; draws nothing. */
@@ -177,7 +161,7 @@ export class Sampler {
   #request(hidden: Hidden, options: NextOptions): SampleOptions {
     this.#requireIdle();
     optionsObject(options, 'options');
-    const { mirostat, topLogProbs, ...own } = this.#options;
+    const { mirostat, ...own } = this.#options;
     const { n } = hiddenRows(hidden, this.#head.hiddenSize, own.hiddenDtype);
     if (n !== 1) throw new LMHeadError('SHAPE', `hidden: got ${n} hidden states; want one`);
     const request: SampleOptions = {
@@ -194,12 +178,10 @@ export class Sampler {
     return request;
   }
 
-  /** The raw distribution: of the model's logits, at temperature 1. */
-  #rawRequest({ ids }: Sample, { hiddenDtype, norm }: SampleOptions) {
-    return { hiddenDtype, norm, top: Math.max(this.#top!, 1), targets: ids };
-  }
-
-  #take({ ids: [id], logProbs: [logProb] }: Sample, raw?: Raw, left?: Candidates): SampledToken {
+  #take(sample: Sample): SampledToken {
+    const { ids, logProbs, rawLogProbs, topLogProbs, rawTopLogProbs } = sample;
+    const [id] = ids;
+    const [logProb] = logProbs;
     this.#history.push(id);
     this.#generated++;
     this.#step++;
@@ -207,17 +189,19 @@ export class Sampler {
       const surprise = -logProb / Math.LN2;
       this.#limit -= this.#mirostat.eta * (surprise - this.#mirostat.tau);
     }
-    if (!raw || !left) return { id, logProb };
-    const listed = (ids: Uint32Array, logProbOf: (i: number) => number): TokenLogProb[] =>
-      Array.from(ids.subarray(0, this.#top), (each, i) => ({ id: each, logProb: logProbOf(i) }));
+    if (!rawLogProbs) return { id, logProb };
     return {
       id,
       logProb,
-      rawLogProb: raw.score.logProbs[0],
-      topLogProbs: listed(left.ids, i => Math.log(left.probs[i])),
-      rawTopLogProbs: listed(raw.top.ids, i => raw.top.logProbs[i]),
+      rawLogProb: rawLogProbs[0],
+      topLogProbs: listed(topLogProbs!),
+      rawTopLogProbs: listed(rawTopLogProbs!),
     };
   }
+}
+
+function listed({ ids, logProbs, counts }: TopLogProbs): TokenLogProb[] {
+  return Array.from(ids.subarray(0, counts[0]), (id, i) => ({ id, logProb: logProbs[i] }));
 }
 
 function idList(ids: unknown, name: string, bound: number): number[] {

@@ -299,13 +299,40 @@ export interface SampleOptions extends CallOptions, PenaltyOptions {
   seed?: PerRow<number | bigint>;
   /** Position in the random stream, below 2^32. Row i of a batch uses step + i, unless one is given per row. Default 0. */
   step?: PerRow<number>;
+  /**
+   * From 0 to 20: a sample also tells the raw log-probability of its tokens, and this many of the likeliest tokens of both
+   * distributions, the raw one and the one that was sampled. In the same pass. NAN then where a row has NaN at any id.
+   */
+  topLogProbs?: number;
 }
 
-/** One drawn token per row. */
+/**
+ * One drawn token per row. Two distributions are told of: the one that was sampled, which adjustments, filters and temperature
+ * have made; and the raw one, of the model's logits at temperature 1 (over the `rows` asked for, or with `over: 'vocabulary'`
+ * over all of it).
+ */
 export interface Sample {
   /** [n] */
   ids: Uint32Array;
   /** [n], log-probability under the distribution that was sampled (0 where greedy) */
+  logProbs: Float32Array;
+  /** [n], log-probability of `ids` under the raw distribution. With topLogProbs alone, as what follows. */
+  rawLogProbs?: Float32Array;
+  /** Of the distribution that was sampled; a row has fewer than k where its filters have left fewer (one where greedy). */
+  topLogProbs?: TopLogProbs;
+  /** Of the raw one, as `topK` has it: always k. */
+  rawTopLogProbs?: TopLogProbs;
+}
+
+/** The likeliest tokens of each row's distribution. */
+export interface TopLogProbs {
+  /** How many there is room for: what was asked for, or the number of ids that there are where it is smaller. */
+  readonly k: number;
+  /** [n], how many a row has. */
+  counts: Uint32Array;
+  /** [n,k], best first, equal logits by lower id; beyond a row's count 2^32 − 1, which is no id. */
+  ids: Uint32Array;
+  /** [n,k]; beyond a row's count −∞. */
   logProbs: Float32Array;
 }
 
@@ -318,11 +345,6 @@ export interface SamplerOptions
   history?: Ids;
   /** Mirostat v2: steers maxSurprise so that the surprise of what is drawn comes to tau bits (default 5), at the rate eta (0.1). */
   mirostat?: { tau?: number; eta?: number };
-  /**
-   * From 0 to 20: also return the log-probability of the token under the raw distribution, and this many of the likeliest tokens
-   * of both distributions. Takes two more passes over E.
-   */
-  topLogProbs?: number;
 }
 
 /** What holds for one token alone; goes before the sampler's own options. */
@@ -383,7 +405,7 @@ export interface Neighbours {
 }
 
 /** How to draw what a draft is held against: the options of `sample`, over the whole vocabulary. */
-export type VerifyDraftOptions = Omit<SampleOptions, 'rows' | 'over'>;
+export type VerifyDraftOptions = Omit<SampleOptions, 'rows' | 'over' | 'topLogProbs'>;
 
 /** What stands of a draft, and what follows it. */
 export interface DraftVerdict {

@@ -2,12 +2,15 @@
 import { placeAmong } from '../ascending-ids';
 import { IGNORED, type PassJob, RowParameter } from '../backend';
 import { nanError, nothingLeftError, unnormalisedError } from '../nan-error';
+import type { TopLogProbs } from '../types';
 import { adjustedRow } from './adjust';
 import { distributionOf, entropyOf, logProb, logSumExp, prob } from './distribution';
 import { candidatesOfRow, type RowSampling } from './filters';
 import { bestFirst, bestId, rankOf } from './order';
 import { race, renormalisedLogProbs } from './sample';
 
+/** In lists: there is none. */
+const NO_ID = 0xffffffff;
 const PLAIN: RowSampling = {
   temperature: 1,
   topK: 0,
@@ -71,10 +74,19 @@ export function writeResults(
   const greedy = sampling.temperature === 0;
   const temperature = greedy ? 1 : sampling.temperature;
   const own = distributionOf(u, valid, temperature);
-  if ((job.argmax || job.top) && own.nanId >= 0) throw nanError(row, idAt(own.nanId));
+  if ((job.argmax || job.top || job.sample?.rawLogProbs) && own.nanId >= 0)
+    throw nanError(row, idAt(own.nanId));
   const distribution = whole ? distributionOf(whole, whole.length, temperature) : own;
 
   if (job.sample || job.candidates) writeDrawn(job, row, draw(job, row, u, valid));
+  if (job.sample?.rawLogProbs) {
+    const raw = temperature === 1 ? distribution : distributionOf(whole ?? u, whole?.length ?? valid, 1);
+    const drawn = ids ? placeAmong(ids, job.sample.ids[row]) : job.sample.ids[row];
+    job.sample.rawLogProbs[row] = logProb(raw, u[drawn]);
+    const best = bestFirst(u, valid);
+    const logProbs = best.map(place => logProb(raw, u[place]));
+    writeList(job.sample.rawTopLogProbs!, row, best.map(idAt), logProbs);
+  }
 
   const first = row * u.length;
   job.logits?.set(u, first);
@@ -107,12 +119,23 @@ function writeDrawn(job: PassJob, row: number, { ids, logProbs, chosen }: Drawn)
   if (job.sample) {
     job.sample.ids[row] = ids[chosen];
     job.sample.logProbs[row] = logProbs[chosen];
+    if (job.sample.topLogProbs) writeList(job.sample.topLogProbs, row, ids, logProbs);
   }
   const before = job.candidates;
   if (!before) return;
   before.ids = Uint32Array.from([...before.ids, ...ids]);
   before.probs = Float32Array.from([...before.probs, ...logProbs.map(Math.exp)]);
   before.offsets = Uint32Array.from([...before.offsets, before.ids.length]);
+}
+
+/** The first of a row's ids, which are best first. */
+function writeList(list: TopLogProbs, row: number, ids: number[], logProbs: number[]): void {
+  const { k } = list;
+  list.counts[row] = Math.min(k, ids.length);
+  for (let i = 0; i < k; i++) {
+    list.ids[row * k + i] = ids[i] ?? NO_ID;
+    list.logProbs[row * k + i] = logProbs[i] ?? -Infinity;
+  }
 }
 
 /**

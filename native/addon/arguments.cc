@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string>
 
+#include "../core/sinks/top_k.h"
+
 namespace lmhead {
 
 Napi::Error coded_error(Napi::Env env, const char* code, const std::string& message) {
@@ -122,6 +124,28 @@ DraftCheck draft_check(Napi::Object draft, size_t n, size_t vocabulary) {
   return check;
 }
 
+// A TopLogProbs of lib/types.ts.
+ListOutputs list_outputs(Napi::Value from, size_t n, size_t k) {
+  const Napi::Env env = from.Env();
+  if (!from.IsObject()) throw bad_argument(env, "sample");
+  const Napi::Object list = from.As<Napi::Object>();
+  ListOutputs out;
+  out.counts = static_cast<uint32_t*>(typed_array(list.Get("counts"), napi_uint32_array, n, "sample.counts"));
+  out.ids = static_cast<uint32_t*>(typed_array(list.Get("ids"), napi_uint32_array, n * k, "sample.ids"));
+  out.log_probs = static_cast<float*>(typed_array(list.Get("logProbs"), napi_float32_array, n * k, "sample.logProbs"));
+  return out;
+}
+
+// A Sample of lib/types.ts with topLogProbs; `ids` may be in its lists.
+void add_lists(Napi::Object sample, size_t n, size_t ids, SampleOutputs& out) {
+  const Napi::Value top = sample.Get("topLogProbs");
+  if (!top.IsObject()) throw bad_argument(sample.Env(), "sample");
+  out.k = static_cast<uint32_t>(whole_number(top.As<Napi::Object>().Get("k"), 0, std::min(ids, kMaxHeap), "sample.k"));
+  out.top = list_outputs(top, n, out.k);
+  out.raw_top = list_outputs(sample.Get("rawTopLogProbs"), n, out.k);
+  out.raw_log_probs = static_cast<float*>(typed_array(sample.Get("rawLogProbs"), napi_float32_array, n, "sample.rawLogProbs"));
+}
+
 }  // namespace
 
 bool wants_candidates(const Napi::CallbackInfo& info, size_t first) { return !info[first + 17].IsUndefined(); }
@@ -189,9 +213,15 @@ PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n,
   r.log_sum_exp = floats(15, n, "logSumExp");
   if (info[first + 16].IsObject()) r.adjustments = adjustments_from(info[first + 16].As<Napi::Object>(), n, all, valid);
   if (wants_candidates(info, first) && !r.row_parameters) throw bad_argument(env, "candidates");
-  if (const Napi::Object more = rare_arguments(info, first); !more.IsEmpty() && more.Get("draft").IsObject()) {
-    if (!r.row_parameters) throw bad_argument(env, "draft");
-    r.draft = draft_check(more.Get("draft").As<Napi::Object>(), n, vocabulary);
+  if (const Napi::Object more = rare_arguments(info, first); !more.IsEmpty()) {
+    if (more.Get("draft").IsObject()) {
+      if (!r.row_parameters) throw bad_argument(env, "draft");
+      r.draft = draft_check(more.Get("draft").As<Napi::Object>(), n, vocabulary);
+    }
+    if (more.Get("listed").IsObject()) {
+      if (!r.sample.ids) throw bad_argument(env, "sample");
+      add_lists(more.Get("listed").As<Napi::Object>(), n, ranked, r.sample);
+    }
   }
   return r;
 }

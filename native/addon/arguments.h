@@ -31,7 +31,7 @@ Dtype hidden_dtype_from(Napi::Value value);
 const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d);
 
 // What a pass is asked for, from info[first] on, in the order that lib/native-backend.ts gives; the last of it has what
-// few passes ask for: { rows, overVocabulary, measure, draft }.
+// few passes ask for: { rows, overVocabulary, measure, draft, listed }.
 constexpr size_t kRequestArguments = 19;
 // subset: the rows that the view is about; results are as wide.
 PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid,

@@ -282,7 +282,8 @@ Choice race(const std::vector<Candidate>& candidates, const Left& left, const St
       winner = &c;
     }
   }
-  return {winner->id, (static_cast<double>(winner->logit) - left.max) / left.temperature - log_sum(candidates, left)};
+  const double sum = log_sum(candidates, left);
+  return {winner->id, left.log_prob(winner->logit, sum), sum};
 }
 
 std::vector<float> probabilities(const std::vector<Candidate>& candidates, const Left& left) {

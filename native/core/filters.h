@@ -59,13 +59,17 @@ struct RowSampling {
 
 struct Choice {
   uint32_t id;
-  double log_prob;  // under the distribution that is left
+  double log_prob;     // under the distribution that is left
+  double log_sum = 0;  // over it; see Left
 };
 
 // What a chain leaves.
 struct Left {
   float max;  // the largest logit among the candidates
   double temperature;
+
+  // Of a candidate; log_sum is that over them all.
+  double log_prob(float logit, double log_sum) const { return (static_cast<double>(logit) - max) / temperature - log_sum; }
 };
 // Leaves of `candidates`, which hold every id of the row that the first filter can keep, those that the chain keeps, in any
 // order. None has a NaN logit; the largest is finite. Ids with logit -inf are dropped.

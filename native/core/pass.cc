@@ -127,14 +127,17 @@ class Block {
         threads_(threads),
         rows_(rows + begin),
         ways_(ways + begin),
+        scaled_(std::any_of(inverse_temperatures + begin, inverse_temperatures + end, [](double t) { return t != 1; })),
         distributions_(kernels, columns_, chunks_, inverse_temperatures + begin,
-                       request.normaliser ? draws_raw(request) : draws_raw(request) || shows_sums(request),
+                       request.normaliser ? draws_raw(request) : draws_raw(request) || shows_sums(),
                        request.score.entropy && !request.normaliser) {
     source.prepare(begin, columns_);
-    if (request.normaliser) request.normaliser->prepare(begin, columns_);
-    if (request.normaliser)
-      normaliser_ = std::make_unique<Distributions>(kernels, columns_, chunks_of(*request.normaliser),
-                                                    inverse_temperatures + begin, shows_sums(request), request.score.entropy);
+    if (request.normaliser) {
+      request.normaliser->prepare(begin, columns_);
+      normaliser_ = add_to<Distributions>(normalising_, kernels, columns_, chunks_of(*request.normaliser),
+                                          inverse_temperatures + begin, shows_sums(), request.score.entropy != nullptr);
+    }
+    if (request.sample.raw_log_probs) add_raw();
     add_dense(Dense::logits, request.logits);
     add_dense(Dense::log_probs, request.log_probs);
     add_dense(Dense::probs, request.probs);
@@ -146,11 +149,13 @@ class Block {
 
   PassResult run() {
     if (normaliser_) {
-      const auto only = [&](const Tile& tile, unsigned slot) { normaliser_->consume(tile, slot); };
+      const auto only = [&](const Tile& tile, unsigned slot) {
+        for (Sink* sink : normalising_) sink->consume(tile, slot);
+      };
       share_out(chunks_of(*request_.normaliser),
                 [&](size_t chunk, unsigned slot) { make_chunk(*request_.normaliser, chunk, slot, only); });
       if (aborted()) return {PassResult::aborted};
-      finish(*normaliser_);
+      for (Sink* sink : normalising_) finish(*sink);
     }
     const auto hand_out = [&](const Tile& tile, unsigned slot) {
       distributions_.consume(tile, slot);
@@ -179,8 +184,11 @@ class Block {
   // What log-probabilities are under.
   const Distribution* shown() const { return normaliser_ ? normaliser_->data() : distributions_.data(); }
 
-  // Whether results show log-probabilities or their like.
-  static bool shows_sums(const PassRequest& r) { return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets; }
+  // Whether results show log-probabilities or their like at the rows' temperatures.
+  bool shows_sums() const {
+    const PassRequest& r = request_;
+    return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || (r.sample.raw_log_probs && !scaled_);
+  }
   // Whether tokens are drawn from the logits as they are.
   static bool draws_raw(const PassRequest& r) { return r.draws() && !r.adjustments.any(); }
 
@@ -208,6 +216,16 @@ class Block {
       top_held_ = add<HoldSink>(std::vector<bool>(columns_, true), source_.valid(), source_.ids());
   }
 
+  // What is told of the raw distribution.
+  void add_raw() {
+    if (scaled_) {
+      const std::vector<double> ones(columns_, 1.0);
+      unscaled_ = add_to<Distributions>(normaliser_ ? normalising_ : sinks_, kernels_, columns_,
+                                        chunks_of(normaliser_ ? *request_.normaliser : source_), ones.data(), true, false);
+    }
+    raw_top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.sample.k), threads_);
+  }
+
   void add_targets() {
     ScoreOutputs out = request_.score;
     out.targets += begin_;
@@ -216,10 +234,7 @@ class Block {
     if (out.entropy) out.entropy += begin_;
     std::vector<float> logits(columns_);
     share_out(columns_, [&](size_t c, unsigned) {
-      if (out.targets[c] != kIgnored) {
-        float u;
-        logits[c] = *source_.logits(place_of(out.targets[c]), 1, begin_ + c, 1, &u).data;
-      }
+      if (out.targets[c] != kIgnored) logits[c] = logit_of(c, out.targets[c]);
     });
     add<TargetSink>(kernels_, out, std::move(logits), threads_);
   }
@@ -228,6 +243,11 @@ class Block {
   size_t place_of(uint32_t id) const {
     const uint32_t* const ids = source_.ids();
     return ids ? static_cast<size_t>(std::lower_bound(ids, ids + source_.valid(), id) - ids) : id;
+  }
+
+  float logit_of(size_t column, uint32_t id) const {
+    float u;
+    return *source_.logits(place_of(id), 1, begin_ + column, 1, &u).data;
   }
 
   std::vector<bool> which(Sampling way) const {
@@ -248,9 +268,11 @@ class Block {
       any[static_cast<size_t>(ways_[c])] = true;
       if (ways_[c] == Sampling::greedy) k[c] = 1;
       if (ways_[c] == Sampling::top_k) k[c] = static_cast<uint32_t>(rows_[c].top_k);
+      if (ways_[c] == Sampling::race) k[c] = request_.sample.k;  // to be told
     }
     const auto is_any = [&](Sampling way) { return any[static_cast<size_t>(way)]; };
-    if (is_any(Sampling::greedy) || is_any(Sampling::top_k)) add_drawn(drawn_top_, kernels_, std::move(k), threads_);
+    if (std::any_of(k.begin(), k.end(), [](uint32_t each) { return each > 0; }))
+      add_drawn(drawn_top_, kernels_, std::move(k), threads_);
     if (is_any(Sampling::race)) add_drawn(race_, kernels_, rows_, which(Sampling::race), threads_);
     if (is_any(Sampling::reach)) add_drawn(reach_, kernels_, rows_, which(Sampling::reach), threads_);
     if (is_any(Sampling::hold)) add_drawn(held_, which(Sampling::hold), source_.valid(), source_.ids());
@@ -345,7 +367,7 @@ class Block {
 
   // Whether every row that a token is to be chosen from has one.
   PassResult check() const {
-    const bool ranks_tokens = request_.argmax || request_.top.ids;
+    const bool ranks_tokens = request_.argmax || request_.top.ids || request_.sample.raw_log_probs;
     for (size_t c = 0; c < columns_; c++) {
       const Distribution& d = distributions_.data()[c];
       if (d.nan_id >= 0 && ranks_tokens) return {PassResult::nan, begin_ + c, d.nan_id};
@@ -410,6 +432,9 @@ class Block {
       case Sampling::race: {
         const Candidate winner = race_->winner(c);
         write_sample(c, {winner.id, d.log_prob(winner.logit)});
+        if (drawn_top_) candidates = drawn_top_->best(c);
+        std::erase_if(candidates, [](const Candidate& o) { return o.logit == -std::numeric_limits<float>::infinity(); });
+        tell(c, candidates, [&](float logit) { return d.log_prob(logit); });
         return;
       }
       case Sampling::top_k:
@@ -428,7 +453,11 @@ class Block {
     }
     const bool greedy = ways_[c] == Sampling::greedy;
     const Left left = greedy ? Left{d.max, 1} : filter(candidates, rows_[c]);
-    if (request_.sample.ids) write_sample(c, greedy ? Choice{candidates[0].id, 0} : race(candidates, left, rows_[c].stream));
+    if (request_.sample.ids) {
+      const Choice choice = greedy ? Choice{candidates[0].id, 0} : race(candidates, left, rows_[c].stream);
+      write_sample(c, choice);
+      tell(c, candidates, [&](float logit) { return greedy ? 0 : left.log_prob(logit, choice.log_sum); });
+    }
     if (request_.candidates) {
       CandidateRow& row = (*request_.candidates)[begin_ + c];
       std::sort(candidates.begin(), candidates.end(), better);
@@ -440,6 +469,30 @@ class Block {
   void write_sample(size_t c, const Choice& choice) {
     request_.sample.ids[begin_ + c] = choice.id;
     request_.sample.log_probs[begin_ + c] = static_cast<float>(choice.log_prob);
+  }
+
+  // Beside the token that was drawn. left: what it was drawn from, or the likeliest of that.
+  template <class LogProb>
+  void tell(size_t c, std::vector<Candidate>& left, LogProb log_prob) {
+    const SampleOutputs& out = request_.sample;
+    if (!out.raw_log_probs) return;
+    write_list(c, out.top, left, log_prob);
+    const Distribution& raw = (unscaled_ ? unscaled_->data() : shown())[c];
+    std::vector<Candidate> best = raw_top_->best(c);
+    write_list(c, out.raw_top, best, [&](float logit) { return raw.log_prob(logit); });
+    out.raw_log_probs[begin_ + c] = raw.log_prob(logit_of(c, out.ids[begin_ + c]));
+  }
+
+  template <class LogProb>
+  void write_list(size_t c, const ListOutputs& out, std::vector<Candidate>& from, LogProb log_prob) {
+    const size_t k = request_.sample.k, count = std::min(k, from.size()), first = (begin_ + c) * k;
+    std::partial_sort(from.begin(), from.begin() + static_cast<ptrdiff_t>(count), from.end(), better);
+    out.counts[begin_ + c] = static_cast<uint32_t>(count);
+    for (size_t i = 0; i < k; i++) {
+      out.ids[first + i] = i < count ? from[i].id : kNoId;
+      out.log_probs[first + i] =
+          i < count ? static_cast<float>(log_prob(from[i].logit)) : -std::numeric_limits<float>::infinity();
+    }
   }
 
   void unfinished_mark(size_t c) {
@@ -454,13 +507,17 @@ class Block {
   const unsigned threads_;
   const RowSampling* const rows_;
   const Sampling* const ways_;
+  const bool scaled_;  // has a row whose temperature is neither 1 nor 0
   Distributions distributions_;
-  std::unique_ptr<Distributions> normaliser_;
+  Distributions* normaliser_ = nullptr;
   Distributions* adjusted_ = nullptr;  // of the logits that tokens are drawn from, where these are adjusted
+  Distributions* unscaled_ = nullptr;  // as shown(), but at temperature 1, where that is to be told too
+  std::vector<Sink*> normalising_;     // see the logits of the request's normaliser
   std::vector<Sink*> sinks_;           // see the logits as they are
   std::vector<Sink*> drawing_;         // see those that tokens are drawn from
   std::vector<std::unique_ptr<Sink>> owned_;
   TopK* top_ = nullptr;
+  TopK* raw_top_ = nullptr;
   HoldSink* top_held_ = nullptr;
   TopK* argmax_ = nullptr;
   TopK* drawn_top_ = nullptr;
@@ -532,6 +589,7 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   again.row_parameters = request.row_parameters;
   again.adjustments = request.adjustments;
   again.sample = request.sample;
+  if (request.sample.raw_log_probs) again.normaliser = request.normaliser;
   again.candidates = request.candidates;
   again.threads = request.threads;
   again.abort = request.abort;

@@ -109,9 +109,23 @@ struct TopOutputs {
   float* logits = nullptr;
   float* log_probs = nullptr;
 };
+// The likeliest ids of each row's distribution.
+struct ListOutputs {
+  uint32_t* counts = nullptr;  // [n], at most k
+  uint32_t* ids = nullptr;     // [n, k], best first; kNoId beyond the count
+  float* log_probs = nullptr;  // [n, k]; -inf beyond the count
+};
+constexpr uint32_t kNoId = 0xffffffffu;
+
 struct SampleOutputs {
   uint32_t* ids = nullptr;
   float* log_probs = nullptr;
+  // What is told beside the token. Raw is the distribution of the logits as they are, at temperature 1; the normaliser's, where
+  // there is one. A row with NaN is refused, as it is where ids are ranked.
+  float* raw_log_probs = nullptr;  // [n], of the token; null: nothing of all this
+  uint32_t k = 0;                  // at most kMaxHeap, and no more than there are ids
+  ListOutputs top;                 // of the distribution that the token was drawn from
+  ListOutputs raw_top;
 };
 
 // A draft that the tokens of consecutive rows are held against; see draft.h. Shapes as in DraftJob of lib/backend.ts.
@@ -148,7 +162,8 @@ struct PassRequest {
 
   // Whether nothing is asked for but tokens drawn from each row.
   bool only_draws() const {
-    return draws() && !(logits || log_probs || probs || argmax || top.ids || score.targets || log_sum_exp);
+    return draws() &&
+           !(logits || log_probs || probs || argmax || top.ids || score.targets || log_sum_exp || sample.raw_log_probs);
   }
   bool draws() const { return sample.ids || candidates; }
 };
