@@ -5,6 +5,7 @@
  *     node bench/event-loop.mjs
  */
 import { capabilities, LMHead } from '../dist/index.mjs';
+import { measureCallCost } from './call-cost.mjs';
 import { randomHidden, randomWeights } from './random-head.mjs';
 import { duration, median, table } from './timing.mjs';
 
@@ -52,33 +53,18 @@ async function timerPace() {
 }
 
 async function callCost() {
-  const [V, d] = [512, 64];
-  const head = LMHead.from(randomWeights(V, d), { vocabSize: V, hiddenSize: d, backend: 'native' });
-  const hidden = randomHidden(1, d);
-  const calls = 500;
-  const times = { sync: [], async: [] };
-  for (let round = 0; round < 40; round++) {
-    let start = performance.now();
-    for (let i = 0; i < calls; i++) head.argmaxSync(hidden);
-    times.sync.push((performance.now() - start) / calls / 1000);
-    start = performance.now();
-    for (let i = 0; i < calls; i++) await head.argmax(hidden);
-    times.async.push((performance.now() - start) / calls / 1000);
-  }
-  head.close();
-  console.log(`\nOne argmax, ${V} × ${d}, one call after another.\n`);
+  const { sync, promise } = await measureCallCost();
+  const row = (name, list) => [name, duration(median(list)), duration(Math.min(...list))];
+  console.log('\nOne argmax, 512 × 64, one call after another.\n');
   table(
     ['', 'median', 'best'],
     [
-      ...Object.entries(times).map(([name, list]) => [
-        name,
-        duration(median(list)),
-        duration(Math.min(...list)),
-      ]),
+      row('at once', sync),
+      row('by a promise', promise),
       [
         'a promise adds',
-        duration(median(times.async) - median(times.sync)),
-        duration(Math.min(...times.async) - Math.min(...times.sync)),
+        duration(median(promise) - median(sync)),
+        duration(Math.min(...promise) - Math.min(...sync)),
       ],
     ],
   );

@@ -2,6 +2,7 @@
  * `npm run bench`: the passes against what this machine can do at most, and against what people would use instead.
  *
  *   npm run bench -- --quick          one shape and no peers, in less than a minute
+ *   npm run bench -- --summary        the figures of the README, and nothing else
  *   npm run bench -- --json FILE      every figure, with spread
  *   npm run bench -- --svg FILE       the roofline chart
  *   npm run bench -- --no-peers       or --quick --peers
@@ -19,6 +20,7 @@ import { measureShape } from './passes.mjs';
 import { loadPeers } from './peers/index.mjs';
 import { rooflineChart } from './roofline-chart.mjs';
 import { smallHead } from './small-head.mjs';
+import { printSummary } from './summary.mjs';
 import { median, table } from './timing.mjs';
 
 const SHAPES = [
@@ -31,6 +33,7 @@ const SHAPES = [
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
+    summary: { type: 'boolean', default: false },
     json: { type: 'string' },
     svg: { type: 'string' },
     peers: { type: 'boolean' },
@@ -49,29 +52,33 @@ const machine = {
   cpu: cpus()[0].model.trim(),
   peakFlops: median(rates),
 };
-console.log(
-  `lmhead ${version}, ${isa}, ${threads} threads; Node ${machine.node}; ${machine.cpu}; ` +
-    `multiply-adds from registers: ${(machine.peakFlops / 1e9).toFixed(0)} GFLOP/s`,
-);
-
 const peers = withPeers ? await loadPeers(line => console.log(line)) : [];
-const measured = [];
-for (const shape of quick ? SHAPES.slice(0, 1) : SHAPES) {
-  for (const dtype of ['f32', 'f16', 'bf16']) {
-    const rows = await measureShape(shape, dtype, { machine, peers, quick });
-    measured.push(...rows);
-    printShape(shape, dtype, rows);
-  }
-}
-const small = smallHead();
-console.log('\nA small head, 512 × 64: a synchronous call.\n');
-table(['', 'time'], small);
-headers();
-console.log('\nAgainst pure JS.\n');
-await againstPureJs(quick ? 9 : 21);
+if (values.summary) await printSummary(machine, peers);
+else await benchmark();
 
-if (values.json) writeFileSync(values.json, `${JSON.stringify({ machine, measured, small }, null, 1)}\n`);
-if (values.svg) writeFileSync(values.svg, rooflineChart(machine, measured));
+async function benchmark() {
+  console.log(
+    `lmhead ${version}, ${isa}, ${threads} threads; Node ${machine.node}; ${machine.cpu}; ` +
+      `multiply-adds from registers: ${(machine.peakFlops / 1e9).toFixed(0)} GFLOP/s`,
+  );
+  const measured = [];
+  for (const shape of quick ? SHAPES.slice(0, 1) : SHAPES) {
+    for (const dtype of ['f32', 'f16', 'bf16']) {
+      const rows = await measureShape(shape, dtype, { machine, peers, quick });
+      measured.push(...rows);
+      printShape(shape, dtype, rows);
+    }
+  }
+  const small = smallHead();
+  console.log('\nA small head, 512 × 64: a synchronous call.\n');
+  table(['', 'time'], small);
+  headers();
+  console.log('\nAgainst pure JS.\n');
+  await againstPureJs(quick ? 9 : 21);
+
+  if (values.json) writeFileSync(values.json, `${JSON.stringify({ machine, measured, small }, null, 1)}\n`);
+  if (values.svg) writeFileSync(values.svg, rooflineChart(machine, measured));
+}
 
 function printShape({ name, vocabSize, hiddenSize }, dtype, rows) {
   const { bandwidth } = rows[0];

@@ -1,7 +1,7 @@
 /** Times the methods of one head at several batch sizes, in turn with reading its weights and with the peers. */
 import { LMHead } from '../dist/index.mjs';
 import limits from '../dist/limits.js';
-import { randomHidden, randomWeights, truncatedToBf16, truncatedToF16 } from './random-head.mjs';
+import { randomHidden, randomWeights, truncated } from './random-head.mjs';
 import { duration, interleaved, median, ratio } from './timing.mjs';
 
 /** Columns of results that [n, V] numbers are still made of: more are not what one holds. */
@@ -17,7 +17,7 @@ const MOST_FOR_PEERS = 128;
 export async function measureShape(shape, dtype, { machine, peers, quick }) {
   const { vocabSize, hiddenSize } = shape;
   const floats = randomWeights(vocabSize, hiddenSize);
-  const weight = { f32: w => w, f16: truncatedToF16, bf16: truncatedToBf16 }[dtype](floats);
+  const weight = truncated(floats, dtype);
   const head = LMHead.from(weight, { vocabSize, hiddenSize, dtype, backend: 'native' });
   const read = limits.readTimer(head);
   const rivals = dtype === 'f32' ? await prepared(peers, floats, head) : [];

@@ -24,7 +24,7 @@ export function randomHidden(n, d) {
  * f32 numbers as f16, without rounding; those too small for a normal one become 0.
  * @param {Float32Array} numbers below 65,504
  */
-export function truncatedToF16(numbers) {
+function truncatedToF16(numbers) {
   const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
   return Uint16Array.from(words, word => {
     const exponent = ((word >>> 23) & 0xff) - 112;
@@ -37,9 +37,19 @@ export function truncatedToF16(numbers) {
  * The upper halves of f32 numbers are bf16 numbers.
  * @param {Float32Array} numbers
  */
-export function truncatedToBf16(numbers) {
+function truncatedToBf16(numbers) {
   const halves = new Uint16Array(numbers.buffer, numbers.byteOffset, 2 * numbers.length);
   const upper = new Uint16Array(numbers.length);
   for (let i = 0; i < upper.length; i++) upper[i] = halves[2 * i + 1];
   return upper;
+}
+
+/**
+ * @param {Float32Array} numbers
+ * @param {'f32' | 'f16' | 'bf16'} dtype
+ */
+export function truncated(numbers, dtype) {
+  return { f32: () => numbers, f16: () => truncatedToF16(numbers), bf16: () => truncatedToBf16(numbers) }[
+    dtype
+  ]();
 }

@@ -1,9 +1,10 @@
+import { outOfMemory } from '../arguments/arrays';
 import { capabilities } from '../choose-backend';
 import { LMHead } from '../lm-head';
 import type { Dtype } from '../types';
 import type { Command } from './command';
 import { HEAD_OPTIONS, openNamed } from './head';
-import type { Parsed } from './options';
+import { exclusive, type Parsed } from './options';
 import { count, jsonLine, secondsText, table } from './output';
 import { Progress } from './progress';
 import { normalNumbers } from './random';
@@ -28,6 +29,7 @@ export const bench: Command = {
     ['lmhead bench --vocab 128256 --size 2048 --dtype bf16 --threads 1', 'random weights of a given shape'],
   ],
   async run(parsed, streams) {
+    exclusive('bench', parsed, 'FILE', ['vocab', 'size', 'dtype']);
     const head = parsed.file === undefined ? randomHead(parsed) : await openNamed(parsed);
     const cases = casesOf(head);
     const progress = new Progress(streams, cases.length, 'lines');
@@ -129,15 +131,21 @@ function randomHead(parsed: Parsed): LMHead {
   // Small numbers out of a table: which they are makes no difference to any time.
   const next = normalNumbers(2);
   const pattern = Float32Array.from({ length: 7919 }, () => next() * 0.02);
-  if (dtype === 'f32') {
-    const weight = new Float32Array(vocabSize * hiddenSize);
-    for (let i = 0; i < weight.length; i++) weight[i] = pattern[i % pattern.length];
-    return LMHead.from(weight, options);
-  }
+  if (dtype === 'f32') return LMHead.from(repeated(pattern, vocabSize * hiddenSize), options);
   // The upper half of a float32 is a bf16; of f16, such bits are numbers of the same size or so.
-  const bits = new Uint16Array(new Uint32Array(pattern.buffer).map(word => word >>> 16));
-  const weight = new Uint16Array(vocabSize * hiddenSize);
-  for (let i = 0; i < weight.length; i++)
-    weight[i] = bits[i % bits.length] & (dtype === 'f16' ? 0xafff : 0xffff);
-  return LMHead.from(weight, { ...options, dtype });
+  const mask = dtype === 'f16' ? 0xafff : 0xffff;
+  const bits = new Uint16Array(new Uint32Array(pattern.buffer).map(word => (word >>> 16) & mask));
+  return LMHead.from(repeated(bits, vocabSize * hiddenSize), { ...options, dtype });
+}
+
+function repeated<T extends Float32Array | Uint16Array>(pattern: T, length: number): T {
+  const Numbers = pattern.constructor as new (length: number) => T;
+  let numbers: T;
+  try {
+    numbers = new Numbers(length);
+  } catch (cause) {
+    throw outOfMemory(length, 'weights', cause);
+  }
+  for (let i = 0; i < length; i++) numbers[i] = pattern[i % pattern.length];
+  return numbers;
 }

@@ -74,9 +74,7 @@ function forPeople(facts: {
     ['bias', facts.bias ? 'yes' : undefined],
     [
       'norm',
-      norm
-        ? `${norm.type}, eps ${norm.eps}${norm.offset ? `, weight + ${norm.offset}` : ''}`
-        : 'not in the file',
+      norm ? `${norm.type}, eps ${norm.eps}${norm.offset ? `, weight + ${norm.offset}` : ''}` : 'none found',
     ],
     ['logit scale', facts.logitScale === 1 ? undefined : String(facts.logitScale)],
     ['soft cap', facts.softCap ? String(facts.softCap) : undefined],

@@ -32,15 +32,14 @@ export async function main(args: string[], streams: Streams): Promise<number> {
   try {
     const [name, ...rest] = args;
     if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
-      streams.stdout.write(rest[0] && COMMANDS[rest[0]] ? helpFor(COMMANDS[rest[0]]) : overview(COMMANDS));
+      streams.stdout.write(rest[0] === undefined ? overview(COMMANDS) : helpFor(commandNamed(rest[0])));
       return name === undefined ? MISUSED : DONE;
     }
     if (name === '--version' || name === '-v') {
       streams.stdout.write(`${VERSION}\n`);
       return DONE;
     }
-    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-    if (!command) throw new UsageError(`'${name}': want one of ${Object.keys(COMMANDS).join(', ')}`);
+    const command = commandNamed(name);
     const parsed = parse(command, rest);
     if (parsed === 'help') {
       streams.stdout.write(helpFor(command));
@@ -54,6 +53,11 @@ export async function main(args: string[], streams: Streams): Promise<number> {
     if (!misused && !(error instanceof LMHeadError) && process.env.DEBUG) console.error(error);
     return misused ? MISUSED : FAILED;
   }
+}
+
+function commandNamed(name: string): Command {
+  if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name];
+  throw new UsageError(`'${name}': want one of ${Object.keys(COMMANDS).join(', ')}`);
 }
 
 function oneLine(error: unknown): string {

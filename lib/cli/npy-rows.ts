@@ -23,9 +23,10 @@ const INTEGER_BYTES = new Map([
   ['U64', 8],
 ]);
 
-function* describe(path: string): Plan<TensorEntry> {
+/** @param option that gave the path */
+function* describe(path: string, option: string): Plan<TensorEntry> {
   const found = yield* look(path);
-  if (found.kind !== 'file') throw notAFile(path, found);
+  if (found.kind !== 'file') throw notAFile(path, found, option, 'a .npy file');
   return yield* within(path, found.size, size => readNpy(basename(path), size));
 }
 
@@ -50,7 +51,7 @@ export class HiddenFile {
    * @throws LMHeadError IO, FORMAT, DTYPE for no floats, SHAPE
    */
   static async open(path: string, hiddenSize: number): Promise<HiddenFile> {
-    const entry = await follow(describe(path));
+    const entry = await follow(describe(path, 'hidden'));
     const name = basename(path);
     const { dtype, shape } = entry;
     if (!FLOAT_BYTES.has(dtype))
@@ -85,7 +86,7 @@ export class HiddenFile {
  * @throws LMHeadError IO, FORMAT, DTYPE for no integers, SHAPE
  */
 export async function readTargets(path: string, count: number): Promise<BigInt64Array> {
-  const entry = await follow(describe(path));
+  const entry = await follow(describe(path, 'targets'));
   const name = basename(path);
   const each = INTEGER_BYTES.get(entry.dtype);
   if (!each) throw new LMHeadError('DTYPE', `targets: ${name} is ${entry.dtype}; want integers`);

@@ -75,6 +75,22 @@ export interface Parsed {
   flag(name: OptionName): boolean;
 }
 
+/** Refuses two ways to say the same. @throws UsageError naming the second of those that are given */
+export function exclusive(
+  command: string,
+  parsed: Parsed,
+  first: 'FILE' | OptionName,
+  others: readonly OptionName[],
+): void {
+  const given = (name: OptionName) => parsed.text(name) !== undefined;
+  if (first === 'FILE' ? parsed.file === undefined : !given(first)) return;
+  const other = others.find(given);
+  if (other !== undefined)
+    throw new UsageError(
+      `${command}: got ${first === 'FILE' ? first : `--${first}`} and --${other}; want one of them`,
+    );
+}
+
 /** Options that every command takes. */
 export const COMMON: readonly OptionName[] = ['json', 'help'];
 

@@ -2,6 +2,7 @@ import type { LMHead } from '../lm-head';
 import { forEachBlock } from './blocks';
 import type { Command } from './command';
 import { HEAD_OPTIONS, openNamed } from './head';
+import { exclusive } from './options';
 import { count, jsonLine, pairs } from './output';
 import { Progress } from './progress';
 import { normalNumbers } from './random';
@@ -19,6 +20,7 @@ export const verify: Command = {
     ['lmhead verify model.safetensors --hidden h.npy', 'hidden states of a real model'],
   ],
   async run(parsed, streams) {
+    exclusive('verify', parsed, 'hidden', ['positions']);
     const head = await openNamed(parsed);
     const found = { ok: true, maxError: 0, bound: 0, argmaxAgrees: true };
     const check = async (hidden: Float32Array) => {

@@ -49,11 +49,20 @@ export function* readBytes(path: string, read: ReadRequest): Plan<Uint8Array<Arr
   return (yield { path, read }) as Uint8Array<ArrayBuffer>;
 }
 
-/** Why there is no file of weights at `path`. */
-export function notAFile(path: string, found: Found): LMHeadError {
-  if (found.kind === 'nothing') return unreadable(path, 'there is no such file');
-  const what = found.kind === 'folder' ? 'a folder' : 'no regular file';
-  return new LMHeadError('IO', `path: ${path} is ${what}; want a file of weights`);
+/** Why there is no file at `path`, which the argument `name` gives. */
+export function notAFile(
+  path: string,
+  found: Found,
+  name = 'path',
+  wanted = 'a file of weights',
+): LMHeadError {
+  const what = {
+    nothing: 'cannot be read: there is no such file',
+    folder: 'is a folder',
+    other: 'is no regular file',
+    file: 'is a file',
+  }[found.kind];
+  return new LMHeadError('IO', `${name}: ${path} ${what}; want ${wanted}`);
 }
 
 /** The kernel reads at most 2 GiB at once, and other work on the loop's pool waits for one read. */

@@ -60,7 +60,7 @@ describe('info', () => {
         'weights      f32, 11.0 kB, mapped and used where they lie',
         'tied         yes: one matrix is input and output embedding',
         'parameters   2,743',
-        'norm         not in the file',
+        'norm         none found',
         `runs here    native, ${capabilities().isa}, 1 thread`,
         '',
       ].join('\n'),

@@ -62,6 +62,14 @@ describe('a wrong command line', () => {
   it.each<[string, string[], string]>([
     ['an unknown command', ['rank'], "'rank': want one of info, verify, topk, score, bench"],
     ['a name of every object', ['constructor'], "'constructor': want one of"],
+    ['help for an unknown command', ['help', 'rank'], "'rank': want one of info, verify, topk, score, bench"],
+    ['help for a name of every object', ['help', 'constructor'], "'constructor': want one of"],
+    ['a file and a shape', ['bench', 'x', '--vocab', '9'], 'bench: got FILE and --vocab; want one of them'],
+    [
+      'hidden states and a number of random ones',
+      ['verify', 'x', '--hidden', 'h', '--positions', '2'],
+      'verify: got --hidden and --positions; want one of them',
+    ],
     ['no file', ['info'], 'info: want a FILE'],
     ['two files', ['info', 'a', 'b'], "info: got the operand 'b' too many"],
     ['no hidden states', ['topk', 'x'], 'topk: want --hidden H.npy'],
@@ -125,7 +133,8 @@ describe('a wrong file', () => {
 
   it('of hidden states', async () => {
     const topk = (path: string) => ['topk', file, '--hidden', path];
-    await wrong(topk(folder.path('absent.npy')), 'IO', 'absent.npy');
+    await wrong(topk(folder.path('absent.npy')), 'IO', 'hidden: ');
+    await wrong(topk(folder.path('.')), 'IO', 'is a folder; want a .npy file');
     await wrong(topk(file), 'FORMAT', 'NUMPY');
     await wrong(topk(t), 'DTYPE', 't.npy is I64; want float32');
     const wide = folder.file('wide.npy', npy('<f4', [2, D + 1], new Uint8Array(8 * (D + 1))));
@@ -141,6 +150,7 @@ describe('a wrong file', () => {
 
   it('of targets', async () => {
     const score = (path: string) => ['score', file, '--hidden', h, '--targets', path];
+    await wrong(score(folder.path('absent.npy')), 'IO', 'targets: ');
     await wrong(score(h), 'DTYPE', 'h.npy is F32; want integers');
     const three = folder.file('three.npy', npy('<i8', [3], new Uint8Array(24)));
     await wrong(score(three), 'SHAPE', 'three.npy is [3]; want [2]');
@@ -149,6 +159,12 @@ describe('a wrong file', () => {
     const negative = folder.file('negative.npy', npy('<i8', [2], bytesOf(BigInt64Array.of(-1n, 1n))));
     await wrong(score(negative), 'RANGE', '-1');
   });
+});
+
+it('random weights that fit nowhere are an error', async () => {
+  const { code, stderr } = await lmhead(['bench', '--vocab', '4294967295', '--size', '4294967295']);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^lmhead: ERR_LMHEAD_MEMORY: weights: \d+ numbers do not fit into memory[^\n]*\n$/);
 });
 
 describe('the program', () => {
