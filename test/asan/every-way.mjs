@@ -6,15 +6,18 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { LMHead } from '../../dist/index.mjs';
-import { METHODS } from '../memory/methods.mjs';
+import { METHODS, SLOW_METHODS } from '../memory/methods.mjs';
 
 const numbers = length => Float32Array.from({ length }, (_, i) => Math.sin(i + 1));
 const [vocabSize, hiddenSize] = [1031, 33];
 const weight = numbers(vocabSize * hiddenSize);
 const halves = new Uint16Array(vocabSize * hiddenSize).fill(0x3c00);
 const shared = new Float32Array(new SharedArrayBuffer(weight.byteLength));
-const sizes = { vocabSize, hiddenSize, backend: 'native', threads: 3 };
+const norm = { type: 'layernorm', weight: numbers(hiddenSize), bias: numbers(hiddenSize), eps: 1e-5 };
+const sizes = { vocabSize, hiddenSize, norm, backend: 'native', threads: 3 };
 const file = fileURLToPath(new URL('../../assets/tiny-lm.safetensors', import.meta.url));
+
+const ofFile = { norm: { type: 'rmsnorm', weight: numbers(64), eps: 1e-5 }, backend: 'native' };
 
 const HEADS = {
   f32: () => LMHead.from(weight, sizes),
@@ -25,8 +28,9 @@ const HEADS = {
   untied: () => LMHead.from(weight, { ...sizes, inputEmbedding: halves, dtype: 'f16' }),
   dressed: () =>
     LMHead.from(weight, { ...sizes, bias: numbers(vocabSize), softCap: 5, validVocabSize: 1000 }),
-  mapped: () => LMHead.openSync(file, { backend: 'native', threads: 3 }),
-  read: () => LMHead.open(file, { backend: 'native', mmap: false }),
+  quantised: async () => (await LMHead.from(weight, sizes).quantize('i8')).head,
+  mapped: () => LMHead.openSync(file, { ...ofFile, threads: 3 }),
+  read: () => LMHead.open(file, { ...ofFile, mmap: false }),
 };
 
 /** Many calls, of which one runs and the others wait. */
@@ -41,7 +45,8 @@ async function everyMethod(open) {
   const head = await open();
   const attached = LMHead.attach(structuredClone(head.handle));
   for (const one of [head, attached])
-    for (const call of Object.values(METHODS)) await call(one, numbers(head.hiddenSize), {});
+    for (const call of Object.values({ ...METHODS, ...SLOW_METHODS }))
+      await call(one, numbers(head.hiddenSize), {});
   head.close();
   attached.close();
 }

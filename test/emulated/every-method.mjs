@@ -5,7 +5,9 @@
 //
 // The kernel table in use must be ISA. The last line is `N passed, N failed`.
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const [isa, folder] = process.argv.slice(2);
@@ -18,6 +20,19 @@ const { LMHead, LMHeadError, capabilities } = lmhead;
 const { isa: inUse, available, threads } = capabilities();
 assert.equal(inUse, isa, `the kernels in use are ${inUse} of ${available}; nothing here would test ${isa}`);
 console.log(`${process.arch}, Node ${process.version}: ${inUse} of ${available}, ${threads} threads`);
+
+/** The methods that a head has, and those that have been called here. */
+const METHODS = Object.getOwnPropertyNames(LMHead.prototype).filter(
+  name => name !== 'constructor' && 'value' in Object.getOwnPropertyDescriptor(LMHead.prototype, name),
+);
+const called = new Set();
+for (const name of METHODS) {
+  const method = LMHead.prototype[name];
+  LMHead.prototype[name] = function (...values) {
+    called.add(name);
+    return method.apply(this, values);
+  };
+}
 
 let passed = 0;
 let failed = 0;
@@ -54,14 +69,17 @@ function narrow(numbers, dtype) {
  */
 const RELATIVE = 2 ** -19;
 const ABSOLUTE = 2 ** -40;
+/** A log-sum-exp adds the largest logit to the log of the sum, and the two may cancel. */
+const ABSOLUTE_OF_SUM = 2 ** -20;
 
 /** Ids and counts as they are, float32 numbers within the rounding of one; objects field by field. */
 function assertClose(actual, expected, what) {
   if (expected instanceof Float32Array || typeof expected === 'number') {
     const [got, wanted] = typeof expected === 'number' ? [[actual], [expected]] : [actual, expected];
     assert.equal(got.length, wanted.length, what);
+    const absolute = what.endsWith('logSumExp') ? ABSOLUTE_OF_SUM : ABSOLUTE;
     for (let i = 0; i < wanted.length; i++) {
-      const near = Math.abs(got[i] - wanted[i]) <= ABSOLUTE + RELATIVE * Math.abs(wanted[i]);
+      const near = Math.abs(got[i] - wanted[i]) <= absolute + RELATIVE * Math.abs(wanted[i]);
       if (!near && !Object.is(got[i], wanted[i]))
         assert.fail(`${what} at ${i}: got ${got[i]}, want ${wanted[i]}`);
     }
@@ -75,12 +93,13 @@ function assertClose(actual, expected, what) {
 
 const SEED = 0x123456789abcdefn;
 
-/** What to call with n hidden states: method, arguments, options. `first` is the first one's place in the random stream. */
-function calls(V, n, first) {
-  const at = { seed: SEED, step: 3 + first };
-  const targets = Uint32Array.from({ length: n }, (_, i) => ((first + i) * 97) % V);
+/** What to call with n hidden states: method, arguments, options. `draft` is of n − 1 tokens. */
+function calls(V, n, draft) {
+  const at = { seed: SEED, step: 3 };
+  const targets = Uint32Array.from({ length: n }, (_, i) => (i * 97) % V);
   const all = { logits: true, logProbs: true, argmax: true, top: 3, sample: true, targets, entropy: true };
-  const samplings = [
+  const rows = [...new Set([V - 1, 0, V >> 1])];
+  const filters = [
     {},
     { temperature: 0 },
     { temperature: 0.7 },
@@ -88,19 +107,37 @@ function calls(V, n, first) {
     { topP: 0.8, temperature: 1.5 },
     { minP: 0.05 },
     { topK: Math.min(V, 50), topP: 0.95, minP: 0.05, temperature: 0.8 },
+    { typicalP: 0.7, topNSigma: 2 },
+    { epsilon: 0.002, eta: 0.01, temperatureRange: 0.3 },
+    { pLess: true, order: ['temperature', 'pLess'], temperature: 1.2 },
+    { xtcProbability: 0.5, xtcThreshold: 0.05, maxSurprise: 9, seed: SEED },
+    {
+      logitBias: { 0: 1.5 },
+      bannedIds: [1],
+      history: [2, 3, 2],
+      repetitionPenalty: 1.3,
+      presencePenalty: 0.2,
+    },
+    { rows, topP: 0.9 },
   ];
   return [
     ['logits', [], {}],
+    ['logits', [], { rows }],
     ['logProbs', [], {}],
     ['logProbs', [], { temperature: 0.6 }],
+    ['logProbs', [], { rows, over: 'vocabulary' }],
     ['probs', [], {}],
     ['topK', [Math.min(V, 10)], {}],
     ['topK', [V], {}],
+    ['topK', [2], { rows }],
     ['argmax', [], {}],
     ['score', [targets], { entropy: true }],
     ['score', [targets], { temperature: 2 }],
-    ...samplings.map(options => ['sample', [], { ...options, ...at }]),
+    ...filters.map(options => ['sample', [], { ...options, ...at }]),
+    ...filters.map(options => ['candidates', [], options]),
     ['run', [], { ...all, ...at }],
+    ['verifyDraft', [draft.ids, undefined], { temperature: 0.7, ...at }],
+    ['verifyDraft', [draft.ids, draft.logProbs], { topP: 0.95, ...at }],
   ];
 }
 
@@ -131,22 +168,29 @@ async function checkHead(name, head, { hidden, hiddenDtype = 'f32', wide, epilog
       }
     }
   });
-  // A vocabulary of one number per id, times a hidden state of 1: the reference's logits are u itself.
-  const one = Float32Array.of(1);
-  const twins = Array.from({ length: n }, (_, row) =>
-    LMHead.from(rowOf(u, row, n), { vocabSize: V, hiddenSize: 1, backend: 'reference' }),
-  );
-  for (const [i, [method, values, options]] of calls(V, n, 0).entries()) {
+  // E transposed is u itself, and each hidden state picks a row of it: the reference's logits are u.
+  const twin = LMHead.from(u, { vocabSize: V, hiddenSize: n, layout: 'dv', backend: 'reference' });
+  const pick = Float32Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
+  const draft = {
+    ids: twin.argmaxSync(pick).subarray(0, n - 1),
+    logProbs: twin.logProbsSync(pick.subarray(0, n * (n - 1)), { temperature: 2 }),
+  };
+  for (const [i, [method, values, options]] of calls(V, n, draft).entries()) {
     await check(`${name}: ${method} ${i}`, async () => {
       const result = head[`${method}Sync`](hidden, ...values, { ...options, ...input });
       assert.deepEqual(await head[method](hidden, ...values, { ...options, ...input }), result, 'async');
-      for (let row = 0; row < n; row++) {
-        const [, ...alone] = calls(V, 1, row)[i];
-        const expected = twins[row][`${method}Sync`](one, ...alone.flat());
-        assertClose(rowOf(result, row, n), rowOf(expected, 0, 1), `row ${row}`);
-      }
+      assertClose(result, twin[`${method}Sync`](pick, ...values, options), method);
     });
   }
+  await check(`${name}: sampler`, async () => {
+    const options = { seed: SEED, topP: 0.9, repetitionPenalty: 1.2, mirostat: { tau: 4 }, topLogProbs: 2 };
+    const [native, reference] = [head.sampler({ ...options, ...input }), twin.sampler(options)];
+    for (let row = 0; row < n; row++) {
+      const h = hidden.subarray(row * d, (row + 1) * d);
+      const token = row % 2 ? native.nextSync(h) : await native.next(h);
+      assert.equal(token.id, reference.nextSync(rowOf(pick, row, n)).id, `at ${row}`);
+    }
+  });
 }
 
 const NONE = { logitScale: 1, softCap: 0, capOrder: 'scale-then-cap' };
@@ -192,11 +236,39 @@ for (const dtype of ['f32', 'f16', 'bf16']) {
           assert.deepEqual(head.logitsSync(h.subarray(row * d, (row + 1) * d)), rowOf(batch, row, n));
       },
     );
+    await check(`${dtype}, V=${V} d=${d}: nearest`, async () => {
+      const vector = someNumbers(d, 9);
+      const u = head.logitsSync(vector);
+      const k = Math.min(V, 12);
+      const best = head.topKSync(vector, k);
+      assert.deepEqual(await head.nearest(vector, k), { ids: best.ids, similarities: best.logits });
+      const length = x => Math.hypot(...x);
+      const cosines = Float32Array.from(u, (x, id) => x / (length(vector) * length(head.embed([id]))));
+      const { ids, similarities } = head.nearestSync(vector, k, 'cosine');
+      const bestCosines = [...cosines].sort((a, b) => b - a);
+      for (const [i, id] of ids.entries()) {
+        assert.ok(Math.abs(similarities[i] - cosines[id]) < 1e-5, `cosine of ${id}`);
+        assert.ok(Math.abs(similarities[i] - bestCosines[i]) < 1e-5, `cosine at ${i}`);
+      }
+    });
     await check(`${dtype}, V=${V} d=${d}: verify`, async () => {
       const { ok, argmaxAgrees } = await head.verify(someNumbers(n * d, 8));
       assert.ok(ok && argmaxAgrees);
     });
   }
+}
+
+// Weights that are quantised here: by each kernel's own way with them.
+for (const dtype of ['i8', 'q8_0']) {
+  const [V, d, n] = [263, 96, 5];
+  const floats = LMHead.from(someNumbers(V * d, 6), { vocabSize: V, hiddenSize: d, backend: 'native' });
+  const hidden = someNumbers(n * d, 7);
+  const { head, error } = await floats.quantize(dtype, { hidden });
+  const wide = head.embed(Array.from({ length: V }, (_, id) => id));
+  await check(`${dtype}: its error`, () =>
+    assert.ok(error.weights.relative < 0.01 && error.logits.max < 0.2),
+  );
+  await checkHead(dtype, head, { hidden, wide, epilogue: NONE });
 }
 
 // What stands between a product and a logit; and a vocabulary of several chunks, with padding, on several threads.
@@ -242,6 +314,36 @@ for (const dtype of ['f32', 'f16', 'bf16']) {
     const options = { vocabSize: V, hiddenSize: d, backend: 'native' };
     const head = LMHead.from(transposed, { ...options, layout: 'dv' });
     assert.deepEqual(head.logitsSync(hidden), LMHead.from(weight, options).logitsSync(hidden));
+  });
+  await check('the final norm, and the lens', async () => {
+    const norm = { type: 'rmsnorm', weight: someNumbers(d, 5), eps: 1e-5 };
+    const head = LMHead.from(weight, { vocabSize: V, hiddenSize: d, norm, backend: 'native' });
+    const normalised = hidden.map((x, i) => {
+      const row = hidden.subarray(i - (i % d), i - (i % d) + d);
+      return (x / Math.sqrt(row.reduce((sum, y) => sum + y * y, 0) / d + norm.eps)) * norm.weight[i % d];
+    });
+    const top = head.lensSync(hidden, 5);
+    assert.deepEqual(await head.lens(hidden, 5), top);
+    assertClose(top, head.topKSync(normalised, 5), 'lens');
+  });
+  await check('heads over the same weights: attached, and saved', async () => {
+    const head = LMHead.from(weight, {
+      vocabSize: V,
+      hiddenSize: d,
+      bias: someNumbers(V, 3),
+      backend: 'native',
+    });
+    const logits = head.logitsSync(hidden);
+    assert.deepEqual(LMHead.attach(structuredClone(head.handle)).logitsSync(hidden), logits);
+    const folder = mkdtempSync(join(tmpdir(), 'lmhead-'));
+    try {
+      const path = join(folder, 'head.safetensors');
+      await head.save(path);
+      head.saveSync(path);
+      assert.deepEqual(LMHead.openSync(path, { backend: 'native', mmap: false }).logitsSync(hidden), logits);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
   await check('NaN and infinities: where they are, and nowhere else', () => {
     const head = LMHead.from(weight, { vocabSize: V, hiddenSize: d, backend: 'native' });
@@ -299,6 +401,13 @@ await check('open', async () => {
   assert.deepEqual(mapped.logitsSync(h), read.logitsSync(h));
   assert.ok((await mapped.verify(h)).ok);
 });
+
+await check('every method has been called', () =>
+  assert.deepEqual(
+    METHODS.filter(name => !called.has(name)),
+    [],
+  ),
+);
 
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;

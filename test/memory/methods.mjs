@@ -1,8 +1,15 @@
 /**
- * Every way to call a head, for the tests of memory: name, and the call. One that returns a promise is awaited. Whoever adds a
- * method to the library adds it here.
- * @type {Record<string, (head: import('../../dist/index.mjs').LMHead, hidden: Float32Array, options?: object) => unknown>}
+ * Every way to call a head, for the tests of memory: name, and the call. One that returns a promise is awaited. A test holds the
+ * list against the methods that there are. The head needs a final norm, and a vocabulary of at least 10.
  */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { candidatesOf, LMHead, logSoftmax, sampleFrom, softmax, topKOf } from '../../dist/index.mjs';
+
+/** @typedef {(head: LMHead, hidden: Float32Array, options?: object) => unknown} Call */
+
+/** @type {Record<string, Call>} */
 export const METHODS = {
   logitsSync: (head, hidden) => head.logitsSync(hidden),
   logits: (head, hidden, options) => head.logits(hidden, options),
@@ -24,12 +31,59 @@ export const METHODS = {
   candidates: (head, hidden, options) => head.candidates(hidden, { topK: 20, ...options }),
   verifyDraftSync: (head, hidden) => head.verifyDraftSync(hidden, [1], undefined, { seed: 1 }),
   verifyDraft: (head, hidden, options) => head.verifyDraft(hidden, [1], undefined, { seed: 1, ...options }),
+  lensSync: (head, hidden) => head.lensSync(hidden, 2),
+  lens: (head, hidden, options) => head.lens(hidden, 2, options),
   nearestSync: head => head.nearestSync(1, 3, 'cosine'),
   nearest: (head, hidden, options) => head.nearest(hidden, 3, 'dot', options),
   'sampler.nextSync': (head, hidden) => head.sampler({ topK: 5, repetitionPenalty: 1.1 }).nextSync(hidden),
   'sampler.next': (head, hidden, options) =>
     head.sampler({ topP: 0.9, topLogProbs: 2 }).next(hidden, options),
-  'rows of E': (head, hidden, options) => head.topK(hidden, 2, { rows: [1, 5, 9], ...options }),
+  'sampler, saved and restored': (head, hidden) => {
+    const sampler = head.sampler({ seed: 1, history: [1, 2] });
+    sampler.accept(sampler.nextSync(hidden).id);
+    head.sampler().restore(JSON.parse(JSON.stringify(sampler)));
+  },
+  'every stage': (head, hidden, options) =>
+    head.sample(hidden, {
+      ...{
+        topNSigma: 3,
+        typicalP: 0.99,
+        minP: 1e-4,
+        epsilon: 1e-4,
+        eta: 1e-4,
+        xtcProbability: 0.5,
+        temperatureRange: 0.1,
+      },
+      ...{ history: [1, 2, 1], dryMultiplier: 1, noRepeatNgram: 2, bannedIds: [4], logitBias: { 5: 1 } },
+      ...options,
+    }),
+  'rows of E': (head, hidden, options) => head.topK(hidden, 2, { rows: [9, 1, 5], ...options }),
+  'rows of E, over the vocabulary': (head, hidden) =>
+    head.logProbsSync(hidden, { rows: [1, 5, 9], over: 'vocabulary' }),
+  allowed: (head, hidden, options) => head.sample(hidden, { allowed: [1, 5, 9], ...options }),
   embed: head => head.embed([1, 2, 3]),
+  attach: head => LMHead.attach(head.handle).close(),
+  logSoftmax: (_, logits) => logSoftmax(logits, logits.length),
+  softmax: (_, logits) => softmax(logits, logits.length),
+  topKOf: (_, logits) => topKOf(logits, logits.length, 2),
+  sampleFrom: (_, logits) => sampleFrom(logits, logits.length, { topP: 0.9, seed: 1 }),
+  candidatesOf: (_, logits) => candidatesOf(logits, logits.length, { topK: 5 }),
   'a call that fails': (head, hidden) => head.argmax(hidden.subarray(1)).catch(() => {}),
 };
+
+/** Those that take milliseconds, which a test may call less often. @type {Record<string, Call>} */
+export const SLOW_METHODS = {
+  verify: (head, hidden) => head.verify(hidden),
+  quantize: async (head, hidden) => (await head.quantize('i8', { hidden })).head.close(),
+  saveSync: head => inFolder(path => head.saveSync(path)),
+  save: head => inFolder(path => head.save(path)),
+};
+
+async function inFolder(save) {
+  const folder = mkdtempSync(join(tmpdir(), 'lmhead-'));
+  try {
+    await save(join(folder, 'head.safetensors'));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
