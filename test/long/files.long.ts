@@ -1,4 +1,7 @@
-/** Ten million changes of good files: none crashes a reader, hangs it, or makes it read or hold more than there is. */
+/**
+ * Ten million changes of good files: none crashes a reader, hangs it, or makes it read or hold more than there is.
+ * LMHEAD_FUZZ_RUNS says how many, for a trial.
+ */
 import { afterAll, beforeAll, expect, it, type MockInstance, vi } from 'vitest';
 import { goodMaterial, openChanged } from '../support/file-fuzz';
 
