@@ -73,6 +73,7 @@ void check_rows(Napi::Env env, const double* rows, size_t n, size_t valid) {
 Adjustments adjustments_from(Napi::Object from, size_t n, size_t vocabulary, size_t valid) {
   const Napi::Env env = from.Env();
   Adjustments a;
+  a.valid = valid;
   a.ranges = optional_array<uint32_t>(from.Get("ranges"), napi_uint32_array, 2 * n, "adjustments.ranges");
   if (a.ranges) {
     const Napi::Value ids = from.Get("ids");

@@ -47,7 +47,7 @@ class HeadCore {
     // many.)
     std::vector<uint32_t> few;
     if (!rows.ids && request.only_draws()) {
-      few = request.adjustments.few_allowed(n, valid_, valid_ / 16);
+      few = request.adjustments.few_allowed(n);
       if (!few.empty()) rows = {few.data(), few.size()};
     }
     if (!rows.ids) return run_request(kernels_, all, request);

@@ -42,21 +42,32 @@ bool allows_all(const uint32_t* mask, const Tile& tile) {
 
 }  // namespace
 
-std::vector<uint32_t> Adjustments::few_allowed(size_t n, size_t valid, size_t most) const {
+bool Adjustments::allows_few(size_t hidden) const {
+  if (!allowed) return false;
+  size_t count = 0;
+  for (size_t word = 0; word * 32 < valid && count <= most_of_few(); word++)
+    count += static_cast<size_t>(std::popcount(word_of(allowed + hidden * allowed_stride, word)));
+  return count <= most_of_few();
+}
+
+std::vector<uint32_t> Adjustments::few_allowed(size_t n) const {
   std::vector<uint32_t> ids;
   if (!allowed) return ids;
   const size_t masks = allowed_stride == 0 ? 1 : n;
   for (size_t word = 0; word * 32 < valid; word++) {
     uint32_t any = 0;
-    for (size_t i = 0; i < masks; i++) any |= allowed[i * allowed_stride + word];
+    for (size_t i = 0; i < masks; i++) any |= word_of(allowed + i * allowed_stride, word);
     for (; any; any &= any - 1) {
-      const size_t id = word * 32 + static_cast<size_t>(std::countr_zero(any));
-      if (id >= valid) break;
-      if (ids.size() == most) return {};
-      ids.push_back(static_cast<uint32_t>(id));
+      if (ids.size() == most_of_few()) return {};
+      ids.push_back(static_cast<uint32_t>(word * 32) + static_cast<uint32_t>(std::countr_zero(any)));
     }
   }
   return ids;
+}
+
+uint32_t Adjustments::word_of(const uint32_t* mask, size_t word) const {
+  const size_t rest = valid - word * 32;
+  return rest < 32 ? mask[word] & ((uint32_t{1} << rest) - 1) : mask[word];
 }
 
 bool Adjustments::leave_alone(size_t hidden, const Tile& tile) const {

@@ -23,16 +23,22 @@ struct Adjustments {
   const Patch* patches = nullptr;
   const uint32_t* allowed = nullptr;  // bit id % 32 of word id / 32: may be drawn; null: all may
   size_t allowed_stride = 0;          // words from one row's mask to the next; 0: one for all
+  size_t valid = 0;                   // ids from here on are padding, whatever masks say
 
   bool any() const { return ranges || allowed; }
 
-  // The ids below `valid` that the masks of n hidden states allow, all of them together; none where these are more than `most`,
-  // or there is no mask.
-  std::vector<uint32_t> few_allowed(size_t n, size_t valid, size_t most) const;
+  // Whether a hidden state of the request has a mask that allows few ids: at most one in sixteen.
+  bool allows_few(size_t hidden) const;
+  // The ids that the masks of n hidden states allow, all of them together; none where these are not few.
+  std::vector<uint32_t> few_allowed(size_t n) const;
   // Whether the logits of the tile's rows stay as they are for a hidden state of the request.
   bool leave_alone(size_t hidden, const Tile& tile) const;
   // u: those logits.
   void apply(size_t hidden, const Tile& tile, float* u) const;
+
+ private:
+  size_t most_of_few() const { return valid / 16; }
+  uint32_t word_of(const uint32_t* mask, size_t word) const;  // without padding
 };
 
 }  // namespace lmhead

@@ -97,12 +97,13 @@ constexpr double kWorkPerThread = 100e3;         // multiply-adds that are worth
 
 enum class Sampling { none, greedy, race, top_k, reach, hold };
 
-// whole: all that the filters leave is wanted, and not only the token that is drawn.
-Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole) {
+// whole: all that the filters leave is wanted, and not only the token that is drawn. few: hardly any id may be drawn; a sum over
+// these in any order has the same bits, and so they need not be those of a pass over all.
+Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole, bool few) {
   if (row.temperature == 0) return Sampling::greedy;
   switch (row.first_filter().stage) {
     case Stage::none:
-      return whole ? Sampling::hold : Sampling::race;
+      return few ? Sampling::reach : whole ? Sampling::hold : Sampling::race;
     case Stage::top_k:
       if (row.top_k <= kMaxHeap && row.top_k < valid) return Sampling::top_k;
       return Sampling::hold;
@@ -560,7 +561,8 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   for (size_t i = 0; i < n; i++) {
     if (request.row_parameters) rows[i] = parse_row(request.row_parameters + i * kRowParameters);
     if (rows[i].temperature != 0) inverse_temperatures[i] = 1 / rows[i].temperature;
-    if (request.draws()) ways[i] = way_to_sample(rows[i], valid, request.candidates != nullptr);
+    if (request.draws())
+      ways[i] = way_to_sample(rows[i], valid, request.candidates != nullptr, request.adjustments.allows_few(i));
   }
 
   const double worth = (source.work() + (request.normaliser ? request.normaliser->work() : 0)) / kWorkPerThread;

@@ -44,11 +44,19 @@ describe.skipIf(backends.length < 2)('few allowed ids', () => {
     }
   });
 
-  it('a sample is the same beside other results, which need every row', () => {
+  it('a sample has the same bits beside other results, which need every row, and beside rows that allow many', () => {
+    const head = LMHead.from(someNumbers(V * D, 1), { vocabSize: V, hiddenSize: D });
+    const states = someNumbers(N * D, 2);
+    const all = Array.from({ length: V }, (_, id) => id);
     for (let seed = 0; seed < 50; seed++) {
-      const at = { allowed: few, seed };
-      const { sample } = native.runSync(hidden, { ...at, sample: true });
-      expect(native.sampleSync(hidden, at).ids).toEqual(sample.ids);
+      for (const options of samplings) {
+        const at = { ...options, allowed: few, seed };
+        const alone = head.sampleSync(states, at);
+        expect(head.runSync(states, { ...at, sample: true }).sample).toEqual(alone);
+        expect(
+          head.sampleSync(states, { ...at, allowed: [few, few, few, all] }).logProbs.subarray(0, 3),
+        ).toEqual(alone.logProbs.subarray(0, 3));
+      }
     }
   });
 

@@ -78,7 +78,9 @@ void ReachSink::consume(const Tile& tile, unsigned slot) {
     const float threshold = std::nextafter(static_cast<float>(floor), -std::numeric_limits<float>::infinity());
     uint32_t found[kChunkRows];
     const float* const u = tile.column(c);
-    const size_t count = kernels_.indices_above(u, tile.rows, threshold, true, found);
+    // Where all is within reach, but for -inf.
+    const bool some = threshold > -std::numeric_limits<float>::infinity();
+    const size_t count = kernels_.indices_above(u, tile.rows, threshold, some, found);
     if (list.candidates.size() + count > kMost) {
       std::erase_if(list.candidates, [&](const Candidate& held) { return held.logit < threshold; });
       if (list.candidates.size() + count > kMost) {

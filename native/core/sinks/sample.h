@@ -1,7 +1,7 @@
 // The sinks that draw a token per column. Which of them a row takes depends on its filters:
 //   none              a race inside the pass: every id gets a key, the best wins; O(1) memory
 //   top-k, or greedy  the k best (top_k.h), then filter and race among them; O(k)
-//   min-p             those within reach of the maximum so far, then filter and race; falls back on holding when they are many
+//   min-p, few ids    those within reach of the maximum so far, then filter and race; falls back on holding when they are many
 //   top-p, large k    the row's logits are held until the distribution is known
 #pragma once
 
@@ -33,7 +33,7 @@ class RaceSink final : public Sink {
   std::vector<Best> best_;  // [slots, columns]
 };
 
-// What min-p may leave. The maximum only grows, so an id that is out of reach now stays so.
+// What min-p may leave; all but -inf without it. The maximum only grows, so an id that is out of reach now stays so.
 class ReachSink final : public Sink {
  public:
   ReachSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> takes, unsigned slots);
