@@ -1,4 +1,4 @@
-// Top-k, top-p and min-p against a sorted walk; and the race among what they leave.
+// Every stage against a sorted walk, alone and in any order; and the race among what they leave.
 #include "../core/filters.h"
 
 #include "../core/pass.h"
@@ -66,6 +66,111 @@ TEST(filters_keep_what_a_sorted_walk_keeps_in_any_order_of_candidates) {
             row.log_min_p, got.size(), want.size());
     }
   });
+}
+
+// What a stage keeps of every kind of row, at several strengths. `set` puts a strength from 0 to 1 into a row's parameters.
+template <class Set>
+void check_stage(uint64_t seed, Set set) {
+  Random random(seed);
+  for (int kind = 0; kind < static_cast<int>(Kind::count); kind++)
+    for (const size_t count : {1, 2, 3, 7, 50, 300, 1500})
+      for (const double strength : {0.0, 0.03, 0.2, 0.5, 0.8, 0.97, 1.0}) {
+        RowSampling row;
+        row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), 0};
+        set(row, strength);
+        const std::vector<float> u = make_row(static_cast<Kind>(kind), count, random);
+        std::vector<Candidate> got = sorted_candidates(u.data(), count);
+        const NaiveLeft want = NaiveChain(got, row).run();
+        shuffle(got, random);
+        const Left left = filter(got, row);
+        CHECK(same_ids(got, want.kept), "kind=%d V=%zu strength=%g: %zu kept, want %zu", kind, count, strength, got.size(),
+              want.kept.size());
+        CHECK(std::abs(left.temperature - want.temperature) <= 1e-9 * want.temperature && left.max == want.kept[0].logit,
+              "kind=%d V=%zu strength=%g: T=%.17g max=%g, want %.17g, %g", kind, count, strength, left.temperature, left.max,
+              want.temperature, want.kept[0].logit);
+      }
+}
+
+TEST(typical_keeps_what_a_sorted_walk_keeps) {
+  check_stage(71, [](RowSampling& row, double strength) { row.typical_p = 1 - strength; });
+}
+
+TEST(epsilon_keeps_what_a_sorted_walk_keeps) {
+  check_stage(72, [](RowSampling& row, double strength) { row.log_epsilon = std::log(strength); });
+}
+
+TEST(eta_keeps_what_a_sorted_walk_keeps) {
+  check_stage(73, [](RowSampling& row, double strength) { row.log_eta = std::log(strength); });
+}
+
+TEST(top_n_sigma_keeps_what_a_sorted_walk_keeps) {
+  check_stage(74, [](RowSampling& row, double strength) { row.top_n_sigma = 3.3 * strength; });
+}
+
+TEST(p_less_keeps_what_a_sorted_walk_keeps) {
+  check_stage(75, [](RowSampling& row, double strength) {
+    row.p_less = true;
+    row.temperature = 0.5 + strength;
+    if (strength > 0.5) row.order = 0x8A;  // at that temperature
+  });
+}
+
+TEST(xtc_keeps_what_a_sorted_walk_keeps) {
+  check_stage(76, [](RowSampling& row, double strength) {
+    row.xtc_probability = 0.7;
+    row.log_xtc_threshold = std::log(strength / 3);
+  });
+}
+
+TEST(a_dynamic_temperature_is_what_the_entropy_says) {
+  check_stage(77, [](RowSampling& row, double strength) {
+    row.temperature = 1.2;
+    row.temperature_range = 2 * strength;
+    row.temperature_exponent = 3 * strength;
+    row.order = 0xBA;  // and the surprises are at that temperature
+    row.max_surprise = 6;
+  });
+}
+
+TEST(surprises_keep_what_a_sorted_walk_keeps) {
+  check_stage(78, [](RowSampling& row, double strength) { row.max_surprise = 12 * (1 - strength); });
+}
+
+// All stages at once, or some, in any order.
+TEST(stages_in_any_order_keep_what_a_sorted_walk_keeps) {
+  Random random(79);
+  for (int turn = 0; turn < 3000; turn++) {
+    RowSampling row;
+    row.temperature = random.uniform(0.3, 2);
+    row.top_k = 1 + random.below(200);
+    row.top_p = random.uniform(0.5, 1);
+    row.log_min_p = std::log(random.uniform(0, 0.1));
+    row.typical_p = random.uniform(0.5, 1);
+    row.log_epsilon = std::log(random.uniform(0, 0.02));
+    row.log_eta = std::log(random.uniform(0, 0.02));
+    row.top_n_sigma = random.uniform(0.5, 4);
+    row.p_less = random.below(8) == 0;
+    row.xtc_probability = 0.5;
+    row.log_xtc_threshold = std::log(random.uniform(0.02, 0.4));
+    row.temperature_range = random.below(2) ? random.uniform(0, 1) : 0;
+    row.max_surprise = random.uniform(1, 12);
+    row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(turn)};
+    std::vector<uint64_t> stages = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+    for (size_t i = stages.size(); i > 1; i--) std::swap(stages[i - 1], stages[random.below(i)]);
+    stages.resize(1 + random.below(stages.size()));
+    row.order = 0;
+    for (const uint64_t stage : stages) row.order = row.order << 4 | stage;
+    const Kind kind = static_cast<Kind>(turn % static_cast<int>(Kind::count));
+    const size_t count = 1 + random.below(400);
+    const std::vector<float> u = make_row(kind, count, random);
+    std::vector<Candidate> got = sorted_candidates(u.data(), count);
+    const NaiveLeft want = NaiveChain(got, row).run();
+    shuffle(got, random);
+    const Left left = filter(got, row);
+    CHECK(same_ids(got, want.kept) && std::abs(left.temperature - want.temperature) <= 1e-9 * want.temperature,
+          "turn=%d V=%zu order=%#llx: %zu kept, want %zu", turn, count, static_cast<unsigned long long>(row.order), got.size(),
+          want.kept.size());
+  }
 }
 
 // The naive walk shares the core's units of mass; here are the definitions that a user knows.
