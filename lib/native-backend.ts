@@ -153,7 +153,7 @@ export class NativeBackend implements HeadBackend {
   }
 
   async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
-    const abortFlag = new Int32Array(1);
+    const abortFlag = signal && new Int32Array(1);
     const running = guarded(() =>
       this.#head.runAsync(
         job.n,
@@ -165,15 +165,18 @@ export class NativeBackend implements HeadBackend {
       ),
     );
     this.#pending++;
-    const settled = running.finally(() => {
-      if (--this.#pending > 0) return;
-      for (const resolve of this.#idle.splice(0)) resolve();
-    });
-    if (!signal) return settle(await settled, job);
+    if (!signal) {
+      try {
+        return settle(await running, job);
+      } finally {
+        this.#ended();
+      }
+    }
+    const settled = running.finally(() => this.#ended());
     // The caller is told at once; the job stops at its next chunk, or never starts.
     return new Promise<void>((resolve, reject) => {
       const forget = onAbort(signal, () => {
-        abortFlag[0] = 1;
+        abortFlag![0] = 1;
         reject(new LMHeadError('ABORTED', 'the call was aborted', { cause: signal.reason }));
       });
       settled
@@ -181,6 +184,12 @@ export class NativeBackend implements HeadBackend {
         .then(resolve, reject)
         .finally(forget);
     });
+  }
+
+  /** A job has. */
+  #ended(): void {
+    if (--this.#pending > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
@@ -258,7 +267,7 @@ function requestArguments(job: PassJob): unknown[] {
     job.logSumExp,
     job.adjustments,
     job.candidates && true,
-    rareArguments(job),
+    isPlain(job) ? undefined : rareArguments(job),
   ];
 }
 

@@ -147,8 +147,11 @@ Napi::Value Head::run(const Napi::CallbackInfo& info) {
     if (dtype == Dtype::f32 && hidden_stride(d) == d) {
       result = head.run(reinterpret_cast<const float*>(hidden), n, request, view);  // already as kernels take it
     } else {
-      const AlignedFloats packed = pack_hidden(head.kernels(), hidden, dtype, n, d);
+      HiddenBuffers& buffers = Environment::of(env).channel->buffers;
+      HiddenBuffer packed = buffers.take(n * hidden_stride(d));
+      pack_hidden(head.kernels(), hidden, dtype, n, d, packed.data());
       result = head.run(packed.data(), n, request, view);
+      buffers.give_back(std::move(packed));
     }
     const int status = head.intact() ? static_cast<int>(result.status) : kWeightsChanged;
     if (request.candidates && status == PassResult::ok) return candidates_to_js(env, candidates);
@@ -158,7 +161,7 @@ Napi::Value Head::run(const Napi::CallbackInfo& info) {
   }
 }
 
-// (n, hidden, hiddenDtype, …request, abortFlag, times or undefined) -> Promise of undefined, candidates or [status, row, id]
+// (n, hidden, hiddenDtype, …request, abortFlag?, times?) -> Promise of undefined, candidates or [status, row, id]
 Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   HeadCore& head = core(env);
@@ -169,7 +172,8 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   job->view = pass_view(info, 3, head.valid());
   job->request = pass_request(info, 3, n, head.output().rows, head.valid(), job->view.rows);
   const size_t flag = 3 + kRequestArguments;
-  job->abort = static_cast<std::atomic<int32_t>*>(typed_array(info[flag], napi_int32_array, 1, "abortFlag"));
+  if (int32_t* const given = optional_array<int32_t>(info[flag], napi_int32_array, 1, "abortFlag"))
+    job->abort = reinterpret_cast<std::atomic<int32_t>*>(given);
   job->request.abort = job->abort;
   job->times = optional_array<double>(info[flag + 1], napi_float64_array, 2, "times");
   if (wants_candidates(info, 3)) job->request.candidates = &job->candidates;
@@ -177,7 +181,8 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   job->channel = Environment::of(env).channel;
   job->n = n;
   try {
-    job->hidden = pack_hidden(head.kernels(), hidden, dtype, n, d);
+    job->hidden = job->channel->buffers.take(n * hidden_stride(d));
+    pack_hidden(head.kernels(), hidden, dtype, n, d, job->hidden.data());
   } catch (const std::bad_alloc&) {
     throw coded_error(env, "MEMORY", "not enough memory for the hidden states");
   }

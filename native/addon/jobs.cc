@@ -75,6 +75,7 @@ void Channel::settle(napi_env env, napi_value, void* context, void* data) {
   napi_handle_scope scope;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
   for (napi_ref ref : job->kept) napi_delete_reference(env, ref);
+  channel.buffers.give_back(std::move(job->hidden));
   const int status = job->status == Job::closed            ? kClosed
                      : job->status == Job::out_of_memory   ? kOutOfMemory
                      : job->status == Job::weights_changed ? kWeightsChanged

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../core/threads/task_queue.h"
+#include "hidden_buffers.h"
 #include "pass_view.h"
 
 namespace lmhead {
@@ -19,12 +20,13 @@ class Channel;
 struct Job final : Task {
   std::shared_ptr<HeadCore> core;
   std::shared_ptr<Channel> channel;
-  AlignedFloats hidden;  // packed copy: the caller's array may change or vanish meanwhile
+  HiddenBuffer hidden;  // packed copy: the caller's array may change or vanish meanwhile
   size_t n = 0;
   PassView view;
   PassRequest request;
-  std::atomic<int32_t>* abort = nullptr;  // request.abort, writable
-  double* times = nullptr;                // where asked for: seconds in the queue, seconds from start to end
+  std::atomic<int32_t> cancelled{0};
+  std::atomic<int32_t>* abort = &cancelled;  // request.abort, writable; the caller's, where there is one
+  double* times = nullptr;                   // where asked for: seconds in the queue, seconds from start to end
   std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
   std::vector<CandidateRow> candidates;  // request.candidates, where they are asked for
 
@@ -56,6 +58,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   // On any thread: hands a job back, or drops it where the environment is gone.
   void post(std::unique_ptr<Task> job);
   bool is_open() const { return open_.load(); }
+
+  HiddenBuffers buffers;  // on the JavaScript thread
 
  private:
   static void settle(napi_env env, napi_value, void* context, void* data);

@@ -16,11 +16,18 @@
 
 namespace lmhead {
 
-AlignedFloats pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d) {
+void pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d, float* packed) {
   const size_t stride = hidden_stride(d);
-  AlignedFloats packed(n * stride);
-  for (size_t i = 0; i < n; i++)
-    kernels.widen[static_cast<size_t>(dtype)](hidden + i * d * bytes_per_element(dtype), d, packed.data() + i * stride);
+  for (size_t i = 0; i < n; i++) {
+    float* const row = packed + i * stride;
+    kernels.widen[static_cast<size_t>(dtype)](hidden + i * d * bytes_per_element(dtype), d, row);
+    std::fill(row + d, row + stride, 0.0f);
+  }
+}
+
+AlignedFloats pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d) {
+  AlignedFloats packed(n * hidden_stride(d));
+  pack_hidden(kernels, hidden, dtype, n, d, packed.data());
   return packed;
 }
 

@@ -38,6 +38,7 @@ class LogitSource {
 };
 
 // Hidden states as kernels take them: f32, [n, hidden_stride(d)], zeros beyond d.
+void pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d, float* packed);
 AlignedFloats pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d);
 
 // Ids, ascending and each once, of the rows of E that a pass is about.

@@ -66,6 +66,26 @@ describe.each(backends)('calls that return a promise, %s', backend => {
     }
   });
 
+  it('use memory again, and see nothing of what was in it before', async () => {
+    // Lengths that kernels pad, and so many that a copy of them is kept for the next call.
+    const n = 1500;
+    const heads = [33, 40, 49].map(hiddenSize =>
+      LMHead.from(someNumbers(7 * hiddenSize), { vocabSize: 7, hiddenSize, backend }),
+    );
+    const calls = heads.map(({ hiddenSize }) => someNumbers(n * hiddenSize, hiddenSize));
+    const wanted = heads.map((one, i) => one.logitsSync(calls[i].subarray(0, 20 * one.hiddenSize)));
+    const spoil = () =>
+      Promise.all(heads.map(one => one.logits(new Float32Array(n * one.hiddenSize).fill(NaN))));
+    for (let round = 0; round < 3; round++) {
+      await spoil();
+      const results = await Promise.all(heads.map((one, i) => one.logits(calls[i])));
+      await spoil();
+      results.push(...heads.map((one, i) => one.logitsSync(calls[i])));
+      for (const [i, logits] of results.entries())
+        expect(logits.slice(0, 20 * 7)).toEqual(wanted[i % heads.length]);
+    }
+  });
+
   describe('and an AbortSignal', () => {
     const reason = new Error('the client went away');
 
