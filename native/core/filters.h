@@ -48,6 +48,7 @@ struct RowSampling {
   double max_surprise = -kOff;  // nats
   uint64_t order = kDefaultOrder;
 
+  // Whether the stage may change anything.
   bool works(Stage stage) const;
   // The first stage that may drop candidates, with the temperature in force there.
   struct First {
@@ -63,6 +64,12 @@ struct Choice {
   double log_sum = 0;  // over it; see Left
 };
 
+// How far a chain has come: the stages still to run, packed, and the temperature in force.
+struct Progress {
+  uint64_t order;
+  double temperature = 1;
+};
+
 // What a chain leaves.
 struct Left {
   float max;  // the largest logit among the candidates
@@ -73,7 +80,8 @@ struct Left {
 };
 // Leaves of `candidates`, which hold every id of the row that the first filter can keep, those that the chain keeps, in any
 // order. None has a NaN logit; the largest is finite. Ids with logit -inf are dropped.
-Left filter(std::vector<Candidate>& candidates, const RowSampling& row);
+Left filter(std::vector<Candidate>& candidates, const RowSampling& row, Progress from);
+inline Left filter(std::vector<Candidate>& candidates, const RowSampling& row) { return filter(candidates, row, {row.order}); }
 
 // Draws from candidates (at least one, not greedy).
 Choice race(const std::vector<Candidate>& candidates, const Left& left, const Stream& stream);

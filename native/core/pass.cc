@@ -7,6 +7,7 @@
 #include <limits>
 #include <mutex>
 
+#include "held_row.h"
 #include "product.h"
 #include "sinks/dense.h"
 #include "sinks/distributions.h"
@@ -180,7 +181,7 @@ class Block {
     if (request_.top.ids) write_top();
     if (request_.argmax)
       for (size_t c = 0; c < columns_; c++) request_.argmax[begin_ + c] = argmax_->best(c)[0].id;
-    if (request_.draws()) share_out(columns_, [&](size_t column, unsigned) { write_drawn(column); });
+    if (request_.draws()) draw();
     return {aborted() ? PassResult::aborted : PassResult::ok};
   }
 
@@ -290,11 +291,13 @@ class Block {
 
   bool should_give_way() const { return request_.gate && request_.gate->wanted(); }
 
-  // Calls work(i, slot) for every i below count, each once, on the pass's threads.
+  // Calls work(i, slot) for every i below count, each once, on the pass's threads; until it is aborted, or to the end.
+  enum class To { abort, the_end };
   template <class Work>
-  void share_out(size_t count, Work work) {
+  void share_out(size_t count, Work work, To to = To::abort) {
+    const auto ended = [&] { return to == To::abort && aborted(); };
     if (threads_ == 1 || count == 1) {
-      for (size_t i = 0; i < count && !aborted(); i++) {
+      for (size_t i = 0; i < count && !ended(); i++) {
         work(i, 0);
         if (should_give_way()) request_.gate->give_way();
       }
@@ -304,7 +307,7 @@ class Block {
     std::exception_ptr failure;
     const auto share = [&](unsigned slot) {
       try {
-        for (size_t i; !should_give_way() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !aborted();)
+        for (size_t i; !should_give_way() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended();)
           work(i, slot);
       } catch (...) {  // out of memory; the caller throws it on
         next.store(count, std::memory_order_relaxed);
@@ -314,7 +317,7 @@ class Block {
     };
     for (;;) {
       ThreadPool::instance().run(threads_, share);
-      if (next.load(std::memory_order_relaxed) >= count || aborted()) break;
+      if (next.load(std::memory_order_relaxed) >= count || ended()) break;
       request_.gate->give_way();
     }
     if (failure) std::rethrow_exception(failure);
@@ -428,67 +431,81 @@ class Block {
     });
   }
 
-  void write_drawn(size_t c) {
+  void draw() {
+    if (held_ && columns_ < 2 * threads_) {  // all threads together on one row after the other
+      const Crew crew{threads_, [&](size_t count, const auto& work) { share_out(count, work, To::the_end); }};
+      for (size_t c = 0; c < columns_ && !aborted(); c++) write_drawn(c, crew);
+    } else {
+      share_out(columns_, [&, alone = Crew()](size_t c, unsigned) { write_drawn(c, alone); });
+    }
+  }
+
+  void write_drawn(size_t c, const Crew& crew) {
     const Distribution& d = drawn_from(c);
-    std::vector<Candidate> candidates;
     switch (ways_[c]) {
       case Sampling::none:
         return;
-      case Sampling::greedy:
-        candidates = drawn_top_->best(c);
-        break;
-      case Sampling::race: {
-        const Candidate winner = race_->winner(c);
-        write_sample(c, {winner.id, d.log_prob(winner.logit)});
-        if (drawn_top_) candidates = drawn_top_->best(c);
-        std::erase_if(candidates, [](const Candidate& o) { return o.logit == -std::numeric_limits<float>::infinity(); });
-        tell(c, candidates, [&](float logit) { return d.log_prob(logit); });
+      case Sampling::greedy: {
+        std::vector<Candidate> best = drawn_top_->best(c);
+        write_sample(c, {best[0].id, 0}, best, [](float) { return 0; });
+        if (request_.candidates) (*request_.candidates)[begin_ + c] = {{best[0].id}, {1}};
         return;
       }
+      case Sampling::race: {
+        const Candidate winner = race_->winner(c);
+        std::vector<Candidate> best;
+        if (drawn_top_) best = drawn_top_->best(c);
+        std::erase_if(best, [](const Candidate& o) { return o.logit == -std::numeric_limits<float>::infinity(); });
+        const auto log_prob = [&](float logit) { return d.log_prob(logit); };
+        return write_sample(c, {winner.id, log_prob(winner.logit)}, best, log_prob);
+      }
       case Sampling::top_k:
-        candidates = drawn_top_->best(c);
-        break;
+        return write_filtered(c, drawn_top_->best(c));
       case Sampling::reach:
-        if (!reach_->complete(c)) {
-          unfinished_mark(c);
-          return;
+        return reach_->complete(c) ? write_filtered(c, reach_->candidates(c)) : unfinished_mark(c);
+      case Sampling::hold: {
+        HeldRow row(kernels_, held_->row(c), source_.valid(), source_.ids(), d.max, crew);
+        const Left left = row.filter(rows_[c]);
+        if (request_.sample.ids) {
+          std::vector<Candidate> best = row.best(request_.sample.k);
+          write_choice(c, row.race(left, rows_[c].stream), best, left);
         }
-        candidates = reach_->candidates(c);
-        break;
-      case Sampling::hold:
-        candidates = held_->candidates(c);
-        break;
-    }
-    const bool greedy = ways_[c] == Sampling::greedy;
-    const Left left = greedy ? Left{d.max, 1} : filter(candidates, rows_[c]);
-    if (request_.sample.ids) {
-      const Choice choice = greedy ? Choice{candidates[0].id, 0} : race(candidates, left, rows_[c].stream);
-      write_sample(c, choice);
-      tell(c, candidates, [&](float logit) { return greedy ? 0 : left.log_prob(logit, choice.log_sum); });
-    }
-    if (request_.candidates) {
-      CandidateRow& row = (*request_.candidates)[begin_ + c];
-      std::sort(candidates.begin(), candidates.end(), better);
-      for (const Candidate& candidate : candidates) row.ids.push_back(candidate.id);
-      row.probs = greedy ? std::vector<float>{1} : probabilities(candidates, left);
+        if (request_.candidates) write_candidates(c, row.list(), left);
+        return;
+      }
     }
   }
 
-  void write_sample(size_t c, const Choice& choice) {
-    request_.sample.ids[begin_ + c] = choice.id;
-    request_.sample.log_probs[begin_ + c] = static_cast<float>(choice.log_prob);
+  void write_filtered(size_t c, std::vector<Candidate> candidates) {
+    const Left left = filter(candidates, rows_[c]);
+    if (request_.sample.ids) write_choice(c, race(candidates, left, rows_[c].stream), candidates, left);
+    if (request_.candidates) write_candidates(c, candidates, left);
   }
 
-  // Beside the token that was drawn. left: what it was drawn from, or the likeliest of that.
+  void write_choice(size_t c, const Choice& choice, std::vector<Candidate>& best, const Left& left) {
+    write_sample(c, choice, best, [&](float logit) { return left.log_prob(logit, choice.log_sum); });
+  }
+
+  void write_candidates(size_t c, std::vector<Candidate>& candidates, const Left& left) {
+    CandidateRow& row = (*request_.candidates)[begin_ + c];
+    std::sort(candidates.begin(), candidates.end(), better);
+    for (const Candidate& candidate : candidates) row.ids.push_back(candidate.id);
+    row.probs = probabilities(candidates, left);
+  }
+
+  // left: what the token was drawn from, or the likeliest of that, whose log-probabilities are to be told beside it.
   template <class LogProb>
-  void tell(size_t c, std::vector<Candidate>& left, LogProb log_prob) {
+  void write_sample(size_t c, const Choice& choice, std::vector<Candidate>& left, LogProb log_prob) {
     const SampleOutputs& out = request_.sample;
+    if (!out.ids) return;
+    out.ids[begin_ + c] = choice.id;
+    out.log_probs[begin_ + c] = static_cast<float>(choice.log_prob);
     if (!out.raw_log_probs) return;
     write_list(c, out.top, left, log_prob);
     const Distribution& raw = (unscaled_ ? unscaled_->data() : shown())[c];
     std::vector<Candidate> best = raw_top_->best(c);
     write_list(c, out.raw_top, best, [&](float logit) { return raw.log_prob(logit); });
-    out.raw_log_probs[begin_ + c] = raw.log_prob(logit_of(c, out.ids[begin_ + c]));
+    out.raw_log_probs[begin_ + c] = raw.log_prob(logit_of(c, choice.id));
   }
 
   template <class LogProb>

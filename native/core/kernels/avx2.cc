@@ -82,6 +82,7 @@ static inline uint32_t lanes_below(size_t n) { return n >= kLanes ? 0xffu : (1u 
 static inline D low_half(F x) { return _mm256_cvtps_pd(_mm256_castps256_ps128(x)); }
 static inline D high_half(F x) { return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)); }
 static inline F join(D low, D high) { return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low)); }
+static inline void store_d(double* p, D x) { _mm256_storeu_pd(p, x); }
 static inline D set_d(double x) { return _mm256_set1_pd(x); }
 static inline D add_d(D a, D b) { return _mm256_add_pd(a, b); }
 static inline D subtract_d(D a, D b) { return _mm256_sub_pd(a, b); }
@@ -93,6 +94,7 @@ static inline D copy_sign_d(D x, D sign) {
   return _mm256_or_pd(_mm256_andnot_pd(set_d(-0.0), x), _mm256_and_pd(set_d(-0.0), sign));
 }
 static inline D round_d(D x) { return _mm256_round_pd(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline D floor_d(D x) { return _mm256_round_pd(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 static inline D scale_by_power_of_two_d(D p, D k) {
   // Adding 1.5 * 2^52 leaves the whole number in the low bits.
   const __m256i biased = _mm256_castpd_si256(_mm256_add_pd(k, set_d(6755399441055744.0 + 1023)));

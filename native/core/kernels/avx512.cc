@@ -74,6 +74,7 @@ static inline D high_half(F x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x
 static inline F join(D low, D high) {
   return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }
+static inline void store_d(double* p, D x) { _mm512_storeu_pd(p, x); }
 static inline D set_d(double x) { return _mm512_set1_pd(x); }
 static inline D add_d(D a, D b) { return _mm512_add_pd(a, b); }
 static inline D subtract_d(D a, D b) { return _mm512_sub_pd(a, b); }
@@ -85,6 +86,7 @@ static inline D copy_sign_d(D x, D sign) {
   return _mm512_or_pd(_mm512_andnot_pd(set_d(-0.0), x), _mm512_and_pd(set_d(-0.0), sign));
 }
 static inline D round_d(D x) { return _mm512_roundscale_pd(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline D floor_d(D x) { return _mm512_roundscale_pd(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 static inline D scale_by_power_of_two_d(D p, D k) { return _mm512_scalef_pd(p, k); }
 static inline D where_less_d(D a, D limit, D x, D y) {
   return _mm512_mask_mov_pd(y, _mm512_cmp_pd_mask(a, limit, _CMP_LT_OQ), x);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../epilogue.h"
+#include "../exact_math.h"
 #include "../matrix.h"
 #include "../random.h"
 
@@ -36,7 +37,7 @@ struct ExpSums {
   double sum;    // sum of e^x, x = (u - max) / T
   double x_sum;  // sum of x * e^x, if asked for
 };
-// A race in progress; see sinks/sample.h.
+// A race in progress; see token_race.h.
 struct RaceState {
   Stream stream;
   double inverse_temperature;
@@ -69,6 +70,8 @@ struct Kernels {
   MaxResult (*max)(const float* u, size_t count);
   // max is finite and no smaller than any u; no NaN.
   ExpSums (*exp_sums)(const float* u, size_t count, float max, double inverse_temperature, bool with_x);
+  // x = (u - max) / T and e^x to the last bit as exact_math.h computes them, where x <= 0. Both have room for whole vectors.
+  void (*exact_terms)(const float* u, size_t count, float max, double temperature, double* x, double* e);
   // out = (u - max) / T - log_sum; in place if out == u.
   void (*log_probs)(const float* u, size_t count, float max, double inverse_temperature, double log_sum, float* out);
   // out = e^((u - max) / T) * inverse_sum

@@ -107,6 +107,10 @@ static inline D low_half(F x) { return {vcvt_f64_f32(vget_low_f32(x.low)), vcvt_
 static inline D high_half(F x) { return {vcvt_f64_f32(vget_low_f32(x.high)), vcvt_high_f64_f32(x.high)}; }
 static inline float32x4_t narrow(D x) { return vcvt_high_f32_f64(vcvt_f32_f64(x.low), x.high); }
 static inline F join(D low, D high) { return {narrow(low), narrow(high)}; }
+static inline void store_d(double* p, D x) {
+  vst1q_f64(p, x.low);
+  vst1q_f64(p + 2, x.high);
+}
 static inline D set_d(double x) { return {vdupq_n_f64(x), vdupq_n_f64(x)}; }
 static inline D add_d(D a, D b) { return {vaddq_f64(a.low, b.low), vaddq_f64(a.high, b.high)}; }
 static inline D subtract_d(D a, D b) { return {vsubq_f64(a.low, b.low), vsubq_f64(a.high, b.high)}; }
@@ -119,6 +123,7 @@ static inline float64x2_t copy_sign(float64x2_t x, float64x2_t sign) {
 }
 static inline D copy_sign_d(D x, D sign) { return {copy_sign(x.low, sign.low), copy_sign(x.high, sign.high)}; }
 static inline D round_d(D x) { return {vrndnq_f64(x.low), vrndnq_f64(x.high)}; }
+static inline D floor_d(D x) { return {vrndmq_f64(x.low), vrndmq_f64(x.high)}; }
 static inline float64x2_t power_of_two_d(float64x2_t k) {
   return vreinterpretq_f64_s64(vshlq_n_s64(vaddq_s64(vcvtnq_s64_f64(k), vdupq_n_s64(1023)), 52));
 }

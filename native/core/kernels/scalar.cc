@@ -148,6 +148,7 @@ static inline D high_half(F x) {
 static inline F join(D low, D high) {
   return lanes([&](size_t i) { return static_cast<float>(i < kLanes / 2 ? low.v[i] : high.v[i - kLanes / 2]); });
 }
+static inline void store_d(double* p, D x) { std::memcpy(p, x.v, sizeof x.v); }
 static inline D set_d(double x) {
   return lanes_d([&](size_t) { return x; });
 }
@@ -177,6 +178,10 @@ static inline D copy_sign_d(D x, D sign) {
 }
 static inline D round_d(D x) {
   return lanes_d([&](size_t i) { return (x.v[i] + 6755399441055744.0) - 6755399441055744.0; });
+}
+static inline D floor_d(D x) {
+  const D nearest = round_d(x);
+  return lanes_d([&](size_t i) { return nearest.v[i] > x.v[i] ? nearest.v[i] - 1 : nearest.v[i]; });
 }
 static inline D scale_by_power_of_two_d(D p, D k) {  // -1022 <= k <= 1023
   return lanes_d([&](size_t i) {

@@ -4,62 +4,28 @@
 #include <cmath>
 #include <cstring>
 
-#include "../exact_math.h"
-
 namespace lmhead {
 
 namespace {
 constexpr size_t kNone = ~size_t{0};
 }  // namespace
 
-void RaceSink::Best::offer(double new_key, Candidate c) {
-  if (new_key > key || (new_key == key && c.id < candidate.id)) {
-    key = new_key;
-    candidate = c;
-  }
-}
-
 RaceSink::RaceSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> races, unsigned slots)
-    : kernels_(kernels), rows_(rows), races_(std::move(races)), best_(slots * races_.size()) {}
+    : kernels_(kernels), rows_(rows), races_(std::move(races)), leaders_(slots * races_.size()) {}
 
 void RaceSink::consume(const Tile& tile, unsigned slot) {
   for (size_t c = 0; c < tile.columns; c++) {
     const size_t column = tile.first_column + c;
-    if (!races_[column]) continue;
-    const RowSampling& row = rows_[column];
-    const float* const u = tile.column(c);
-    Best& best = best_[slot * races_.size() + column];
-    uint32_t found[kChunkRows];
-    const auto offer = [&](uint32_t i) {
-      const uint32_t id = tile.id(i);
-      const Bits64 bits = token_bits(row.stream, id);
-      best.offer(race_key(static_cast<double>(u[i]) / row.temperature, bits.high, bits.low), {u[i], id});
-    };
-    const float max = tile.maxima[c].max;
-    if (tile.maxima[c].nan_at >= 0 || max == -std::numeric_limits<float>::infinity()) continue;
-    if (std::isinf(best.key)) {
-      // A first key to beat, or every id would have to be looked at closely.
-      kernels_.indices_above(u, tile.rows, max, true, found);
-      offer(found[0]);
-    }
-    // Large keys are rounded coarsely; and the kernel multiplies by 1/T where the key is of a quotient.
-    const double to_beat = best.key - std::abs(best.key) * 0x1p-49;
-    const double inverse_temperature = 1 / row.temperature;
-    if (max * inverse_temperature + kMaxNoise < to_beat) continue;
-    // Where a temperature is so low that logits over it overflow, or ids are no neighbours, every one is looked at closely.
-    if (!std::isfinite(to_beat) || tile.ids) {
-      for (uint32_t i = 0; i < tile.rows; i++) offer(i);
-      continue;
-    }
-    const size_t count = kernels_.race_candidates(u, tile.rows, tile.first, {row.stream, inverse_temperature, to_beat}, found);
-    for (size_t i = 0; i < count; i++) offer(found[i]);
+    if (!races_[column] || tile.maxima[c].nan_at >= 0) continue;
+    race_chunk(kernels_, {tile.column(c), tile.rows, tile.first, tile.ids, tile.maxima[c].max}, rows_[column].stream,
+               rows_[column].temperature, leaders_[slot * races_.size() + column]);
   }
 }
 
 Candidate RaceSink::winner(size_t column) const {
-  Best best;
-  for (size_t at = column; at < best_.size(); at += races_.size()) best.offer(best_[at].key, best_[at].candidate);
-  return best.candidate;
+  RaceLeader leader;
+  for (size_t at = column; at < leaders_.size(); at += races_.size()) leader.offer(leaders_[at].key, leaders_[at].candidate);
+  return leader.candidate;
 }
 
 ReachSink::ReachSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> takes, unsigned slots)
@@ -123,7 +89,7 @@ void HoldSink::consume(const Tile& tile, unsigned) {
 
 std::vector<Candidate> HoldSink::candidates(size_t column) const {
   std::vector<Candidate> all(vocabulary_);
-  const float* const u = row(column);
+  const float* const u = rows_.data() + place_[column] * vocabulary_;
   for (size_t i = 0; i < vocabulary_; i++) all[i] = {u[i], ids_ ? ids_[i] : static_cast<uint32_t>(i)};
   return all;
 }

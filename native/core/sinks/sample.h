@@ -2,18 +2,19 @@
 //   none              a race inside the pass: every id gets a key, the best wins; O(1) memory
 //   top-k, or greedy  the k best (top_k.h), then filter and race among them; O(k)
 //   min-p, few ids    those within reach of the maximum so far, then filter and race; falls back on holding when they are many
-//   top-p, large k    the row's logits are held until the distribution is known
+//   all else          the row's logits are held until the distribution is known (held_row.h)
 #pragma once
 
 #include <limits>
 #include <vector>
 
 #include "../filters.h"
+#include "../token_race.h"
 #include "sink.h"
 
 namespace lmhead {
 
-// Gumbel-max in the pass: the id with the largest u/T - log E wins.
+// A race inside the pass.
 class RaceSink final : public Sink {
  public:
   // rows[c] is sampled where races[c].
@@ -22,15 +23,10 @@ class RaceSink final : public Sink {
   Candidate winner(size_t column) const;
 
  private:
-  struct Best {
-    double key = -std::numeric_limits<double>::infinity();
-    Candidate candidate{-std::numeric_limits<float>::infinity(), 0xffffffffu};
-    void offer(double key, Candidate candidate);
-  };
   const Kernels& kernels_;
   const RowSampling* const rows_;
   const std::vector<bool> races_;
-  std::vector<Best> best_;  // [slots, columns]
+  std::vector<RaceLeader> leaders_;  // [slots, columns]
 };
 
 // What min-p may leave; all but -inf without it. The maximum only grows, so an id that is out of reach now stays so.
@@ -61,7 +57,7 @@ class HoldSink final : public Sink {
   // ids: of the vocabulary's places; null: they are their places.
   HoldSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* ids);
   void consume(const Tile& tile, unsigned slot) override;
-  const float* row(size_t column) const { return rows_.data() + place_[column] * vocabulary_; }
+  float* row(size_t column) { return rows_.data() + place_[column] * vocabulary_; }
   std::vector<Candidate> candidates(size_t column) const;
 
  private:

@@ -1,0 +1,85 @@
+// A row of logits that is held, and filtered where it lies: what a filter drops becomes -inf. Only when few are left, or a filter
+// asks for it, they become a list. Nothing is sorted.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "filters.h"
+#include "kernels/kernels.h"
+#include "mass.h"
+
+namespace lmhead {
+
+// Who works on a row.
+struct Crew {
+  unsigned slots = 1;
+  // Calls work(task, slot) for every task below count, each once; slots at work at one time are distinct, and below `slots`.
+  std::function<void(size_t count, const std::function<void(size_t task, unsigned slot)>& work)> share_out =
+      [](size_t count, const auto& work) {
+        for (size_t task = 0; task < count; task++) work(task, 0);
+      };
+};
+
+class HeldRow {
+ public:
+  // logits [count], none NaN, of `ids` (ascending; null: of 0, 1, 2 ...); max: the largest, finite. They are overwritten.
+  HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, Crew crew);
+
+  Left filter(const RowSampling& row);
+  // After filter.
+  Choice race(const Left& left, const Stream& stream) const;
+  // Of what is left, in any order, the k best at least.
+  std::vector<Candidate> best(size_t k) const;
+  // What is left, in any order.
+  std::vector<Candidate>& list();
+
+  // For Chain.
+  static constexpr bool kIsList = false;
+  bool does(Stage stage) const;
+  float max() const { return max_; }
+  size_t count() const { return count_; }
+  Moments moments(double temperature) const;
+  double deviation() const;
+  void keep_at_least(double floor);
+  void keep_share(double share, double temperature);
+  void keep_typical(double share, double temperature);
+  void exclude_top(double floor);
+  void keep_best();
+
+ private:
+  // Logits of neighbouring places; what is not left is -inf.
+  struct Chunk {
+    float* logits;
+    size_t rows;
+    uint32_t first;
+    const uint32_t* ids;
+    float max;
+    Candidate candidate(size_t i) const { return {logits[i], ids ? ids[i] : first + static_cast<uint32_t>(i)}; }
+  };
+  Chunk chunk_at(size_t index) const;
+  size_t chunks() const;
+  template <class Use>  // use(chunk, slot), for chunks in which something is left
+  void each_chunk(Use use) const;
+  template <class T, class Use>  // use(chunk, T&), and the Ts' sum
+  T sum_over_chunks(Use use) const;
+  template <class Drops>  // drops(candidate)
+  void drop(Drops drops);
+
+  Mass mass(double temperature) const;
+  // By key(logit, x) first, then as `better` has it; keys up to `high` can matter.
+  template <class Key>
+  void keep_first_by(Key key, double high, double share, double temperature);
+
+  const Kernels& kernels_;
+  float* const logits_;
+  const size_t size_;
+  const uint32_t* const ids_;
+  const Crew crew_;
+  float max_;
+  size_t count_;
+  std::optional<std::vector<Candidate>> list_;
+};
+
+}  // namespace lmhead
