@@ -8,8 +8,12 @@ import { rowParameters } from '../../lib/arguments/row-parameters';
 import { type LogitsJob, noCandidates } from '../../lib/backend';
 import { nativeLogits } from '../../lib/native-backend';
 import { referenceLogits } from '../../lib/reference/backend';
+import { boundedLogitOf } from '../../lib/reference/logits';
 import { STAGES } from '../../lib/sampling-stages';
 import { expectClose, someNumbers } from '../support/numbers';
+
+/** Of each stage. */
+const DRAWS = 10_000;
 
 /** What sets each stage to work. */
 const AT_WORK: Record<Stage, SampleOptions> = {
@@ -35,7 +39,14 @@ const PENALTIES: SampleOptions = {
   noRepeatNgram: 3,
 };
 
-function draw(backend: typeof referenceLogits, logits: Float32Array, V: number, options: SampleOptions) {
+/** `listed` false: tokens alone, as the reference takes long to list what they are drawn from. */
+function draw(
+  backend: typeof referenceLogits,
+  logits: Float32Array,
+  V: number,
+  options: SampleOptions,
+  listed = true,
+) {
   const n = logits.length / V;
   const job = {
     n,
@@ -44,20 +55,29 @@ function draw(backend: typeof referenceLogits, logits: Float32Array, V: number, 
     rowParameters: rowParameters(options, n, V, 'sample', true),
     adjustments: adjustmentsOf(options, n, V, V),
     sample: { ids: new Uint32Array(n), logProbs: new Float32Array(n) },
-    candidates: noCandidates(),
+    candidates: listed ? noCandidates() : undefined,
   } satisfies LogitsJob;
   backend.runLogits(job);
   return job;
+}
+
+/** @returns how many draws there were */
+function expectSameTokens(logits: Float32Array, V: number, options: SampleOptions): number {
+  const native = draw(nativeLogits(), logits, V, options, false);
+  const twin = draw(referenceLogits, logits, V, options, false);
+  expect(native.sample.ids).toEqual(twin.sample.ids);
+  expectClose(native.sample.logProbs, twin.sample.logProbs, { relative: 2 ** -22, absolute: 2 ** -30 });
+  return native.n;
 }
 
 function expectSame(logits: Float32Array, V: number, options: SampleOptions): void {
   const native = draw(nativeLogits(), logits, V, options);
   const twin = draw(referenceLogits, logits, V, options);
   expect(native.sample.ids).toEqual(twin.sample.ids);
-  expect(native.candidates.offsets).toEqual(twin.candidates.offsets);
-  expect(native.candidates.ids).toEqual(twin.candidates.ids);
+  expect(native.candidates!.offsets).toEqual(twin.candidates!.offsets);
+  expect(native.candidates!.ids).toEqual(twin.candidates!.ids);
   expectClose(native.sample.logProbs, twin.sample.logProbs, { relative: 2 ** -22, absolute: 2 ** -30 });
-  expectClose(native.candidates.probs, twin.candidates.probs, { relative: 2 ** -22, absolute: 2 ** -60 });
+  expectClose(native.candidates!.probs, twin.candidates!.probs, { relative: 2 ** -22, absolute: 2 ** -60 });
 }
 
 /** Rows that differ in what filters make of them. */
@@ -72,18 +92,29 @@ const KINDS: Record<string, (n: number, V: number) => Float32Array> = {
   huge: (n, V) => someNumbers(n * V, 26).map(x => 1e30 * x),
 };
 
+/** Each stage alone, the penalties, and all of it at once. */
+const CASES = [...STAGES, 'penalties', 'all'] as const;
+const optionsOf = (name: (typeof CASES)[number]): SampleOptions =>
+  name === 'all'
+    ? Object.assign({}, ...Object.values(AT_WORK), PENALTIES)
+    : name === 'penalties'
+      ? PENALTIES
+      : AT_WORK[name];
+
 describe.skipIf(nativeUnavailable())('the same tokens natively and by the reference', () => {
   const [n, V] = [40, 150];
 
-  describe.each([...STAGES, 'penalties', 'all'] as const)('%s', stage => {
-    const options =
-      stage === 'all'
-        ? Object.assign({}, ...Object.values(AT_WORK), PENALTIES)
-        : stage === 'penalties'
-          ? PENALTIES
-          : AT_WORK[stage];
+  describe.each(CASES)('%s', name => {
     it.each(Object.keys(KINDS))('%s rows', kind => {
-      for (let seed = 0; seed < 3; seed++) expectSame(KINDS[kind](n, V), V, { ...options, seed });
+      expectSame(KINDS[kind](n, V), V, { ...optionsOf(name), seed: 0 });
+    });
+
+    it('10,000 draws', () => {
+      const each = DRAWS / Object.keys(KINDS).length;
+      let draws = 0;
+      for (const make of Object.values(KINDS))
+        draws += expectSameTokens(make(each, V), V, { ...optionsOf(name), seed: 1 });
+      expect(draws).toBe(DRAWS);
     });
   });
 
@@ -131,6 +162,54 @@ describe.skipIf(nativeUnavailable())('the same tokens natively and by the refere
       }),
       { numRuns: 100 },
     );
+  });
+});
+
+describe.skipIf(nativeUnavailable())('end to end', () => {
+  // Every logit is a small difference of large terms, so that rounding is wide enough to decide some of the draws.
+  const [V, d] = [256, 34];
+  const wide = (seed: number, rows: number, ends: [number, number]) =>
+    someNumbers(rows * d, seed).map((x, i) => (i % d < 2 ? ends[i % d] : 1.3 * x));
+  const weight = wide(51, V, [20_000, -20_000]);
+  const hidden = wide(52, DRAWS, [1, 1]);
+  const shape = { vocabSize: V, hiddenSize: d } as const;
+  const native = LMHead.from(weight, shape);
+  const [u, twinU] = [native, LMHead.from(weight, { ...shape, backend: 'reference' })].map(head =>
+    head.logitsSync(hidden),
+  );
+  const epilogue = { logitScale: 1, softCap: 0, capOrder: 'scale-then-cap', validVocabSize: V } as const;
+  let differ = 0;
+
+  it.each(CASES)('a draw differs from the reference only by logits within their stated bound: %s', name => {
+    const options = { ...optionsOf(name), seed: 2 };
+    const { ids } = native.sampleSync(hidden, options);
+    const wanted = draw(referenceLogits, twinU, V, options, false).sample.ids;
+    const rows = [...ids.keys()].filter(row => ids[row] !== wanted[row]);
+    for (const row of rows) {
+      const h = hidden.subarray(row * d, (row + 1) * d);
+      for (let id = 0; id < V; id++) {
+        const { logit, bound } = boundedLogitOf(h, weight, id, id, epilogue);
+        expect(Math.abs(u[row * V + id] - logit)).toBeLessThanOrEqual(bound);
+      }
+      // It was these differences that decided, and not the draw: the reference draws the same token from the native logits.
+      const [again] = draw(
+        referenceLogits,
+        u.subarray(row * V, (row + 1) * V),
+        V,
+        { ...options, step: row },
+        false,
+      ).sample.ids;
+      expect(again).toBe(ids[row]);
+    }
+    differ += rows.length;
+    console.log(
+      `${name}: end to end ${rows.length} of ${DRAWS} draws differ, all by logits within their bound`,
+    );
+    expect(rows.length).toBeLessThan(DRAWS / 200);
+  });
+
+  it('some differ, or it would not be known that they may', () => {
+    expect(differ).toBeGreaterThan(0);
   });
 });
 
