@@ -7,7 +7,7 @@
  */
 import { pathToFileURL } from 'node:url';
 import { capabilities, LMHead } from '../dist/index.mjs';
-import { randomHidden, randomWeights, truncatedToBf16 } from './random-head.mjs';
+import { randomHidden, randomWeights, truncated } from './random-head.mjs';
 import { duration, interleaved, median, ratio, table } from './timing.mjs';
 
 const V = 262144;
@@ -55,7 +55,7 @@ function sortedTopP(logits, topP) {
 
 /** @param {number} rounds */
 export async function sampling(rounds) {
-  const weights = truncatedToBf16(randomWeights(V, D));
+  const weights = truncated(randomWeights(V, D), 'bf16');
   const head = LMHead.from(weights, {
     vocabSize: V,
     hiddenSize: D,

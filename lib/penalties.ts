@@ -1,12 +1,5 @@
 /** What the tokens so far do to the logits of the next one. Pure functions of ids; docs/sampling.md has the sources. */
 
-/** How often each token occurs. */
-export function tokenCounts(tokens: Uint32Array): Map<number, number> {
-  const counts = new Map<number, number>();
-  for (const token of tokens) counts.set(token, (counts.get(token) ?? 0) + 1);
-  return counts;
-}
-
 /**
  * For each token that would extend a sequence which occurred before: how many tokens of it are there already (the most, where
  * it occurred more than once). A sequence reaches back to the last breaker at most.

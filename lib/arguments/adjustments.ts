@@ -1,33 +1,14 @@
 /** Biases and exclusions, as callers pass them, made the tables that a pass takes. */
 import { type Adjustments, PatchValue } from '../backend';
 import { LMHeadError } from '../errors';
-import { repeatedNgramEnds, repeatLengths, tokenCounts } from '../penalties';
+import { repeatedNgramEnds, repeatLengths } from '../penalties';
 import type { SampleOptions } from '../types';
 import { newWords } from './arrays';
 import { arrayType, got } from './describe';
 import { idCount, tokenIds } from './ids';
+import { Patches } from './patches';
 import { isPerRow } from './row-parameters';
 import { numberBetween, wholeNumber } from './values';
-
-/** What one id's logit undergoes. */
-interface Patch {
-  add: number;
-  penalty: number;
-  subtract: number;
-}
-
-/** One row's patches, by id. */
-type Patches = Map<number, Patch>;
-
-/** The id's patch, made where there is none. */
-function patchOf(patches: Patches, id: number): Patch {
-  let patch = patches.get(id);
-  if (!patch) {
-    patch = { add: 0, penalty: 1, subtract: 0 };
-    patches.set(id, patch);
-  }
-  return patch;
-}
 
 /** Options that make patches. */
 const PATCHING = [
@@ -95,58 +76,35 @@ function rowPatches(options: SampleOptions, n: number, valid: number): Patches[]
   const count = [...each, minLength, length].some(option => option.each) ? n : 1;
   let tokens: Uint32Array = new Uint32Array(0);
   for (let row = 0; row < count; row++) {
-    const patches: Patches = new Map();
-    addBiases(patches, biases.value(row), biases.name(row), valid);
     if (row === 0 || histories.each) {
       const history = histories.value(row);
       const name = histories.name(row);
       if (history !== undefined) tokens = tokenIds(history, name, idCount(history, name), valid);
     }
-    penalise(
-      patches,
+    const patches = new Patches(
       tokens.subarray(-window),
       repetition.value(row),
       frequency.value(row),
       presence.value(row),
     );
+    addBiases(patches, biases.value(row), biases.name(row), valid);
     const dry = multiplier.value(row);
     if (dry > 0) {
       const lengths = repeatLengths(tokens.subarray(-dryWindow), breakers, shortest.value(row));
       for (const [token, repeated] of lengths) {
         const penalty = dry * base.value(row) ** (repeated - shortest.value(row));
-        patchOf(patches, token).subtract += Math.min(penalty, Number.MAX_VALUE);
+        patches.subtract(token, Math.min(penalty, Number.MAX_VALUE));
       }
     }
     const size = ngram.value(row);
-    if (size > 0) banAll(patches, repeatedNgramEnds(tokens, size));
-    if ((length.value(row) ?? tokens.length) < minLength.value(row)) banAll(patches, endIds);
+    if (size > 0) patches.ban(repeatedNgramEnds(tokens, size));
+    if ((length.value(row) ?? tokens.length) < minLength.value(row)) patches.ban(endIds);
     const banned = bans.value(row);
     if (banned !== undefined)
-      banAll(patches, tokenIds(banned, bans.name(row), idCount(banned, bans.name(row)), valid));
+      patches.ban(tokenIds(banned, bans.name(row), idCount(banned, bans.name(row)), valid));
     rows.push(patches);
   }
   return rows;
-}
-
-/** Repetition, frequency and presence. */
-function penalise(
-  patches: Patches,
-  tokens: Uint32Array,
-  repetition: number,
-  frequency: number,
-  presence: number,
-): void {
-  if (repetition === 1 && frequency === 0 && presence === 0) return;
-  for (const [token, count] of tokenCounts(tokens)) {
-    const patch = patchOf(patches, token);
-    patch.penalty = repetition;
-    patch.subtract += count * frequency + presence;
-  }
-}
-
-/** No patch of theirs lets these ids be drawn. */
-function banAll(patches: Patches, ids: Iterable<number>): void {
-  for (const id of ids) patchOf(patches, id).add = -Infinity;
 }
 
 /** How many of a history's latest tokens count: for subarray(-window). */
@@ -240,7 +198,7 @@ function addBiases(patches: Patches, biases: unknown, name: string, valid: numbe
         `${name}[${id}]: got ${got(bias)}; want a finite number, or -Infinity, which bans the id`,
       );
     }
-    patchOf(patches, id).add += bias;
+    patches.add(id, bias);
   }
 }
 
@@ -256,12 +214,11 @@ function patchTables(
   let end = 0;
   rows.forEach((patches, row) => {
     const begin = end;
-    for (const id of patches.keys()) ids[end++] = id;
-    const sorted = ids.subarray(begin, end).sort();
-    for (let i = 0; i < sorted.length; i++) {
-      const { add, penalty, subtract } = patches.get(sorted[i])!;
-      values.set([add, penalty, subtract], (begin + i) * PatchValue.count);
-    }
+    end += patches.size;
+    patches.write(
+      ids.subarray(begin, end),
+      values.subarray(begin * PatchValue.count, end * PatchValue.count),
+    );
     ranges.set([begin, end], 2 * row);
   });
   for (let row = rows.length; row < n; row++) ranges.set(ranges.subarray(0, 2), 2 * row);

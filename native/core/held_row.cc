@@ -2,20 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <utility>
 
 #include "chain.h"
-#include "sinks/sink.h"
 #include "token_race.h"
 
 namespace lmhead {
 
 namespace {
 
+constexpr uint32_t kNoId = 0xffffffffu;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
-// So few are filtered sooner as a list.
-constexpr size_t kFew = 1024;
+// So few are filtered sooner as a list; and of so many a share's boundary is found among them.
+constexpr size_t kFew = 1024, kFewAtBoundary = 8192;
 // Chunks that one thread takes at a time.
 constexpr size_t kTaskChunks = 16;
 
@@ -50,17 +51,39 @@ class Bins {
 }  // namespace
 
 HeldRow::HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, Crew crew)
-    : kernels_(kernels), logits_(logits), size_(count), ids_(ids), crew_(std::move(crew)), max_(max) {
-  count_ = sum_over_chunks<size_t>(
-      [&](const Chunk& chunk, size_t& sum) { sum += kernels_.count_above(chunk.logits, chunk.rows, kNever, false); });
+    : kernels_(kernels),
+      logits_(logits),
+      size_(count),
+      ids_(ids),
+      crew_(std::move(crew)),
+      max_(max),
+      least_(max),
+      maxima_(chunks()) {
+  struct Seen {
+    size_t count = 0;
+    float least = std::numeric_limits<float>::infinity();
+    Seen operator+(const Seen& other) const { return {count + other.count, std::min(least, other.least)}; }
+  };
+  const Seen seen = sum_over_chunks<Seen>([&](const Chunk& chunk, Seen& sum) {
+    maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max;
+    sum.count += kernels_.count_above(chunk.logits, chunk.rows, kNever, false);
+    for (size_t i = 0; i < chunk.rows; i++) {
+      const float u = chunk.logits[i] == kNever ? sum.least : chunk.logits[i];
+      sum.least = u < sum.least ? u : sum.least;
+    }
+  });
+  count_ = seen.count;
+  least_ = seen.least;
 }
 
-size_t HeldRow::chunks() const { return (size_ + kChunkRows - 1) / kChunkRows; }
-
 HeldRow::Chunk HeldRow::chunk_at(size_t index) const {
-  const size_t first = index * kChunkRows, rows = std::min(kChunkRows, size_ - first);
-  return {logits_ + first, rows, static_cast<uint32_t>(first), ids_ ? ids_ + first : nullptr,
-          kernels_.max(logits_ + first, rows).max};
+  const size_t first = index * kChunkRows;
+  return {index,
+          logits_ + first,
+          std::min(kChunkRows, size_ - first),
+          static_cast<uint32_t>(first),
+          ids_ ? ids_ + first : nullptr,
+          maxima_[index]};
 }
 
 template <class Use>
@@ -68,7 +91,7 @@ void HeldRow::each_chunk(Use use) const {
   const size_t count = chunks();
   crew_.share_out((count + kTaskChunks - 1) / kTaskChunks, [&](size_t task, unsigned slot) {
     for (size_t i = task * kTaskChunks; i < std::min(count, (task + 1) * kTaskChunks); i++)
-      if (const Chunk chunk = chunk_at(i); chunk.max != kNever) use(chunk, slot);
+      if (maxima_[i] != kNever) use(chunk_at(i), slot);
   });
 }
 
@@ -81,13 +104,34 @@ T HeldRow::sum_over_chunks(Use use) const {
   return sum;
 }
 
-template <class Drops>
-void HeldRow::drop(Drops drops) {
+template <class Drop>
+void HeldRow::drop(Drop drop) {
   count_ = sum_over_chunks<size_t>([&](const Chunk& chunk, size_t& sum) {
-    for (size_t i = 0; i < chunk.rows; i++) {
+    drop(chunk);
+    maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max;
+    sum += kernels_.count_above(chunk.logits, chunk.rows, kNever, false);
+  });
+  mass_.reset();
+}
+
+template <class Drops>
+void HeldRow::drop_where(Drops drops) {
+  drop([&](const Chunk& chunk) {
+    for (size_t i = 0; i < chunk.rows; i++)
       if (drops(chunk.candidate(i))) chunk.logits[i] = kNever;
-      sum += chunk.logits[i] != kNever;
+  });
+}
+
+void HeldRow::keep_to(const Candidate& last) {
+  drop([&](const Chunk& chunk) {
+    float* const u = chunk.logits;
+    size_t equal = 0;
+    for (size_t i = 0; i < chunk.rows; i++) {
+      equal += u[i] == last.logit;
+      u[i] = u[i] >= last.logit ? u[i] : kNever;
     }
+    for (size_t i = 0; equal > 0 && i < chunk.rows; i++)
+      if (better(last, chunk.candidate(i))) u[i] = kNever;
   });
 }
 
@@ -98,6 +142,7 @@ std::vector<Candidate>& HeldRow::list() {
   for (size_t index = 0; index < chunks(); index++) {
     uint32_t found[kChunkRows];
     const Chunk chunk = chunk_at(index);
+    if (chunk.max == kNever) continue;
     const size_t count = kernels_.indices_above(chunk.logits, chunk.rows, kNever, false, found);
     for (size_t i = 0; i < count; i++) list_->push_back(chunk.candidate(found[i]));
   }
@@ -139,6 +184,7 @@ Moments HeldRow::moments(double temperature) const {
 }
 
 Mass HeldRow::mass(double temperature) const {
+  if (mass_ && mass_->temperature == temperature) return mass_->mass;
   return sum_over_chunks<Mass>([&](const Chunk& chunk, Mass& sum) {
     alignas(64) double x[kChunkRows], e[kChunkRows];
     kernels_.exact_terms(chunk.logits, chunk.rows, max_, temperature, x, e);
@@ -155,27 +201,33 @@ double HeldRow::deviation() const {
 }
 
 void HeldRow::keep_at_least(double floor) {
-  drop([&](const Candidate& c) { return !(static_cast<double>(c.logit) >= floor || c.logit == max_); });
+  if (floor >= max_) return keep_to({max_, kNoId});
+  if (floor <= least_) return;
+  const float nearest = static_cast<float>(floor);
+  keep_to({nearest >= floor ? nearest : std::nextafter(nearest, max_), kNoId});
 }
 
 void HeldRow::keep_share(double share, double temperature) {
-  const double max = max_, widest = 2.0 * std::numeric_limits<float>::max();
-  keep_first_by([max](float u) { return max - u; }, std::min(-kFaint * temperature, widest), share, temperature);
+  const double max = max_;
+  const auto last =
+      place_by([max](float u) { return max - u; }, std::min(-kFaint * temperature, max - least_), share, temperature);
+  keep_to(last);
+  mass_ = {temperature, last.mass};
 }
 
 void HeldRow::keep_typical(double share, double temperature) {
   const Moments m = moments(temperature);
   const double max = max_;
   const auto distance = [=](double x) { return std::abs(x - m.log_sum + m.entropy); };
-  keep_first_by([=](float u) { return distance((u - max) / temperature); }, std::max(distance(0), distance(kFaint)), share,
-                temperature);
-  max_ = kNever;
-  for (size_t index = 0; index < chunks(); index++) max_ = std::max(max_, chunk_at(index).max);
+  const auto key = [=](float u) { return distance((u - max) / temperature); };
+  const auto last = place_by(key, std::max(distance(0), distance(kFaint)), share, temperature);
+  drop_where([&](const Candidate& c) { return last < Keyed{c, key(c.logit)}; });
+  max_ = *std::max_element(maxima_.begin(), maxima_.end());
 }
 
 // By a histogram of mass over keys: the bin in which the share is reached, then that bin's own, until it holds few or one key.
 template <class Key>
-void HeldRow::keep_first_by(Key key, double high, double share, double temperature) {
+HeldRow::Last HeldRow::place_by(Key key, double high, double share, double temperature) const {
   struct Bin {
     Mass mass;
     size_t count = 0;
@@ -183,16 +235,18 @@ void HeldRow::keep_first_by(Key key, double high, double share, double temperatu
   };
   double low = 0, wanted = -1;
   Mass before;
-  for (size_t inside = size_; inside > kFew && low < high;) {
+  for (size_t inside = size_; wanted < 0 || (inside > kFewAtBoundary && low < high);) {
     const Bins bins(low, high);
     std::vector<std::vector<Bin>> parts(crew_.slots, std::vector<Bin>(Bins::kCount));
-    each_chunk([&](const Chunk& chunk, unsigned slot) {
+    each_chunk([&, key, bins](const Chunk& chunk, unsigned slot) {
       alignas(64) double x[kChunkRows], e[kChunkRows];
       kernels_.exact_terms(chunk.logits, chunk.rows, max_, temperature, x, e);
-      for (size_t i = 0; i < chunk.rows; i++) {
-        const double k = key(chunk.logits[i]);
+      const float* const u = chunk.logits;
+      Bin* const part = parts[slot].data();
+      for (size_t i = 0, rows = chunk.rows; i < rows; i++) {
+        const double k = key(u[i]);
         if (!bins.has(k)) continue;
-        Bin& bin = parts[slot][bins.index(k)];
+        Bin& bin = part[bins.index(k)];
         bin.mass.add(e[i]);
         bin.count++;
       }
@@ -208,25 +262,28 @@ void HeldRow::keep_first_by(Key key, double high, double share, double temperatu
     size_t bin = 0;
     for (Mass through; bin + 1 < Bins::kCount && (through = before + all[bin].mass).value() < wanted; bin++) before = through;
     inside = all[bin].count;
-    low = bins.lowest(bin);
+    const double first = bins.lowest(bin);
     high = bins.highest(bin);
+    low = first;
   }
 
-  struct Keyed : Candidate {
-    double key;
-  };
-  const auto in_order = [](const Keyed& a, const Keyed& b) { return a.key < b.key || (a.key == b.key && better(a, b)); };
   std::vector<std::vector<Keyed>> parts(crew_.slots);
-  each_chunk([&](const Chunk& chunk, unsigned slot) {
-    for (size_t i = 0; i < chunk.rows; i++)
-      if (const double k = key(chunk.logits[i]); k >= low && k <= high) parts[slot].push_back({chunk.candidate(i), k});
+  each_chunk([&, key, low, high](const Chunk& chunk, unsigned slot) {
+    const float* const u = chunk.logits;
+    size_t found[kChunkRows], count = 0;
+    for (size_t i = 0, rows = chunk.rows; i < rows; i++) {
+      const double k = key(u[i]);
+      found[count] = i;
+      count += static_cast<size_t>(k >= low) & static_cast<size_t>(k <= high);
+    }
+    for (size_t i = 0; i < count; i++) parts[slot].push_back({chunk.candidate(found[i]), key(u[found[i]])});
   });
   std::vector<Keyed> boundary = std::move(parts[0]);
   for (size_t slot = 1; slot < parts.size(); slot++) boundary.insert(boundary.end(), parts[slot].begin(), parts[slot].end());
-  const Keyed last = boundary[place_of_share(boundary.data(), boundary.size(), before, wanted, in_order, [&](const Keyed& c) {
-    return exp_negative((static_cast<double>(c.logit) - max_) / temperature);
-  })];
-  drop([&](const Candidate& c) { return in_order(last, {c, key(c.logit)}); });
+  const auto mass_of = [&](const Keyed& c) { return exp_negative((static_cast<double>(c.logit) - max_) / temperature); };
+  const size_t place = place_of_share(boundary.data(), boundary.size(), before, wanted, std::less<>(), mass_of);
+  before.add(mass_of(boundary[place]));
+  return {boundary[place], before};
 }
 
 void HeldRow::exclude_top(double floor) {
@@ -241,14 +298,13 @@ void HeldRow::exclude_top(double floor) {
   for (const std::optional<Candidate>& last : lasts)
     if (last && (!stays || better(*stays, *last))) stays = last;
   if (!stays) return;
-  drop([&](const Candidate& c) { return is_top(c) && c.id != stays->id; });
+  drop_where([&](const Candidate& c) { return is_top(c) && c.id != stays->id; });
   max_ = stays->logit;
 }
 
 void HeldRow::keep_best() {
   const size_t place = static_cast<size_t>(std::find(logits_, logits_ + size_, max_) - logits_);
-  const uint32_t id = ids_ ? ids_[place] : static_cast<uint32_t>(place);
-  drop([&](const Candidate& c) { return c.id != id; });
+  keep_to({max_, ids_ ? ids_[place] : static_cast<uint32_t>(place)});
 }
 
 Choice HeldRow::race(const Left& left, const Stream& stream) const {

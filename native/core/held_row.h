@@ -9,6 +9,7 @@
 #include "filters.h"
 #include "kernels/kernels.h"
 #include "mass.h"
+#include "sinks/sink.h"
 
 namespace lmhead {
 
@@ -51,6 +52,7 @@ class HeldRow {
  private:
   // Logits of neighbouring places; what is not left is -inf.
   struct Chunk {
+    size_t index;
     float* logits;
     size_t rows;
     uint32_t first;
@@ -58,27 +60,46 @@ class HeldRow {
     float max;
     Candidate candidate(size_t i) const { return {logits[i], ids ? ids[i] : first + static_cast<uint32_t>(i)}; }
   };
+  // In the order of their keys, and of `better` where these are equal.
+  struct Keyed : Candidate {
+    double key;
+    bool operator<(const Keyed& other) const { return key < other.key || (key == other.key && better(*this, other)); }
+  };
+  // The last one kept, and the mass of all that are.
+  struct Last : Keyed {
+    Mass mass;
+  };
+  struct MassAt {
+    double temperature;
+    Mass mass;
+  };
+
+  size_t chunks() const { return (size_ + kChunkRows - 1) / kChunkRows; }
   Chunk chunk_at(size_t index) const;
-  size_t chunks() const;
   template <class Use>  // use(chunk, slot), for chunks in which something is left
   void each_chunk(Use use) const;
   template <class T, class Use>  // use(chunk, T&), and the Ts' sum
   T sum_over_chunks(Use use) const;
+  template <class Drop>  // drop(chunk)
+  void drop(Drop drop);
   template <class Drops>  // drops(candidate)
-  void drop(Drops drops);
-
+  void drop_where(Drops drops);
+  // Drops all that `last` is better than.
+  void keep_to(const Candidate& last);
   Mass mass(double temperature) const;
-  // By key(logit, x) first, then as `better` has it; keys up to `high` can matter.
+  // Where the share is reached in the order of key(logit), of which those up to `high` can matter.
   template <class Key>
-  void keep_first_by(Key key, double high, double share, double temperature);
+  Last place_by(Key key, double high, double share, double temperature) const;
 
   const Kernels& kernels_;
   float* const logits_;
   const size_t size_;
   const uint32_t* const ids_;
   const Crew crew_;
-  float max_;
+  float max_, least_;          // of what is left, and of what there was at first
+  std::vector<float> maxima_;  // of chunks
   size_t count_;
+  std::optional<MassAt> mass_;  // of what is left, where it is known
   std::optional<std::vector<Candidate>> list_;
 };
 

@@ -138,8 +138,7 @@ class Block {
         ways_(ways + begin),
         scaled_(std::any_of(inverse_temperatures + begin, inverse_temperatures + end, [](double t) { return t != 1; })),
         distributions_(kernels, columns_, chunks_, inverse_temperatures + begin,
-                       request.normaliser ? draws_raw(request) : draws_raw(request) || shows_sums(),
-                       request.score.entropy && !request.normaliser) {
+                       races_raw() || (!request.normaliser && shows_sums()), request.score.entropy && !request.normaliser) {
     source.prepare(begin, columns_);
     if (request.normaliser) {
       request.normaliser->prepare(begin, columns_);
@@ -198,8 +197,9 @@ class Block {
     const PassRequest& r = request_;
     return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || (r.sample.raw_log_probs && !scaled_);
   }
-  // Whether tokens are drawn from the logits as they are.
-  static bool draws_raw(const PassRequest& r) { return r.draws() && !r.adjustments.any(); }
+  // Whether tokens race in the pass, whose log-probabilities are then of all its logits; and whether of these as they are.
+  bool races() const { return std::count(ways_, ways_ + columns_, Sampling::race) > 0; }
+  bool races_raw() const { return races() && !request_.adjustments.any(); }
 
   template <class T, class... Arguments>
   T* add_to(std::vector<Sink*>& sinks, Arguments&&... arguments) {
@@ -270,7 +270,7 @@ class Block {
     const auto add_drawn = [&]<class T>(T*& sink, auto&&... arguments) {
       sink = add_to<T>(drawing_, std::forward<decltype(arguments)>(arguments)...);
     };
-    if (request_.adjustments.any()) add_drawn(adjusted_, kernels_, columns_, chunks_, inverse_temperatures, true, false);
+    if (request_.adjustments.any()) add_drawn(adjusted_, kernels_, columns_, chunks_, inverse_temperatures, races(), false);
     std::vector<uint32_t> k(columns_);
     bool any[6] = {};
     for (size_t c = 0; c < columns_; c++) {

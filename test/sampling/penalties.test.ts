@@ -1,7 +1,9 @@
 /** What the tokens so far do to the next one's logits, against definitions that look at every sequence there is. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { repeatedNgramEnds, repeatLengths, tokenCounts } from '../../lib/penalties';
+import { Patches } from '../../lib/arguments/patches';
+import { PatchValue } from '../../lib/backend';
+import { repeatedNgramEnds, repeatLengths } from '../../lib/penalties';
 
 /** Few different tokens, so that sequences repeat. */
 const token = fc.nat(3);
@@ -90,14 +92,46 @@ describe('n-grams', () => {
   });
 });
 
-describe('counts', () => {
-  it('are how often a token is there', () => {
+describe('patches', () => {
+  const numbers = fc.tuple(...[0, 1, 2].map(() => fc.integer({ min: 1, max: 9 }).map(x => x / 8)));
+  const biases = fc.array(fc.tuple(fc.nat(11), fc.integer({ min: -9, max: 9 })), { maxLength: 40 });
+
+  it('are the sums of what is said of an id, ids ascending', () => {
     fc.assert(
-      fc.property(tokens, list => {
-        const counts = tokenCounts(list);
-        expect([...counts.keys()].sort()).toEqual([...new Set(list)].sort());
-        for (const [each, count] of counts) expect(count).toBe(list.filter(other => other === each).length);
-      }),
+      fc.property(
+        tokens,
+        numbers,
+        biases,
+        tokens,
+        (list, [repetition, frequency, presence], added, banned) => {
+          const patches = new Patches(list, repetition, frequency, presence);
+          for (const [id, bias] of added) patches.add(id, bias);
+          for (const [id, bias] of added) patches.subtract(id, 2 * bias);
+          patches.ban(banned);
+          const ids = new Uint32Array(patches.size);
+          const values = new Float64Array(patches.size * PatchValue.count);
+          patches.write(ids, values);
+          expect([...ids]).toEqual(
+            [...new Set([...list, ...added.map(([id]) => id), ...banned])].sort((a, b) => a - b),
+          );
+          ids.forEach((id, i) => {
+            const count = list.filter(token => token === id).length;
+            const bias = added.reduce((sum, [other, x]) => (other === id ? sum + x : sum), 0);
+            const wanted = {
+              [PatchValue.add]: banned.includes(id) ? -Infinity : bias,
+              [PatchValue.penalty]: count > 0 && (repetition !== 1 || frequency || presence) ? repetition : 1,
+              [PatchValue.subtract]: (count > 0 ? count * frequency + presence : 0) + 2 * bias,
+            };
+            const got = values.subarray(i * PatchValue.count, (i + 1) * PatchValue.count);
+            expect({ ...got }).toEqual(wanted);
+          });
+        },
+      ),
+      { numRuns: 1000, seed: 1 },
     );
+  });
+
+  it('are none of a history without penalties', () => {
+    expect(new Patches(Uint32Array.of(3, 4), 1, 0, 0).size).toBe(0);
   });
 });
