@@ -24,7 +24,9 @@ constexpr size_t kTaskChunks = 16;
 class Bins {
  public:
   static constexpr size_t kCount = 1024;
-  Bins(double low, double high) : low_(low), high_(high), per_key_(low == high ? 0 : kCount / (high - low)) {}
+  // Finite, so that low * per_key_ has an index even where high is hardly above it.
+  Bins(double low, double high)
+      : low_(low), high_(high), per_key_(std::min(kCount / (high - low), std::numeric_limits<double>::max())) {}
   bool has(double key) const { return key >= low_ && key <= high_; }
   // Never less for a larger key.
   size_t index(double key) const {
@@ -225,6 +227,22 @@ void HeldRow::keep_typical(double share, double temperature) {
   max_ = *std::max_element(maxima_.begin(), maxima_.end());
 }
 
+// From the first of the keys within a range to the last: equal ones would take bins without end.
+template <class Key>
+HeldRow::Range HeldRow::keys_within(Key key, Range range) const {
+  std::vector<Range> parts(crew_.slots, {range.high, range.low});
+  each_chunk([&](const Chunk& chunk, unsigned slot) {
+    for (size_t i = 0; i < chunk.rows; i++) {
+      const double k = key(chunk.logits[i]);
+      if (!(k >= range.low && k <= range.high)) continue;
+      parts[slot] = {std::min(parts[slot].low, k), std::max(parts[slot].high, k)};
+    }
+  });
+  Range keys = parts[0];
+  for (const Range& part : parts) keys = {std::min(keys.low, part.low), std::max(keys.high, part.high)};
+  return keys;
+}
+
 // By a histogram of mass over keys: the bin in which the share is reached, then that bin's own, until it holds few or one key.
 template <class Key>
 HeldRow::Last HeldRow::place_by(Key key, double high, double share, double temperature) const {
@@ -260,11 +278,14 @@ HeldRow::Last HeldRow::place_by(Key key, double high, double share, double tempe
       wanted = share * total.value() * (1 - kEarly);
     }
     size_t bin = 0;
-    for (Mass through; bin + 1 < Bins::kCount && (through = before + all[bin].mass).value() < wanted; bin++) before = through;
+    const auto falls_short = [&](const Mass& through) { return through.value() < wanted || all[bin].count == 0; };
+    for (Mass through; bin + 1 < Bins::kCount && falls_short(through = before + all[bin].mass); bin++) before = through;
     inside = all[bin].count;
-    const double first = bins.lowest(bin);
-    high = bins.highest(bin);
-    low = first;
+    const Range chosen{bins.lowest(bin), bins.highest(bin)};
+    const Range keys = inside > kFewAtBoundary ? keys_within(key, chosen) : chosen;
+    if (keys.low == low && keys.high == high) break;  // closer together than bins can be
+    low = keys.low;
+    high = keys.high;
   }
 
   std::vector<std::vector<Keyed>> parts(crew_.slots);

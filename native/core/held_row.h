@@ -87,6 +87,11 @@ class HeldRow {
   // Drops all that `last` is better than.
   void keep_to(const Candidate& last);
   Mass mass(double temperature) const;
+  struct Range {
+    double low, high;
+  };
+  template <class Key>
+  Range keys_within(Key key, Range range) const;
   // Where the share is reached in the order of key(logit), of which those up to `high` can matter.
   template <class Key>
   Last place_by(Key key, double high, double share, double temperature) const;

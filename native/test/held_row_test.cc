@@ -24,7 +24,7 @@ std::vector<float> make_row(Kind kind, size_t count, Random& random) {
   }
   if (kind == Kind::peaked) u[random.below(count)] = 18;
   if (kind == Kind::outlier) u[random.below(count)] = -3e38f;
-  u[random.below(count)] += 1;
+  if (kind != Kind::equal) u[random.below(count)] += 1;
   if (std::isinf(*std::max_element(u.begin(), u.end()))) u[0] = 1;
   return u;
 }
@@ -34,7 +34,7 @@ std::vector<RowSampling> samplings() {
   std::vector<RowSampling> all(1);
   const auto add = [&](auto set) { set(all.emplace_back()); };
   for (const double p : {0.999, 0.9, 0.3, 1e-9, 0.0}) add([&](RowSampling& r) { r.top_p = p; });
-  for (const double p : {0.95, 0.4}) add([&](RowSampling& r) { r.typical_p = p; });
+  for (const double p : {0.95, 0.4, 1e-9, 0.0}) add([&](RowSampling& r) { r.typical_p = p; });
   for (const double log_p : {-0.1, -3.0, -9.0, -20.0}) {
     add([&](RowSampling& r) { r.log_min_p = log_p; });
     add([&](RowSampling& r) { r.log_epsilon = log_p; });

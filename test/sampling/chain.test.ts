@@ -29,6 +29,20 @@ const AT_WORK: Record<Stage, SampleOptions> = {
   temperature: { temperature: 0.8, temperatureRange: 0.5, temperatureExponent: 1.7 },
   maxSurprise: { maxSurprise: 7 },
 };
+/** What leaves thousands of ids of a row that has as many. */
+const LOOSE: Record<Stage, SampleOptions> = {
+  topNSigma: { topNSigma: 2.5 },
+  topK: { topK: 2000 },
+  typicalP: { typicalP: 0.97 },
+  topP: { topP: 0.995 },
+  minP: { minP: 1e-3 },
+  epsilon: { epsilon: 1e-5 },
+  eta: { eta: 1e-5 },
+  pLess: { pLess: true, temperature: 3, order: ['temperature', 'pLess'] },
+  xtc: { xtcProbability: 0.5, xtcThreshold: 2e-4 },
+  temperature: { temperature: 0.9, temperatureRange: 0.2 },
+  maxSurprise: { maxSurprise: 14 },
+};
 const history = Uint32Array.from({ length: 200 }, (_, i) => (i * i) % 37);
 const PENALTIES: SampleOptions = {
   history,
@@ -109,6 +123,15 @@ describe.skipIf(nativeUnavailable())('the same tokens natively and by the refere
       expectSame(KINDS[kind](n, V), V, { ...optionsOf(name), seed: 0 });
     });
 
+    it('rows of thousands of ids', () => {
+      const [few, many] = [4, 3001];
+      for (const make of Object.values(KINDS)) {
+        const logits = make(few, many);
+        expectSame(logits, many, { ...optionsOf(name), seed: 3 });
+        if (name in LOOSE) expectSame(logits, many, { ...LOOSE[name as Stage], seed: 3 });
+      }
+    });
+
     it('10,000 draws', () => {
       const each = DRAWS / Object.keys(KINDS).length;
       let draws = 0;
@@ -161,6 +184,12 @@ describe.skipIf(nativeUnavailable())('the same tokens natively and by the refere
         expectSame(Float32Array.from(u), 64, { ...options, seed });
       }),
       { numRuns: 100 },
+    );
+    fc.assert(
+      fc.property(fc.constantFrom(...Object.values(KINDS)), any, fc.nat(1000), (make, options, seed) => {
+        expectSame(make(1, 2003), 2003, { ...options, seed });
+      }),
+      { numRuns: 300 },
     );
   });
 });
