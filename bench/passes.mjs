@@ -20,6 +20,8 @@ export async function measureShape(shape, dtype, { machine, peers, quick }) {
   const weight = truncated(floats, dtype);
   const head = LMHead.from(weight, { vocabSize, hiddenSize, dtype, backend: 'native' });
   const read = limits.readTimer(head);
+  let rates = []; // multiply-adds, in the same rounds: some machines change their speed within seconds
+  const peak = () => rates.push(2 * limits.multiplyAddRate(machine.threads));
   const rivals = dtype === 'f32' ? await prepared(peers, floats, head) : [];
   const rows = [];
   for (const n of quick ? [1, 16] : [1, 4, 16, 128, 512]) {
@@ -28,19 +30,22 @@ export async function measureShape(shape, dtype, { machine, peers, quick }) {
     const passes = methodsOf(head, n);
     const taking = n <= MOST_FOR_PEERS ? rivals.filter(({ mostRows }) => n <= mostRows) : [];
     const hidden = randomHidden(n, hiddenSize);
+    rates = [];
     const times = await interleaved(
       {
         read,
+        peak,
         ...passes,
         ...Object.fromEntries(taking.map(({ name, run }) => [`peer ${name}`, () => run(hidden, n)])),
       },
       rounds,
     );
     const bandwidth = weight.byteLength / median(times.read);
+    const peakFlops = median(rates);
     for (const method of Object.keys(passes)) {
       const seconds = median(times[method]);
       const memory = weight.byteLength / bandwidth;
-      const arithmetic = work / machine.peakFlops;
+      const arithmetic = work / peakFlops;
       const spread = (Math.max(...times[method]) - Math.min(...times[method])) / 2 / seconds;
       rows.push({
         shape: shape.name,
@@ -53,6 +58,7 @@ export async function measureShape(shape, dtype, { machine, peers, quick }) {
         time: duration(seconds),
         spread,
         bandwidth,
+        peakFlops,
         bytes: weight.byteLength,
         flops: work / seconds,
         bound: memory > arithmetic ? 'memory' : 'arithmetic',

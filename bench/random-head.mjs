@@ -26,11 +26,13 @@ export function randomHidden(n, d) {
  */
 function truncatedToF16(numbers) {
   const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
-  return Uint16Array.from(words, word => {
-    const exponent = ((word >>> 23) & 0xff) - 112;
-    const magnitude = exponent > 0 ? (exponent << 10) | ((word >>> 13) & 0x3ff) : 0;
-    return ((word >>> 16) & 0x8000) | magnitude;
-  });
+  const halves = new Uint16Array(words.length); // not Uint16Array.from, which makes a list of all of them first
+  for (let i = 0; i < words.length; i++) {
+    const exponent = ((words[i] >>> 23) & 0xff) - 112;
+    const magnitude = exponent > 0 ? (exponent << 10) | ((words[i] >>> 13) & 0x3ff) : 0;
+    halves[i] = ((words[i] >>> 16) & 0x8000) | magnitude;
+  }
+  return halves;
 }
 
 /**

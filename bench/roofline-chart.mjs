@@ -17,7 +17,7 @@ const DTYPES = {
   bf16: { colour: '#2ea06f', mark: 'M0 -5.2l5.2 5.2l-5.2 5.2l-5.2 -5.2z' },
 };
 
-/** @param {{peakFlops: number, isa: string, threads: number, cpu: string}} machine */
+/** @param {{isa: string, threads: number, cpu: string}} machine */
 export function rooflineChart(machine, measured) {
   const points = measured
     .filter(({ method }) => method === 'score')
@@ -26,21 +26,22 @@ export function rooflineChart(machine, measured) {
       intensity: (2 * point.n * point.vocabSize * point.hiddenSize) / point.bytes,
     }));
   const bandwidth = Math.max(...points.map(point => point.bandwidth));
+  const peakFlops = Math.max(...points.map(point => point.peakFlops));
   const xs = [0.3, 2 * Math.max(...points.map(point => point.intensity))];
-  const ys = [Math.min(...points.map(point => point.flops)) / 2, machine.peakFlops * 2];
+  const ys = [Math.min(...points.map(point => point.flops)) / 2, peakFlops * 2];
   const x = logarithmic(xs, LEFT, WIDTH - RIGHT);
   const y = logarithmic(ys, HEIGHT - BOTTOM, TOP);
-  const [left, ridge, right] = [xs[0], machine.peakFlops / bandwidth, xs[1]];
+  const [left, ridge, right] = [xs[0], peakFlops / bandwidth, xs[1]];
   const roof = [
     [left, left * bandwidth],
-    [ridge, machine.peakFlops],
-    [right, machine.peakFlops],
+    [ridge, peakFlops],
+    [right, peakFlops],
   ];
   // A name along the slope, in the middle of what shows of it.
   const lowest = Math.max(left, ys[0] / bandwidth);
   const middle = Math.sqrt(lowest * ridge);
   const slope = (Math.atan2(y(roof[1][1]) - y(lowest * bandwidth), x(ridge) - x(lowest)) * 180) / Math.PI;
-  const { isa, threads, cpu, peakFlops } = machine;
+  const { isa, threads, cpu } = machine;
   const cores = threads === 1 ? '1 thread' : `${threads} threads`;
 
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="system-ui, sans-serif" font-size="12">
