@@ -5,6 +5,7 @@
  *   npm run bench -- --summary        the figures of the README, and nothing else
  *   npm run bench -- --json FILE      every figure, with spread
  *   npm run bench -- --svg FILE       the roofline chart
+ *   npm run bench -- --shape NAME     shapes whose name holds it, as GPT-2
  *   npm run bench -- --no-peers       or --quick --peers
  *
  * What is compared runs in turn, so trust the ratios more than the times.
@@ -36,11 +37,15 @@ const { values } = parseArgs({
     summary: { type: 'boolean', default: false },
     json: { type: 'string' },
     svg: { type: 'string' },
+    shape: { type: 'string' },
     peers: { type: 'boolean' },
   },
   allowNegative: true,
 });
 const { quick, peers: withPeers = !quick } = values;
+const shapes = SHAPES.filter(({ name }) => name.includes(values.shape ?? (quick ? SHAPES[0].name : '')));
+if (shapes.length === 0)
+  throw new Error(`--shape: want a part of ${SHAPES.map(({ name }) => name).join('; ')}`);
 
 const { isa, threads, version } = capabilities();
 const rates = Array.from({ length: 9 }, () => limits.multiplyAddRate(threads) * 2);
@@ -62,7 +67,7 @@ async function benchmark() {
       `multiply-adds from registers: ${(machine.peakFlops / 1e9).toFixed(0)} GFLOP/s`,
   );
   const measured = [];
-  for (const shape of quick ? SHAPES.slice(0, 1) : SHAPES) {
+  for (const shape of shapes) {
     for (const dtype of ['f32', 'f16', 'bf16']) {
       const rows = await measureShape(shape, dtype, { machine, peers, quick });
       measured.push(...rows);

@@ -55,6 +55,7 @@ export async function measureShape(shape, dtype, { machine, peers, quick }) {
         n,
         method,
         seconds,
+        best: Math.min(...times[method]),
         time: duration(seconds),
         spread,
         bandwidth,
