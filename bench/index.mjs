@@ -20,6 +20,7 @@ import { headers } from './headers.mjs';
 import { measureShape } from './passes.mjs';
 import { loadPeers } from './peers/index.mjs';
 import { rooflineChart } from './roofline-chart.mjs';
+import { sampling } from './sampling.mjs';
 import { smallHead } from './small-head.mjs';
 import { printSummary } from './summary.mjs';
 import { table } from './timing.mjs';
@@ -77,6 +78,7 @@ async function benchmark() {
   const small = smallHead();
   console.log('\nA small head, 512 × 64: a synchronous call.\n');
   table(['', 'time'], small);
+  await sampling(quick ? 5 : 21);
   headers();
   console.log('\nAgainst pure JS.\n');
   await againstPureJs(quick ? 9 : 21);
