@@ -3,13 +3,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { candidatesOf, LMHead, type SampleOptions, type Stage, sampleFrom } from '../../lib';
 import { nativeUnavailable } from '../../lib/addon';
-import { adjustmentsOf } from '../../lib/arguments/adjustments';
-import { rowParameters } from '../../lib/arguments/row-parameters';
-import { type LogitsJob, noCandidates } from '../../lib/backend';
 import { nativeLogits } from '../../lib/native-backend';
 import { referenceLogits } from '../../lib/reference/backend';
 import { boundedLogitOf } from '../../lib/reference/logits';
 import { STAGES } from '../../lib/sampling-stages';
+import { drawFrom } from '../support/held-draws';
 import { expectClose, someNumbers } from '../support/numbers';
 
 /** Of each stage. */
@@ -53,40 +51,18 @@ const PENALTIES: SampleOptions = {
   noRepeatNgram: 3,
 };
 
-/** `listed` false: tokens alone, as the reference takes long to list what they are drawn from. */
-function draw(
-  backend: typeof referenceLogits,
-  logits: Float32Array,
-  V: number,
-  options: SampleOptions,
-  listed = true,
-) {
-  const n = logits.length / V;
-  const job = {
-    n,
-    heldLogits: logits,
-    vocabSize: V,
-    rowParameters: rowParameters(options, n, V, 'sample', true),
-    adjustments: adjustmentsOf(options, n, V, V),
-    sample: { ids: new Uint32Array(n), logProbs: new Float32Array(n) },
-    candidates: listed ? noCandidates() : undefined,
-  } satisfies LogitsJob;
-  backend.runLogits(job);
-  return job;
-}
-
 /** @returns how many draws there were */
 function expectSameTokens(logits: Float32Array, V: number, options: SampleOptions): number {
-  const native = draw(nativeLogits(), logits, V, options, false);
-  const twin = draw(referenceLogits, logits, V, options, false);
+  const native = drawFrom(nativeLogits(), logits, V, options, false);
+  const twin = drawFrom(referenceLogits, logits, V, options, false);
   expect(native.sample.ids).toEqual(twin.sample.ids);
   expectClose(native.sample.logProbs, twin.sample.logProbs, { relative: 2 ** -22, absolute: 2 ** -30 });
   return native.n;
 }
 
 function expectSame(logits: Float32Array, V: number, options: SampleOptions): void {
-  const native = draw(nativeLogits(), logits, V, options);
-  const twin = draw(referenceLogits, logits, V, options);
+  const native = drawFrom(nativeLogits(), logits, V, options);
+  const twin = drawFrom(referenceLogits, logits, V, options);
   expect(native.sample.ids).toEqual(twin.sample.ids);
   expect(native.candidates!.offsets).toEqual(twin.candidates!.offsets);
   expect(native.candidates!.ids).toEqual(twin.candidates!.ids);
@@ -212,7 +188,7 @@ describe.skipIf(nativeUnavailable())('end to end', () => {
   it.each(CASES)('a draw differs from the reference only by logits within their stated bound: %s', name => {
     const options = { ...optionsOf(name), seed: 2 };
     const { ids } = native.sampleSync(hidden, options);
-    const wanted = draw(referenceLogits, twinU, V, options, false).sample.ids;
+    const wanted = drawFrom(referenceLogits, twinU, V, options, false).sample.ids;
     const rows = [...ids.keys()].filter(row => ids[row] !== wanted[row]);
     for (const row of rows) {
       const h = hidden.subarray(row * d, (row + 1) * d);
@@ -221,7 +197,7 @@ describe.skipIf(nativeUnavailable())('end to end', () => {
         expect(Math.abs(u[row * V + id] - logit)).toBeLessThanOrEqual(bound);
       }
       // It was these differences that decided, and not the draw: the reference draws the same token from the native logits.
-      const [again] = draw(
+      const [again] = drawFrom(
         referenceLogits,
         u.subarray(row * V, (row + 1) * V),
         V,

@@ -2,15 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead, type Sample, type SampleOptions, sampleFrom, type TopLogProbs, topKOf } from '../../lib';
 import { nativeUnavailable } from '../../lib/addon';
-import { adjustmentsOf } from '../../lib/arguments/adjustments';
-import { rowParameters } from '../../lib/arguments/row-parameters';
-import type { LogitsJob } from '../../lib/backend';
 import { nativeLogits } from '../../lib/native-backend';
 import { referenceLogits } from '../../lib/reference/backend';
-import { newSample } from '../../lib/sample-result';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { headUnderTest, someHidden } from '../support/heads';
+import { drawFrom } from '../support/held-draws';
 import { expectClose, someNumbers } from '../support/numbers';
 
 const [V, D, N] = [700, 24, 9];
@@ -176,25 +173,6 @@ describe('over held logits', () => {
 });
 
 describe.skipIf(nativeUnavailable())('natively', () => {
-  const tell = (
-    backend: typeof referenceLogits,
-    logits: Float32Array,
-    width: number,
-    options: SampleOptions,
-  ) => {
-    const n = logits.length / width;
-    const job = {
-      n,
-      heldLogits: logits,
-      vocabSize: width,
-      rowParameters: rowParameters(options, n, width, 'sample', true),
-      adjustments: adjustmentsOf(options, n, width, width),
-      sample: newSample(options, n, width),
-    } satisfies LogitsJob;
-    backend.runLogits(job);
-    return job.sample;
-  };
-
   it.each(Object.keys(WAYS))('the lists of the reference, from the same logits: %s', way => {
     const spread = someNumbers(N * V, 44).map(x => 4 * x);
     for (const logits of [
@@ -204,8 +182,8 @@ describe.skipIf(nativeUnavailable())('natively', () => {
       new Float32Array(N * V),
     ]) {
       const options = { ...WAYS[way], seed: 3, topLogProbs: 20 };
-      const native = tell(nativeLogits(), logits, V, options);
-      const twin = tell(referenceLogits, logits, V, options);
+      const native = drawFrom(nativeLogits(), logits, V, options, false).sample;
+      const twin = drawFrom(referenceLogits, logits, V, options, false).sample;
       expect(native.ids).toEqual(twin.ids);
       expectClose(native.rawLogProbs!, twin.rawLogProbs!, ROUNDED);
       for (const list of ['topLogProbs', 'rawTopLogProbs'] as const) {

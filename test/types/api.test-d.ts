@@ -16,6 +16,7 @@ import {
   sampleFrom,
   softmax,
   type TopK,
+  type TopLogProbs,
   topKOf,
   type Verification,
   type Weight,
@@ -88,6 +89,9 @@ describe('results', () => {
     expectTypeOf(head.topKSync(hidden, 3)).toEqualTypeOf<TopK>();
     expectTypeOf(head.argmax(hidden)).resolves.toEqualTypeOf<Uint32Array>();
     expectTypeOf(head.sample(hidden)).resolves.toEqualTypeOf<Sample>();
+    expectTypeOf(head.sampleSync(hidden, { topLogProbs: 5 }).topLogProbs).toEqualTypeOf<
+      TopLogProbs | undefined
+    >();
     expectTypeOf(head.scoreSync(hidden, [1])).toEqualTypeOf<Score>();
     expectTypeOf(head.verify(hidden)).resolves.toEqualTypeOf<Verification>();
     expectTypeOf(head.close()).toEqualTypeOf<void>();
