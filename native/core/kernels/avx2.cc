@@ -130,6 +130,7 @@ using I = __m256i;
 
 static inline I load_u8(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
 static inline I load_i8(const uint8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+static inline I bytes_of(uint64_t x) { return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(x))); }
 static inline F to_float(I x) { return _mm256_cvtepi32_ps(x); }
 static inline I low_bits(I x, int mask) { return _mm256_and_si256(x, _mm256_set1_epi32(mask)); }
 static inline I either(I a, I b) { return _mm256_or_si256(a, b); }
@@ -140,21 +141,18 @@ static inline I where_bits(uint32_t bits, int value) {
   const I chosen = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lane), lane);
   return _mm256_and_si256(chosen, _mm256_set1_epi32(value));
 }
-static inline I flip_bits(I x, int mask) { return _mm256_xor_si256(x, _mm256_set1_epi32(mask)); }
-static inline I top_two_of(I top, I rest) {
-  const I m = _mm256_set1_epi32(static_cast<int>(0xc0000000));
-  return _mm256_or_si256(_mm256_and_si256(m, top), _mm256_andnot_si256(m, rest));
-}
-static inline F low_bits_from(I x, float lowest, float scale) {
-  return multiply(add(to_float(low_bits(x, 15)), set(lowest)), set(scale));
-}
-static inline F low_bits_times(I x, float scale, float offset) {
-  return multiply_add(to_float(low_bits(x, 15)), set(scale), set(offset));
-}
-static inline F low_bits_in(const float* values, I x, float scale) {
-  const F low = multiply(load(values), set(scale)), high = multiply(load(values + 8), set(scale));
+static inline F low_bits_from(I x, float lowest, F scale) { return multiply(add(to_float(low_bits(x, 15)), set(lowest)), scale); }
+static inline F low_bits_times(I x, F scale, F offset) { return multiply_add(to_float(low_bits(x, 15)), scale, offset); }
+static inline F low_bits_in(const float* values, I x, F scale) {
+  const F low = multiply(load(values), scale), high = multiply(load(values + 8), scale);
   const F bit_3 = _mm256_castsi256_ps(shift_left(x, 28));  // as the sign, which is what a blend looks at
   return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, x), _mm256_permutevar8x32_ps(high, x), bit_3);
+}
+
+static inline F set_half(const uint8_t* p) {
+  short bits;
+  std::memcpy(&bits, p, sizeof bits);
+  return _mm256_cvtph_ps(_mm_set1_epi16(bits));
 }
 
 #include "generic/kernels.inc"

@@ -121,26 +121,26 @@ using I = __m512i;
 
 static inline I load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 static inline I load_i8(const uint8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+static inline I bytes_of(uint64_t x) { return _mm512_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(x))); }
 static inline F to_float(I x) { return _mm512_cvtepi32_ps(x); }
 static inline I low_bits(I x, int mask) { return _mm512_and_si512(x, _mm512_set1_epi32(mask)); }
 static inline I either(I a, I b) { return _mm512_or_si512(a, b); }
-static inline I shift_left(I x, unsigned n) { return _mm512_slli_epi32(x, n); }
 static inline I shift_right(I x, unsigned n) { return _mm512_srli_epi32(x, n); }
 static inline I where_bits(uint32_t bits, int value) { return _mm512_maskz_set1_epi32(static_cast<__mmask16>(bits), value); }
-static inline I flip_bits(I x, int mask) { return _mm512_xor_si512(x, _mm512_set1_epi32(mask)); }
-static inline I top_two_of(I top, I rest) {  // (top & m) | (rest & ~m)
-  return _mm512_ternarylogic_epi32(_mm512_set1_epi32(static_cast<int>(0xc0000000)), top, rest, 0xca);
-}
 static inline F sixteen_numbers() { return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); }
 // All sixteen results are one table, and the four low bits of a lane pick from it.
-static inline F low_bits_times(I x, float scale, float offset) {
-  return _mm512_permutexvar_ps(x, multiply_add(sixteen_numbers(), set(scale), set(offset)));
+static inline F low_bits_times(I x, F scale, F offset) {
+  return _mm512_permutexvar_ps(x, multiply_add(sixteen_numbers(), scale, offset));
 }
-static inline F low_bits_from(I x, float lowest, float scale) {
-  return _mm512_permutexvar_ps(x, multiply(add(sixteen_numbers(), set(lowest)), set(scale)));
+static inline F low_bits_from(I x, float lowest, F scale) {
+  return _mm512_permutexvar_ps(x, multiply(add(sixteen_numbers(), set(lowest)), scale));
 }
-static inline F low_bits_in(const float* values, I x, float scale) {
-  return _mm512_permutexvar_ps(x, multiply(load(values), set(scale)));
+static inline F low_bits_in(const float* values, I x, F scale) { return _mm512_permutexvar_ps(x, multiply(load(values), scale)); }
+
+static inline F set_half(const uint8_t* p) {
+  short bits;
+  std::memcpy(&bits, p, sizeof bits);
+  return _mm512_cvtph_ps(_mm256_set1_epi16(bits));
 }
 
 #include "generic/kernels.inc"

@@ -169,10 +169,12 @@ struct I {
   uint32x4_t low, high;
 };
 
-static inline I load_u8(const uint8_t* p) {
-  const uint16x8_t wide = vmovl_u8(vld1_u8(p));
+static inline I widened(uint8x8_t x) {
+  const uint16x8_t wide = vmovl_u8(x);
   return {vmovl_u16(vget_low_u16(wide)), vmovl_high_u16(wide)};
 }
+static inline I load_u8(const uint8_t* p) { return widened(vld1_u8(p)); }
+static inline I bytes_of(uint64_t x) { return widened(vcreate_u8(x)); }
 static inline I load_i8(const uint8_t* p) {
   const int16x8_t wide = vmovl_s8(vreinterpret_s8_u8(vld1_u8(p)));
   return {vreinterpretq_u32_s32(vmovl_s16(vget_low_s16(wide))), vreinterpretq_u32_s32(vmovl_high_s16(wide))};
@@ -184,40 +186,41 @@ static inline I low_bits(I x, uint32_t mask) {
   return {vandq_u32(x.low, vdupq_n_u32(mask)), vandq_u32(x.high, vdupq_n_u32(mask))};
 }
 static inline I either(I a, I b) { return {vorrq_u32(a.low, b.low), vorrq_u32(a.high, b.high)}; }
-static inline I shift_by(I x, int n) { return {vshlq_u32(x.low, vdupq_n_s32(n)), vshlq_u32(x.high, vdupq_n_s32(n))}; }
-static inline I shift_left(I x, size_t n) { return shift_by(x, static_cast<int>(n)); }
-static inline I shift_right(I x, size_t n) { return shift_by(x, -static_cast<int>(n)); }
+static inline I shift_right(I x, int n) {
+  const int32x4_t by = vdupq_n_s32(-n);
+  return {vshlq_u32(x.low, by), vshlq_u32(x.high, by)};
+}
 static inline I where_bits(uint32_t bits, uint32_t value) {
   static const uint32_t kLaneBits[kLanes] = {1, 2, 4, 8, 16, 32, 64, 128};
   const uint32x4_t all = vdupq_n_u32(bits), v = vdupq_n_u32(value);
   return {vandq_u32(vtstq_u32(all, vld1q_u32(kLaneBits)), v), vandq_u32(vtstq_u32(all, vld1q_u32(kLaneBits + 4)), v)};
 }
-static inline I flip_bits(I x, uint32_t mask) {
-  return {veorq_u32(x.low, vdupq_n_u32(mask)), veorq_u32(x.high, vdupq_n_u32(mask))};
-}
-static inline I top_two_of(I top, I rest) {
-  const uint32x4_t m = vdupq_n_u32(0xc0000000);
-  return {vbslq_u32(m, top.low, rest.low), vbslq_u32(m, top.high, rest.high)};
-}
-static inline F low_bits_from(I x, float lowest, float scale) {
-  return multiply(add(to_float(low_bits(x, 15)), set(lowest)), set(scale));
-}
-static inline F low_bits_times(I x, float scale, float offset) {
-  return multiply_add(to_float(low_bits(x, 15)), set(scale), set(offset));
-}
-static inline F low_bits_in(const float* values, I x, float scale) {
+static inline F low_bits_from(I x, float lowest, F scale) { return multiply(add(to_float(low_bits(x, 15)), set(lowest)), scale); }
+static inline F low_bits_times(I x, F scale, F offset) { return multiply_add(to_float(low_bits(x, 15)), scale, offset); }
+static inline F low_bits_in(const float* values, I x, F scale) {
   uint32_t lanes[kLanes];
   vst1q_u32(lanes, x.low);
   vst1q_u32(lanes + 4, x.high);
   float chosen[kLanes];
   for (size_t i = 0; i < kLanes; i++) chosen[i] = values[lanes[i] & 15];
-  return multiply(load(chosen), set(scale));
+  return multiply(load(chosen), scale);
 }
-static inline float half_at(const uint8_t* p) {
-  float16_t half;
-  memcpy(&half, p, sizeof half);
-  return static_cast<float>(half);
+static inline F set_half(const uint8_t* p) {
+  uint16_t bits;
+  memcpy(&bits, p, sizeof bits);
+  const float32x4_t x = vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits)));
+  return {x, x};
 }
+
+constexpr size_t kByteLanes = 16;
+using Bytes = uint8x16_t;
+static inline Bytes load_bytes(const uint8_t* p) { return vld1q_u8(p); }
+static inline void store_bytes(uint8_t* p, Bytes x) { vst1q_u8(p, x); }
+static inline Bytes low_bits(Bytes x, uint8_t mask) { return vandq_u8(x, vdupq_n_u8(mask)); }
+static inline Bytes either(Bytes a, Bytes b) { return vorrq_u8(a, b); }
+static inline Bytes minus(Bytes x, uint8_t y) { return vsubq_u8(x, vdupq_n_u8(y)); }
+static inline Bytes shift_left(Bytes x, int n) { return vshlq_u8(x, vdupq_n_s8(static_cast<int8_t>(n))); }
+static inline Bytes shift_right(Bytes x, int n) { return vshlq_u8(x, vdupq_n_s8(static_cast<int8_t>(-n))); }
 
 #include "generic/kernels.inc"
 

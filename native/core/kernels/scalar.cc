@@ -228,6 +228,9 @@ static inline I load_u8(const uint8_t* p) {
 static inline I load_i8(const uint8_t* p) {
   return lanes_i([&](size_t i) { return static_cast<uint32_t>(static_cast<int8_t>(p[i])); });
 }
+static inline I bytes_of(uint64_t x) {
+  return lanes_i([&](size_t i) { return static_cast<uint8_t>(x >> 8 * i); });
+}
 static inline F to_float(I x) {
   return lanes([&](size_t i) { return static_cast<float>(static_cast<int32_t>(x.v[i])); });
 }
@@ -237,31 +240,52 @@ static inline I low_bits(I x, uint32_t mask) {
 static inline I either(I a, I b) {
   return lanes_i([&](size_t i) { return a.v[i] | b.v[i]; });
 }
-static inline I shift_left(I x, unsigned n) {
-  return lanes_i([&](size_t i) { return x.v[i] << n; });
-}
 static inline I shift_right(I x, unsigned n) {
   return lanes_i([&](size_t i) { return x.v[i] >> n; });
 }
 static inline I where_bits(uint32_t bits, uint32_t value) {  // lane i: value where bit i is set, else 0
   return lanes_i([&](size_t i) { return (bits >> i & 1) * value; });
 }
-static inline I flip_bits(I x, uint32_t mask) {
-  return lanes_i([&](size_t i) { return x.v[i] ^ mask; });
+static inline F low_bits_from(I x, float lowest, F scale) {  // lowest stands for four bits of 0
+  return multiply(add(to_float(low_bits(x, 15)), set(lowest)), scale);
 }
-static inline I top_two_of(I top, I rest) {  // the two highest bits of `top`, and the others of `rest`
-  return lanes_i([&](size_t i) { return (top.v[i] & 0xc0000000) | (rest.v[i] & 0x3fffffff); });
+static inline F low_bits_times(I x, F scale, F offset) {  // of the four low bits
+  return multiply_add(to_float(low_bits(x, 15)), scale, offset);
 }
-static inline F low_bits_from(I x, float lowest, float scale) {  // lowest stands for four bits of 0
-  return multiply(add(to_float(low_bits(x, 15)), set(lowest)), set(scale));
+static inline F low_bits_in(const float* values, I x, F scale) {  // values: sixteen
+  return lanes([&](size_t i) { return values[x.v[i] & 15] * scale.v[i]; });
 }
-static inline F low_bits_times(I x, float scale, float offset) {  // of the four low bits
-  return multiply_add(to_float(low_bits(x, 15)), set(scale), set(offset));
+static inline F set_half(const uint8_t* p) { return set(weight<Dtype::f16>(p)); }
+
+constexpr size_t kByteLanes = 16;
+struct Bytes {
+  uint8_t v[kByteLanes];
+};
+template <class Function>
+static inline Bytes byte_lanes(Function f) {
+  Bytes y;
+  for (size_t i = 0; i < kByteLanes; i++) y.v[i] = static_cast<uint8_t>(f(i));
+  return y;
 }
-static inline F low_bits_in(const float* values, I x, float scale) {  // values: sixteen
-  return lanes([&](size_t i) { return values[x.v[i] & 15] * scale; });
+static inline Bytes load_bytes(const uint8_t* p) {
+  return byte_lanes([&](size_t i) { return p[i]; });
 }
-static inline float half_at(const uint8_t* p) { return weight<Dtype::f16>(p); }
+static inline void store_bytes(uint8_t* p, Bytes x) { std::memcpy(p, x.v, sizeof x.v); }
+static inline Bytes low_bits(Bytes x, uint8_t mask) {
+  return byte_lanes([&](size_t i) { return x.v[i] & mask; });
+}
+static inline Bytes either(Bytes a, Bytes b) {
+  return byte_lanes([&](size_t i) { return a.v[i] | b.v[i]; });
+}
+static inline Bytes minus(Bytes x, uint8_t y) {
+  return byte_lanes([&](size_t i) { return x.v[i] - y; });
+}
+static inline Bytes shift_left(Bytes x, int n) {  // low_bits takes away what comes in from a neighbour, where shifts do that
+  return byte_lanes([&](size_t i) { return x.v[i] << n; });
+}
+static inline Bytes shift_right(Bytes x, int n) {
+  return byte_lanes([&](size_t i) { return x.v[i] >> n; });
+}
 
 #include "generic/kernels.inc"
 
