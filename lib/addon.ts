@@ -14,6 +14,13 @@ export interface Addon {
 export interface NativeHead {
   run(...args: unknown[]): NativeResult;
   runAsync(...args: unknown[]): Promise<NativeResult>;
+  quantise(
+    first: number,
+    count: number,
+    dtype: number,
+    bytes: Uint8Array,
+    errors: Float64Array,
+  ): Promise<NativeResult>;
   readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): NativeResult;
   readBytes(matrix: 0 | 1, offset: number, out: Uint8Array): NativeResult;
   timeRead(): number;

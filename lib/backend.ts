@@ -2,6 +2,7 @@
  * The seam between the typed API and what computes: the native addon, or the TypeScript reference.
  * Everything that crosses it is checked and normalised already; a backend trusts it.
  */
+import type { QuantiseTarget } from './quantise';
 import type { Candidates, CapOrder, Dtype, FloatDtype, Sample } from './types';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
@@ -228,6 +229,13 @@ export interface HeadBackend {
    * @param times gets two numbers: seconds until the pass started, and from its start to its end
    */
   runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void>;
+  /**
+   * Quantises rows of the output matrix from `first` on; see lib/quantise.ts.
+   * @param bytes whole rows of that dtype; are filled
+   * @param errors [rows,3]: max, squares and total of each row's WeightErrorSums
+   * @throws LMHeadError RANGE (rejects): a row has NaN or an infinity; CLOSED, IO, MEMORY
+   */
+  quantiseRows(dtype: QuantiseTarget, first: number, bytes: Uint8Array, errors: Float64Array): Promise<void>;
   /** Rows of the output or the input matrix, widened to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
   /** Bytes of the output or the input matrix [V,d] from `offset` on, row by row in the type that it is held in. */

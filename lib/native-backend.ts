@@ -13,6 +13,7 @@ import type {
 import { type ErrorKind, LMHeadError } from './errors';
 import { nanError, nothingLeftError, unnormalisedError } from './nan-error';
 import { onAbort } from './on-abort';
+import { notFinite, type QuantiseTarget } from './quantise';
 import { ROW_FORMATS } from './row-format';
 import { defaultThreads } from './threads';
 import type { Capabilities, Dtype } from './types';
@@ -190,6 +191,25 @@ export class NativeBackend implements HeadBackend {
   #ended(): void {
     if (--this.#pending > 0) return;
     for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  async quantiseRows(
+    dtype: QuantiseTarget,
+    first: number,
+    bytes: Uint8Array,
+    errors: Float64Array,
+  ): Promise<void> {
+    const running = guarded(() =>
+      this.#head.quantise(first, errors.length / 3, DTYPE_CODE[dtype], bytes, errors),
+    );
+    this.#pending++;
+    try {
+      const result = await running;
+      if (Array.isArray(result) && result[0] === 1) throw notFinite(result[1]);
+      settle(result);
+    } finally {
+      this.#ended();
+    }
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {

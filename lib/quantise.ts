@@ -1,11 +1,15 @@
-/** From float32 rows to int8 ones, with scales chosen for the least squared error: `i8` and `q8_0` of lib/row-format.ts. */
+/**
+ * From float32 rows to int8 ones, with scales chosen for the least squared error: `i8` and `q8_0` of lib/row-format.ts.
+ * native/core/quantise.cc does the same, to the bit.
+ */
+import { LMHeadError } from './errors';
 import { halfToNumber } from './half';
 import { rowBytes } from './row-format';
 
 /** The dtypes that a head can be quantised to. */
 export type QuantiseTarget = 'i8' | 'q8_0';
 
-/** What rounding to the format has changed, summed over rows. */
+/** What rounding to the format has changed. */
 export interface WeightErrorSums {
   /** Largest |w − ŵ|. */
   max: number;
@@ -91,6 +95,11 @@ function bestFit(w: Float32Array, q: Int8Array, round: (scale: number) => number
   return scale;
 }
 
+/** Of a row that can't be quantised. */
+export function notFinite(row: number): LMHeadError {
+  return new LMHeadError('RANGE', `weight: got NaN or an infinity in row ${row}; want finite numbers`);
+}
+
 function addErrors(w: Float32Array, q: Int8Array, scale: number, errors: WeightErrorSums): void {
   for (let k = 0; k < w.length; k++) {
     const rest = w[k] - scale * q[k];
@@ -104,14 +113,10 @@ function addErrors(w: Float32Array, q: Int8Array, scale: number, errors: WeightE
  * Quantises one row.
  * @param w [d], finite; for q8_0 d is a multiple of 32
  * @param bytes rowBytes(dtype, d) of them; are filled
- * @param errors is added to
+ * @returns what that has changed
  */
-export function quantiseRow(
-  w: Float32Array,
-  dtype: QuantiseTarget,
-  bytes: Uint8Array,
-  errors: WeightErrorSums,
-): void {
+export function quantiseRow(w: Float32Array, dtype: QuantiseTarget, bytes: Uint8Array): WeightErrorSums {
+  const errors: WeightErrorSums = { max: 0, squares: 0, total: 0 };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const block = dtype === 'i8' ? w.length : 32;
   const size = rowBytes(dtype, block);
@@ -123,4 +128,5 @@ export function quantiseRow(
     else view.setUint16(at, nearestHalf(scale), true);
     addErrors(part, q, scale, errors);
   }
+  return errors;
 }

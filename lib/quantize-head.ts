@@ -1,13 +1,12 @@
 /** Makes a quantised copy of a head's weights, and measures what that changes. */
 import { newFloats, newWords, outOfMemory } from './arguments/arrays';
 import type { HeadBackend, HeadSpec, HiddenJob, MatrixSource } from './backend';
-import { LMHeadError } from './errors';
-import { type QuantiseTarget, quantiseRow, type WeightErrorSums } from './quantise';
+import type { QuantiseTarget } from './quantise';
 import { isFloat, requireWholeBlocks, rowBytes } from './row-format';
 import type { Dtype, QuantizationError } from './types';
 
-/** Rows of E that are quantised at a time, and hidden states compared; between them the event loop runs. */
-const ROWS = 64;
+/** Rows of E that are quantised at a time, and hidden states compared; between them other calls' jobs run. */
+const ROWS = 1024;
 const POSITIONS = 8;
 
 const pause = () => new Promise<void>(resolve => setImmediate(resolve));
@@ -42,27 +41,25 @@ export async function quantizedSpec(
   requireWholeBlocks(dtype, d, 'weight');
   const stride = rowBytes(dtype, d);
   const bytes = sharedBytes(vocabSize * stride);
-  const rows = new Float32Array(Math.min(ROWS, vocabSize) * d);
-  const errors: WeightErrorSums = { max: 0, squares: 0, total: 0 };
+  let max = 0;
+  let squares = 0;
+  let total = 0;
   for (let first = 0; first < vocabSize; first += ROWS) {
-    head.requireOpen();
     const count = Math.min(ROWS, vocabSize - first);
-    const ids = Uint32Array.from({ length: count }, (_, i) => first + i);
-    head.backend.readRows('output', ids, rows.subarray(0, count * d));
-    for (let i = 0; i < count; i++) {
-      const id = first + i;
-      const row = rows.subarray(i * d, (i + 1) * d);
-      if (!row.every(Number.isFinite)) {
-        throw new LMHeadError('RANGE', `weight: got NaN or an infinity in row ${id}; want finite numbers`);
-      }
-      quantiseRow(row, dtype, bytes.subarray(id * stride, (id + 1) * stride), errors);
+    const errors = new Float64Array(count * 3);
+    const part = bytes.subarray(first * stride, (first + count) * stride);
+    await head.backend.quantiseRows(dtype, first, part, errors);
+    head.requireOpen(); // a job that runs is not stopped
+    for (let i = 0; i < errors.length; i += 3) {
+      max = Math.max(max, errors[i]);
+      squares += errors[i + 1];
+      total += errors[i + 2];
     }
-    await pause();
   }
   const spec = { ...head.spec, output: held(bytes, dtype), input: copyOfInput(head) };
-  const rms = Math.sqrt(errors.squares / (vocabSize * d));
-  const relative = errors.total === 0 ? 0 : Math.sqrt(errors.squares / errors.total);
-  return { spec, weights: { max: errors.max, rms, relative } };
+  const rms = Math.sqrt(squares / (vocabSize * d));
+  const relative = total === 0 ? 0 : Math.sqrt(squares / total);
+  return { spec, weights: { max, rms, relative } };
 }
 
 function copyOfInput({ backend, spec, inputDtype }: Quantizable): MatrixSource | undefined {

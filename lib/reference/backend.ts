@@ -8,7 +8,8 @@ import { widenedRows } from '../dequantise';
 import { LMHeadError } from '../errors';
 import { floats, narrow } from '../half';
 import { onAbort } from '../on-abort';
-import { isFloat } from '../row-format';
+import { notFinite, type QuantiseTarget, quantiseRow } from '../quantise';
+import { isFloat, rowBytes } from '../row-format';
 import type { Dtype } from '../types';
 import { verifyRow } from './draft';
 import { logitOf } from './logits';
@@ -55,6 +56,9 @@ function quantisedBytes(source: MatrixSource): Uint8Array | undefined {
     throw outOfMemory(source.data.length, 'weight', cause);
   }
 }
+
+/** Rows that are quantised at a time; between them the event loop runs. */
+const PAUSE_ROWS = 64;
 
 class ReferenceHead implements HeadBackend {
   readonly kind = 'reference';
@@ -127,6 +131,23 @@ class ReferenceHead implements HeadBackend {
       writeResults(job, row, Float32Array.from(view.rows, logit), view.rows.length, whole);
     }
     return true;
+  }
+
+  async quantiseRows(
+    dtype: QuantiseTarget,
+    first: number,
+    bytes: Uint8Array,
+    errors: Float64Array,
+  ): Promise<void> {
+    const d = this.#spec.hiddenSize;
+    const stride = rowBytes(dtype, d);
+    for (let i = 0; i < errors.length / 3; i++) {
+      const row = this.#output.subarray((first + i) * d, (first + i + 1) * d);
+      if (!row.every(Number.isFinite)) throw notFinite(first + i);
+      const { max, squares, total } = quantiseRow(row, dtype, bytes.subarray(i * stride, (i + 1) * stride));
+      errors.set([max, squares, total], i * 3);
+      if (i % PAUSE_ROWS === PAUSE_ROWS - 1) await new Promise(resolve => setImmediate(resolve));
+    }
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {

@@ -99,6 +99,7 @@ void Head::define(Napi::Env env, Napi::Object exports) {
                                            {
                                                InstanceMethod<&Head::run>("run"),
                                                InstanceMethod<&Head::run_async>("runAsync"),
+                                               InstanceMethod<&Head::quantise>("quantise"),
                                                InstanceMethod<&Head::read_rows>("readRows"),
                                                InstanceMethod<&Head::read_bytes>("readBytes"),
                                                InstanceMethod<&Head::time_read>("timeRead"),
@@ -177,21 +178,43 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   job->request.abort = job->abort;
   job->times = optional_array<double>(info[flag + 1], napi_float64_array, 2, "times");
   if (wants_candidates(info, 3)) job->request.candidates = &job->candidates;
-  job->core = core_;
-  job->channel = Environment::of(env).channel;
   job->n = n;
   try {
-    job->hidden = job->channel->buffers.take(n * hidden_stride(d));
+    job->hidden = Environment::of(env).channel->buffers.take(n * hidden_stride(d));
     pack_hidden(head.kernels(), hidden, dtype, n, d, job->hidden.data());
   } catch (const std::bad_alloc&) {
     throw coded_error(env, "MEMORY", "not enough memory for the hidden states");
   }
+  return send(info, std::move(job), 3);
+}
+
+// (first, count, dtype, bytes, errors) -> Promise of undefined or [status, row, id]
+Napi::Value Head::quantise(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Matrix& matrix = core(env).output();
+  const size_t first = whole_number(info[0], 0, matrix.rows, "first");
+  const size_t count = whole_number(info[1], 0, matrix.rows - first, "count");
+  const Dtype to = dtype_from(info[2]);
+  if ((to != Dtype::i8 && to != Dtype::q8_0) || matrix.columns % row_format(to).numbers != 0) throw bad_argument(env, "dtype");
+  auto job = std::make_unique<Job>();
+  static_assert(sizeof(WeightErrors) == 3 * sizeof(double));
+  job->quantisation = {
+      first, count, to,
+      static_cast<uint8_t*>(typed_array(info[3], napi_uint8_array, count * row_bytes(to, matrix.columns), "bytes")),
+      static_cast<WeightErrors*>(typed_array(info[4], napi_float64_array, count * 3, "errors"))};
+  return send(info, std::move(job), 3);
+}
+
+Napi::Value Head::send(const Napi::CallbackInfo& info, std::unique_ptr<Job> job, size_t first) {
+  const Napi::Env env = info.Env();
+  job->core = core_;
+  job->channel = Environment::of(env).channel;
   const auto keep = [&](napi_value value) {
     napi_ref ref;
     if (napi_create_reference(env, value, 1, &ref) == napi_ok) job->kept.push_back(ref);
   };
   keep(info.This());  // lent weights are kept by the object
-  for (size_t i = 3; i <= flag + 1; i++)
+  for (size_t i = first; i < info.Length(); i++)
     if (info[i].IsObject()) keep(info[i]);
   napi_value promise;
   if (napi_create_promise(env, &job->deferred, &promise) != napi_ok) throw Napi::Error::New(env);

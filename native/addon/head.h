@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "../core/threads/task_queue.h"
-#include "head_core.h"
+#include "jobs.h"
 
 namespace lmhead {
 
@@ -19,12 +19,15 @@ class Head : public Napi::ObjectWrap<Head> {
  private:
   Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value run_async(const Napi::CallbackInfo& info);
+  Napi::Value quantise(const Napi::CallbackInfo& info);
   Napi::Value read_rows(const Napi::CallbackInfo& info);
   Napi::Value read_bytes(const Napi::CallbackInfo& info);
   Napi::Value time_read(const Napi::CallbackInfo& info);
   Napi::Value token(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
   HeadCore& core(Napi::Env env);  // throws CLOSED
+  // Sends a job of this head's, whose result the promise gets. Arguments from info[first] on are kept until then.
+  Napi::Value send(const Napi::CallbackInfo& info, std::unique_ptr<Job> job, size_t first);
 
   std::shared_ptr<HeadCore> core_;
   const std::shared_ptr<Lane> lane_ = std::make_shared<Lane>();

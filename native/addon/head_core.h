@@ -7,11 +7,20 @@
 #include <vector>
 
 #include "../core/draft.h"
+#include "../core/quantise.h"
 #include "../core/similarity.h"
 #include "pass_view.h"
 #include "stored_matrix.h"
 
 namespace lmhead {
+
+// Rows of the output matrix, to be quantised: [first, first + count).
+struct Quantisation {
+  size_t first, count;
+  Dtype to;
+  uint8_t* bytes;        // count rows
+  WeightErrors* errors;  // [count]
+};
 
 class HeadCore {
  public:
@@ -54,6 +63,12 @@ class HeadCore {
     const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows);
     if (view.over_vocabulary) request.normaliser = &all;
     return run_request(kernels_, subset, request);
+  }
+
+  // nan: of row `row`, which has NaN or an infinity.
+  PassResult quantise(const Quantisation& q) const {
+    const size_t bad = quantise_rows(kernels_, output(), q.first, q.count, q.to, threads_, q.bytes, q.errors);
+    return bad == output().rows ? PassResult{} : PassResult{PassResult::nan, bad};
   }
 
  private:

@@ -3,7 +3,6 @@
 #include <new>
 
 #include "arguments.h"
-#include "head_core.h"
 
 namespace lmhead {
 
@@ -12,7 +11,7 @@ void Job::run(Gate& gate) {
   const Clock::time_point start = Clock::now();
   request.gate = &gate;
   try {
-    result = core->run(hidden.data(), n, request, view);
+    result = quantisation ? core->quantise(*quantisation) : core->run(hidden.data(), n, request, view);
     if (!core->intact()) status = weights_changed;
   } catch (const std::bad_alloc&) {
     status = out_of_memory;

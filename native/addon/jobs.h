@@ -1,4 +1,4 @@
-// Asynchronous passes, and the channel that brings their results back to each JavaScript environment.
+// Asynchronous passes and quantisation, and the channel that brings their results back to each JavaScript environment.
 #pragma once
 
 #include <napi.h>
@@ -6,15 +6,15 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "../core/threads/task_queue.h"
+#include "head_core.h"
 #include "hidden_buffers.h"
-#include "pass_view.h"
 
 namespace lmhead {
 
-class HeadCore;
 class Channel;
 
 struct Job final : Task {
@@ -28,7 +28,8 @@ struct Job final : Task {
   std::atomic<int32_t>* abort = &cancelled;  // request.abort, writable; the caller's, where there is one
   double* times = nullptr;                   // where asked for: seconds in the queue, seconds from start to end
   std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
-  std::vector<CandidateRow> candidates;  // request.candidates, where they are asked for
+  std::vector<CandidateRow> candidates;      // request.candidates, where they are asked for
+  std::optional<Quantisation> quantisation;  // instead of a pass
 
   // The JavaScript side; touched on its thread only. `kept` are the arrays that the request points into.
   napi_deferred deferred = nullptr;

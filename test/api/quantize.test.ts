@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
+import { createHead } from '../../lib/choose-backend';
 import { dequantise } from '../../lib/dequantise';
-import { quantiseRow } from '../../lib/quantise';
+import { type QuantiseTarget, quantiseRow } from '../../lib/quantise';
 import { rowBytes } from '../../lib/row-format';
 import { backends } from '../support/backends';
 import { rejectsKind } from '../support/errors';
@@ -16,8 +17,7 @@ const options = { vocabSize: V, hiddenSize: D };
 describe.each(TARGETS)('a row as %s', dtype => {
   const quantised = (row: Float32Array) => {
     const bytes = new Uint8Array(rowBytes(dtype, row.length));
-    const errors = { max: 0, squares: 0, total: 0 };
-    quantiseRow(row, dtype, bytes, errors);
+    const errors = quantiseRow(row, dtype, bytes);
     return { back: dequantise(bytes, dtype, row.length), errors };
   };
 
@@ -55,6 +55,69 @@ describe.each(TARGETS)('a row as %s', dtype => {
     expect(quantised(one).back[5]).toBeCloseTo(-0.75, 3);
     const tiny = new Float32Array(32).fill(2 ** -149);
     expect(quantised(tiny).back.every(x => Math.abs(x) <= 2 ** -148)).toBe(true);
+  });
+});
+
+describe.runIf(backends.includes('native'))('native and reference quantise to the same bits', () => {
+  const rowsOf = (backend: 'native' | 'reference', weight: Float32Array, d: number) =>
+    createHead(backend, {
+      vocabSize: weight.length / d,
+      hiddenSize: d,
+      output: { kind: 'memory', data: weight, dtype: 'f32', copy: true, layout: 'vd' },
+      epilogue: {
+        logitScale: 1,
+        softCap: 0,
+        capOrder: 'scale-then-cap',
+        validVocabSize: weight.length / d,
+      },
+      threads: 2,
+    });
+  const same = async (weight: Float32Array, d: number, dtype: QuantiseTarget) => {
+    const count = weight.length / d - 1;
+    const [a, b] = await Promise.all(
+      (['native', 'reference'] as const).map(async backend => {
+        const bytes = new Uint8Array(rowBytes(dtype, d) * count);
+        const errors = new Float64Array(3 * count);
+        const head = rowsOf(backend, weight, d);
+        await head.quantiseRows(dtype, 1, bytes, errors);
+        head.close();
+        return { bytes, errors };
+      }),
+    );
+    expect(a).toEqual(b);
+  };
+
+  it.each([
+    ['i8', 1],
+    ['i8', 33],
+    ['i8', 257],
+    ['q8_0', 32],
+    ['q8_0', 224],
+  ] as const)('%s, rows of %i', async (dtype, d) => {
+    await same(someNumbers(61 * d, d), d, dtype);
+    const row = fc.oneof(
+      fc.array(fc.float({ noNaN: true, noDefaultInfinity: true }), { minLength: d, maxLength: d }),
+      fc.array(fc.integer({ min: -(2 ** 17), max: 2 ** 17 }), { minLength: d, maxLength: d }),
+      fc.double({ min: 1e-40, max: 1e6, noNaN: true }).map(x => new Array<number>(d).fill(x)),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(row, { minLength: 2, maxLength: 4 }), rows =>
+        same(Float32Array.from(rows.flat()), d, dtype),
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  it('names the first row that is not finite', async () => {
+    const weight = someNumbers(3000 * 4, 2);
+    for (const row of [2999, 1500, 1501, 2000]) weight[row * 4 + 3] = Number.POSITIVE_INFINITY;
+    const [bytes, errors] = [new Uint8Array(rowBytes('i8', 4) * 3000), new Float64Array(3 * 3000)];
+    for (const backend of ['native', 'reference'] as const) {
+      const head = rowsOf(backend, weight, 4);
+      await rejectsKind(() => head.quantiseRows('i8', 0, bytes, errors), 'RANGE', 'weight', 'row 1500');
+      head.close();
+      await head.idle();
+    }
   });
 });
 
