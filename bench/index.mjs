@@ -19,6 +19,7 @@ import { againstPureJs } from './against-pure-js.mjs';
 import { headers } from './headers.mjs';
 import { measureShape } from './passes.mjs';
 import { loadPeers } from './peers/index.mjs';
+import { quantised } from './quantised.mjs';
 import { rooflineChart } from './roofline-chart.mjs';
 import { sampling } from './sampling.mjs';
 import { smallHead } from './small-head.mjs';
@@ -80,6 +81,7 @@ async function benchmark() {
   table(['', 'time'], small);
   await sampling(quick ? 5 : 21);
   headers();
+  await quantised(quick ? { dtypes: ['bf16', 'i8', 'q4_k'], quick } : {});
   console.log('\nAgainst pure JS.\n');
   await againstPureJs(quick ? 9 : 21);
 
