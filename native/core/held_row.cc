@@ -15,6 +15,7 @@ namespace {
 
 constexpr uint32_t kNoId = 0xffffffffu;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kLowest = -std::numeric_limits<float>::max();
 // So few are filtered sooner as a list; and of so many a share's boundary is found among them.
 constexpr size_t kFew = 1024, kFewAtBoundary = 8192;
 // Chunks that one thread takes at a time.
@@ -53,29 +54,8 @@ class Bins {
 }  // namespace
 
 HeldRow::HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, Crew crew)
-    : kernels_(kernels),
-      logits_(logits),
-      size_(count),
-      ids_(ids),
-      crew_(std::move(crew)),
-      max_(max),
-      least_(max),
-      maxima_(chunks()) {
-  struct Seen {
-    size_t count = 0;
-    float least = std::numeric_limits<float>::infinity();
-    Seen operator+(const Seen& other) const { return {count + other.count, std::min(least, other.least)}; }
-  };
-  const Seen seen = sum_over_chunks<Seen>([&](const Chunk& chunk, Seen& sum) {
-    maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max;
-    sum.count += kernels_.count_above(chunk.logits, chunk.rows, kNever, false);
-    for (size_t i = 0; i < chunk.rows; i++) {
-      const float u = chunk.logits[i] == kNever ? sum.least : chunk.logits[i];
-      sum.least = u < sum.least ? u : sum.least;
-    }
-  });
-  count_ = seen.count;
-  least_ = seen.least;
+    : kernels_(kernels), logits_(logits), size_(count), ids_(ids), crew_(std::move(crew)), max_(max), maxima_(chunks()) {
+  each_chunk([&](const Chunk& chunk, unsigned) { maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max; });
 }
 
 HeldRow::Chunk HeldRow::chunk_at(size_t index) const {
@@ -106,13 +86,20 @@ T HeldRow::sum_over_chunks(Use use) const {
   return sum;
 }
 
+size_t HeldRow::count() {
+  if (!count_)
+    count_ = sum_over_chunks<size_t>(
+        [&](const Chunk& chunk, size_t& sum) { sum += kernels_.count_above(chunk.logits, chunk.rows, kNever, false); });
+  return *count_;
+}
+
 template <class Drop>
 void HeldRow::drop(Drop drop) {
-  count_ = sum_over_chunks<size_t>([&](const Chunk& chunk, size_t& sum) {
+  each_chunk([&](const Chunk& chunk, unsigned) {
     drop(chunk);
     maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max;
-    sum += kernels_.count_above(chunk.logits, chunk.rows, kNever, false);
   });
+  count_.reset();
   mass_.reset();
 }
 
@@ -140,7 +127,7 @@ void HeldRow::keep_to(const Candidate& last) {
 std::vector<Candidate>& HeldRow::list() {
   if (list_) return *list_;
   list_.emplace();
-  list_->reserve(count_);
+  list_->reserve(count());
   for (size_t index = 0; index < chunks(); index++) {
     uint32_t found[kChunkRows];
     const Chunk chunk = chunk_at(index);
@@ -167,12 +154,12 @@ std::vector<Candidate> HeldRow::best(size_t k) const {
   return best;
 }
 
-bool HeldRow::does(Stage stage) const { return count_ > kFew && stage != Stage::top_k; }
+bool HeldRow::does(Stage stage) { return count() > kFew && stage != Stage::top_k; }
 
 Left HeldRow::filter(const RowSampling& row) {
   Progress progress{row.order};
   Chain(*this, row, progress).run();
-  if (progress.order == 0 && count_ > kFew) return {max_, progress.temperature};
+  if (progress.order == 0 && count() > kFew) return {max_, progress.temperature};
   return lmhead::filter(list(), row, progress);
 }
 
@@ -204,25 +191,50 @@ double HeldRow::deviation() const {
 
 void HeldRow::keep_at_least(double floor) {
   if (floor >= max_) return keep_to({max_, kNoId});
-  if (floor <= least_) return;
+  if (floor < kLowest) return;
   const float nearest = static_cast<float>(floor);
   keep_to({nearest >= floor ? nearest : std::nextafter(nearest, max_), kNoId});
 }
 
+// How far logits are below the largest.
+struct HeldRow::Distance {
+  double max;
+  double operator()(float u) const { return max - u; }
+  Logits logits_within(Range keys) const { return around(max - keys.high, max - keys.low, max); }
+};
+
+// How far surprises, at some temperature, are from their mean.
+struct HeldRow::Atypicality {
+  double max, temperature;
+  Moments moments;
+  double of(double x) const { return std::abs(x - moments.log_sum + moments.entropy); }
+  double operator()(float u) const { return of((u - max) / temperature); }
+  Logits logits_within(Range keys) const {
+    const double typical = max + temperature * (moments.log_sum - moments.entropy), width = temperature * keys.high;
+    return around(typical - width, typical + width, max);
+  }
+};
+
+// More than rounding takes from the ends.
+HeldRow::Logits HeldRow::around(double least, double most, double max) {
+  const double slack = 1e-6 * (std::abs(least) + std::abs(most)) + 1e-9 * std::abs(max) + std::numeric_limits<float>::min();
+  return {static_cast<float>(std::max<double>(least - slack, kLowest)),
+          static_cast<float>(std::min<double>(most + slack, -kLowest))};
+}
+
 void HeldRow::keep_share(double share, double temperature) {
-  const double max = max_;
-  const auto last =
-      place_by([max](float u) { return max - u; }, std::min(-kFaint * temperature, max - least_), share, temperature);
+  // Of a flat row what there is, and not all that could have a mass: else one bin would hold it.
+  double widest = std::min(-kFaint * temperature, 2.0 * std::numeric_limits<float>::max());
+  const Distance key{max_};
+  if (max_ - *std::min_element(maxima_.begin(), maxima_.end()) < widest / 16) widest = keys_within(key, {0, widest}).high;
+  const Last last = place_by(key, widest, share, temperature);
   keep_to(last);
   mass_ = {temperature, last.mass};
 }
 
 void HeldRow::keep_typical(double share, double temperature) {
-  const Moments m = moments(temperature);
-  const double max = max_;
-  const auto distance = [=](double x) { return std::abs(x - m.log_sum + m.entropy); };
-  const auto key = [=](float u) { return distance((u - max) / temperature); };
-  const auto last = place_by(key, std::max(distance(0), distance(kFaint)), share, temperature);
+  const Atypicality key{max_, temperature, moments(temperature)};
+  const Last last = place_by(key, std::max(key.of(0), key.of(kFaint)), share, temperature);
   drop_where([&](const Candidate& c) { return last < Keyed{c, key(c.logit)}; });
   max_ = *std::max_element(maxima_.begin(), maxima_.end());
 }
@@ -231,12 +243,23 @@ void HeldRow::keep_typical(double share, double temperature) {
 template <class Key>
 HeldRow::Range HeldRow::keys_within(Key key, Range range) const {
   std::vector<Range> parts(crew_.slots, {range.high, range.low});
-  each_chunk([&](const Chunk& chunk, unsigned slot) {
-    for (size_t i = 0; i < chunk.rows; i++) {
-      const double k = key(chunk.logits[i]);
-      if (!(k >= range.low && k <= range.high)) continue;
-      parts[slot] = {std::min(parts[slot].low, k), std::max(parts[slot].high, k)};
-    }
+  each_chunk([&, key, range](const Chunk& chunk, unsigned slot) {
+    constexpr size_t kSideBySide = 4;  // for as many chains of comparisons, or a vector
+    double low[kSideBySide], high[kSideBySide];
+    std::fill_n(low, kSideBySide, range.high);
+    std::fill_n(high, kSideBySide, range.low);
+    const float* const u = chunk.logits;
+    const auto see = [&](size_t i, size_t j) {
+      const double k = key(u[i]);
+      low[j] = k >= range.low && k < low[j] ? k : low[j];
+      high[j] = k <= range.high && k > high[j] ? k : high[j];
+    };
+    size_t i = 0;
+    for (const size_t rows = chunk.rows; i + kSideBySide <= rows; i += kSideBySide)
+      for (size_t j = 0; j < kSideBySide; j++) see(i + j, j);
+    for (; i < chunk.rows; i++) see(i, 0);
+    for (size_t j = 0; j < kSideBySide; j++)
+      parts[slot] = {std::min(parts[slot].low, low[j]), std::max(parts[slot].high, high[j])};
   });
   Range keys = parts[0];
   for (const Range& part : parts) keys = {std::min(keys.low, part.low), std::max(keys.high, part.high)};
@@ -289,15 +312,17 @@ HeldRow::Last HeldRow::place_by(Key key, double high, double share, double tempe
   }
 
   std::vector<std::vector<Keyed>> parts(crew_.slots);
-  each_chunk([&, key, low, high](const Chunk& chunk, unsigned slot) {
+  const auto [least, most] = key.logits_within({low, high});
+  each_chunk([&, key, low, high, least, most](const Chunk& chunk, unsigned slot) {
+    if (chunk.max < least) return;
     const float* const u = chunk.logits;
-    size_t found[kChunkRows], count = 0;
-    for (size_t i = 0, rows = chunk.rows; i < rows; i++) {
-      const double k = key(u[i]);
-      found[count] = i;
-      count += static_cast<size_t>(k >= low) & static_cast<size_t>(k <= high);
-    }
-    for (size_t i = 0; i < count; i++) parts[slot].push_back({chunk.candidate(found[i]), key(u[found[i]])});
+    const float top = most;
+    float below[kChunkRows];
+    for (size_t i = 0, rows = chunk.rows; i < rows; i++) below[i] = u[i] <= top ? u[i] : kNever;
+    uint32_t found[kChunkRows];
+    const size_t count = kernels_.indices_above(below, chunk.rows, least, true, found);
+    for (size_t i = 0; i < count; i++)
+      if (const double k = key(u[found[i]]); k >= low && k <= high) parts[slot].push_back({chunk.candidate(found[i]), k});
   });
   std::vector<Keyed> boundary = std::move(parts[0]);
   for (size_t slot = 1; slot < parts.size(); slot++) boundary.insert(boundary.end(), parts[slot].begin(), parts[slot].end());

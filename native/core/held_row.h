@@ -38,9 +38,9 @@ class HeldRow {
 
   // For Chain.
   static constexpr bool kIsList = false;
-  bool does(Stage stage) const;
+  bool does(Stage stage);
   float max() const { return max_; }
-  size_t count() const { return count_; }
+  size_t count();
   Moments moments(double temperature) const;
   double deviation() const;
   void keep_at_least(double floor);
@@ -90,6 +90,13 @@ class HeldRow {
   struct Range {
     double low, high;
   };
+  // Keys: what a filter goes by, key(logit), never negative.
+  struct Distance;
+  struct Atypicality;
+  struct Logits {
+    float least, most;
+  };
+  static Logits around(double least, double most, double max);
   template <class Key>
   Range keys_within(Key key, Range range) const;
   // Where the share is reached in the order of key(logit), of which those up to `high` can matter.
@@ -101,10 +108,10 @@ class HeldRow {
   const size_t size_;
   const uint32_t* const ids_;
   const Crew crew_;
-  float max_, least_;          // of what is left, and of what there was at first
-  std::vector<float> maxima_;  // of chunks
-  size_t count_;
-  std::optional<MassAt> mass_;  // of what is left, where it is known
+  float max_;
+  std::vector<float> maxima_;    // of chunks
+  std::optional<size_t> count_;  // of what is left, where it is known
+  std::optional<MassAt> mass_;   // of what is left, where it is known
   std::optional<std::vector<Candidate>> list_;
 };
 
