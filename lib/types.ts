@@ -337,8 +337,7 @@ export interface TopLogProbs {
 }
 
 /** How a sampler draws. Options are single values, since it draws one token at a time. */
-export interface SamplerOptions
-  extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history' | 'rows' | 'over'> {
+export interface SamplerOptions extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history'> {
   /** A whole number below 2^64. Omitted: drawn from the system, and part of the state. */
   seed?: number | bigint;
   /** Tokens before the first that is drawn, for penalties. They don't count for minLength. */
@@ -348,7 +347,7 @@ export interface SamplerOptions
 }
 
 /** What holds for one token alone; goes before the sampler's own options. */
-export type NextOptions = Pick<SampleOptions, 'allowed' | 'bannedIds' | 'logitBias'>;
+export type NextOptions = Pick<SampleOptions, 'allowed' | 'bannedIds' | 'logitBias' | 'rows' | 'over'>;
 
 /** A token, and the natural log of its probability. */
 export interface TokenLogProb {

@@ -72,6 +72,27 @@ describe.each(backends)('a sampler, %s', backend => {
     expect(new Set(run({ allowed: [2, 5] }))).toEqual(new Set([2, 5]));
   });
 
+  it('draws among some rows alone, of its own or of one token', () => {
+    const rows = [3, 9, 4, 11, 6];
+    const options = { topP: 0.9, repetitionPenalty: 1.2, over: 'vocabulary', topLogProbs: 3 } as const;
+    const own = head.sampler({ seed: 3, rows, ...options });
+    const later = head.sampler({ seed: 3, ...options });
+    const history: number[] = [];
+    states.forEach((h, step) => {
+      const wanted = head.sampleSync(h, { ...options, rows, seed: 3, step, history });
+      const token = own.nextSync(h);
+      expect(later.nextSync(h, { rows })).toEqual(token);
+      expect(rows).toContain(token.id);
+      expect(token).toMatchObject({
+        id: wanted.ids[0],
+        logProb: wanted.logProbs[0],
+        rawLogProb: wanted.rawLogProbs![0],
+      });
+      history.push(token.id);
+    });
+    throwsKind(() => own.nextSync(states[0], { rows: [1, 1] }), 'RANGE');
+  });
+
   it('steers surprise to tau', () => {
     const flat = makeHead(backend, {}, new Float32Array(V * D));
     const sampler = flat.sampler({ seed: 1, mirostat: { tau: 1, eta: 0.2 } });
