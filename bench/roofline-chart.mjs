@@ -45,14 +45,16 @@ export function rooflineChart(machine, measured) {
   const { isa, threads, cpu } = machine;
   const cores = threads === 1 ? '1 thread' : `${threads} threads`;
 
+  const title = `Scoring 1 to ${Math.max(...points.map(({ n }) => n))} hidden states: ${cpu}, ${isa}, ${cores}`;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="system-ui, sans-serif" font-size="12">
+<title>${title}</title>
 <style>
   text { fill: #24292f } .axis { stroke: #57606a } .grid { stroke: #d8dee4 } .roof { stroke: #24292f } .back { fill: #ffffff }
   @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .axis { stroke: #8b949e } .grid { stroke: #30363d } .roof { stroke: #e6edf3 } .back { fill: #0d1117 } }
 </style>
 <clipPath id="plot"><rect x="${LEFT}" y="${TOP}" width="${WIDTH - RIGHT - LEFT}" height="${HEIGHT - BOTTOM - TOP}"/></clipPath>
 <rect class="back" width="${WIDTH}" height="${HEIGHT}"/>
-${text(LEFT, 24, `Scoring 1 to ${Math.max(...points.map(({ n }) => n))} hidden states: ${cpu}, ${isa}, ${cores}`, 'font-size="14" font-weight="600"')}
+${text(LEFT, 24, title, 'font-size="14" font-weight="600"')}
 ${legend()}
 ${between(ys)
   .map(value => {
