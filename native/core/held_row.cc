@@ -13,7 +13,6 @@ namespace lmhead {
 
 namespace {
 
-constexpr uint32_t kNoId = 0xffffffffu;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr float kLowest = -std::numeric_limits<float>::max();
 // So few are filtered sooner as a list; and of so many a share's boundary is found among them.

@@ -116,8 +116,6 @@ struct ListOutputs {
   uint32_t* ids = nullptr;     // [n, k], best first; kNoId beyond the count
   float* log_probs = nullptr;  // [n, k]; -inf beyond the count
 };
-constexpr uint32_t kNoId = 0xffffffffu;
-
 struct SampleOutputs {
   uint32_t* ids = nullptr;
   float* log_probs = nullptr;

@@ -13,7 +13,7 @@ namespace lmhead {
 // Who is ahead. The same in whatever order ids are offered.
 struct RaceLeader {
   double key = -std::numeric_limits<double>::infinity();
-  Candidate candidate{-std::numeric_limits<float>::infinity(), 0xffffffffu};
+  Candidate candidate{-std::numeric_limits<float>::infinity(), kNoId};
 
   void offer(double other_key, Candidate other) {
     if (other_key > key || (other_key == key && other.id < candidate.id)) {

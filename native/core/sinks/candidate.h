@@ -5,6 +5,8 @@
 
 namespace lmhead {
 
+constexpr uint32_t kNoId = 0xffffffffu;  // no token has it, and every one that is as good comes before
+
 struct Candidate {
   float logit;
   uint32_t id;
