@@ -148,7 +148,7 @@ export class NativeBackend implements HeadBackend {
       job.logSumExp,
       job.adjustments,
       job.candidates && true,
-      isPlain(job) ? undefined : rareArguments(job),
+      rareArguments(job),
     );
     if (result !== undefined) settle(result, job);
   }
@@ -244,24 +244,16 @@ export class NativeBackend implements HeadBackend {
   }
 }
 
-/** Asks for nothing that few passes do? */
-function isPlain(job: PassJob): boolean {
-  return (
-    job.view === undefined &&
-    job.measure === undefined &&
-    job.draft === undefined &&
-    job.sample?.topLogProbs === undefined
-  );
-}
-
-/** What few passes ask for. */
-function rareArguments({ view, measure, draft, sample }: PassJob): object {
+/** What few passes ask for; undefined where nothing of it is. */
+function rareArguments({ view, measure, draft, sample }: PassJob): object | undefined {
+  const listed = sample?.topLogProbs && sample;
+  if (!view && measure === undefined && !draft && !listed) return undefined;
   return {
     rows: view?.rows,
     overVocabulary: view?.overVocabulary,
     measure: MEASURE_CODE[measure!] ?? 0,
     draft,
-    listed: sample?.topLogProbs && sample,
+    listed,
   };
 }
 
@@ -287,7 +279,7 @@ function requestArguments(job: PassJob): unknown[] {
     job.logSumExp,
     job.adjustments,
     job.candidates && true,
-    isPlain(job) ? undefined : rareArguments(job),
+    rareArguments(job),
   ];
 }
 

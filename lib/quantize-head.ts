@@ -1,4 +1,5 @@
 /** Makes a quantised copy of a head's weights, and measures what that changes. */
+import { setImmediate } from 'node:timers/promises';
 import { newFloats, newWords, outOfMemory } from './arguments/arrays';
 import type { HeadBackend, HeadSpec, HiddenJob, MatrixSource } from './backend';
 import type { QuantiseTarget } from './quantise';
@@ -8,8 +9,6 @@ import type { Dtype, QuantizationError } from './types';
 /** Rows of E that are quantised at a time, and hidden states compared; between them other calls' jobs run. */
 const ROWS = 1024;
 const POSITIONS = 8;
-
-const pause = () => new Promise<void>(resolve => setImmediate(resolve));
 
 function sharedBytes(size: number): Uint8Array {
   try {
@@ -103,7 +102,7 @@ export async function compareLogits(
       }
       if (a.argmax![row] === b.argmax![row]) agreeing++;
     }
-    await pause();
+    await setImmediate();
   }
   return {
     positions,

@@ -1,5 +1,7 @@
 /** The reference as a backend: plain loops in float64, written to be read. Slow, and the definition of what is right. */
+
 import { performance } from 'node:perf_hooks';
+import { setImmediate } from 'node:timers/promises';
 
 import { outOfMemory } from '../arguments/arrays';
 import { arrayType } from '../arguments/describe';
@@ -105,7 +107,7 @@ class ReferenceHead implements HeadBackend {
   async #rowByRow(job: HiddenJob, hidden: Float32Array, signal: AbortSignal | undefined): Promise<void> {
     if (this.#closed) throw new LMHeadError('CLOSED', 'the head was closed before the call started');
     for (let row = 0; row < job.n; row++) {
-      await new Promise(resolve => setImmediate(resolve)); // let others run too
+      await setImmediate(); // let others run too
       if (signal?.aborted) throw aborted(signal);
       if (!this.#row(job, hidden, row)) return;
     }
@@ -146,7 +148,7 @@ class ReferenceHead implements HeadBackend {
       if (!row.every(Number.isFinite)) throw notFinite(first + i);
       const { max, squares, total } = quantiseRow(row, dtype, bytes.subarray(i * stride, (i + 1) * stride));
       errors.set([max, squares, total], i * 3);
-      if (i % PAUSE_ROWS === PAUSE_ROWS - 1) await new Promise(resolve => setImmediate(resolve));
+      if (i % PAUSE_ROWS === PAUSE_ROWS - 1) await setImmediate();
     }
   }
 

@@ -1,4 +1,5 @@
 /** Holds a backend's logits against the float64 reference, over the same weights and hidden states. */
+import { setImmediate } from 'node:timers/promises';
 import type { Epilogue, HeadBackend } from '../backend';
 import type { Verification } from '../types';
 import { boundedLogitOf } from './logits';
@@ -63,7 +64,7 @@ async function verifyRow(
       if (exact.logit > best.logit) best = exact;
       if (id === chosen) its = exact;
     }
-    await new Promise(resolve => setImmediate(resolve));
+    await setImmediate();
   }
   if (!(best.logit === its.logit || best.logit - its.logit <= best.bound + its.bound))
     found.argmaxAgrees = false;
