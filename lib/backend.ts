@@ -95,11 +95,11 @@ export interface Adjustments {
 export type Measure = 'dot' | 'cosine';
 
 /**
- * A draft that the tokens of consecutive rows are held against; alone in its pass, and without a view. The row's parameters say
- * what a token is to be drawn from.
+ * A draft that the tokens of consecutive rows are held against; alone in its pass. The row's parameters say what a token is to be
+ * drawn from.
  */
 export interface DraftJob {
-  /** n or n − 1 of them, below V. */
+  /** n or n − 1 of them. One that the pass has no row for does not stand. */
   ids: Uint32Array;
   /** [ids.length, V]: what the draft drew each id from; absent: it was certain of it. */
   logProbs?: Float32Array;

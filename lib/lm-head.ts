@@ -499,9 +499,10 @@ export class LMHead {
    * @param hidden n·d numbers: one hidden state per draft id, and one more if all of the draft standing is to bring a
    *   bonus token
    * @param draftIds n − 1 or n ids below V
-   * @param draftLogProbs [draftIds.length, V]: the log-probabilities that each draft id was drawn from, all of them, as the
-   *   correction is drawn from what they leave. Omitted: the draft was certain of its ids (greedy, or looked up)
-   * @param options as for `sample`, but for `rows`; row i uses step + i, in streams of its own
+   * @param draftLogProbs [draftIds.length, V], or with `rows` [draftIds.length, rows.length] in their order: the log-probabilities
+   *   that each draft id was drawn from, all of them, as the correction is drawn from what they leave. Omitted: the draft was
+   *   certain of its ids (greedy, or looked up)
+   * @param options as for `sample`; row i uses step + i, in streams of its own. A draft id that is not among `rows` does not stand
    * @throws LMHeadError NAN where a row that counts has NaN, and as every method does
    */
   async verifyDraft(
@@ -747,8 +748,7 @@ export class LMHead {
   ): HeadJob {
     this.#requireOpen();
     const job = this.#prepare(DRAFT, this.#rows(hidden, options), options);
-    if (job.view) throw new LMHeadError('RANGE', 'rows: got ids; want none, as a draft may hold any id');
-    job.draft = draftJob(draftIds, draftLogProbs, job.n, this.#vocabSize, keep);
+    job.draft = draftJob(draftIds, draftLogProbs, job.n, this.#vocabSize, job.view, keep);
     return job;
   }
 

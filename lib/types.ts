@@ -403,8 +403,8 @@ export interface Neighbours {
   similarities: Float32Array;
 }
 
-/** How to draw what a draft is held against: the options of `sample`, over the whole vocabulary. */
-export type VerifyDraftOptions = Omit<SampleOptions, 'rows' | 'over' | 'topLogProbs'>;
+/** How to draw what a draft is held against: the options of `sample`, but for what it tells beside the token. */
+export type VerifyDraftOptions = Omit<SampleOptions, 'over' | 'topLogProbs'>;
 
 /** What stands of a draft, and what follows it. */
 export interface DraftVerdict {

@@ -4,12 +4,14 @@ import { LMHeadError } from '../errors';
 import { float32Array, newFloats, newWords } from './arrays';
 import { got, label } from './describe';
 import { idCount, tokenIds } from './ids';
+import { type RowSubset, toAscending } from './row-subset';
 
 /** A log-probability may be this far above 0, by rounding. */
 const ROUNDING = 1e-3;
 
 /**
  * @param n hidden states: one per id, and perhaps one more
+ * @param view of the call: its log-probabilities are of those rows
  * @param keep whether the numbers are copied, as they will be read later
  */
 export function draftJob(
@@ -17,6 +19,7 @@ export function draftJob(
   draftLogProbs: unknown,
   n: number,
   vocabSize: number,
+  view: RowSubset | undefined,
   keep: boolean,
 ): DraftJob {
   const count = idCount(draftIds, 'draftIds');
@@ -29,19 +32,28 @@ export function draftJob(
   const ids = tokenIds(draftIds, 'draftIds', count, vocabSize);
   return {
     ids,
-    logProbs: draftLogProbs === undefined ? undefined : logProbRows(draftLogProbs, count, vocabSize, keep),
+    logProbs:
+      draftLogProbs === undefined ? undefined : logProbRows(draftLogProbs, count, vocabSize, view, keep),
     accepted: newWords(1, 'accepted'),
     outIds: newWords(n, 'ids'),
     outLogProbs: newFloats(n, 'logProbs'),
   };
 }
 
-function logProbRows(value: unknown, count: number, vocabSize: number, keep: boolean): Float32Array {
+function logProbRows(
+  value: unknown,
+  count: number,
+  vocabSize: number,
+  view: RowSubset | undefined,
+  keep: boolean,
+): Float32Array {
   const given = float32Array(value, 'draftLogProbs');
-  if (given.length !== count * vocabSize) {
+  const width = view ? view.rows.length : vocabSize;
+  if (given.length !== count * width) {
+    const what = view ? 'rows.length' : 'vocabSize';
     throw new LMHeadError(
       'SHAPE',
-      `draftLogProbs: got ${given.length} numbers; want ${count} · vocabSize = ${count * vocabSize}, a row per draft id`,
+      `draftLogProbs: got ${given.length} numbers; want ${count} · ${what} = ${count * width}, a row per draft id`,
     );
   }
   const rows = keep ? newFloats(given.length, 'draftLogProbs') : given;
@@ -53,7 +65,7 @@ function logProbRows(value: unknown, count: number, vocabSize: number, keep: boo
       `${label('draftLogProbs', i)}: got ${got(rows[i])}; want log-probabilities, none above 0`,
     );
   }
-  return rows;
+  return view?.places ? toAscending(rows, view.places) : rows;
 }
 
 /** Where the first number is that is above a limit, or NaN; the length where there is none. */

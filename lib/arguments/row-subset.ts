@@ -2,7 +2,7 @@
 import type { PassJob, PassView } from '../backend';
 import { LMHeadError } from '../errors';
 import type { CallOptions } from '../types';
-import { newWords } from './arrays';
+import { newFloats, newWords } from './arrays';
 import { idCount, tokenIds } from './ids';
 import { oneOf } from './values';
 
@@ -57,4 +57,13 @@ export function restoreOrder({ n, logits, logProbs, probs }: PassJob, { rows, pl
       for (let j = 0; j < width; j++) array[first + j] = row[places[j]];
     }
   }
+}
+
+/** The other way: numbers of [n, rows.length] as the caller gave them, in the order of backends. */
+export function toAscending(given: Float32Array, places: Uint32Array): Float32Array {
+  const width = places.length;
+  const ascending = newFloats(given.length, 'rows');
+  for (let first = 0; first < given.length; first += width)
+    for (let j = 0; j < width; j++) ascending[first + places[j]] = given[first + j];
+  return ascending;
 }

@@ -125,13 +125,10 @@ class ReferenceHead implements HeadBackend {
     const all = () =>
       Float32Array.from({ length: vocabSize }, (_, id) => (id < valid ? logit(id) : -Infinity));
     const { view } = job;
-    if (job.draft) return verifyRow(job, row, all(), valid);
-    if (!view) {
-      writeResults(job, row, all(), valid);
-    } else {
-      const whole = view.overVocabulary ? all().subarray(0, valid) : undefined;
-      writeResults(job, row, Float32Array.from(view.rows, logit), view.rows.length, whole);
-    }
+    const u = view ? Float32Array.from(view.rows, logit) : all();
+    const places = view ? view.rows.length : valid;
+    if (job.draft) return verifyRow(job, row, u, places);
+    writeResults(job, row, u, places, view?.overVocabulary ? all().subarray(0, valid) : undefined);
     return true;
   }
 

@@ -8,62 +8,68 @@
  * Source: Leviathan, Kalman, Matias, "Fast inference from transformers via speculative decoding", ICML 2023, §2.3; Chen et al.,
  * "Accelerating large language model decoding with speculative sampling", 2023.
  */
+import { placeAmong } from '../ascending-ids';
 import type { PassJob } from '../backend';
 import { nanError, nothingLeftError, unnormalisedError } from '../nan-error';
 import { adjustedRow } from './adjust';
 import { distributionOf } from './distribution';
 import { expNegative, logPositive, raceKey } from './exact-math';
 import { candidatesOfRow } from './filters';
+import { MASS_UNIT, Mass } from './mass';
 import { bestId } from './order';
 import { Purpose, type Stream, tokenBits } from './philox';
 import { rowSampling } from './results';
 
-/** Sums of masses go by chunks of this many ids, so that they can be made in parallel with the same bits. */
-const CHUNK = 256;
 const SMALLEST_NORMAL = 2 ** -1022;
 
 /**
  * Holds one row against the job's draft.
- * @param u [V], of which those from `valid` on are padding
+ * @param u [V], of which those from `valid` on are padding; or those of `job.view`'s rows
  * @returns whether the draft's token stands, so that the next row counts
  */
 export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: number): boolean {
   const draft = job.draft!;
+  const ids = job.view?.rows;
+  const idAt = (place: number) => ids?.[place] ?? place;
   const sampling = rowSampling(job.rowParameters, row);
   const { stream } = sampling;
-  const drafted = row < draft.ids.length ? draft.ids[row] : -1;
-  const put = (id: number, logProb: number, stands: boolean): boolean => {
-    draft.outIds[row] = id;
+  const isDrafted = row < draft.ids.length;
+  const drafted = !isDrafted ? -1 : ids ? placeAmong(ids, draft.ids[row]) : draft.ids[row];
+  const put = (place: number, logProb: number, stands: boolean): boolean => {
+    draft.outIds[row] = idAt(place);
     draft.outLogProbs[row] = logProb;
     if (stands) draft.accepted[0]++;
     return stands;
   };
-  const adjusted = adjustedRow(u, row, job.adjustments);
+  const adjusted = adjustedRow(u, row, job.adjustments, ids);
   const { nanId } = distributionOf(adjusted, valid, 1);
-  if (nanId >= 0) throw nanError(row, nanId);
+  if (nanId >= 0) throw nanError(row, idAt(nanId));
   const best = bestId(adjusted, valid);
   const highest = adjusted[best];
   if (highest === -Infinity && job.adjustments) throw nothingLeftError(row);
   if (sampling.temperature === 0) return put(best, 0, best === drafted);
-  if (!Number.isFinite(highest)) throw unnormalisedError(row, highest > 0 ? best : undefined);
+  if (!Number.isFinite(highest)) throw unnormalisedError(row, highest > 0 ? idAt(best) : undefined);
 
-  const { ids, temperature } = candidatesOfRow(adjusted, valid, sampling);
-  const max = adjusted[ids[0]];
-  ids.sort((a, b) => a - b);
-  const mass = (id: number) => expNegative((adjusted[id] - max) / temperature);
-  const sum = chunkedSum(ids, mass); // p(id) = mass(id) / sum
-  const logProb = (id: number) => (adjusted[id] - max) / temperature - logPositive(sum);
+  const { ids: places, temperature } = candidatesOfRow(adjusted, valid, sampling);
+  const max = adjusted[places[0]];
+  places.sort((a, b) => a - b);
+  const mass = (place: number) => expNegative((adjusted[place] - max) / temperature);
+  const total = new Mass();
+  for (const place of places) total.add(mass(place));
+  const sum = total.value * MASS_UNIT; // p = mass / sum
+  const logProb = (place: number) => (adjusted[place] - max) / temperature - logPositive(sum);
 
-  const q = (id: number): number => {
-    if (drafted < 0 || !draft.logProbs) return id === drafted ? 1 : 0;
-    return expNegative(Math.min(draft.logProbs[row * u.length + id], 0));
+  const q = (place: number): number => {
+    if (!isDrafted || !draft.logProbs) return place === drafted ? 1 : 0;
+    return expNegative(Math.min(draft.logProbs[row * u.length + place], 0));
   };
-  if (ids.includes(drafted) && coin(stream) * q(drafted) * sum < mass(drafted))
+  if (places.includes(drafted) && coin(stream) * q(drafted) * sum < mass(drafted))
     return put(drafted, logProb(drafted), true);
 
-  let correction = draw(ids, id => mass(id) - q(id) * sum, stream);
+  const drawn = (weight: (place: number) => number) => draw(places, idAt, weight, stream);
+  let correction = drawn(place => mass(place) - q(place) * sum);
   // Nothing is left where p and q are the same but for rounding: then p itself is right.
-  if (correction < 0) correction = draw(ids, mass, stream);
+  if (correction < 0) correction = drawn(mass);
   return put(correction, logProb(correction), false);
 }
 
@@ -73,36 +79,25 @@ function coin(stream: Stream): number {
   return (high * 2 ** 20 + (low >>> 12) + 0.5) * 2 ** -52;
 }
 
-/** @param ids ascending */
-function chunkedSum(ids: readonly number[], mass: (id: number) => number): number {
-  let sum = 0;
-  let part = 0;
-  let chunk = 0;
-  for (const id of ids) {
-    if (Math.floor(id / CHUNK) !== chunk) {
-      sum += part;
-      part = 0;
-      chunk = Math.floor(id / CHUNK);
-    }
-    part += mass(id);
-  }
-  return sum + part;
-}
-
 /**
- * An id drawn with probability proportional to its weight, by a race; -1 where no weight is above 0.
- * @param ids ascending
+ * A place drawn with probability proportional to its weight, by a race; -1 where no weight is above 0.
+ * @param places ascending
  */
-function draw(ids: readonly number[], weight: (id: number) => number, stream: Stream): number {
+function draw(
+  places: readonly number[],
+  idAt: (place: number) => number,
+  weight: (place: number) => number,
+  stream: Stream,
+): number {
   let winner = -1;
   let best = -Infinity;
-  for (const id of ids) {
-    const w = weight(id);
+  for (const place of places) {
+    const w = weight(place);
     if (w < SMALLEST_NORMAL) continue;
-    const key = raceKey(logPositive(w), ...tokenBits(stream, id, Purpose.draftCorrection));
+    const key = raceKey(logPositive(w), ...tokenBits(stream, idAt(place), Purpose.draftCorrection));
     if (key > best) {
       best = key;
-      winner = id;
+      winner = place;
     }
   }
   return winner;

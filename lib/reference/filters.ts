@@ -1,6 +1,7 @@
 /** Which tokens a row may draw from, and at what temperature: a chain of stages, each working on what those before have left. */
 import { type Stage, unpackOrder } from '../sampling-stages';
 import { expNegative, logPositive } from './exact-math';
+import { MASS_UNIT, Mass } from './mass';
 import { bestFirst } from './order';
 import { type Stream, xtcUniform } from './philox';
 
@@ -160,24 +161,7 @@ function moments(u: Float32Array, { ids, temperature }: Left) {
     weighted.add(e * -x);
     squares.add(e * e);
   }
-  const logSum = logPositive(sum.value * 2 ** -52);
+  const logSum = logPositive(sum.value * MASS_UNIT);
   const entropy = logSum + weighted.value / sum.value;
-  return { logSum, entropy, logSquares: logPositive(squares.value * 2 ** -52) };
-}
-
-/** A sum of whole numbers, ⌊w·2^52⌋ for w from 0 to 1: exact for up to 2^27 of them, and so the same in any order. */
-class Mass {
-  #low = 0;
-  #high = 0;
-
-  add(w: number): void {
-    const whole = Math.floor(w * 2 ** 52);
-    const high = Math.floor(whole / 2 ** 26);
-    this.#high += high;
-    this.#low += whole - high * 2 ** 26;
-  }
-
-  get value(): number {
-    return this.#high * 2 ** 26 + this.#low;
-  }
+  return { logSum, entropy, logSquares: logPositive(squares.value * MASS_UNIT) };
 }

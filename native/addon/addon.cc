@@ -48,7 +48,7 @@ Napi::Value run_logits(const Napi::CallbackInfo& info) {
   const size_t vocabulary = whole_number(info[2], 1, 0xffffffff, "vocabSize");
   PassRequest request = pass_request(info, 3, n, vocabulary, vocabulary);
   const float* const logits = static_cast<float*>(typed_array(info[0], napi_float32_array, n * vocabulary, "logits"));
-  request.threads = static_cast<unsigned>(whole_number(info[3 + kRequestArguments], 1, 1024, "threads"));
+  request.crew.threads = static_cast<unsigned>(whole_number(info[3 + kRequestArguments], 1, 1024, "threads"));
   try {
     std::vector<CandidateRow> candidates;
     if (wants_candidates(info, 3)) request.candidates = &candidates;

@@ -116,8 +116,6 @@ DraftCheck draft_check(Napi::Object draft, size_t n, size_t vocabulary) {
   check.length = ids.As<Napi::TypedArray>().ElementLength();
   if (check.length != n && check.length + 1 != n) throw bad_argument(env, "draft.ids");
   check.ids = static_cast<uint32_t*>(typed_array(ids, napi_uint32_array, check.length, "draft.ids"));
-  for (size_t i = 0; i < check.length; i++)
-    if (check.ids[i] >= vocabulary) throw bad_argument(env, "draft.ids");
   check.log_probs = optional_array<float>(draft.Get("logProbs"), napi_float32_array, check.length * vocabulary, "draft.logProbs");
   check.accepted = static_cast<uint32_t*>(typed_array(draft.Get("accepted"), napi_uint32_array, 1, "draft.accepted"));
   check.out_ids = static_cast<uint32_t*>(typed_array(draft.Get("outIds"), napi_uint32_array, n, "draft.outIds"));

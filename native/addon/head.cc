@@ -175,7 +175,7 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   const size_t flag = 3 + kRequestArguments;
   if (int32_t* const given = optional_array<int32_t>(info[flag], napi_int32_array, 1, "abortFlag"))
     job->abort = reinterpret_cast<std::atomic<int32_t>*>(given);
-  job->request.abort = job->abort;
+  job->request.crew.abort = job->abort;
   job->times = optional_array<double>(info[flag + 1], napi_float64_array, 2, "times");
   if (wants_candidates(info, 3)) job->request.candidates = &job->candidates;
   job->n = n;

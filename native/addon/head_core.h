@@ -48,14 +48,14 @@ class HeadCore {
   bool intact() const { return output_->storage->intact() && (!input_ || input_->storage->intact()); }
 
   PassResult run(const float* packed_hidden, size_t n, PassRequest request, const PassView& view) const {
-    request.threads = threads_;
+    request.crew.threads = threads_;
     if (view.measure != Measure::logit) return run_similarity(packed_hidden, n, request, view);
     const ProductSource all(kernels_, output_->view, epilogue_, valid_, packed_hidden, n);
     RowSubset rows = view.rows;
     // Rows whose ids may not be drawn need not be computed where they are few that may. (A row apart costs more than one of
     // many.)
     std::vector<uint32_t> few;
-    if (!rows.ids && request.only_draws()) {
+    if (!rows.ids && (request.only_draws() || (request.draft.accepted && !request.draft.log_probs))) {
       few = request.adjustments.few_allowed(n);
       if (!few.empty()) rows = {few.data(), few.size()};
     }

@@ -9,7 +9,7 @@ namespace lmhead {
 void Job::run(Gate& gate) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
-  request.gate = &gate;
+  request.crew.gate = &gate;
   try {
     result = quantisation ? core->quantise(*quantisation) : core->run(hidden.data(), n, request, view);
     if (!core->intact()) status = weights_changed;

@@ -25,7 +25,7 @@ struct Job final : Task {
   PassView view;
   PassRequest request;
   std::atomic<int32_t> cancelled{0};
-  std::atomic<int32_t>* abort = &cancelled;  // request.abort, writable; the caller's, where there is one
+  std::atomic<int32_t>* abort = &cancelled;  // request.crew.abort, writable; the caller's, where there is one
   double* times = nullptr;                   // where asked for: seconds in the queue, seconds from start to end
   std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
   std::vector<CandidateRow> candidates;      // request.candidates, where they are asked for

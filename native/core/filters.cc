@@ -157,10 +157,14 @@ Left filter(std::vector<Candidate>& candidates, const RowSampling& row, Progress
   return {list.max(), progress.temperature};
 }
 
-double log_sum(const std::vector<Candidate>& candidates, const Left& left) {
+Mass mass(const std::vector<Candidate>& candidates, const Left& left) {
   Mass sum;
   for (const Candidate& c : candidates) sum.add(exp_negative((static_cast<double>(c.logit) - left.max) / left.temperature));
-  return log_positive(sum.value() / kMassUnits);
+  return sum;
+}
+
+double log_sum(const std::vector<Candidate>& candidates, const Left& left) {
+  return log_positive(mass(candidates, left).value() / kMassUnits);
 }
 
 Choice race(const std::vector<Candidate>& candidates, const Left& left, const Stream& stream) {

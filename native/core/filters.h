@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "mass.h"
 #include "random.h"
 #include "sinks/candidate.h"
 
@@ -85,6 +86,9 @@ inline Left filter(std::vector<Candidate>& candidates, const RowSampling& row) {
 
 // Draws from candidates (at least one, not greedy).
 Choice race(const std::vector<Candidate>& candidates, const Left& left, const Stream& stream);
+
+// Of candidates, at the temperature of `left`.
+Mass mass(const std::vector<Candidate>& candidates, const Left& left);
 
 // (u - max) / T - log sum e^((u - max) / T) over the candidates: add it to a scaled logit for its log-probability.
 double log_sum(const std::vector<Candidate>& candidates, const Left& left);

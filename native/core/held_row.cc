@@ -52,8 +52,8 @@ class Bins {
 
 }  // namespace
 
-HeldRow::HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, Crew crew)
-    : kernels_(kernels), logits_(logits), size_(count), ids_(ids), crew_(std::move(crew)), max_(max), maxima_(chunks()) {
+HeldRow::HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, const Crew& crew)
+    : kernels_(kernels), logits_(logits), size_(count), ids_(ids), crew_(crew), max_(max), maxima_(chunks()) {
   each_chunk([&](const Chunk& chunk, unsigned) { maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max; });
 }
 
@@ -70,15 +70,16 @@ HeldRow::Chunk HeldRow::chunk_at(size_t index) const {
 template <class Use>
 void HeldRow::each_chunk(Use use) const {
   const size_t count = chunks();
-  crew_.share_out((count + kTaskChunks - 1) / kTaskChunks, [&](size_t task, unsigned slot) {
+  const auto work = [&](size_t task, unsigned slot) {
     for (size_t i = task * kTaskChunks; i < std::min(count, (task + 1) * kTaskChunks); i++)
       if (maxima_[i] != kNever) use(chunk_at(i), slot);
-  });
+  };
+  crew_.share_out((count + kTaskChunks - 1) / kTaskChunks, work, Crew::To::the_end);
 }
 
 template <class T, class Use>
 T HeldRow::sum_over_chunks(Use use) const {
-  std::vector<T> parts(crew_.slots);
+  std::vector<T> parts(crew_.threads);
   each_chunk([&](const Chunk& chunk, unsigned slot) { use(chunk, parts[slot]); });
   T sum{};
   for (const T& part : parts) sum = sum + part;
@@ -153,6 +154,12 @@ std::vector<Candidate> HeldRow::best(size_t k) const {
   return best;
 }
 
+void HeldRow::write_back() {
+  if (!list_) return;  // the row lies there
+  std::fill(logits_, logits_ + size_, kNever);
+  for (const Candidate& c : *list_) logits_[ids_ ? std::lower_bound(ids_, ids_ + size_, c.id) - ids_ : c.id] = c.logit;
+}
+
 bool HeldRow::does(Stage stage) { return count() > kFew && stage != Stage::top_k; }
 
 Left HeldRow::filter(const RowSampling& row) {
@@ -171,7 +178,9 @@ Moments HeldRow::moments(double temperature) const {
       .moments();
 }
 
-Mass HeldRow::mass(double temperature) const {
+Mass HeldRow::mass(const Left& left) const { return list_ ? lmhead::mass(*list_, left) : mass_in_place(left.temperature); }
+
+Mass HeldRow::mass_in_place(double temperature) const {
   if (mass_ && mass_->temperature == temperature) return mass_->mass;
   return sum_over_chunks<Mass>([&](const Chunk& chunk, Mass& sum) {
     alignas(64) double x[kChunkRows], e[kChunkRows];
@@ -241,7 +250,7 @@ void HeldRow::keep_typical(double share, double temperature) {
 // From the first of the keys within a range to the last: equal ones would take bins without end.
 template <class Key>
 HeldRow::Range HeldRow::keys_within(Key key, Range range) const {
-  std::vector<Range> parts(crew_.slots, {range.high, range.low});
+  std::vector<Range> parts(crew_.threads, {range.high, range.low});
   each_chunk([&, key, range](const Chunk& chunk, unsigned slot) {
     constexpr size_t kSideBySide = 4;  // for as many chains of comparisons, or a vector
     double low[kSideBySide], high[kSideBySide];
@@ -277,7 +286,7 @@ HeldRow::Last HeldRow::place_by(Key key, double high, double share, double tempe
   Mass before;
   for (size_t inside = size_; wanted < 0 || (inside > kFewAtBoundary && low < high);) {
     const Bins bins(low, high);
-    std::vector<std::vector<Bin>> parts(crew_.slots, std::vector<Bin>(Bins::kCount));
+    std::vector<std::vector<Bin>> parts(crew_.threads, std::vector<Bin>(Bins::kCount));
     each_chunk([&, key, bins](const Chunk& chunk, unsigned slot) {
       alignas(64) double x[kChunkRows], e[kChunkRows];
       kernels_.exact_terms(chunk.logits, chunk.rows, max_, temperature, x, e);
@@ -310,7 +319,7 @@ HeldRow::Last HeldRow::place_by(Key key, double high, double share, double tempe
     high = keys.high;
   }
 
-  std::vector<std::vector<Keyed>> parts(crew_.slots);
+  std::vector<std::vector<Keyed>> parts(crew_.threads);
   const auto [least, most] = key.logits_within({low, high});
   each_chunk([&, key, low, high, least, most](const Chunk& chunk, unsigned slot) {
     if (chunk.max < least) return;
@@ -333,7 +342,7 @@ HeldRow::Last HeldRow::place_by(Key key, double high, double share, double tempe
 
 void HeldRow::exclude_top(double floor) {
   const auto is_top = [&](const Candidate& c) { return static_cast<double>(c.logit) >= floor; };
-  std::vector<std::optional<Candidate>> lasts(crew_.slots);
+  std::vector<std::optional<Candidate>> lasts(crew_.threads);
   each_chunk([&](const Chunk& chunk, unsigned slot) {
     if (chunk.max < floor) return;
     for (size_t i = 0; i < chunk.rows; i++)
@@ -354,13 +363,13 @@ void HeldRow::keep_best() {
 
 Choice HeldRow::race(const Left& left, const Stream& stream) const {
   if (list_) return lmhead::race(*list_, left, stream);
-  std::vector<RaceLeader> leaders(crew_.slots);
+  std::vector<RaceLeader> leaders(crew_.threads);
   each_chunk([&](const Chunk& chunk, unsigned slot) {
     race_chunk(kernels_, {chunk.logits, chunk.rows, chunk.first, chunk.ids, chunk.max}, stream, left.temperature, leaders[slot]);
   });
   RaceLeader winner;
   for (const RaceLeader& leader : leaders) winner.offer(leader.key, leader.candidate);
-  const double log_sum = log_positive(mass(left.temperature).value() / kMassUnits);
+  const double log_sum = log_positive(mass(left).value() / kMassUnits);
   const Candidate& c = winner.candidate;
   return {c.id, left.log_prob(c.logit, log_sum), log_sum};
 }

@@ -2,7 +2,6 @@
 // asks for it, they become a list. Nothing is sorted.
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <vector>
 
@@ -10,31 +9,25 @@
 #include "kernels/kernels.h"
 #include "mass.h"
 #include "sinks/sink.h"
+#include "threads/crew.h"
 
 namespace lmhead {
-
-// Who works on a row.
-struct Crew {
-  unsigned slots = 1;
-  // Calls work(task, slot) for every task below count, each once; slots at work at one time are distinct, and below `slots`.
-  std::function<void(size_t count, const std::function<void(size_t task, unsigned slot)>& work)> share_out =
-      [](size_t count, const auto& work) {
-        for (size_t task = 0; task < count; task++) work(task, 0);
-      };
-};
 
 class HeldRow {
  public:
   // logits [count], none NaN, of `ids` (ascending; null: of 0, 1, 2 ...); max: the largest, finite. They are overwritten.
-  HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, Crew crew);
+  HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, const Crew& crew);
 
   Left filter(const RowSampling& row);
-  // After filter.
+  // After filter. The logits given: those of what is left, and -inf.
+  void write_back();
   Choice race(const Left& left, const Stream& stream) const;
   // Of what is left, in any order, the k best at least.
   std::vector<Candidate> best(size_t k) const;
   // What is left, in any order.
   std::vector<Candidate>& list();
+  // Of what is left, after filter.
+  Mass mass(const Left& left) const;
 
   // For Chain.
   static constexpr bool kIsList = false;
@@ -86,7 +79,7 @@ class HeldRow {
   void drop_where(Drops drops);
   // Drops all that `last` is better than.
   void keep_to(const Candidate& last);
-  Mass mass(double temperature) const;
+  Mass mass_in_place(double temperature) const;
   struct Range {
     double low, high;
   };

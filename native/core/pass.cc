@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <exception>
 #include <limits>
 #include <mutex>
 
@@ -13,9 +12,15 @@
 #include "sinks/distributions.h"
 #include "sinks/sample.h"
 #include "sinks/top_k.h"
-#include "threads/pool.h"
 
 namespace lmhead {
+
+size_t LogitSource::place_of(uint32_t id) const {
+  const uint32_t* const all = ids();
+  if (!all) return std::min<size_t>(id, valid());
+  const uint32_t* const at = std::lower_bound(all, all + valid(), id);
+  return at < all + valid() && *at == id ? static_cast<size_t>(at - all) : valid();
+}
 
 void pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d, float* packed) {
   const size_t stride = hidden_stride(d);
@@ -99,9 +104,8 @@ void ProductSource::make(const Matrix& e, size_t first_row, size_t rows, const f
 
 namespace {
 
-constexpr size_t kBlockColumns = 256;            // columns whose state is held at once
-constexpr size_t kHeldBytes = size_t{32} << 20;  // of logits, for filters that need a whole row, and of candidates
-constexpr double kWorkPerThread = 100e3;         // multiply-adds that are worth waking a thread for
+constexpr size_t kBlockColumns = 256;     // columns whose state is held at once
+constexpr double kWorkPerThread = 100e3;  // multiply-adds that are worth waking a thread for
 
 enum class Sampling { none, greedy, race, top_k, reach, hold };
 
@@ -125,7 +129,7 @@ Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole, bool fe
 // Rows of the request, [begin, end), whose results are made in one streaming of E.
 class Block {
  public:
-  Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, size_t begin, size_t end, unsigned threads,
+  Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, size_t begin, size_t end, const Crew& crew,
         const RowSampling* rows, const double* inverse_temperatures, const Sampling* ways)
       : kernels_(kernels),
         source_(source),
@@ -133,7 +137,7 @@ class Block {
         begin_(begin),
         columns_(end - begin),
         chunks_(chunks_of(source)),
-        threads_(threads),
+        crew_(crew),
         rows_(rows + begin),
         ways_(ways + begin),
         scaled_(std::any_of(inverse_temperatures + begin, inverse_temperatures + end, [](double t) { return t != 1; })),
@@ -150,7 +154,7 @@ class Block {
     add_dense(Dense::log_probs, request.log_probs);
     add_dense(Dense::probs, request.probs);
     if (request.top.ids) add_top();
-    if (request.argmax) argmax_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, 1), threads_);
+    if (request.argmax) argmax_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, 1), crew_.threads);
     if (request.score.targets) add_targets();
     if (request.draws()) add_drawing(inverse_temperatures + begin);
   }
@@ -160,9 +164,9 @@ class Block {
       const auto only = [&](const Tile& tile, unsigned slot) {
         for (Sink* sink : normalising_) sink->consume(tile, slot);
       };
-      share_out(chunks_of(*request_.normaliser),
-                [&](size_t chunk, unsigned slot) { make_chunk(*request_.normaliser, chunk, slot, only); });
-      if (aborted()) return {PassResult::aborted};
+      crew_.share_out(chunks_of(*request_.normaliser),
+                      [&](size_t chunk, unsigned slot) { make_chunk(*request_.normaliser, chunk, slot, only); });
+      if (crew_.aborted()) return {PassResult::aborted};
       for (Sink* sink : normalising_) finish(*sink);
     }
     const auto hand_out = [&](const Tile& tile, unsigned slot) {
@@ -170,8 +174,8 @@ class Block {
       for (Sink* sink : sinks_) sink->consume(tile, slot);
       if (!drawing_.empty()) draw_from(tile, slot);
     };
-    share_out(chunks_, [&](size_t chunk, unsigned slot) { make_chunk(source_, chunk, slot, hand_out); });
-    if (aborted()) return {PassResult::aborted};
+    crew_.share_out(chunks_, [&](size_t chunk, unsigned slot) { make_chunk(source_, chunk, slot, hand_out); });
+    if (crew_.aborted()) return {PassResult::aborted};
     finish(distributions_);
     if (adjusted_) finish(*adjusted_);
     if (const PassResult result = check(); result.status != PassResult::ok) return result;
@@ -181,7 +185,7 @@ class Block {
     if (request_.argmax)
       for (size_t c = 0; c < columns_; c++) request_.argmax[begin_ + c] = argmax_->best(c)[0].id;
     if (request_.draws()) draw();
-    return {aborted() ? PassResult::aborted : PassResult::ok};
+    return {crew_.aborted() ? PassResult::aborted : PassResult::ok};
   }
 
   // Rows whose sample could not be drawn from what was kept: they must be held.
@@ -220,7 +224,7 @@ class Block {
 
   void add_top() {
     if (request_.top.k <= kMaxHeap)
-      top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.top.k), threads_);
+      top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.top.k), crew_.threads);
     else
       top_held_ = add<HoldSink>(std::vector<bool>(columns_, true), source_.valid(), source_.ids());
   }
@@ -232,7 +236,7 @@ class Block {
       unscaled_ = add_to<Distributions>(normaliser_ ? normalising_ : sinks_, kernels_, columns_,
                                         chunks_of(normaliser_ ? *request_.normaliser : source_), ones.data(), true, false);
     }
-    raw_top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.sample.k), threads_);
+    raw_top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.sample.k), crew_.threads);
   }
 
   void add_targets() {
@@ -242,21 +246,15 @@ class Block {
     out.ranks += begin_;
     if (out.entropy) out.entropy += begin_;
     std::vector<float> logits(columns_);
-    share_out(columns_, [&](size_t c, unsigned) {
+    crew_.share_out(columns_, [&](size_t c, unsigned) {
       if (out.targets[c] != kIgnored) logits[c] = logit_of(c, out.targets[c]);
     });
-    add<TargetSink>(kernels_, out, std::move(logits), threads_);
-  }
-
-  // Of an id that the source has.
-  size_t place_of(uint32_t id) const {
-    const uint32_t* const ids = source_.ids();
-    return ids ? static_cast<size_t>(std::lower_bound(ids, ids + source_.valid(), id) - ids) : id;
+    add<TargetSink>(kernels_, out, std::move(logits), crew_.threads);
   }
 
   float logit_of(size_t column, uint32_t id) const {
     float u;
-    return *source_.logits(place_of(id), 1, begin_ + column, 1, &u).data;
+    return *source_.logits(source_.place_of(id), 1, begin_ + column, 1, &u).data;
   }
 
   std::vector<bool> which(Sampling way) const {
@@ -281,46 +279,10 @@ class Block {
     }
     const auto is_any = [&](Sampling way) { return any[static_cast<size_t>(way)]; };
     if (std::any_of(k.begin(), k.end(), [](uint32_t each) { return each > 0; }))
-      add_drawn(drawn_top_, kernels_, std::move(k), threads_);
-    if (is_any(Sampling::race)) add_drawn(race_, kernels_, rows_, which(Sampling::race), threads_);
-    if (is_any(Sampling::reach)) add_drawn(reach_, kernels_, rows_, which(Sampling::reach), threads_);
+      add_drawn(drawn_top_, kernels_, std::move(k), crew_.threads);
+    if (is_any(Sampling::race)) add_drawn(race_, kernels_, rows_, which(Sampling::race), crew_.threads);
+    if (is_any(Sampling::reach)) add_drawn(reach_, kernels_, rows_, which(Sampling::reach), crew_.threads);
     if (is_any(Sampling::hold)) add_drawn(held_, which(Sampling::hold), source_.valid(), source_.ids());
-  }
-
-  bool aborted() const { return request_.abort && request_.abort->load(std::memory_order_relaxed) != 0; }
-
-  bool should_give_way() const { return request_.gate && request_.gate->wanted(); }
-
-  // Calls work(i, slot) for every i below count, each once, on the pass's threads; until it is aborted, or to the end.
-  enum class To { abort, the_end };
-  template <class Work>
-  void share_out(size_t count, Work work, To to = To::abort) {
-    const auto ended = [&] { return to == To::abort && aborted(); };
-    if (threads_ == 1 || count == 1) {
-      for (size_t i = 0; i < count && !ended(); i++) {
-        work(i, 0);
-        if (should_give_way()) request_.gate->give_way();
-      }
-      return;
-    }
-    std::atomic<size_t> next{0};
-    std::exception_ptr failure;
-    const auto share = [&](unsigned slot) {
-      try {
-        for (size_t i; !should_give_way() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended();)
-          work(i, slot);
-      } catch (...) {  // out of memory; the caller throws it on
-        next.store(count, std::memory_order_relaxed);
-        const std::lock_guard lock(mutex_);
-        failure = std::current_exception();
-      }
-    };
-    for (;;) {
-      ThreadPool::instance().run(threads_, share);
-      if (next.load(std::memory_order_relaxed) >= count || ended()) break;
-      request_.gate->give_way();
-    }
-    if (failure) std::rethrow_exception(failure);
   }
 
   // take(tile, slot)
@@ -370,7 +332,7 @@ class Block {
   }
 
   void finish(Sink& sink) {
-    share_out(sink.finish_tasks(), [&](size_t task, unsigned) { sink.finish(task, shown()); });
+    crew_.share_out(sink.finish_tasks(), [&](size_t task, unsigned) { sink.finish(task, shown()); });
   }
 
   // Of the logits that tokens are drawn from.
@@ -415,7 +377,7 @@ class Block {
 
   void write_top() {
     const TopOutputs& out = request_.top;
-    share_out(columns_, [&](size_t c, unsigned) {
+    crew_.share_out(columns_, [&](size_t c, unsigned) {
       std::vector<Candidate> best = top_ ? top_->best(c) : top_held_->candidates(c);
       if (!top_) {
         std::nth_element(best.begin(), best.begin() + (out.k - 1), best.end(), better);
@@ -432,11 +394,10 @@ class Block {
   }
 
   void draw() {
-    if (held_ && columns_ < 2 * threads_) {  // all threads together on one row after the other
-      const Crew crew{threads_, [&](size_t count, const auto& work) { share_out(count, work, To::the_end); }};
-      for (size_t c = 0; c < columns_ && !aborted(); c++) write_drawn(c, crew);
+    if (held_ && columns_ < 2 * crew_.threads) {  // all threads together on one row after the other
+      for (size_t c = 0; c < columns_ && !crew_.aborted(); c++) write_drawn(c, crew_);
     } else {
-      share_out(columns_, [&, alone = Crew()](size_t c, unsigned) { write_drawn(c, alone); });
+      crew_.share_out(columns_, [&](size_t c, unsigned) { write_drawn(c, {}); });
     }
   }
 
@@ -529,7 +490,7 @@ class Block {
   const LogitSource& source_;
   const PassRequest& request_;
   const size_t begin_, columns_, chunks_;
-  const unsigned threads_;
+  const Crew crew_;
   const RowSampling* const rows_;
   const Sampling* const ways_;
   const bool scaled_;  // has a row whose temperature is neither 1 nor 0
@@ -590,7 +551,8 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   }
 
   const double worth = (source.work() + (request.normaliser ? request.normaliser->work() : 0)) / kWorkPerThread;
-  const unsigned threads = worth < request.threads ? std::max(1u, static_cast<unsigned>(worth)) : request.threads;
+  Crew crew = request.crew;
+  if (worth < crew.threads) crew.threads = std::max(1u, static_cast<unsigned>(worth));
   const bool hold_all = request.top.ids && request.top.k > kMaxHeap;
   const size_t most_held = std::max<size_t>(1, kHeldBytes / (sizeof(float) * valid));
 
@@ -603,7 +565,7 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
       held += more;
       end++;
     }
-    Block block(kernels, source, request, begin, end, threads, rows.data(), inverse_temperatures.data(), ways.data());
+    Block block(kernels, source, request, begin, end, crew, rows.data(), inverse_temperatures.data(), ways.data());
     if (const PassResult result = block.run(); result.status != PassResult::ok) return result;
     unfinished.insert(unfinished.end(), block.unfinished().begin(), block.unfinished().end());
     begin = end;
@@ -617,14 +579,12 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   again.sample = request.sample;
   if (request.sample.raw_log_probs) again.normaliser = request.normaliser;
   again.candidates = request.candidates;
-  again.threads = request.threads;
-  again.abort = request.abort;
-  again.gate = request.gate;
+  again.crew = request.crew;
   for (size_t i = 0; i < unfinished.size();) {
     size_t j = i;
     while (j < unfinished.size() && unfinished[j] == unfinished[i] + (j - i) && j - i < most_held)
       ways[unfinished[j++]] = Sampling::hold;
-    Block block(kernels, source, again, unfinished[i], unfinished[i] + (j - i), threads, rows.data(), inverse_temperatures.data(),
+    Block block(kernels, source, again, unfinished[i], unfinished[i] + (j - i), crew, rows.data(), inverse_temperatures.data(),
                 ways.data());
     if (const PassResult result = block.run(); result.status != PassResult::ok) return result;
     i = j;

@@ -10,7 +10,7 @@
 #include "kernels/kernels.h"
 #include "sinks/target.h"
 #include "storage/aligned.h"
-#include "threads/gate.h"
+#include "threads/crew.h"
 
 namespace lmhead {
 
@@ -23,6 +23,8 @@ class LogitSource {
   virtual size_t valid() const = 0;       // places from here on are padding
   // Of the places, ascending; null: they are their places.
   virtual const uint32_t* ids() const { return nullptr; }
+  // Of an id; `valid` where it is padding, or none of this source's.
+  size_t place_of(uint32_t id) const;
   // How many columns are best made at once, and about how many multiply-adds a pass over all of it takes.
   virtual size_t group() const = 0;
   virtual double work() const = 0;
@@ -129,14 +131,17 @@ struct SampleOutputs {
 
 // A draft that the tokens of consecutive rows are held against; see draft.h. Shapes as in DraftJob of lib/backend.ts.
 struct DraftCheck {
-  const uint32_t* ids = nullptr;  // [length], each below the vocabulary
+  const uint32_t* ids = nullptr;  // [length]
   size_t length = 0;
-  const float* log_probs = nullptr;  // [length, vocabulary], or null: the draft is certain of its ids
+  const float* log_probs = nullptr;  // [length, the source's vocabulary], or null: the draft is certain of its ids
   // Results.
   uint32_t* accepted = nullptr;  // how many; null: no draft is checked
   uint32_t* out_ids = nullptr;   // [n]
   float* out_log_probs = nullptr;
 };
+
+// What a pass may hold of logits, for filters that need a whole row.
+constexpr size_t kHeldBytes = size_t{32} << 20;
 
 // What a pass is to compute; null pointers: not asked for. Shapes as in PassJob of lib/backend.ts.
 struct PassRequest {
@@ -155,9 +160,7 @@ struct PassRequest {
   // Whose distributions log_probs, probs, log_sum_exp, top's and score's numbers are of; null: the pass's own source. It has the
   // same columns. Tokens are ranked and drawn among those of the pass's source either way.
   const LogitSource* normaliser = nullptr;
-  unsigned threads = 1;
-  const std::atomic<int32_t>* abort = nullptr;  // looked at before every chunk; not 0: stop
-  Gate* gate = nullptr;                         // asked before every chunk; null: the pass gives way to none
+  Crew crew;  // looks at abort and gate before every chunk
 
   // Whether nothing is asked for but tokens drawn from each row.
   bool only_draws() const {

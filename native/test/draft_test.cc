@@ -26,7 +26,7 @@ Verdict verify(const Kernels& kernels, const LogitSource& source, const std::vec
   v.log_probs.assign(n + 1, 77);
   PassRequest request;
   request.row_parameters = parameters.data();
-  request.threads = threads;
+  request.crew.threads = threads;
   request.draft = {draft.data(), draft.size(), log_probs, &v.accepted, v.ids.data(), v.log_probs.data()};
   v.result = run_request(kernels, source, request);
   return v;
@@ -37,12 +37,9 @@ std::vector<double> masses(const float* u, size_t count, const RowSampling& row,
   const std::vector<Candidate> kept = naive_filter(sorted_candidates(u, count), row);
   std::vector<double> mass(count);
   for (const Candidate& c : kept) mass[c.id] = exp_negative((static_cast<double>(c.logit) - kept[0].logit) / row.temperature);
-  sum = 0;
-  for (size_t first = 0; first < count; first += 256) {
-    double part = 0;
-    for (size_t id = first; id < std::min(first + 256, count); id++) part += mass[id];
-    sum += part;
-  }
+  Mass total;
+  for (const double each : mass) total.add(each);
+  sum = total.value() / kMassUnits;
   return mass;
 }
 
@@ -141,6 +138,49 @@ TEST_PER_TABLE(drafts_are_verified_as_their_definition_says) {
       }
     }
   CHECK(*std::min_element(accepted, accepted + 4) > 0);
+}
+
+// Some rows of a product: the verdict is that of their logits alone, and speaks of their ids.
+TEST_PER_TABLE(a_draft_is_held_against_some_rows) {
+  Random random(82);
+  for (const size_t count : {1, 5, 300, 1500}) {
+    const size_t n = 3, vocabulary = 4 * count, d = 8;
+    std::vector<uint32_t> ids;
+    for (size_t i = 0; i < count; i++) ids.push_back(static_cast<uint32_t>(4 * i + random.below(4)));
+    std::vector<float> weights(vocabulary * d), hidden(n * d);
+    for (float& w : weights) w = static_cast<float>(random.normal());
+    for (float& h : hidden) h = static_cast<float>(random.normal());
+    const Matrix e{reinterpret_cast<const uint8_t*>(weights.data()), Dtype::f32, vocabulary, d};
+    const AlignedFloats packed = pack_hidden(kernels, reinterpret_cast<const uint8_t*>(hidden.data()), Dtype::f32, n, d);
+    const ProductSource some(kernels, e, {}, vocabulary, packed.data(), n, {ids.data(), count});
+    std::vector<float> logits(n * count), all(n * vocabulary, -kInf);
+    for (size_t i = 0; i < n; i++) {
+      some.prepare(0, n);
+      std::vector<float> scratch(count);
+      const auto [u, stride] = some.logits(0, count, i, 1, scratch.data());
+      for (size_t j = 0; j < count; j++) all[i * vocabulary + ids[j]] = logits[i * count + j] = u[j];
+    }
+    const HeldSource alone(all.data(), n, vocabulary);
+    for (uint32_t turn = 0; turn < 30; turn++) {
+      std::vector<RowSampling> rows(n);
+      for (RowSampling& row : rows) {
+        row = kWays[random.below(sizeof kWays / sizeof *kWays)];
+        row.stream = {turn, 7, static_cast<uint32_t>(random.bits())};
+      }
+      const std::vector<uint32_t> draft = {ids[random.below(count)], static_cast<uint32_t>(random.below(vocabulary))};
+      std::vector<float> q(2 * count), q_all(2 * vocabulary, -kInf);
+      for (size_t i = 0; i < 2; i++)
+        for (size_t j = 0; j < count; j++)
+          q_all[i * vocabulary + ids[j]] = q[i * count + j] = static_cast<float>(-5 * std::abs(random.normal()));
+      for (const bool certain : {true, false}) {
+        const Verdict want = verify(kernels, alone, parameter_table(rows), draft, certain ? nullptr : q_all.data(), 1);
+        const Verdict got = verify(kernels, some, parameter_table(rows), draft, certain ? nullptr : q.data(), 2);
+        CHECK(got.result.status == PassResult::ok && got.accepted == want.accepted && got.ids == want.ids &&
+                  got.log_probs == want.log_probs,
+              "count=%zu turn=%u: %u accepted, want %u", count, turn, got.accepted, want.accepted);
+      }
+    }
+  }
 }
 
 TEST_PER_TABLE(a_greedy_draft_stands_while_it_is_the_argmax) {

@@ -105,21 +105,17 @@ void check_all(const Kernels& kernels, std::initializer_list<size_t> counts, con
                 count);
         }
         CHECK(sorted_ids(held.list()) == kept, "kind=%d V=%zu: %zu left, want %zu", kind, count, held.list().size(), want.size());
+        held.write_back();
+        std::vector<float> wanted(count, -kInf);
+        for (const Candidate& c : want) wanted[c.id] = c.logit;
+        CHECK(overwritten == wanted, "kind=%d V=%zu", kind, count);
       }
     }
 }
 
 TEST_PER_TABLE(a_held_row_is_filtered_and_drawn_from_as_a_list) { check_all(kernels, {1, 1000, 1025, 3001}, {}); }
 
-TEST(a_held_row_is_the_same_to_any_number_of_threads) {
-  const Crew crew{3, [](size_t count, const auto& work) {
-                    std::atomic<size_t> next{0};
-                    ThreadPool::instance().run(3, [&](unsigned slot) {
-                      for (size_t task; (task = next++) < count;) work(task, slot);
-                    });
-                  }};
-  check_all(*available_kernels().front(), {20000}, crew);
-}
+TEST(a_held_row_is_the_same_to_any_number_of_threads) { check_all(*available_kernels().front(), {20000}, {.threads = 3}); }
 
 TEST_PER_TABLE(a_held_row_of_other_ids_draws_among_them) {
   Random random(53);

@@ -158,10 +158,10 @@ inline Results run(const Kernels& kernels, const LogitSource& source, const doub
   if (sinks & kScore)
     request.score = {targets, ask(kScore, r.target_log_probs, n), ask(kScore, r.ranks, n), ask(kEntropy, r.entropy, n)};
   request.log_sum_exp = ask(kLogSumExp, r.log_sum_exp, n);
-  request.threads = threads;
-  request.abort = abort;
+  request.crew.threads = threads;
+  request.crew.abort = abort;
   request.normaliser = normaliser;
-  request.gate = gate;
+  request.crew.gate = gate;
   r.result = run_pass(kernels, source, request);
   return r;
 }

@@ -32,7 +32,7 @@ Told sample(const Kernels& kernels, const LogitSource& source, const double* par
   request.sample.k = k;
   request.sample.top = {t.counts.data(), t.top.data(), t.top_log_probs.data()};
   request.sample.raw_top = {t.raw_counts.data(), t.raw_top.data(), t.raw_top_log_probs.data()};
-  request.threads = threads;
+  request.crew.threads = threads;
   request.normaliser = normaliser;
   t.result = run_pass(kernels, source, request);
   return t;

@@ -10,7 +10,7 @@ import type { DraftVerdict, HeadOptions, SampleOptions } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { headUnderTest, someHidden, V } from '../support/heads';
-import { expectClose, someNumbers } from '../support/numbers';
+import { someNumbers } from '../support/numbers';
 
 /** A head whose logits are its hidden states, so that a test may say what p is. */
 function transparent(
@@ -21,6 +21,13 @@ function transparent(
   const identity = new Float32Array(size * size);
   for (let i = 0; i < size; i++) identity[i * size + i] = 1;
   return LMHead.from(identity, { vocabSize: size, hiddenSize: size, backend, ...options });
+}
+
+/** As it, but what stands in the row of `id` is no number. */
+function withNaN(backend: 'native' | 'reference', size: number, id: number): LMHead {
+  const identity = new Float32Array(size * size);
+  for (let i = 0; i < size; i++) identity[i * size + i] = i === id ? NaN : 1;
+  return LMHead.from(identity, { vocabSize: size, hiddenSize: size, backend });
 }
 
 /** Logits of these probabilities; one that no temperature of these tests brings back stands for 0. */
@@ -240,6 +247,67 @@ describe.each(backends)('verifyDraft: %s', backend => {
     expect(seen.size).toBeGreaterThan(2); // of lengths accepted
   });
 
+  it.each([
+    ['in order', [0, 2, 3, 5]],
+    ['in any order', [3, 5, 0, 2]],
+  ])('rows, %s: as if every other id could not be drawn', (_, rows) => {
+    const without = P.map((x, id) => (rows.includes(id) ? Math.log(x + 0.1) : -1e4));
+    const q = [0.1, 0.1, 0.3, 0.2, 0.2, 0.1];
+    const seen = new Set<number>();
+    for (let step = 0; step < 300; step++) {
+      const drafted = step % P.length;
+      const at = { seed: 4, step, topP: step % 2 ? 0.9 : 1, logitBias: { 3: 0.5 } };
+      const hidden = Float32Array.from(P, x => Math.log(x + 0.1));
+      for (const certain of [false, true]) {
+        const wanted = head.verifyDraftSync(
+          Float32Array.from(without),
+          [drafted],
+          certain ? undefined : logProbs(q),
+          at,
+        );
+        const its = certain ? undefined : Float32Array.from(rows, id => Math.log(q[id]));
+        const verdict = head.verifyDraftSync(hidden, [drafted], its, { ...at, rows });
+        expect(verdict).toEqual(wanted);
+        if (!rows.includes(drafted)) expect(verdict.accepted).toBe(0);
+        seen.add(verdict.ids[0]);
+      }
+    }
+    expect([...seen].sort()).toEqual([...rows].sort());
+    const greedy = head.verifyDraftSync(Float32Array.of(9, 1, 2, 3, 4, 9), [5], undefined, {
+      temperature: 0,
+      rows,
+    });
+    expect([greedy.accepted, ...greedy.ids]).toEqual([0, 0]);
+  });
+
+  it('rows: an error names the id, and async is as sync', async () => {
+    const at = { seed: 2, rows: [4, 1, 2] };
+    const hidden = Float32Array.from(logits(P));
+    const q = Float32Array.of(-1, -2, -0.7);
+    const wanted = head.verifyDraftSync(hidden, [1], q, at);
+    const promise = head.verifyDraft(hidden, [1], q, at);
+    q.fill(0);
+    expect(await promise).toEqual(wanted);
+    const sick = withNaN(backend, P.length, 4);
+    throwsKind(() => sick.verifyDraftSync(hidden, [1], undefined, at), 'NAN', 'row 0', 'id 4');
+    expect(sick.verifyDraftSync(hidden, [4], undefined, { ...at, rows: [2, 1] }).accepted).toBe(0);
+    const banned = { ...at, bannedIds: [1, 2, 4] };
+    throwsKind(() => head.verifyDraftSync(hidden, [1], undefined, banned), 'RANGE', 'row 0');
+  });
+
+  it('allowed: what may not be drawn is not looked at where few may', () => {
+    const size = 640;
+    const wide = backend === 'native' ? withNaN(backend, size, 600) : transparent(backend, size);
+    const hidden = someNumbers(size, 8).map(x => 3 * x);
+    const allowed = [5, 77, 501];
+    for (let step = 0; step < 60; step++) {
+      const at = { seed: 1, step };
+      const verdict = wide.verifyDraftSync(hidden, [77], undefined, { ...at, allowed });
+      const same = wide.verifyDraftSync(hidden, [77], undefined, { ...at, rows: allowed });
+      expect(verdict).toEqual(same);
+    }
+  });
+
   it('copies the draft before it returns a promise', async () => {
     const q = logProbs([0.2, 0.1, 0.3, 0.2, 0.1, 0.1]);
     const draft = Uint32Array.of(4);
@@ -272,7 +340,20 @@ describe.each(backends)('verifyDraft: %s', backend => {
       ['a list', [[1], [0]], 'ARGUMENT', ['draftLogProbs: got an array']],
       ['NaN', [[1], q.with(3, NaN)], 'RANGE', ['draftLogProbs[3]: got NaN; want log-probabilities']],
       ['logits', [[1], q.with(2, 1.5)], 'RANGE', ['draftLogProbs[2]: got 1.5; want log-probabilities']],
-      ['rows', [[1], undefined, { rows: [1] }], 'RANGE', ['rows: got ids; want none']],
+      ['no rows', [[1], undefined, { rows: [] }], 'RANGE', ['rows: got no ids']],
+      ['a row beyond V', [[1], undefined, { rows: [V] }], 'RANGE', [`rows[0]: got ${V}`]],
+      [
+        'log-probabilities of all ids for some rows',
+        [[1], q, { rows: [3, 1] }],
+        'SHAPE',
+        [`draftLogProbs: got ${V} numbers; want 1 · rows.length = 2`],
+      ],
+      [
+        'NaN where rows are put in order',
+        [[1], Float32Array.of(0, NaN), { rows: [3, 1] }],
+        'RANGE',
+        ['draftLogProbs[1]: got NaN'],
+      ],
       ['a temperature below 0', [[1], q, { temperature: -1 }], 'RANGE', ['temperature: got -1']],
       ['a norm that is not there', [[1], q, { norm: true }], 'RANGE', ['norm: got true']],
     ])('%s', async (_, args, kind, words) => {
@@ -363,10 +444,7 @@ describe.skipIf(backends.length < 2)('verifyDraft: native and reference', () => 
             referenceLogits.runLogits(reference);
             expect(native.draft!.accepted, JSON.stringify(options)).toEqual(reference.draft!.accepted);
             expect(native.draft!.outIds, JSON.stringify(options)).toEqual(reference.draft!.outIds);
-            expectClose(native.draft!.outLogProbs, reference.draft!.outLogProbs, {
-              relative: 1e-6, // where one token has nearly all, it is the tail's sum of float32 exponentials that counts
-              absolute: 2 ** -40,
-            });
+            expect(native.draft!.outLogProbs, JSON.stringify(options)).toEqual(reference.draft!.outLogProbs);
             const [count] = native.draft!.accepted;
             accepted[count]++;
             tokens += count + 1;

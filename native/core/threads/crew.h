@@ -1,0 +1,59 @@
+// The threads of one pass, and how they share its work.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+
+#include "gate.h"
+#include "pool.h"
+
+namespace lmhead {
+
+struct Crew {
+  unsigned threads = 1;
+  const std::atomic<int32_t>* abort = nullptr;  // not 0: stop
+  Gate* gate = nullptr;                         // null: the pass gives way to none
+
+  bool aborted() const { return abort && abort->load(std::memory_order_relaxed) != 0; }
+
+  // Calls work(i, slot) for every i below count, each once, giving way between them where that is wanted; until the pass is
+  // aborted, or to the end. Slots at work at one time are distinct, and below `threads`.
+  enum class To { abort, the_end };
+  template <class Work>
+  void share_out(size_t count, Work work, To to = To::abort) const {
+    const auto ended = [&] { return to == To::abort && aborted(); };
+    if (threads == 1 || count == 1) {
+      for (size_t i = 0; i < count && !ended(); i++) {
+        work(i, 0);
+        if (should_give_way()) gate->give_way();
+      }
+      return;
+    }
+    std::atomic<size_t> next{0};
+    std::mutex mutex;
+    std::exception_ptr failure;
+    const auto share = [&](unsigned slot) {
+      try {
+        for (size_t i; !should_give_way() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended();)
+          work(i, slot);
+      } catch (...) {  // out of memory; the caller throws it on
+        next.store(count, std::memory_order_relaxed);
+        const std::lock_guard lock(mutex);
+        failure = std::current_exception();
+      }
+    };
+    for (;;) {
+      ThreadPool::instance().run(threads, share);
+      if (next.load(std::memory_order_relaxed) >= count || ended()) break;
+      gate->give_way();
+    }
+    if (failure) std::rethrow_exception(failure);
+  }
+
+ private:
+  bool should_give_way() const { return gate && gate->wanted(); }
+};
+
+}  // namespace lmhead
