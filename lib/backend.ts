@@ -3,7 +3,7 @@
  * Everything that crosses it is checked and normalised already; a backend trusts it.
  */
 import type { QuantiseTarget } from './quantise';
-import type { Candidates, CapOrder, Dtype, FloatDtype, Sample } from './types';
+import type { Activations, Candidates, CapOrder, Dtype, FloatDtype, Sample } from './types';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
 export const RowParameter = {
@@ -215,6 +215,7 @@ export interface HeadSpec {
   /** Absent: tied, the output matrix serves. */
   input?: MatrixSource;
   epilogue: Epilogue;
+  activations: Activations;
   threads?: number;
 }
 

@@ -1,4 +1,5 @@
 /** Native or reference: who computes, and what to say where it cannot be the one that was wished for. */
+import { requireRoundable } from './activations';
 import { nativeUnavailable } from './addon';
 import { oneOf } from './arguments/values';
 import type { HeadBackend, HeadSpec, LogitsBackend } from './backend';
@@ -35,7 +36,9 @@ function mustBeSaid(problem: LMHeadError): boolean {
   return problem.code === 'ERR_LMHEAD_ISA';
 }
 
+/** @throws DTYPE, RANGE where the weights don't go with the spec's `activations`; and what the backend throws */
 export function createHead(kind: BackendKind, spec: HeadSpec): HeadBackend {
+  requireRoundable(spec);
   return kind === 'native' ? createNativeHead(spec) : createReferenceHead(spec);
 }
 

@@ -82,8 +82,8 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
   };
   const output = matrix(handle.output, 'output');
   const input = handle.input === undefined ? undefined : matrix(handle.input, 'input');
-  const { epilogue, threads } = settings;
-  return { spec: { vocabSize, hiddenSize, output, input, epilogue, threads }, settings };
+  const { epilogue, activations, threads } = settings;
+  return { spec: { vocabSize, hiddenSize, output, input, epilogue, activations, threads }, settings };
 }
 
 function wellFormed<T>(reading: () => T): T {

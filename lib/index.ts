@@ -12,6 +12,7 @@ export {
 export { Sampler } from './sampler';
 export type { Stage } from './sampling-stages';
 export type {
+  Activations,
   AsyncOptions,
   CallOptions,
   Candidates,

@@ -1,4 +1,5 @@
 /** The class that users hold: checked arguments in, one pass over the weights, results out. */
+import { ACTIVATIONS } from './activations';
 import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
 import { arrayType, got } from './arguments/describe';
@@ -34,6 +35,7 @@ import { newSample } from './sample-result';
 import { Sampler } from './sampler';
 import { type SavedHead, saveHead, saveHeadSync } from './save-head';
 import type {
+  Activations,
   AsyncOptions,
   CallOptions,
   Candidates,
@@ -176,8 +178,8 @@ export class LMHead {
     const { vocabSize, hiddenSize } = headSizes(options.vocabSize, options.hiddenSize);
     const settings = headSettings(options, vocabSize, hiddenSize);
     const { output, input } = memoryMatrices(weight, options, vocabSize, hiddenSize);
-    const { epilogue, threads } = settings;
-    const spec: HeadSpec = { vocabSize, hiddenSize, output, input, epilogue, threads };
+    const { epilogue, activations, threads } = settings;
+    const spec: HeadSpec = { vocabSize, hiddenSize, output, input, epilogue, activations, threads };
     return new LMHead({ spec, settings, backend: createHead(chooseBackend(options.backend), spec) }, token);
   }
 
@@ -217,6 +219,11 @@ export class LMHead {
   /** What the output matrix holds: 'f32', 'f16', 'bf16', or a quantised dtype. */
   get dtype(): string {
     return this.#dtype;
+  }
+
+  /** What hidden states are rounded to; see the option. */
+  get activations(): Activations {
+    return this.#settings.activations;
   }
 
   /** Does the output matrix serve as the input embedding too? */
@@ -539,6 +546,7 @@ export class LMHead {
       vocabSize: this.#vocabSize,
       hiddenSize: this.#hiddenSize,
       epilogue: this.#settings.epilogue,
+      activations: this.activations,
     };
     return verifyAgainstReference(this.#backend, info, floats(data, dtype).slice(), n);
   }
@@ -593,12 +601,15 @@ export class LMHead {
       const { data, dtype } = hiddenRows(options.hidden, this.#hiddenSize, options.hiddenDtype);
       hidden = floats(data, dtype).slice();
     }
-    const settings = this.#settings;
-    const { epilogue, threads } = settings;
+    const settings = {
+      ...this.#settings,
+      activations: oneOf(options.activations, 'activations', ACTIVATIONS),
+    };
+    const { epilogue, activations, threads } = settings;
     const { spec, weights } = await quantizedSpec(
       {
         backend: this.#backend,
-        spec: { vocabSize: this.#vocabSize, hiddenSize: this.#hiddenSize, epilogue, threads },
+        spec: { vocabSize: this.#vocabSize, hiddenSize: this.#hiddenSize, epilogue, activations, threads },
         inputDtype: this.#inputDtype,
         requireOpen: () => this.#requireOpen(),
       },

@@ -1,4 +1,5 @@
 /** The native addon as a backend. */
+import { ACTIVATIONS } from './activations';
 import { type Addon, chosenKernels, loadAddon, type NativeHead, type NativeResult } from './addon';
 import type {
   HeadBackend,
@@ -92,11 +93,12 @@ function isLent(source: MatrixSource): boolean {
 
 /** The addon's own object for a head. */
 function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
-  const { vocabSize, hiddenSize, output, input, epilogue } = spec;
+  const { vocabSize, hiddenSize, output, input, epilogue, activations } = spec;
   return new addon.Head({
     vocabSize,
     hiddenSize,
     validVocabSize: epilogue.validVocabSize,
+    activations: ACTIVATIONS.indexOf(activations),
     threads,
     output: nativeMatrix(output),
     input: input && nativeMatrix(input),

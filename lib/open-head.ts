@@ -102,8 +102,8 @@ export function* headPlan(
   } else if (found.input) {
     input = yield* matrixSource(weights, found.input, 'vd', mmap, load);
   }
-  const { epilogue, threads } = settings;
-  return { spec: { vocabSize, hiddenSize, output, input, epilogue, threads }, settings };
+  const { epilogue, activations, threads } = settings;
+  return { spec: { vocabSize, hiddenSize, output, input, epilogue, activations, threads }, settings };
 }
 
 /** The options that a caller has given: undefined gives none. */

@@ -78,6 +78,12 @@ export interface NormOptions {
 }
 
 /** What a head is, beside its weights. */
+/**
+ * What hidden states are rounded to before they are multiplied with weights of whole numbers: 'f32', nothing; 'i8', 8 bits; 'i16',
+ * 16 bits. One scale serves a whole state.
+ */
+export type Activations = 'f32' | 'i8' | 'i16';
+
 export interface HeadOptions {
   /** V: rows of E, a whole number of at least 1. */
   vocabSize: number;
@@ -106,6 +112,12 @@ export interface HeadOptions {
   norm?: NormOptions;
   /** An input embedding [V,d] other than E: the head is then untied. */
   inputEmbedding?: Weight;
+  /**
+   * 'f32' (default): hidden states keep their precision. 'i8', 'i16': an approximation that is never made by itself. Hidden states
+   * are rounded to so many bits, and multiplied with weights in i8, q8_0 or q6_k as whole numbers: several times as fast for
+   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantisation.md has formulas and errors.
+   */
+  activations?: Activations;
   /** 'auto' (default): native, or the reference with one warning where no binary loads; 'native' or 'reference'. */
   backend?: 'auto' | 'native' | 'reference';
   /**
@@ -483,6 +495,8 @@ export interface QuantizeOptions {
   hidden?: Hidden;
   /** Of a Uint16Array of hidden states. */
   hiddenDtype?: 'f16' | 'bf16';
+  /** Of the new head; its error on `hidden` is then that of both roundings. Default 'f32'. */
+  activations?: Activations;
 }
 
 /** How far a quantised head is from the one that it was made of. */

@@ -1,8 +1,9 @@
 /** What a head is made of: sizes, weights, and the numbers around them. */
+import { ACTIVATIONS } from '../activations';
 import type { Epilogue, MatrixSource } from '../backend';
 import { LMHeadError } from '../errors';
 import { QUANTISED_DTYPES, requireWholeBlocks, rowBytes } from '../row-format';
-import type { Dtype, HeadOptions, NormOptions, QuantisedDtype } from '../types';
+import type { Activations, Dtype, HeadOptions, NormOptions, QuantisedDtype } from '../types';
 import { float32ArrayOf, overlap, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
 import { arrayDtype, bits } from './hidden';
@@ -11,6 +12,7 @@ import { finiteNumber, flag, oneOf, optionsObject, wholeNumber } from './values'
 /** The options that hold whether the weights come from memory or from a file, resolved. */
 export interface HeadSettings {
   epilogue: Epilogue;
+  activations: Activations;
   embeddingScale: number;
   measure: boolean;
   norm?: NormOptions;
@@ -53,6 +55,7 @@ export function headSettings(
           ? vocabSize
           : wholeNumber(validVocabSize, 'validVocabSize', 1, vocabSize),
     },
+    activations: oneOf(options.activations, 'activations', ACTIVATIONS),
     embeddingScale: finiteNumber(options.embeddingScale, 'embeddingScale', 1),
     measure: flag(options.measure, 'measure'),
     norm: norm === undefined ? undefined : normOptions(norm, hiddenSize),
@@ -61,15 +64,9 @@ export function headSettings(
 }
 
 /** Options that `headSettings` makes the same settings of. */
-export function settingsAsOptions({
-  epilogue,
-  embeddingScale,
-  measure,
-  norm,
-  threads,
-}: HeadSettings): Partial<HeadOptions> {
+export function settingsAsOptions({ epilogue, ...rest }: HeadSettings): Partial<HeadOptions> {
   const { softCap, ...others } = epilogue;
-  return { ...others, softCap: softCap === 0 ? undefined : softCap, embeddingScale, measure, norm, threads };
+  return { ...others, softCap: softCap === 0 ? undefined : softCap, ...rest };
 }
 
 /** Backends compute with it as a float32, and that must not be infinite. */

@@ -3,6 +3,7 @@
 import { performance } from 'node:perf_hooks';
 import { setImmediate } from 'node:timers/promises';
 
+import { roundedActivations } from '../activations';
 import { outOfMemory } from '../arguments/arrays';
 import { arrayType } from '../arguments/describe';
 import type { HeadBackend, HeadSpec, HiddenJob, LogitsBackend, LogitsJob, MatrixSource } from '../backend';
@@ -115,13 +116,14 @@ class ReferenceHead implements HeadBackend {
 
   /** @returns whether the next row counts */
   #row(job: HiddenJob, hidden: Float32Array, row: number): boolean {
-    const { vocabSize, hiddenSize, epilogue } = this.#spec;
+    const { vocabSize, hiddenSize, epilogue, activations } = this.#spec;
     const valid = epilogue.validVocabSize;
     const h = hidden.subarray(row * hiddenSize, (row + 1) * hiddenSize);
+    const multiplied = activations === 'f32' ? h : roundedActivations(h, hiddenSize, activations);
     const logit = (id: number) =>
       job.measure
         ? similarityOf(h, this.#output, id, job.measure)
-        : logitOf(h, this.#output, id, id, epilogue);
+        : logitOf(multiplied, this.#output, id, id, epilogue);
     const all = () =>
       Float32Array.from({ length: vocabSize }, (_, id) => (id < valid ? logit(id) : -Infinity));
     const { view } = job;

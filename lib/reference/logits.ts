@@ -18,7 +18,7 @@ export interface BoundedLogit {
  * @param e [rows, d], of which row `row` is taken
  */
 export function logitOf(
-  h: Float32Array,
+  h: Float32Array | Float64Array,
   e: Float32Array,
   row: number,
   id: number,
@@ -44,7 +44,7 @@ export function logitOf(
  * than 5·d.
  */
 export function boundedLogitOf(
-  h: Float32Array,
+  h: Float32Array | Float64Array,
   e: Float32Array,
   row: number,
   id: number,

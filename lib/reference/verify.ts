@@ -1,7 +1,8 @@
 /** Holds a backend's logits against the float64 reference, over the same weights and hidden states. */
 import { setImmediate } from 'node:timers/promises';
+import { roundedActivations } from '../activations';
 import type { Epilogue, HeadBackend } from '../backend';
-import type { Verification } from '../types';
+import type { Activations, Verification } from '../types';
 import { boundedLogitOf } from './logits';
 
 /** Rows of E that are widened at a time; between them the event loop runs. */
@@ -12,6 +13,7 @@ export interface VerifiedHead {
   vocabSize: number;
   hiddenSize: number;
   epilogue: Epilogue;
+  activations: Activations;
 }
 
 /**
@@ -35,7 +37,7 @@ export async function verifyAgainstReference(
 
 async function verifyRow(
   backend: HeadBackend,
-  { vocabSize, hiddenSize: d, epilogue }: VerifiedHead,
+  { vocabSize, hiddenSize: d, epilogue, activations }: VerifiedHead,
   h: Float32Array,
   found: Verification,
 ): Promise<void> {
@@ -43,6 +45,8 @@ async function verifyRow(
   const logits = new Float32Array(vocabSize);
   const argmax = new Uint32Array(1);
   await backend.runAsync({ n: 1, hidden: h, hiddenDtype: 'f32', logits, argmax });
+  // What the rounding of hidden states does is the caller's wish, and no error.
+  const multiplied = activations === 'f32' ? h : roundedActivations(h, d, activations);
   const chosen = argmax[0];
   /** The reference's best, and the one that the backend chose: its logit may be lower by no more than both bounds. */
   let best = { logit: -Infinity, bound: 0 };
@@ -54,7 +58,7 @@ async function verifyRow(
     backend.readRows('output', ids, rows.subarray(0, count * d));
     for (let i = 0; i < count; i++) {
       const id = first + i;
-      const exact = boundedLogitOf(h, rows, i, id, epilogue);
+      const exact = boundedLogitOf(multiplied, rows, i, id, epilogue);
       // Where both overflow float32 alike there is no error.
       const alike = !Number.isFinite(logits[id]) && logits[id] === Math.fround(exact.logit);
       const error = alike ? 0 : Math.abs(logits[id] - exact.logit);

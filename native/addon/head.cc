@@ -75,12 +75,17 @@ float finite_float(Napi::Value value, const char* name) {
 }
 
 std::shared_ptr<HeadCore> core_from(Napi::Object spec, int64_t& owned_bytes) {
+  const Napi::Env env = spec.Env();
   constexpr size_t kMostRows = 0xffffffff;  // ids are 32 bits, and the last one means "ignored"
   const size_t rows = whole_number(spec.Get("vocabSize"), 1, kMostRows, "vocabSize");
   const size_t columns = whole_number(spec.Get("hiddenSize"), 1, kMostRows, "hiddenSize");
   const size_t valid = whole_number(spec.Get("validVocabSize"), 1, rows, "validVocabSize");
   const unsigned threads = static_cast<unsigned>(whole_number(spec.Get("threads"), 1, 1024, "threads"));
   std::shared_ptr<StoredMatrix> output = matrix_from(spec.Get("output").As<Napi::Object>(), rows, columns, owned_bytes);
+  const Activations activations =
+      static_cast<Activations>(whole_number(spec.Get("activations"), 0, kActivations - 1, "activations"));
+  if (activations != Activations::f32 && (!rounds_activations(output->view.dtype) || columns > kMostWholeNumbers))
+    throw bad_argument(env, "activations");
   std::shared_ptr<StoredMatrix> input;
   if (spec.Get("input").IsObject()) input = matrix_from(spec.Get("input").As<Napi::Object>(), rows, columns, owned_bytes);
   std::vector<float> bias;
@@ -89,7 +94,8 @@ std::shared_ptr<HeadCore> core_from(Napi::Object spec, int64_t& owned_bytes) {
   epilogue.scale = finite_float(spec.Get("logitScale"), "logitScale");
   epilogue.cap = finite_float(spec.Get("softCap"), "softCap");
   epilogue.cap_first = spec.Get("capFirst").ToBoolean();
-  return std::make_shared<HeadCore>(kernels(), std::move(output), std::move(input), std::move(bias), epilogue, valid, threads);
+  return std::make_shared<HeadCore>(kernels(), std::move(output), std::move(input), std::move(bias), epilogue, valid, activations,
+                                    threads);
 }
 
 }  // namespace

@@ -26,13 +26,14 @@ class HeadCore {
  public:
   // input: null where the output matrix serves.
   HeadCore(const Kernels& kernels, std::shared_ptr<StoredMatrix> output, std::shared_ptr<StoredMatrix> input,
-           std::vector<float> bias, Epilogue epilogue, size_t valid, unsigned threads)
+           std::vector<float> bias, Epilogue epilogue, size_t valid, Activations activations, unsigned threads)
       : kernels_(kernels),
         output_(std::move(output)),
         input_(std::move(input)),
         bias_(std::move(bias)),
         epilogue_(epilogue),
         valid_(valid),
+        activations_(activations),
         threads_(threads) {
     epilogue_.bias = bias_.empty() ? nullptr : bias_.data();
   }
@@ -50,7 +51,7 @@ class HeadCore {
   PassResult run(const float* packed_hidden, size_t n, PassRequest request, const PassView& view) const {
     request.crew.threads = threads_;
     if (view.measure != Measure::logit) return run_similarity(packed_hidden, n, request, view);
-    const ProductSource all(kernels_, output_->view, epilogue_, valid_, packed_hidden, n);
+    const ProductSource all(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, {}, activations_);
     RowSubset rows = view.rows;
     // Rows whose ids may not be drawn need not be computed where they are few that may. (A row apart costs more than one of
     // many.)
@@ -60,7 +61,7 @@ class HeadCore {
       if (!few.empty()) rows = {few.data(), few.size()};
     }
     if (!rows.ids) return run_request(kernels_, all, request);
-    const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows);
+    const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows, activations_);
     if (view.over_vocabulary) request.normaliser = &all;
     return run_request(kernels_, subset, request);
   }
@@ -88,6 +89,7 @@ class HeadCore {
   const std::vector<float> bias_;
   Epilogue epilogue_;
   const size_t valid_;
+  const Activations activations_;
   const unsigned threads_;
   mutable std::mutex norms_mutex_;
   mutable std::vector<double> inverse_norms_;  // made when they are first asked for

@@ -38,25 +38,30 @@ AlignedFloats pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype d
 }
 
 void ProductSource::prepare(size_t first_column, size_t columns) const {
-  const PackedProduct* const packed = kernels_.packed[static_cast<size_t>(e_.dtype)];
-  if (!packed) return;
   const size_t stride = hidden_stride(e_.columns);
   const float* const hidden = hidden_ + first_column * stride;
-  packed_.columns = 0;
-  packed_.data.resize(packed->size(hidden, stride, columns, e_.columns) / sizeof(float));
-  packed->pack(hidden, stride, columns, e_.columns, packed_.data.data());
-  packed_.first = first_column;
-  packed_.columns = columns;
+  const PackedProduct* const packed = kernels_.packed[static_cast<size_t>(e_.dtype)];
+  prepared_.columns = 0;
+  if (activations_ != Activations::f32) {
+    prepared_.rounded.round(activations_, hidden, stride, columns, e_.columns);
+  } else if (packed) {
+    prepared_.data.resize(packed->size(hidden, stride, columns, e_.columns) / sizeof(float));
+    packed->pack(hidden, stride, columns, e_.columns, prepared_.data.data());
+  } else {
+    return;
+  }
+  prepared_.first = first_column;
+  prepared_.columns = columns;
 }
 
 size_t ProductSource::group() const {
-  if (packed_.columns > 0) {
-    // Whole tiles of 16, as many as stay in a second-level cache of 2 MB beside E's tiles and the logits.
-    constexpr size_t kPackedBytes = size_t{1} << 20, kTile = 16, kMostTiles = 8;
-    const size_t tiles = (packed_.columns + kTile - 1) / kTile;
-    return kTile * std::clamp(kPackedBytes / (packed_.data.size() * sizeof(float) / tiles), size_t{1}, kMostTiles);
-  }
-  return n_;  // the product blocks its columns itself
+  if (prepared_.columns == 0) return n_;  // the product blocks its columns itself
+  // Whole tiles of 16, as many as stay in a second-level cache of 2 MB beside E's tiles and the logits.
+  constexpr size_t kPreparedBytes = size_t{1} << 20, kTile = 16, kMostTiles = 8;
+  const size_t tiles = (prepared_.columns + kTile - 1) / kTile;
+  const size_t bytes =
+      activations_ != Activations::f32 ? kTile * prepared_.rounded.bytes_each() : prepared_.data.size() * sizeof(float) / tiles;
+  return kTile * std::clamp(kPreparedBytes / bytes, size_t{1}, kMostTiles);
 }
 
 LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t first_column, size_t columns,
@@ -93,8 +98,12 @@ LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t 
 void ProductSource::make(const Matrix& e, size_t first_row, size_t rows, const float* bias, size_t first_column, size_t columns,
                          float* out, size_t out_stride) const {
   const size_t stride = hidden_stride(e.columns), dtype = static_cast<size_t>(e.dtype);
-  if (first_column >= packed_.first && first_column + columns <= packed_.first + packed_.columns)
-    kernels_.packed[dtype]->product(e, first_row, rows, packed_.data.data(), first_column - packed_.first, columns, out,
+  const bool is_prepared = first_column >= prepared_.first && first_column + columns <= prepared_.first + prepared_.columns;
+  if (activations_ != Activations::f32)
+    kernels_.integer_product[dtype](e, first_row, rows, prepared_.rounded.view(), first_column - prepared_.first, columns, out,
+                                    out_stride);
+  else if (is_prepared)
+    kernels_.packed[dtype]->product(e, first_row, rows, prepared_.data.data(), first_column - prepared_.first, columns, out,
                                     out_stride);
   else
     product(kernels_, e, first_row, rows, hidden_ + first_column * stride, stride, columns, out, out_stride);

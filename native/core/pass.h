@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 
+#include "activations.h"
 #include "adjust.h"
 #include "candidates.h"
 #include "filters.h"
@@ -51,9 +52,17 @@ struct RowSubset {
 
 class ProductSource final : public LogitSource {
  public:
+  // activations: f32, or such as rounds_activations(e.dtype).
   ProductSource(const Kernels& kernels, const Matrix& e, const Epilogue& epilogue, size_t valid, const float* packed_hidden,
-                size_t n, RowSubset subset = {})
-      : kernels_(kernels), e_(e), epilogue_(epilogue), valid_(valid), hidden_(packed_hidden), n_(n), subset_(subset) {}
+                size_t n, RowSubset subset = {}, Activations activations = Activations::f32)
+      : kernels_(kernels),
+        e_(e),
+        epilogue_(epilogue),
+        valid_(valid),
+        hidden_(packed_hidden),
+        n_(n),
+        subset_(subset),
+        activations_(activations) {}
   size_t columns() const override { return n_; }
   size_t vocabulary() const override { return subset_.ids ? subset_.count : e_.rows; }
   size_t valid() const override { return subset_.ids ? subset_.count : valid_; }
@@ -73,11 +82,13 @@ class ProductSource final : public LogitSource {
   const float* const hidden_;
   const size_t n_;
   const RowSubset subset_;
-  // As kernels_.packed has them: the columns that were prepared, if any.
+  const Activations activations_;
+  // The columns that were prepared, if any: as kernels_.packed has them, or rounded.
   struct {
     AlignedFloats data;
+    RoundedStates rounded;
     size_t first = 0, columns = 0;
-  } mutable packed_;
+  } mutable prepared_;
 
   // Logits of neighbouring rows of a matrix, into out [columns, out_stride]; bias (if any) starts at its first_row.
   void make(const Matrix& e, size_t first_row, size_t rows, const float* bias, size_t first_column, size_t columns, float* out,

@@ -7,16 +7,14 @@
 namespace lmhead {
 
 namespace {
-// From how many columns on quantised rows are best widened once for all of them; and how many bytes of f32 at a time, so that
-// they are still in a second-level cache when they are multiplied.
-constexpr size_t kWidenFrom = 4;
+// Bytes of f32 at a time, so that they are still in a second-level cache when they are multiplied.
 constexpr size_t kWideBytes = size_t{128} << 10;
 }  // namespace
 
 void product(const Kernels& kernels, const Matrix& e, size_t first_row, size_t rows, const float* hidden, size_t hidden_stride,
              size_t columns, float* out, size_t out_stride) {
   const size_t dtype = static_cast<size_t>(e.dtype), d = e.columns;
-  if (is_float(e.dtype) || columns < kWidenFrom) {
+  if (is_float(e.dtype) || columns < kernels.widen_from) {
     kernels.product[dtype](e, first_row, rows, hidden, hidden_stride, columns, out, out_stride);
     return;
   }

@@ -70,6 +70,7 @@ describe.runIf(backends.includes('native'))('native and reference quantise to th
         capOrder: 'scale-then-cap',
         validVocabSize: weight.length / d,
       },
+      activations: 'f32',
       threads: 2,
     });
   const same = async (weight: Float32Array, d: number, dtype: QuantiseTarget) => {

@@ -352,10 +352,10 @@ template <class Unit>
 constexpr PackedProduct kPackedProduct = {amx::packed_size, amx::pack, packed_product<Unit>};
 
 template <class Unit>
-const Kernels* table(const char* name) {
+const Kernels* table(const char* name, const Kernels* rest) {
   static const Kernels kernels = [&] {
     constexpr size_t bf16 = static_cast<size_t>(Dtype::bf16);
-    Kernels k = *avx512_kernels();
+    Kernels k = *rest;
     k.name = name;
     k.product[bf16] = product<Unit>;
     k.packed[bf16] = &kPackedProduct<Unit>;
@@ -366,8 +366,8 @@ const Kernels* table(const char* name) {
 
 }  // namespace
 
-const Kernels* amx_kernels() { return table<amx::MatrixUnit>("amx"); }
-const Kernels* emulated_amx_kernels() { return table<amx::EmulatedUnit>("amx-emulated"); }
+const Kernels* amx_kernels() { return table<amx::MatrixUnit>("amx", avx512_vnni_kernels()); }
+const Kernels* emulated_amx_kernels() { return table<amx::EmulatedUnit>("amx-emulated", avx512_kernels()); }
 
 bool amx_agrees_with_its_emulation() {
   // Two whole blocks of everything and a rest. Small whole numbers first: all their sums are exact, in any order.

@@ -14,7 +14,8 @@ namespace lmhead {
 namespace avx2 {
 
 constexpr size_t kLanes = 8;
-constexpr int kRows = 4, kColumns = 3;
+constexpr int kRows = 4, kColumns = 3, kQuantisedColumns = 3;
+constexpr size_t kWidenFrom = 8;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 using F = __m256;
@@ -154,6 +155,31 @@ static inline F set_half(const uint8_t* p) {
   std::memcpy(&bits, p, sizeof bits);
   return _mm256_cvtph_ps(_mm_set1_epi16(bits));
 }
+
+// ---- whole numbers ----
+
+using Q = __m256i;
+constexpr int kWholeRows = 4, kPlanes = 2;
+
+static inline I zero_i() { return _mm256_setzero_si256(); }
+static inline Q load_q(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+static inline Q load_pair(const uint8_t* p, size_t) { return load_q(p); }
+static inline F set_half_pair(const uint8_t* p, size_t) { return set_half(p); }
+static inline F each_four_times(const float* p) { return _mm256_set_m128(_mm_set1_ps(p[1]), _mm_set1_ps(p[0])); }
+static inline __m128i fold_i(I x) { return _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)); }
+#include "generic/x86_integer.inc"
+// Bytes are multiplied without a sign on one side: so it goes to the other. Sums of two products fit 16 bits: 2 * 128 * 127.
+struct Signed {
+  Q magnitude, numbers;
+};
+static inline Signed with_sign(Q w) { return {_mm256_abs_epi8(w), w}; }
+static inline I add_dots(I sum, const Signed& w, Q x) {
+  const __m256i pairs = _mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.numbers));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+using Biased = Signed;
+constexpr int kBias = 0;
+static inline Biased with_bias(Q w) { return with_sign(w); }
 
 #include "generic/kernels.inc"
 

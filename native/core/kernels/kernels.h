@@ -44,6 +44,21 @@ struct RaceState {
   double best_key;
 };
 
+// How far ahead of its use E is asked for, where it is read as it lies: more than a memory's latency at full bandwidth, less than
+// a first-level cache.
+constexpr size_t kAhead = 12288;
+
+// Hidden states of whole numbers, in planes of int8, each number within +-127; see activations.h. Number k of state c is
+// numbers[c * stride + k], or with two planes kHighPlane * numbers[2c * stride + k] + numbers[(2c + 1) * stride + k], times
+// scales[c]. Planes are whole cache lines, zeros beyond d.
+constexpr int kHighPlane = 255;
+struct IntegerStates {
+  const int8_t* numbers;
+  size_t stride, planes;
+  const int32_t* sums;  // of each plane's numbers
+  const float* scales;
+};
+
 // A product over hidden states that are laid out for a matrix unit, once for a whole pass. Same bits as Kernels::product.
 struct PackedProduct {
   // Bytes that the layout takes; a multiple of 64.
@@ -61,6 +76,8 @@ struct Kernels {
   // out[c * out_stride + r] = E[first_row + r] . hidden[c], for r < rows and c < columns. One per weight dtype.
   void (*product[kDtypes])(const Matrix& e, size_t first_row, size_t rows, const float* hidden, size_t hidden_stride,
                            size_t columns, float* out, size_t out_stride);
+  // From how many columns on quantised rows are better widened once for all of them, and multiplied as f32.
+  size_t widen_from;
   // u[i] becomes a logit; bias (if any) starts at u[0]'s row.
   void (*epilogue)(float* u, size_t count, const float* bias, const Epilogue& epilogue);
   // The f32 numbers that count stored ones stand for: exactly, or rounded once where f32 cannot hold them (q4_k, q5_k, q4_1,
@@ -89,6 +106,11 @@ struct Kernels {
   float (*read)(const uint8_t* data, size_t size);
   float (*multiply_adds)(size_t count);
 
+  // As product, with states of whole numbers. One per weight dtype, where there is one; those of i8 have the same bits
+  // everywhere.
+  void (*integer_product[kDtypes])(const Matrix& e, size_t first_row, size_t rows, const IntegerStates& states,
+                                   size_t first_column, size_t columns, float* out, size_t out_stride);
+
   // One per weight dtype, where there is one.
   const PackedProduct* packed[kDtypes] = {};
 };
@@ -104,6 +126,7 @@ const std::vector<const Kernels*>& test_kernels();
 const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
+const Kernels* avx512_vnni_kernels();  // with the integer products that VNNI makes
 const Kernels* neon_kernels();
 
 }  // namespace lmhead

@@ -14,6 +14,8 @@ namespace neon {
 
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 2;  // 4 x 3 would fill all 32 registers, and compilers spill then
+constexpr int kQuantisedColumns = 3;
+constexpr size_t kWidenFrom = 4;
 constexpr float kInfinity = __builtin_huge_valf();
 
 struct F {
@@ -221,6 +223,44 @@ static inline Bytes either(Bytes a, Bytes b) { return vorrq_u8(a, b); }
 static inline Bytes minus(Bytes x, uint8_t y) { return vsubq_u8(x, vdupq_n_u8(y)); }
 static inline Bytes shift_left(Bytes x, int n) { return vshlq_u8(x, vdupq_n_s8(static_cast<int8_t>(n))); }
 static inline Bytes shift_right(Bytes x, int n) { return vshlq_u8(x, vdupq_n_s8(static_cast<int8_t>(-n))); }
+
+// ---- whole numbers ----
+
+struct Q {
+  int8x16_t low, high;
+};
+constexpr int kWholeRows = 4, kPlanes = 2;
+
+static inline I zero_i() { return {vdupq_n_u32(0), vdupq_n_u32(0)}; }
+static inline Q load_q(const void* p) {
+  const int8_t* const bytes = static_cast<const int8_t*>(p);
+  return {vld1q_s8(bytes), vld1q_s8(bytes + 16)};
+}
+static inline Q load_pair(const uint8_t* p, size_t) { return load_q(p); }
+static inline F set_half_pair(const uint8_t* p, size_t) { return set_half(p); }
+static inline F each_four_times(const float* p) { return {vdupq_n_f32(p[0]), vdupq_n_f32(p[1])}; }
+static inline int32_t reduce_i(I x) { return vaddvq_s32(vreinterpretq_s32_u32(vaddq_u32(x.low, x.high))); }
+static inline void reduce4_i(I a, I b, I c, I d, int32_t* out) {
+  out[0] = reduce_i(a);
+  out[1] = reduce_i(b);
+  out[2] = reduce_i(c);
+  out[3] = reduce_i(d);
+}
+static inline uint32x4_t add_dots(uint32x4_t sum, int8x16_t w, int8x16_t x) {
+  int32x4_t s = vreinterpretq_s32_u32(sum);
+  s = vpadalq_s16(s, vmull_s8(vget_low_s8(w), vget_low_s8(x)));
+  return vreinterpretq_u32_s32(vpadalq_s16(s, vmull_high_s8(w, x)));
+}
+struct Signed {
+  Q numbers;
+};
+static inline Signed with_sign(Q w) { return {w}; }
+static inline I add_dots(I sum, const Signed& w, Q x) {
+  return {add_dots(sum.low, w.numbers.low, x.low), add_dots(sum.high, w.numbers.high, x.high)};
+}
+using Biased = Signed;
+constexpr int kBias = 0;
+static inline Biased with_bias(Q w) { return with_sign(w); }
 
 #include "generic/kernels.inc"
 

@@ -13,7 +13,8 @@ namespace lmhead {
 namespace scalar {
 
 constexpr size_t kLanes = 8;
-constexpr int kRows = 4, kColumns = 2;
+constexpr int kRows = 4, kColumns = 2, kQuantisedColumns = 3;
+constexpr size_t kWidenFrom = 4;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct F {
@@ -286,6 +287,52 @@ static inline Bytes shift_left(Bytes x, int n) {  // low_bits takes away what co
 static inline Bytes shift_right(Bytes x, int n) {
   return byte_lanes([&](size_t i) { return x.v[i] >> n; });
 }
+
+// ---- whole numbers ----
+
+struct Q {
+  int8_t v[4 * kLanes];
+};
+constexpr int kWholeRows = 4, kPlanes = 2;
+
+static inline I zero_i() {
+  return lanes_i([](size_t) { return 0u; });
+}
+static inline Q load_q(const void* p) {
+  Q y;
+  std::memcpy(y.v, p, sizeof y.v);
+  return y;
+}
+static inline Q load_pair(const uint8_t* p, size_t) { return load_q(p); }
+static inline F set_half_pair(const uint8_t* p, size_t) { return set_half(p); }
+static inline F each_four_times(const float* p) {
+  return lanes([&](size_t i) { return p[i / 4]; });
+}
+static inline int32_t reduce_i(I x) {
+  uint32_t sum = 0;
+  for (const uint32_t lane : x.v) sum += lane;
+  return static_cast<int32_t>(sum);
+}
+static inline void reduce4_i(I a, I b, I c, I d, int32_t* out) {
+  out[0] = reduce_i(a);
+  out[1] = reduce_i(b);
+  out[2] = reduce_i(c);
+  out[3] = reduce_i(d);
+}
+struct Signed {
+  Q numbers;
+};
+static inline Signed with_sign(Q w) { return {w}; }
+static inline I add_dots(I sum, const Signed& w, const Q& x) {
+  return lanes_i([&](size_t i) {
+    int32_t dot = 0;
+    for (size_t j = 4 * i; j < 4 * i + 4; j++) dot += w.numbers.v[j] * x.v[j];
+    return sum.v[i] + static_cast<uint32_t>(dot);
+  });
+}
+using Biased = Signed;
+constexpr int kBias = 0;
+static inline Biased with_bias(Q w) { return with_sign(w); }
 
 #include "generic/kernels.inc"
 

@@ -50,7 +50,7 @@ uint64_t saved_state() {
 constexpr bool has(uint32_t word, int bit) { return (word >> bit) & 1; }
 
 struct Cpu {
-  bool avx2 = false, avx512 = false, amx = false;
+  bool avx2 = false, avx512 = false, vnni = false, amx = false;
 };
 
 #if LMHEAD_AMX
@@ -79,9 +79,10 @@ Cpu detect() {
   cpu.avx2 = avx_state && has(one.c, 28) && has(one.c, 12) /* FMA */ && has(one.c, 29) /* F16C */ && has(seven.b, 5);
   cpu.avx512 = cpu.avx2 && avx512_state && has(seven.b, 16) /* F */ && has(seven.b, 17) /* DQ */ && has(seven.b, 30) /* BW */ &&
                has(seven.b, 31) /* VL */;
+  cpu.vnni = cpu.avx512 && has(seven.c, 11);
 #if LMHEAD_AMX
   const bool amx_state = (state & 0x60000) == 0x60000;
-  cpu.amx = cpu.avx512 && amx_state && has(seven.d, 24) /* TILE */ && has(seven.d, 22) /* BF16 */ && leaves >= 0x1d &&
+  cpu.amx = cpu.vnni && amx_state && has(seven.d, 24) /* TILE */ && has(seven.d, 22) /* BF16 */ && leaves >= 0x1d &&
             has_usual_tiles() && may_use_tiles() && amx_agrees_with_its_emulation();
 #endif
   return cpu;
@@ -93,8 +94,8 @@ std::vector<const Kernels*> usable() {
 #if LMHEAD_AMX
   if (cpu.amx) tables.push_back(amx_kernels());
 #endif
-  if (cpu.avx512 && avx512_kernels()) tables.push_back(avx512_kernels());
-  if (cpu.avx2 && avx2_kernels()) tables.push_back(avx2_kernels());
+  if (cpu.avx512) tables.push_back(cpu.vnni ? avx512_vnni_kernels() : avx512_kernels());
+  if (cpu.avx2) tables.push_back(avx2_kernels());
   tables.push_back(scalar_kernels());
   return tables;
 }

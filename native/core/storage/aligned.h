@@ -1,7 +1,8 @@
-// Floats that start on a cache line.
+// Numbers that start on a cache line.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <new>
 #include <vector>
 
@@ -22,5 +23,6 @@ struct CacheLineAllocator {
 };
 
 using AlignedFloats = std::vector<float, CacheLineAllocator<float>>;
+using AlignedBytes = std::vector<int8_t, CacheLineAllocator<int8_t>>;
 
 }  // namespace lmhead

@@ -30,13 +30,17 @@
 #define __builtin_ctz _tzcnt_u32
 #endif
 
-// Accumulators stay in registers only if every loop over them is unrolled.
+// Accumulators stay in registers only if every loop over them is unrolled. What comes after, from memory, is better a loop: else
+// GCC keeps some of them in memory all along.
 #if defined(__clang__)
 #define LMHEAD_UNROLL LMHEAD_PRAGMA(clang loop unroll(full))
+#define LMHEAD_ROLLED LMHEAD_PRAGMA(clang loop unroll(disable))
 #elif defined(__GNUC__)
 #define LMHEAD_UNROLL _Pragma("GCC unroll 16")
+#define LMHEAD_ROLLED _Pragma("GCC unroll 1")
 #else
 #define LMHEAD_UNROLL
+#define LMHEAD_ROLLED
 #endif
 
 #if defined(__x86_64__) || defined(_M_X64)

@@ -1,0 +1,171 @@
+// Hidden states as whole numbers, and products with them: each against its definition.
+#include <algorithm>
+#include <bit>
+
+#include "../core/activations.h"
+#include "check.h"
+#include "guard.h"
+#include "quantised.h"
+
+namespace lmhead::test {
+namespace {
+
+constexpr Activations kRounded[] = {Activations::i8, Activations::i16};
+constexpr size_t kRows = 11, kColumns = 9;
+
+int64_t most_of(Activations kind) { return kind == Activations::i8 ? 127 : 127 * 256; }
+
+std::vector<float> random_states(size_t n, size_t stride, size_t d, Random& random) {
+  std::vector<float> hidden(n * stride);
+  for (size_t c = 0; c < n; c++)
+    for (size_t k = 0; k < d; k++) hidden[c * stride + k] = static_cast<float>(random.normal() * (c % 3 == 2 ? 1e-30 : 2));
+  return hidden;
+}
+
+int64_t whole_number(const IntegerStates& states, size_t column, size_t k) {
+  const int8_t* const first = states.numbers + column * states.planes * states.stride;
+  return states.planes == 1 ? first[k] : int64_t{kHighPlane} * first[k] + first[states.stride + k];
+}
+
+TEST(states_are_rounded_to_the_nearest_whole_numbers) {
+  for (const Activations kind : kRounded)
+    for (const size_t d : {1, 2, 63, 64, 65, 300}) {
+      Random random(d);
+      const size_t stride = d + 5;
+      std::vector<float> hidden = random_states(kColumns, stride, d, random);
+      std::fill_n(&hidden[stride], d, 0.0f);
+      hidden[3 * stride + d / 2] = 1e30f;  // beside which the others are nothing
+      hidden[4 * stride] = 0x1p-149f;
+      RoundedStates rounded;
+      rounded.round(kind, hidden.data(), stride, kColumns, d);
+      const IntegerStates s = rounded.view();
+      CHECK(rounded.columns() == kColumns && s.planes == (kind == Activations::i8 ? 1 : 2) && s.stride % 64 == 0 &&
+            s.stride >= d);
+      for (size_t c = 0; c < kColumns; c++) {
+        int32_t sums[2] = {};
+        for (size_t k = 0; k < s.stride; k++) {
+          const int64_t q = whole_number(s, c, k);
+          for (size_t p = 0; p < s.planes; p++) sums[p] += s.numbers[(c * s.planes + p) * s.stride + k];
+          CHECK(std::abs(q) <= most_of(kind) && (k < d || q == 0));
+          if (k >= d) continue;
+          const double h = hidden[c * stride + k], scale = s.scales[c];
+          CHECK(scale == 0 ? std::abs(h) < 0x1p-142 : std::abs(h - scale * static_cast<double>(q)) <= 0.500001 * scale,
+                "d=%zu column=%zu k=%zu: %g is %lld times %g", d, c, k, h, static_cast<long long>(q), scale);
+        }
+        for (size_t p = 0; p < s.planes; p++) CHECK(sums[p] == s.sums[c * s.planes + p]);
+      }
+    }
+}
+
+TEST(states_that_are_not_finite_have_a_scale_that_is_none) {
+  for (const Activations kind : kRounded)
+    for (const float bad : {kNan, kInf, -kInf}) {
+      std::vector<float> hidden(3 * 70, 1.0f);
+      hidden[70 + 69] = bad;
+      RoundedStates rounded;
+      rounded.round(kind, hidden.data(), 70, 3, 70);
+      const float* const scales = rounded.view().scales;
+      CHECK(std::isnan(scales[1]) && scales[0] > 0 && scales[0] == scales[2]);
+    }
+}
+
+// The sum of whole numbers, times scales; of rows with one scale for all it is exact, so that the last rounding is the only one.
+TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
+  for (const Dtype dtype : kQuantised) {
+    const auto product = kernels.integer_product[static_cast<size_t>(dtype)];
+    CHECK((product != nullptr) == rounds_activations(dtype), "%s", quantised_name(dtype));
+    if (!product) continue;
+    const size_t block = block_size(dtype);
+    for (const size_t blocks : {1, 2, 3, 5, 31, 64, 65, 127, 129, 200}) {
+      const size_t d = blocks * block;
+      if (d > 2048) continue;
+      Random random(d);
+      std::vector<uint8_t> bytes = random_quantised(dtype, kRows, d, random);
+      if (dtype == Dtype::i8) std::fill_n(&bytes[4], d, uint8_t{0x80});  // the largest products that there are
+      const std::vector<float> hidden = random_states(kColumns, d, d, random);
+      for (const Activations kind : kRounded) {
+        RoundedStates rounded;
+        rounded.round(kind, hidden.data(), d, kColumns, d);
+        const IntegerStates states = rounded.view();
+        std::vector<double> want(kColumns * kRows), bound(kColumns * kRows);
+        for (size_t c = 0; c < kColumns; c++)
+          for (size_t r = 0; r < kRows; r++) {
+            const Matrix e{bytes.data(), dtype, kRows, d};
+            double sum = 0, magnitude = 0;
+            for (size_t k = 0; k < d; k++) {
+              const double term = quantised_value(dtype, e.row(r), k) * static_cast<double>(whole_number(states, c, k));
+              sum += term;
+              magnitude += std::abs(term);
+            }
+            want[c * kRows + r] = sum * states.scales[c];
+            // One rounding where the sum is exact; else d/32 additions in a lane and some more, of terms that two planes double.
+            const double roundings = dtype == Dtype::i8 ? 0.5 : static_cast<double>(d) / 16 + 8;
+            bound[c * kRows + r] =
+                roundings * 0x1p-23 * (dtype == Dtype::i8 ? std::abs(sum) : magnitude) * 1.0001 * states.scales[c] + 0x1p-149;
+          }
+        at_both_edges(bytes.data(), bytes.size(), [&](const uint8_t* data) {
+          const Matrix e{data, dtype, kRows, d};
+          std::vector<float> all(kColumns * kRows);
+          product(e, 0, kRows, states, 0, kColumns, all.data(), kRows);
+          for (size_t i = 0; i < all.size(); i++)
+            CHECK(std::abs(all[i] - want[i]) <= bound[i], "%s d=%zu planes=%zu row=%zu column=%zu: %.9g, want %.9g",
+                  quantised_name(dtype), d, states.planes, i % kRows, i / kRows, all[i], want[i]);
+          // The same bits for any rows and states, alone or together.
+          for (const size_t rows : {1, 3, 4, 5, 11})
+            for (size_t columns = 1; columns <= kColumns; columns++) {
+              const size_t first_row = kRows - rows, first_column = kColumns - columns, out_stride = rows + 2;
+              std::vector<float> out(columns * out_stride, 7.5f);
+              product(e, first_row, rows, states, first_column, columns, out.data(), out_stride);
+              for (size_t c = 0; c < columns; c++) {
+                CHECK(same(&out[c * out_stride], &all[(first_column + c) * kRows + first_row], rows),
+                      "%s d=%zu rows=%zu columns=%zu", quantised_name(dtype), d, rows, columns);
+                CHECK(out[c * out_stride + rows] == 7.5f && out[c * out_stride + rows + 1] == 7.5f);
+              }
+            }
+        });
+      }
+    }
+  }
+}
+
+TEST(integer_products_of_int8_rows_are_the_same_on_every_cpu) {
+  constexpr size_t d = 1000;
+  Random random(4);
+  const std::vector<uint8_t> bytes = random_quantised(Dtype::i8, kRows, d, random);
+  const Matrix e{bytes.data(), Dtype::i8, kRows, d};
+  const std::vector<float> hidden = random_states(kColumns, d, d, random);
+  for (const Activations kind : kRounded) {
+    RoundedStates rounded;
+    rounded.round(kind, hidden.data(), d, kColumns, d);
+    std::vector<float> want(kColumns * kRows), got(kColumns * kRows);
+    constexpr size_t i8 = static_cast<size_t>(Dtype::i8);
+    scalar_kernels()->integer_product[i8](e, 0, kRows, rounded.view(), 0, kColumns, want.data(), kRows);
+    for (const Kernels* kernels : available_kernels()) {
+      kernels->integer_product[i8](e, 0, kRows, rounded.view(), 0, kColumns, got.data(), kRows);
+      CHECK(same(got.data(), want.data(), got.size()), "%s", kernels->name);
+    }
+  }
+}
+
+TEST_PER_TABLE(integer_products_with_a_sick_state_are_sick_alone) {
+  constexpr size_t d = 256, n = 3, rows = 6;
+  for (const Dtype dtype : kQuantised) {
+    const auto product = kernels.integer_product[static_cast<size_t>(dtype)];
+    if (!product) continue;
+    Random random(6);
+    const std::vector<uint8_t> bytes = random_quantised(dtype, rows, d, random);
+    std::vector<float> hidden = random_states(n, d, d, random);
+    float before[n * rows], after[n * rows];
+    RoundedStates rounded;
+    rounded.round(Activations::i16, hidden.data(), d, n, d);
+    product({bytes.data(), dtype, rows, d}, 0, rows, rounded.view(), 0, n, before, rows);
+    hidden[d + 9] = kInf;
+    rounded.round(Activations::i16, hidden.data(), d, n, d);
+    product({bytes.data(), dtype, rows, d}, 0, rows, rounded.view(), 0, n, after, rows);
+    CHECK(same(before, after, rows) && same(before + 2 * rows, after + 2 * rows, rows));
+    for (size_t r = 0; r < rows; r++) CHECK(std::isnan(after[rows + r]));
+  }
+}
+
+}  // namespace
+}  // namespace lmhead::test
