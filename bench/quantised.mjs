@@ -13,6 +13,7 @@ const V = 128256;
 const D = 2048;
 const DTYPES = ['f32', 'bf16', 'i8', 'q8_0', 'q6_k', 'q5_k', 'q4_k', 'q5_0', 'q4_0', 'iq4_nl'];
 const MANY = 128;
+const INTEGER_WEIGHTS = ['i8', 'q8_0', 'q6_k'];
 
 /** Any bytes are numbers; where two of them are a float, its exponent must be small. */
 function anyWeights(dtype) {
@@ -48,8 +49,20 @@ export async function quantised({ dtypes = DTYPES, quick = false } = {}) {
     const read = limits.readTimer(head);
     const times = await interleaved({ read, one: () => head.logitsSync(one, { out }) }, quick ? 7 : 21);
     const targets = new Uint32Array(MANY);
-    const { many } = await interleaved({ many: () => head.scoreSync(hidden, targets) }, quick ? 1 : 3);
-    head.close();
+    // Beside the head those over the same bytes with integer activations, where its dtype has them.
+    const heads = { f32: head };
+    for (const activations of INTEGER_WEIGHTS.includes(dtype) ? ['i8', 'i16'] : [])
+      heads[activations] = LMHead.from(data, {
+        vocabSize: V,
+        hiddenSize: D,
+        dtype,
+        copy: false,
+        backend: 'native',
+        activations,
+      });
+    const scores = Object.entries(heads).map(([name, one]) => [name, () => one.scoreSync(hidden, targets)]);
+    const { f32: many, ...integer } = await interleaved(Object.fromEntries(scores), quick ? 1 : 3);
+    for (const one of Object.values(heads)) one.close();
     const best = { read: Math.min(...times.read), one: Math.min(...times.one), many: Math.min(...many) };
     rows.push([
       dtype,
@@ -61,10 +74,14 @@ export async function quantised({ dtypes = DTYPES, quick = false } = {}) {
       ratio(times.read, times.one).toFixed(2),
       duration(best.many),
       ((2 * V * D * MANY) / best.many / 1e9).toFixed(0),
+      ...['i8', 'i16'].map(name => (integer[name] ? duration(Math.min(...integer[name])) : '')),
     ]);
   }
   console.log(`\nQuantised heads, ${V} × ${D}: logits of one hidden state, scores of ${MANY}.\n`);
-  table(['', 'MB', 'read', 'GB/s', 'n = 1', 'of the read', 'median', `n = ${MANY}`, 'GFLOP/s'], rows);
+  table(
+    ['', 'MB', 'read', 'GB/s', 'n = 1', 'of the read', 'median', `n = ${MANY}`, 'GFLOP/s', 'in i8', 'in i16'],
+    rows,
+  );
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

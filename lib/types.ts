@@ -77,13 +77,13 @@ export interface NormOptions {
   offset?: number;
 }
 
-/** What a head is, beside its weights. */
 /**
  * What hidden states are rounded to before they are multiplied with weights of whole numbers: 'f32', nothing; 'i8', 8 bits; 'i16',
  * 16 bits. One scale serves a whole state.
  */
 export type Activations = 'f32' | 'i8' | 'i16';
 
+/** What a head is, beside its weights. */
 export interface HeadOptions {
   /** V: rows of E, a whole number of at least 1. */
   vocabSize: number;
