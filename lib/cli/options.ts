@@ -45,6 +45,11 @@ export const OPTIONS = {
     help: 'auto (default), native or reference',
     choices: ['auto', 'native', 'reference'],
   },
+  activations: {
+    value: 'TYPE',
+    help: 'f32 (default), or i8 or i16: round hidden states, over weights in i8, q8_0, q6_k',
+    choices: ['f32', 'i8', 'i16'],
+  },
   positions: {
     value: 'N',
     help: 'how many random hidden states (default 4)',

@@ -1,20 +1,17 @@
 /** Hidden states rounded to whole numbers: what is computed with them, and that it is computed right. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Activations, type ErrorKind, LMHead } from '../../lib';
 import { roundedActivations } from '../../lib/activations';
 import { dequantise } from '../../lib/dequantise';
 import { boundedLogitOf } from '../../lib/reference/logits';
 import { backends } from '../support/backends';
 import { throwsKind } from '../support/errors';
+import { temporaryFolder } from '../support/folders';
 import { someNumbers } from '../support/numbers';
 import { someQuantised } from '../support/quantised';
 
-const folder = mkdtempSync(join(tmpdir(), 'lmhead-activations-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 const ROUNDED = ['i8', 'i16'] as const;
 const WEIGHTS = [
@@ -167,7 +164,7 @@ describe.each(backends)('%s: activations', backend => {
       const attached = LMHead.attach(structuredClone(head.handle));
       expect(attached.activations).toBe(activations);
       expect(attached.logitsSync(hidden)).toEqual(head.logitsSync(hidden));
-      const path = join(folder, `${activations}.safetensors`);
+      const path = folder.path(`${activations}.safetensors`);
       head.saveSync(path);
       expect(LMHead.openSync(path, { backend }).activations).toBe('f32');
       const opened = LMHead.openSync(path, { backend, activations });

@@ -199,6 +199,17 @@ describe('verify', () => {
     const { code, stdout } = await lmhead(['verify', file]);
     expect([code, stdout.split('\n')[0]]).toEqual([0, 'result         every logit is within its bound']);
   });
+
+  it('and so with integer activations, over weights that have them', async () => {
+    const { head: small } = await head.quantize('i8');
+    const quantised = folder.path('quantised.safetensors');
+    small.saveSync(quantised);
+    const [found] = await jsonLines(['verify', quantised, '--hidden', h, '--activations', 'i8']);
+    expect(found).toMatchObject({ positions: N, ok: true });
+    const { code, stderr } = await lmhead(['verify', file, '--activations', 'i8']);
+    expect(code).toBe(1);
+    expect(stderr).toContain("activations: got 'i8' for weights in f32");
+  });
 });
 
 describe('bench', () => {
