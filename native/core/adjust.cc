@@ -17,17 +17,6 @@ float patched(float u, const Patch& patch) {
   return static_cast<float>(x - patch.subtract);
 }
 
-// Of `ids`, those from the tile's first to its last.
-struct Range {
-  const uint32_t *begin, *end;
-};
-Range within(const Adjustments& a, size_t hidden, const Tile& tile) {
-  if (!a.ranges) return {nullptr, nullptr};
-  const uint32_t* const end = a.ids + a.ranges[2 * hidden + 1];
-  const uint32_t* const from = std::lower_bound(a.ids + a.ranges[2 * hidden], end, tile.id(0));
-  return {from, std::upper_bound(from, end, tile.id(tile.rows - 1))};
-}
-
 bool may_be_drawn(const uint32_t* mask, uint32_t id) { return mask[id / 32] >> (id % 32) & 1; }
 
 bool allows_all(const uint32_t* mask, const Tile& tile) {
@@ -70,20 +59,27 @@ uint32_t Adjustments::word_of(const uint32_t* mask, size_t word) const {
   return rest < 32 ? mask[word] & ((uint32_t{1} << rest) - 1) : mask[word];
 }
 
-bool Adjustments::leave_alone(size_t hidden, const Tile& tile) const {
-  const Range range = within(*this, hidden, tile);
-  return range.begin == range.end && (!allowed || allows_all(allowed + hidden * allowed_stride, tile));
+Adjustments::Changes Adjustments::changes(size_t hidden, const Tile& tile) const {
+  Changes changes;
+  if (ranges) {
+    const uint32_t* const last = ids + ranges[2 * hidden + 1];
+    const uint32_t highest = tile.id(tile.rows - 1);
+    changes.begin = changes.end = std::lower_bound(ids + ranges[2 * hidden], last, tile.id(0));
+    while (changes.end != last && *changes.end <= highest) changes.end++;  // few, as tiles are small
+  }
+  const uint32_t* const mask = allowed ? allowed + hidden * allowed_stride : nullptr;
+  if (mask && !allows_all(mask, tile)) changes.mask = mask;
+  return changes;
 }
 
-void Adjustments::apply(size_t hidden, const Tile& tile, float* u) const {
-  const Range range = within(*this, hidden, tile);
-  for (const uint32_t* id = range.begin; id != range.end; id++) {
+void Adjustments::apply(const Changes& changes, const Tile& tile, float* u) const {
+  for (const uint32_t* id = changes.begin; id != changes.end; id++) {
     const size_t row = tile.rows_below(*id);
     if (tile.id(row) == *id) u[row] = patched(u[row], patches[id - ids]);  // it may be no row of a subset
   }
-  if (!allowed) return;
+  if (!changes.mask) return;
   for (size_t row = 0; row < tile.rows; row++)
-    if (!may_be_drawn(allowed + hidden * allowed_stride, tile.id(row))) u[row] = kBanned;
+    if (!may_be_drawn(changes.mask, tile.id(row))) u[row] = kBanned;
 }
 
 }  // namespace lmhead

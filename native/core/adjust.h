@@ -31,10 +31,16 @@ struct Adjustments {
   bool allows_few(size_t hidden) const;
   // The ids that the masks of n hidden states allow, all of them together; none where these are not few.
   std::vector<uint32_t> few_allowed(size_t n) const;
-  // Whether the logits of the tile's rows stay as they are for a hidden state of the request.
-  bool leave_alone(size_t hidden, const Tile& tile) const;
+  // What happens to the logits of a tile's rows.
+  struct Changes {
+    const uint32_t *begin = nullptr, *end = nullptr;  // of `ids`: those from the tile's first to its last
+    const uint32_t* mask = nullptr;                   // null: all of them may be drawn
+    bool none() const { return begin == end && !mask; }
+  };
+  // For a hidden state of the request.
+  Changes changes(size_t hidden, const Tile& tile) const;
   // u: those logits.
-  void apply(size_t hidden, const Tile& tile, float* u) const;
+  void apply(const Changes& changes, const Tile& tile, float* u) const;
 
  private:
   size_t most_of_few() const { return valid / 16; }

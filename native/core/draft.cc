@@ -174,7 +174,7 @@ class Verification {
       const size_t rows = std::min(kChunkRows, valid_ - first);
       const uint32_t* const ids = source_.ids() ? source_.ids() + first : nullptr;
       const Tile tile{first / kChunkRows, static_cast<uint32_t>(first), ids, rows, 0, 1, u + first, rows, nullptr};
-      if (!request_.adjustments.leave_alone(row, tile)) request_.adjustments.apply(row, tile, u + first);
+      request_.adjustments.apply(request_.adjustments.changes(row, tile), tile, u + first);
     }
   }
 

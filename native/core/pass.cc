@@ -314,12 +314,11 @@ class Block {
 
   // Hands the tile to the drawing sinks, adjusted. A tile in which nothing changes goes as it is.
   void draw_from(const Tile& tile, unsigned slot) {
-    const Adjustments& adjustments = request_.adjustments;
-    const auto leaves_alone = [&](size_t c) { return adjustments.leave_alone(begin_ + tile.first_column + c, tile); };
-    size_t unchanged = 0;
-    if (adjusted_)
-      while (unchanged < tile.columns && leaves_alone(unchanged)) unchanged++;
-    if (!adjusted_ || unchanged == tile.columns) {
+    thread_local std::vector<Adjustments::Changes> changes;
+    changes.clear();
+    for (size_t c = 0; adjusted_ && c < tile.columns; c++)
+      changes.push_back(request_.adjustments.changes(begin_ + tile.first_column + c, tile));
+    if (std::all_of(changes.begin(), changes.end(), [](const Adjustments::Changes& each) { return each.none(); })) {
       for (Sink* sink : drawing_) sink->consume(tile, slot);
       return;
     }
@@ -330,7 +329,7 @@ class Block {
     for (size_t c = 0; c < tile.columns; c++) {
       float* const u = scratch.data() + c * tile.rows;
       std::memcpy(u, tile.column(c), tile.rows * sizeof(float));
-      adjustments.apply(begin_ + tile.first_column + c, tile, u);
+      request_.adjustments.apply(changes[c], tile, u);
       maxima[c] = kernels_.max(u, tile.rows);
     }
     Tile adjusted = tile;

@@ -31,10 +31,10 @@ TEST(adjustments_do_to_each_logit_what_its_patch_says_and_to_no_other) {
         want[i] = some.adjusted(row, ids[i], u[i]);
         changes |= some.touches(row, ids[i]);
       }
-      a.apply(row, tile, got.data());
+      a.apply(a.changes(row, tile), tile, got.data());
       CHECK(same(got.data(), want.data(), ids.size()), "turn=%d row=%zu", turn, row);
       // A patch of an id between those of the tile may keep it from being left alone.
-      if (a.leave_alone(row, tile) || !tile.ids) CHECK(a.leave_alone(row, tile) == !changes, "turn=%d row=%zu", turn, row);
+      if (a.changes(row, tile).none() || !tile.ids) CHECK(a.changes(row, tile).none() == !changes, "turn=%d row=%zu", turn, row);
     }
   }
 }
@@ -49,7 +49,7 @@ TEST(a_bias_comes_before_a_penalty_and_a_ban_before_both) {
   a.valid = 6;
   float u[] = {1, 3, 3, 3, kInf, 7};
   const Tile tile{0, 0, nullptr, 6, 0, 1, u, 6, nullptr};
-  a.apply(0, tile, u);
+  a.apply(a.changes(0, tile), tile, u);
   const float want[] = {1, -4.5f, 2, -kInf, kInf, 7};  // 3 - 5 = -2, doubled, and 0.5 less; 4 halved
   CHECK(same(u, want, 6), "%g %g %g %g %g %g", u[0], u[1], u[2], u[3], u[4], u[5]);
 }
