@@ -320,15 +320,15 @@ HeldRow::Last HeldRow::place_by(Key key, double high, double share, double tempe
   }
 
   std::vector<std::vector<Keyed>> parts(crew_.threads);
-  const auto [least, most] = key.logits_within({low, high});
-  each_chunk([&, key, low, high, least, most](const Chunk& chunk, unsigned slot) {
-    if (chunk.max < least) return;
+  const Logits within = key.logits_within({low, high});
+  each_chunk([&, key, low, high, within](const Chunk& chunk, unsigned slot) {
+    if (chunk.max < within.least) return;
     const float* const u = chunk.logits;
-    const float top = most;
+    const float top = within.most;
     float below[kChunkRows];
     for (size_t i = 0, rows = chunk.rows; i < rows; i++) below[i] = u[i] <= top ? u[i] : kNever;
     uint32_t found[kChunkRows];
-    const size_t count = kernels_.indices_above(below, chunk.rows, least, true, found);
+    const size_t count = kernels_.indices_above(below, chunk.rows, within.least, true, found);
     for (size_t i = 0; i < count; i++)
       if (const double k = key(u[found[i]]); k >= low && k <= high) parts[slot].push_back({chunk.candidate(found[i]), k});
   });
