@@ -3,6 +3,7 @@
  * states at once. Reads and passes take turns, so trust the ratios more than the times. `node bench/quantised.mjs [dtype…]`
  */
 import { pathToFileURL } from 'node:url';
+import rounding from '../dist/activations.js';
 import { LMHead } from '../dist/index.mjs';
 import limits from '../dist/limits.js';
 import rowFormat from '../dist/row-format.js';
@@ -13,7 +14,6 @@ const V = 128256;
 const D = 2048;
 const DTYPES = ['f32', 'bf16', 'i8', 'q8_0', 'q6_k', 'q5_k', 'q4_k', 'q5_0', 'q4_0', 'iq4_nl'];
 const MANY = 128;
-const INTEGER_WEIGHTS = ['i8', 'q8_0', 'q6_k'];
 
 /** Any bytes are numbers; where two of them are a float, its exponent must be small. */
 function anyWeights(dtype) {
@@ -51,7 +51,7 @@ export async function quantised({ dtypes = DTYPES, quick = false } = {}) {
     const targets = new Uint32Array(MANY);
     // Beside the head those over the same bytes with integer activations, where its dtype has them.
     const heads = { f32: head };
-    for (const activations of INTEGER_WEIGHTS.includes(dtype) ? ['i8', 'i16'] : [])
+    for (const activations of rounding.WHOLE_WEIGHTS.includes(dtype) ? ['i8', 'i16'] : [])
       heads[activations] = LMHead.from(data, {
         vocabSize: V,
         hiddenSize: D,

@@ -4,22 +4,20 @@
  */
 import type { HeadSpec } from './backend';
 import { LMHeadError } from './errors';
+import { ROUNDER } from './quantise';
 import type { Activations, Dtype } from './types';
 
 /** In the order of native/core/activations.h. */
 export const ACTIVATIONS: readonly Activations[] = ['f32', 'i8', 'i16'];
 
 /** Weights of whole numbers times scales of their own, and no minimum: native/core/kernels/generic/integer.inc has their products. */
-const WHOLE_WEIGHTS: readonly Dtype[] = ['i8', 'q8_0', 'q6_k'];
+export const WHOLE_WEIGHTS: readonly Dtype[] = ['i8', 'q8_0', 'q6_k'];
 
 /** Sums of so many products fit 32 bits. */
 const MOST_NUMBERS = 2 ** 17;
 
 /** The largest q. Two int8, 255·a + b with both within ±127, make an i16. */
 const MOST = { i8: 127, i16: 127 * 256 };
-
-/** Added and taken away, it leaves a double rounded to the nearest whole number, ties to even. */
-const ROUNDER = 1.5 * 2 ** 52;
 
 /**
  * s = max|h|/127 (or /32512 for i16), rounded to float32; q = h/s, rounded to the nearest whole number.

@@ -22,8 +22,8 @@ export interface WeightErrorSums {
 /** Scales are tried in such steps, from the one that just fits the largest number down to half of it. */
 const STEP = 0.04;
 const SMALLEST_FIT = 0.5;
-/** Added and taken away, it leaves a double rounded to a whole number. */
-const ROUNDER = 1.5 * 2 ** 52;
+/** Added and taken away, it leaves a double rounded to the nearest whole number, ties to even. */
+export const ROUNDER = 1.5 * 2 ** 52;
 
 const word = new Uint32Array(1);
 const float = new Float32Array(word.buffer);

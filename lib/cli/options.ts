@@ -1,5 +1,6 @@
 /** The options of the commands, and their values. */
 import { parseArgs } from 'node:util';
+import { ACTIVATIONS, WHOLE_WEIGHTS } from '../activations';
 import type { Command } from './command';
 
 /** The command line is wrong. */
@@ -47,8 +48,8 @@ export const OPTIONS = {
   },
   activations: {
     value: 'TYPE',
-    help: 'f32 (default), or i8 or i16: round hidden states, over weights in i8, q8_0, q6_k',
-    choices: ['f32', 'i8', 'i16'],
+    help: `f32 (default), or i8 or i16: round hidden states, over weights in ${WHOLE_WEIGHTS.join(', ')}`,
+    choices: ACTIVATIONS,
   },
   positions: {
     value: 'N',
