@@ -1,6 +1,7 @@
 #include "held_row.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -20,35 +21,26 @@ constexpr size_t kFew = 1024, kFewAtBoundary = 8192;
 // Chunks that one thread takes at a time.
 constexpr size_t kTaskChunks = 16;
 
-// Keys from low to high, in bins of one width.
-class Bins {
- public:
-  static constexpr size_t kCount = 1024;
-  // Finite, so that low * per_key_ has an index even where high is hardly above it.
-  Bins(double low, double high)
-      : low_(low), high_(high), per_key_(std::min(kCount / (high - low), std::numeric_limits<double>::max())) {}
-  bool has(double key) const { return key >= low_ && key <= high_; }
-  // Never less for a larger key.
-  size_t index(double key) const {
-    const auto index = static_cast<int32_t>((key - low_) * per_key_);
-    return index < static_cast<int32_t>(kCount) ? static_cast<size_t>(index) : kCount - 1;
+// Finite floats by their order.
+int32_t place_of(float x) {
+  const int32_t bits = std::bit_cast<int32_t>(x);
+  return bits < 0 ? std::numeric_limits<int32_t>::min() - bits : bits;
+}
+float float_at(int32_t place) { return std::bit_cast<float>(place < 0 ? std::numeric_limits<int32_t>::min() - place : place); }
+// The first that `holds`, as all after it do; infinity if none does.
+template <class Holds>
+float first_float(Holds holds) {
+  int64_t low = place_of(kLowest), high = place_of(-kLowest) + int64_t{1};
+  while (low < high) {
+    const int64_t middle = low + (high - low) / 2;
+    if (holds(float_at(static_cast<int32_t>(middle))))
+      high = middle;
+    else
+      low = middle + 1;
   }
-  // The largest key with at most this index.
-  double highest(size_t bin) const {
-    // Positive doubles are in the order of their bits.
-    uint64_t in = exact::to_bits(low_), out = exact::to_bits(high_) + 1;
-    while (out - in > 1) {
-      const uint64_t middle = in + (out - in) / 2;
-      (index(exact::from_bits(middle)) <= bin ? in : out) = middle;
-    }
-    return exact::from_bits(in);
-  }
-  double lowest(size_t bin) const { return bin == 0 ? low_ : exact::from_bits(exact::to_bits(highest(bin - 1)) + 1); }
-
- private:
-  const double low_, high_;
-  const double per_key_;
-};
+  return float_at(static_cast<int32_t>(low));
+}
+float float_before(float x) { return float_at(place_of(x) - 1); }
 
 }  // namespace
 
@@ -86,6 +78,17 @@ T HeldRow::sum_over_chunks(Use use) const {
   return sum;
 }
 
+bool HeldRow::is_long() {
+  if (count_) return *count_ > kFew;
+  size_t seen = 0;
+  for (size_t index = 0; index < chunks() && seen <= kFew; index++) {
+    const Chunk chunk = chunk_at(index);
+    if (chunk.max != kNever) seen += kernels_.count_above(chunk.logits, chunk.rows, kNever, false);
+  }
+  if (seen <= kFew) count_ = seen;
+  return seen > kFew;
+}
+
 size_t HeldRow::count() {
   if (!count_)
     count_ = sum_over_chunks<size_t>(
@@ -95,10 +98,7 @@ size_t HeldRow::count() {
 
 template <class Drop>
 void HeldRow::drop(Drop drop) {
-  each_chunk([&](const Chunk& chunk, unsigned) {
-    drop(chunk);
-    maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max;
-  });
+  each_chunk([&](const Chunk& chunk, unsigned) { maxima_[chunk.index] = drop(chunk); });
   count_.reset();
   mass_.reset();
 }
@@ -108,19 +108,26 @@ void HeldRow::drop_where(Drops drops) {
   drop([&](const Chunk& chunk) {
     for (size_t i = 0; i < chunk.rows; i++)
       if (drops(chunk.candidate(i))) chunk.logits[i] = kNever;
+    return kernels_.max(chunk.logits, chunk.rows).max;
   });
 }
 
 void HeldRow::keep_to(const Candidate& last) {
   drop([&](const Chunk& chunk) {
     float* const u = chunk.logits;
-    size_t equal = 0;
-    for (size_t i = 0; i < chunk.rows; i++) {
-      equal += u[i] == last.logit;
-      u[i] = u[i] >= last.logit ? u[i] : kNever;
+    if (chunk.max < last.logit) return kNever;
+    // Loops that compilers make vectors of.
+    const size_t rows = chunk.rows;
+    const float floor = last.logit;
+    uint32_t equal = 0;
+    for (size_t i = 0; i < rows; i++) equal += u[i] == floor;
+    for (size_t i = 0; i < rows; i++) {
+      const float x = u[i];
+      u[i] = x >= floor ? x : kNever;
     }
-    for (size_t i = 0; equal > 0 && i < chunk.rows; i++)
+    for (size_t i = 0; equal > 0 && i < rows; i++)
       if (better(last, chunk.candidate(i))) u[i] = kNever;
+    return chunk.max > last.logit ? chunk.max : kernels_.max(u, chunk.rows).max;
   });
 }
 
@@ -155,25 +162,27 @@ std::vector<Candidate> HeldRow::best(size_t k) const {
 }
 
 void HeldRow::write_back() {
-  if (!list_) return;  // the row lies there
+  if (!list_) {  // the row lies there, but for chunks in which nothing is left
+    for (size_t i = 0; i < chunks(); i++)
+      if (const Chunk chunk = chunk_at(i); chunk.max == kNever) std::fill_n(chunk.logits, chunk.rows, kNever);
+    return;
+  }
   std::fill(logits_, logits_ + size_, kNever);
   for (const Candidate& c : *list_) logits_[ids_ ? std::lower_bound(ids_, ids_ + size_, c.id) - ids_ : c.id] = c.logit;
 }
 
-bool HeldRow::does(Stage stage) { return count() > kFew && stage != Stage::top_k; }
+bool HeldRow::does(Stage stage) { return stage != Stage::top_k && is_long(); }
 
 Left HeldRow::filter(const RowSampling& row) {
   Progress progress{row.order};
   Chain(*this, row, progress).run();
-  if (progress.order == 0 && count() > kFew) return {max_, progress.temperature};
+  if (progress.order == 0 && is_long()) return {max_, progress.temperature};
   return lmhead::filter(list(), row, progress);
 }
 
 Moments HeldRow::moments(double temperature) const {
-  return sum_over_chunks<MomentSums>([&](const Chunk& chunk, MomentSums& sums) {
-           alignas(64) double x[kChunkRows], e[kChunkRows];
-           kernels_.exact_terms(chunk.logits, chunk.rows, max_, temperature, x, e);
-           for (size_t i = 0; i < chunk.rows; i++) sums.add(x[i], e[i]);
+  return sum_over_chunks<MomentSums>([&](const Chunk& chunk, MomentSums& sum) {
+           sum = sum + kernels_.exact_moments(chunk.logits, chunk.rows, max_, temperature);
          })
       .moments();
 }
@@ -182,18 +191,18 @@ Mass HeldRow::mass(const Left& left) const { return list_ ? lmhead::mass(*list_,
 
 Mass HeldRow::mass_in_place(double temperature) const {
   if (mass_ && mass_->temperature == temperature) return mass_->mass;
-  return sum_over_chunks<Mass>([&](const Chunk& chunk, Mass& sum) {
-    alignas(64) double x[kChunkRows], e[kChunkRows];
-    kernels_.exact_terms(chunk.logits, chunk.rows, max_, temperature, x, e);
-    for (size_t i = 0; i < chunk.rows; i++) sum.add(e[i]);
-  });
+  return sum_over_chunks<Mass>(
+      [&](const Chunk& chunk, Mass& sum) { sum += kernels_.exact_mass(chunk.logits, chunk.rows, max_, temperature); });
 }
 
 // In the order of ids, which fixes the bits of its sums.
 double HeldRow::deviation() const {
   DeviationSums sums;
-  for (size_t i = 0; i < size_; i++)
-    if (logits_[i] != kNever) sums.add(static_cast<double>(logits_[i]) - max_);
+  for (size_t index = 0; index < chunks(); index++) {
+    const Chunk chunk = chunk_at(index);
+    for (size_t i = 0; chunk.max != kNever && i < chunk.rows; i++)
+      if (chunk.logits[i] != kNever) sums.add(static_cast<double>(chunk.logits[i]) - max_);
+  }
   return sums.deviation();
 }
 
@@ -204,140 +213,148 @@ void HeldRow::keep_at_least(double floor) {
   keep_to({nearest >= floor ? nearest : std::nextafter(nearest, max_), kNoId});
 }
 
-// How far logits are below the largest.
-struct HeldRow::Distance {
-  double max;
-  double operator()(float u) const { return max - u; }
-  Logits logits_within(Range keys) const { return around(max - keys.high, max - keys.low, max); }
-};
-
-// How far surprises, at some temperature, are from their mean.
-struct HeldRow::Atypicality {
-  double max, temperature;
-  Moments moments;
-  double of(double x) const { return std::abs(x - moments.log_sum + moments.entropy); }
-  double operator()(float u) const { return of((u - max) / temperature); }
-  Logits logits_within(Range keys) const {
-    const double typical = max + temperature * (moments.log_sum - moments.entropy), width = temperature * keys.high;
-    return around(typical - width, typical + width, max);
-  }
-};
-
-// More than rounding takes from the ends.
-HeldRow::Logits HeldRow::around(double least, double most, double max) {
-  const double slack = 1e-6 * (std::abs(least) + std::abs(most)) + 1e-9 * std::abs(max) + std::numeric_limits<float>::min();
-  return {static_cast<float>(std::max<double>(least - slack, kLowest)),
-          static_cast<float>(std::min<double>(most + slack, -kLowest))};
-}
-
 void HeldRow::keep_share(double share, double temperature) {
-  // Of a flat row what there is, and not all that could have a mass: else one bin would hold it.
-  double widest = std::min(-kFaint * temperature, 2.0 * std::numeric_limits<float>::max());
-  const Distance key{max_};
-  if (max_ - *std::min_element(maxima_.begin(), maxima_.end()) < widest / 16) widest = keys_within(key, {0, widest}).high;
-  const Last last = place_by(key, widest, share, temperature);
+  const Key key;
+  // All together, logits further below the largest have less than what may be left out: the largest alone has 1.
+  const double left_out = (1 - share) / static_cast<double>(size_);
+  Range keys{0, left_out > 0 ? std::min(-log_positive(left_out), -kFaint) : -kFaint};
+  // Of a flat row what there is: else one bin would hold it.
+  if (key.of(x_of(*std::min_element(maxima_.begin(), maxima_.end()), temperature)) < keys.high / 16)
+    keys = keys_within(key, keys, temperature);
+  const Last last = place_by(key, keys.high, share, temperature);
   keep_to(last);
-  mass_ = {temperature, last.mass};
+  mass_ = {temperature, last.through};
 }
 
 void HeldRow::keep_typical(double share, double temperature) {
-  const Atypicality key{max_, temperature, moments(temperature)};
+  const Moments m = moments(temperature);
+  const Key key{m.log_sum, m.entropy};
   const Last last = place_by(key, std::max(key.of(0), key.of(kFaint)), share, temperature);
-  drop_where([&](const Candidate& c) { return last < Keyed{c, key(c.logit)}; });
+  drop_where([&](const Candidate& c) { return last < Keyed{c, key.of(x_of(c.logit, temperature)), 0}; });
   max_ = *std::max_element(maxima_.begin(), maxima_.end());
 }
 
+double HeldRow::x_of(float u, double temperature) const { return (static_cast<double>(u) - max_) / temperature; }
+
+// The logits that have such keys: on one side their offsets are at most 0, and on the other above it.
+std::array<HeldRow::Logits, 2> HeldRow::logits_of(const Key& key, const Range& keys, double temperature) const {
+  const auto offset = [&](float u) { return key.offset(x_of(u, temperature)); };
+  return {{{first_float([&](float u) { return offset(u) >= -keys.high; }),
+            float_before(first_float([&](float u) { return offset(u) > -keys.low || offset(u) > 0; }))},
+           {first_float([&](float u) { return offset(u) >= keys.low && offset(u) > 0; }),
+            float_before(first_float([&](float u) { return offset(u) > keys.high; }))}}};
+}
+
 // From the first of the keys within a range to the last: equal ones would take bins without end.
-template <class Key>
-HeldRow::Range HeldRow::keys_within(Key key, Range range) const {
-  std::vector<Range> parts(crew_.threads, {range.high, range.low});
-  each_chunk([&, key, range](const Chunk& chunk, unsigned slot) {
-    constexpr size_t kSideBySide = 4;  // for as many chains of comparisons, or a vector
-    double low[kSideBySide], high[kSideBySide];
-    std::fill_n(low, kSideBySide, range.high);
-    std::fill_n(high, kSideBySide, range.low);
-    const float* const u = chunk.logits;
-    const auto see = [&](size_t i, size_t j) {
-      const double k = key(u[i]);
-      low[j] = k >= range.low && k < low[j] ? k : low[j];
-      high[j] = k <= range.high && k > high[j] ? k : high[j];
+HeldRow::Range HeldRow::keys_within(const Key& key, const Range& range, double temperature) const {
+  Range keys{range.high, range.low};
+  for (const Logits& side : logits_of(key, range, temperature)) {
+    constexpr int32_t kFirst = std::numeric_limits<int32_t>::min(), kLast = std::numeric_limits<int32_t>::max();
+    struct Places {
+      int32_t least = kLast, most = kFirst;
     };
-    size_t i = 0;
-    for (const size_t rows = chunk.rows; i + kSideBySide <= rows; i += kSideBySide)
-      for (size_t j = 0; j < kSideBySide; j++) see(i + j, j);
-    for (; i < chunk.rows; i++) see(i, 0);
-    for (size_t j = 0; j < kSideBySide; j++)
-      parts[slot] = {std::min(parts[slot].low, low[j]), std::max(parts[slot].high, high[j])};
-  });
-  Range keys = parts[0];
-  for (const Range& part : parts) keys = {std::min(keys.low, part.low), std::max(keys.high, part.high)};
+    std::vector<Places> parts(crew_.threads);
+    each_chunk([&, side](const Chunk& chunk, unsigned slot) {
+      if (chunk.max < side.least) return;
+      const int32_t least = place_of(side.least), most = place_of(side.most);
+      const float* const u = chunk.logits;
+      int32_t first = kLast, last = kFirst;
+      for (size_t i = 0, rows = chunk.rows; i < rows; i++) {
+        const int32_t place = place_of(u[i]), not_below = place < least ? kLast : place,
+                      not_above = place > most ? kFirst : place;
+        first = not_below < first ? not_below : first;
+        last = not_above > last ? not_above : last;
+      }
+      parts[slot] = {std::min(parts[slot].least, first), std::max(parts[slot].most, last)};
+    });
+    for (const Places& part : parts)
+      for (const int32_t place : {part.least, part.most})
+        if (const float u = float_at(place); u >= side.least && u <= side.most) {
+          const double k = key.of(x_of(u, temperature));
+          keys = {std::min(keys.low, k), std::max(keys.high, k)};
+        }
+  }
   return keys;
 }
 
 // By a histogram of mass over keys: the bin in which the share is reached, then that bin's own, until it holds few or one key.
-template <class Key>
-HeldRow::Last HeldRow::place_by(Key key, double high, double share, double temperature) const {
-  struct Bin {
-    Mass mass;
-    size_t count = 0;
-    Bin operator+(const Bin& other) const { return {mass + other.mass, count + other.count}; }
+HeldRow::Last HeldRow::place_by(const Key& key, double high, double share, double temperature) const {
+  struct Histogram {
+    std::vector<Mass> mass = std::vector<Mass>(Bins::kAll);
+    std::vector<size_t> count = std::vector<size_t>(Bins::kAll);
+    Mass outside;
   };
-  double low = 0, wanted = -1;
+  Range keys{0, high};
+  double wanted = -1;
   Mass before;
-  for (size_t inside = size_; wanted < 0 || (inside > kFewAtBoundary && low < high);) {
-    const Bins bins(low, high);
-    std::vector<std::vector<Bin>> parts(crew_.threads, std::vector<Bin>(Bins::kCount));
-    each_chunk([&, key, bins](const Chunk& chunk, unsigned slot) {
-      alignas(64) double x[kChunkRows], e[kChunkRows];
-      kernels_.exact_terms(chunk.logits, chunk.rows, max_, temperature, x, e);
-      const float* const u = chunk.logits;
-      Bin* const part = parts[slot].data();
-      for (size_t i = 0, rows = chunk.rows; i < rows; i++) {
-        const double k = key(u[i]);
-        if (!bins.has(k)) continue;
-        Bin& bin = part[bins.index(k)];
-        bin.mass.add(e[i]);
-        bin.count++;
+  for (size_t inside = size_; wanted < 0 || (inside > kFewAtBoundary && keys.low < keys.high);) {
+    const auto [below, above] = logits_of(key, keys, temperature);
+    const Bins bins(key, keys.low, keys.high, std::min(below.least, above.least));
+    std::vector<Histogram> parts(crew_.threads);
+    each_chunk([&](const Chunk& chunk, unsigned slot) {
+      constexpr size_t kRoom = kChunkRows + kMaxLanes;
+      alignas(64) double bin[kRoom], low_parts[kRoom], high_parts[kRoom];
+      Histogram& part = parts[slot];
+      const size_t binned =
+          kernels_.exact_bins(chunk.logits, chunk.rows, max_, temperature, bins, bin, low_parts, high_parts, part.outside);
+      // Apart, so that a processor knows early which additions are to the same bin.
+      int32_t at[kRoom];
+      for (size_t i = 0; i < binned; i++) at[i] = static_cast<int32_t>(bin[i]);
+      Mass* const mass = part.mass.data();
+      size_t* const count = part.count.data();
+      for (size_t i = 0; i < binned; i++) {
+        mass[at[i]] += {low_parts[i], high_parts[i]};
+        count[at[i]]++;
       }
     });
-    std::vector<Bin>& all = parts[0];
-    for (size_t slot = 1; slot < parts.size(); slot++)
-      for (size_t bin = 0; bin < Bins::kCount; bin++) all[bin] = all[bin] + parts[slot][bin];
+    Histogram& all = parts[0];
+    for (size_t slot = 1; slot < parts.size(); slot++) {
+      all.outside += parts[slot].outside;
+      for (size_t bin = 0; bin < Bins::kAll; bin++) {
+        all.mass[bin] += parts[slot].mass[bin];
+        all.count[bin] += parts[slot].count[bin];
+      }
+    }
     if (wanted < 0) {
-      Mass total;
-      for (const Bin& bin : all) total = total + bin.mass;
+      Mass total = all.outside;
+      for (const Mass& mass : all.mass) total += mass;
       wanted = share * total.value() * (1 - kEarly);
     }
     size_t bin = 0;
-    const auto falls_short = [&](const Mass& through) { return through.value() < wanted || all[bin].count == 0; };
-    for (Mass through; bin + 1 < Bins::kCount && falls_short(through = before + all[bin].mass); bin++) before = through;
-    inside = all[bin].count;
-    const Range chosen{bins.lowest(bin), bins.highest(bin)};
-    const Range keys = inside > kFewAtBoundary ? keys_within(key, chosen) : chosen;
-    if (keys.low == low && keys.high == high) break;  // closer together than bins can be
-    low = keys.low;
-    high = keys.high;
+    const auto falls_short = [&](const Mass& through) { return through.value() < wanted || all.count[bin] == 0; };
+    for (Mass through; bin + 1 < Bins::kCount && falls_short(through = before + all.mass[bin]); bin++) before = through;
+    inside = all.count[bin];
+    Range chosen{bins.lowest_of(bin), bins.highest_of(bin)};
+    if (inside > kFewAtBoundary) chosen = keys_within(key, chosen, temperature);
+    if (chosen.low == keys.low && chosen.high == keys.high) break;  // closer together than bins can be
+    keys = chosen;
   }
 
-  std::vector<std::vector<Keyed>> parts(crew_.threads);
-  const Logits within = key.logits_within({low, high});
-  each_chunk([&, key, low, high, within](const Chunk& chunk, unsigned slot) {
-    if (chunk.max < within.least) return;
-    const float* const u = chunk.logits;
-    const float top = within.most;
-    float below[kChunkRows];
-    for (size_t i = 0, rows = chunk.rows; i < rows; i++) below[i] = u[i] <= top ? u[i] : kNever;
-    uint32_t found[kChunkRows];
-    const size_t count = kernels_.indices_above(below, chunk.rows, within.least, true, found);
-    for (size_t i = 0; i < count; i++)
-      if (const double k = key(u[found[i]]); k >= low && k <= high) parts[slot].push_back({chunk.candidate(found[i]), k});
-  });
-  std::vector<Keyed> boundary = std::move(parts[0]);
-  for (size_t slot = 1; slot < parts.size(); slot++) boundary.insert(boundary.end(), parts[slot].begin(), parts[slot].end());
-  const auto mass_of = [&](const Keyed& c) { return exp_negative((static_cast<double>(c.logit) - max_) / temperature); };
+  std::vector<Keyed> boundary = candidates_within(key, keys, temperature);
+  const auto mass_of = [](const Keyed& c) { return c.mass; };
   const size_t place = place_of_share(boundary.data(), boundary.size(), before, wanted, std::less<>(), mass_of);
   before.add(mass_of(boundary[place]));
   return {boundary[place], before};
+}
+
+std::vector<HeldRow::Keyed> HeldRow::candidates_within(const Key& key, const Range& keys, double temperature) const {
+  std::vector<std::vector<Keyed>> parts(crew_.threads);
+  for (const Logits& side : logits_of(key, keys, temperature))
+    each_chunk([&, side](const Chunk& chunk, unsigned slot) {
+      if (chunk.max < side.least) return;
+      const float* const u = chunk.logits;
+      alignas(64) float some[kChunkRows];
+      for (size_t i = 0, rows = chunk.rows; i < rows; i++) some[i] = u[i] <= side.most ? u[i] : kNever;
+      uint32_t found[kChunkRows];
+      const size_t count = kernels_.indices_above(some, chunk.rows, side.least, true, found);
+      for (size_t i = 0; i < count; i++) some[i] = u[found[i]];
+      alignas(64) double x[kChunkRows], mass[kChunkRows];
+      kernels_.exact_terms(some, count, max_, temperature, x, mass);
+      for (size_t i = 0; i < count; i++) parts[slot].push_back({chunk.candidate(found[i]), key.of(x[i]), mass[i]});
+    });
+  std::vector<Keyed> all = std::move(parts[0]);
+  for (size_t slot = 1; slot < parts.size(); slot++) all.insert(all.end(), parts[slot].begin(), parts[slot].end());
+  return all;
 }
 
 void HeldRow::exclude_top(double floor) {
@@ -357,8 +374,9 @@ void HeldRow::exclude_top(double floor) {
 }
 
 void HeldRow::keep_best() {
-  const size_t place = static_cast<size_t>(std::find(logits_, logits_ + size_, max_) - logits_);
-  keep_to({max_, ids_ ? ids_[place] : static_cast<uint32_t>(place)});
+  const size_t index = static_cast<size_t>(std::find(maxima_.begin(), maxima_.end(), max_) - maxima_.begin());
+  const Chunk chunk = chunk_at(index);
+  keep_to(chunk.candidate(static_cast<size_t>(std::find(chunk.logits, chunk.logits + chunk.rows, max_) - chunk.logits)));
 }
 
 Choice HeldRow::race(const Left& left, const Stream& stream) const {

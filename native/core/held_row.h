@@ -2,6 +2,7 @@
 // asks for it, they become a list. Nothing is sorted.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <vector>
 
@@ -43,7 +44,7 @@ class HeldRow {
   void keep_best();
 
  private:
-  // Logits of neighbouring places; what is not left is -inf.
+  // Logits of neighbouring places; what is not left is -inf, or anything where nothing is (max is -inf).
   struct Chunk {
     size_t index;
     float* logits;
@@ -55,12 +56,12 @@ class HeldRow {
   };
   // In the order of their keys, and of `better` where these are equal.
   struct Keyed : Candidate {
-    double key;
+    double key, mass;
     bool operator<(const Keyed& other) const { return key < other.key || (key == other.key && better(*this, other)); }
   };
   // The last one kept, and the mass of all that are.
   struct Last : Keyed {
-    Mass mass;
+    Mass through;
   };
   struct MassAt {
     double temperature;
@@ -73,7 +74,9 @@ class HeldRow {
   void each_chunk(Use use) const;
   template <class T, class Use>  // use(chunk, T&), and the Ts' sum
   T sum_over_chunks(Use use) const;
-  template <class Drop>  // drop(chunk)
+  // Whether more are left than are filtered sooner as a list.
+  bool is_long();
+  template <class Drop>  // drop(chunk) returns the largest logit that it leaves, or -inf whatever lies there then
   void drop(Drop drop);
   template <class Drops>  // drops(candidate)
   void drop_where(Drops drops);
@@ -83,18 +86,16 @@ class HeldRow {
   struct Range {
     double low, high;
   };
-  // Keys: what a filter goes by, key(logit), never negative.
-  struct Distance;
-  struct Atypicality;
+  // Finite ones, from least to most; none if that is below.
   struct Logits {
     float least, most;
   };
-  static Logits around(double least, double most, double max);
-  template <class Key>
-  Range keys_within(Key key, Range range) const;
-  // Where the share is reached in the order of key(logit), of which those up to `high` can matter.
-  template <class Key>
-  Last place_by(Key key, double high, double share, double temperature) const;
+  double x_of(float u, double temperature) const;
+  std::array<Logits, 2> logits_of(const Key& key, const Range& keys, double temperature) const;
+  Range keys_within(const Key& key, const Range& range, double temperature) const;
+  std::vector<Keyed> candidates_within(const Key& key, const Range& keys, double temperature) const;
+  // Where the share is reached in the order of keys, of which those up to `high` can matter.
+  Last place_by(const Key& key, double high, double share, double temperature) const;
 
   const Kernels& kernels_;
   float* const logits_;

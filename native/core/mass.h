@@ -15,25 +15,29 @@ constexpr double kFaint = -36.1;
 // Shares of a mass are taken for reached by this much early; lib/reference/filters.ts says why.
 constexpr double kEarly = 0x1p-22;
 
-// Exact for up to 2^27 terms.
+// Exact for up to 2^27 terms: whole numbers, low + 2^26 high, whose parts have 26 bits each in a term.
 class Mass {
  public:
+  static constexpr double kHigh = 0x1p26;
+
+  Mass() = default;
+  Mass(double low, double high) : low_(low), high_(high) {}
   // w from 0 to 1.
   void add(double w) {
-    const uint64_t whole = static_cast<uint64_t>(static_cast<int64_t>(w * kMassUnits));
-    low_ += whole & ((uint64_t{1} << 26) - 1);
-    high_ += whole >> 26;
+    const int64_t whole = static_cast<int64_t>(w * kMassUnits);
+    low_ += static_cast<double>(whole & ((int64_t{1} << 26) - 1));
+    high_ += static_cast<double>(whole >> 26);
   }
-  Mass operator+(const Mass& other) const {
-    Mass sum = *this;
-    sum.low_ += other.low_;
-    sum.high_ += other.high_;
-    return sum;
+  Mass& operator+=(const Mass& other) {
+    low_ += other.low_;
+    high_ += other.high_;
+    return *this;
   }
-  double value() const { return static_cast<double>(high_) * 67108864.0 + static_cast<double>(low_); }
+  Mass operator+(const Mass& other) const { return Mass(*this) += other; }
+  double value() const { return high_ * kHigh + low_; }
 
  private:
-  uint64_t low_ = 0, high_ = 0;
+  double low_ = 0, high_ = 0;
 };
 
 // Of a distribution p = e^x / sum e^x.
@@ -42,6 +46,9 @@ struct Moments {
 };
 class MomentSums {
  public:
+  MomentSums() = default;
+  // Of e^x, -x e^x and e^2x.
+  MomentSums(const Mass& sum, const Mass& weighted, const Mass& squares) : sum_(sum), weighted_(weighted), squares_(squares) {}
   // e = e^x, x <= 0.
   void add(double x, double e) {
     if (e == 0) return;
@@ -50,11 +57,7 @@ class MomentSums {
     squares_.add(e * e);
   }
   MomentSums operator+(const MomentSums& other) const {
-    MomentSums both;
-    both.sum_ = sum_ + other.sum_;
-    both.weighted_ = weighted_ + other.weighted_;
-    both.squares_ = squares_ + other.squares_;
-    return both;
+    return {sum_ + other.sum_, weighted_ + other.weighted_, squares_ + other.squares_};
   }
   Moments moments() const {
     const double log_sum = log_positive(sum_.value() / kMassUnits);

@@ -139,24 +139,96 @@ TEST_PER_TABLE(a_held_row_of_other_ids_draws_among_them) {
   }
 }
 
-TEST_PER_TABLE(exact_terms_have_the_bits_of_exact_math) {
+// Logits of at most 5, some of them -inf.
+std::vector<float> far_and_near(size_t count, Random& random) {
+  std::vector<float> u(count);
+  for (float& x : u) {
+    x = 5 - static_cast<float>(std::exp(random.uniform(-20, 7)));
+    if (random.below(9) == 0) x = random.below(2) ? 5 : -kInf;
+  }
+  return u;
+}
+constexpr size_t kOddCounts[] = {0, 1, 7, 16, 33, 250, 256};
+constexpr double kTemperatures[] = {1.0, 0.37, 1e-300, 1e30};
+
+TEST_PER_TABLE(exact_terms_and_their_sums_have_the_bits_of_exact_math) {
   Random random(52);
-  for (const size_t count : {0, 1, 7, 16, 33, 250, 256})
-    for (const double temperature : {1.0, 0.37, 1e-300, 1e30}) {
-      std::vector<float> u(count);
-      const float max = 5;
-      for (float& x : u) {
-        x = max - static_cast<float>(std::exp(random.uniform(-20, 7)));
-        if (random.below(9) == 0) x = random.below(2) ? max : -kInf;
-      }
+  for (const size_t count : kOddCounts)
+    for (const double temperature : kTemperatures) {
+      const std::vector<float> u = far_and_near(count, random);
       std::vector<double> x(count + 16), e(count + 16);
-      kernels.exact_terms(u.data(), count, max, temperature, x.data(), e.data());
+      kernels.exact_terms(u.data(), count, 5, temperature, x.data(), e.data());
+      Mass mass;
+      MomentSums sums;
       for (size_t i = 0; i < count; i++) {
-        const double want = (static_cast<double>(u[i]) - max) / temperature;
+        const double want = (static_cast<double>(u[i]) - 5) / temperature;
         CHECK(x[i] == want && e[i] == exp_negative(want), "u=%g T=%g: %.17g %.17g, want %.17g %.17g", u[i], temperature, x[i],
               e[i], want, exp_negative(want));
+        mass.add(e[i]);
+        sums.add(want, e[i]);
       }
+      const double got = kernels.exact_mass(u.data(), count, 5, temperature).value();
+      CHECK(got == mass.value(), "V=%zu T=%g: %.17g, want %.17g", count, temperature, got, mass.value());
+      if (mass.value() == 0) continue;
+      const Moments moments = kernels.exact_moments(u.data(), count, 5, temperature).moments(), want = sums.moments();
+      CHECK(moments.log_sum == want.log_sum && moments.entropy == want.entropy && moments.log_squares == want.log_squares,
+            "V=%zu T=%g: %.17g %.17g %.17g, want %.17g %.17g %.17g", count, temperature, moments.log_sum, moments.entropy,
+            moments.log_squares, want.log_sum, want.entropy, want.log_squares);
     }
+}
+
+TEST_PER_TABLE(exact_bins_are_those_of_each_key) {
+  Random random(54);
+  for (const Key& key : {Key{}, Key{0.75, 3.5}})
+    for (const auto& [low, high] : {std::pair{0.0, 36.1}, {0.0, 1e-3}, {2.5, 4.0}, {3.0, 3.0}})
+      for (const size_t count : kOddCounts)
+        for (const double temperature : kTemperatures) {
+          const std::vector<float> u = far_and_near(count, random);
+          float least = kInf;
+          const auto key_of = [&](float logit) { return key.of((static_cast<double>(logit) - 5) / temperature); };
+          for (const float x : u)
+            if (key_of(x) >= low && key_of(x) <= high) least = std::min(least, x);
+          const Bins bins(key, low, high, least);
+          std::vector<double> bin(count + kMaxLanes), low_part(count + kMaxLanes), high_part(count + kMaxLanes);
+          Mass outside;
+          const size_t binned =
+              kernels.exact_bins(u.data(), count, 5, temperature, bins, bin.data(), low_part.data(), high_part.data(), outside);
+          CHECK(binned <= count + kMaxLanes, "V=%zu: %zu", count, binned);
+          std::vector<Mass> got(Bins::kCount), want(Bins::kCount);
+          std::vector<size_t> got_count(Bins::kCount), want_count(Bins::kCount);
+          Mass want_outside;
+          for (size_t i = 0; i < binned; i++) {
+            CHECK(bin[i] >= 0 && bin[i] < Bins::kAll && bin[i] == std::floor(bin[i]), "V=%zu: bin %g", count, bin[i]);
+            const size_t at = static_cast<size_t>(bin[i]);
+            (at < Bins::kCount ? got[at] : outside) += {low_part[i], high_part[i]};
+            if (at < Bins::kCount) got_count[at]++;
+          }
+          for (const float x : u) {
+            const bool inside = key_of(x) >= low && key_of(x) <= high;
+            const size_t at = inside ? bins.index(key_of(x)) : 0;
+            (inside ? want[at] : want_outside).add(exp_negative((static_cast<double>(x) - 5) / temperature));
+            if (inside) want_count[at]++;
+          }
+          CHECK(outside.value() == want_outside.value(), "V=%zu T=%g %g..%g: outside %.17g, want %.17g", count, temperature, low,
+                high, outside.value(), want_outside.value());
+          for (size_t i = 0; i < Bins::kCount; i++)
+            CHECK(got[i].value() == want[i].value() && got_count[i] == want_count[i],
+                  "V=%zu T=%g %g..%g: bin %zu %.17g of %zu, want %.17g of %zu", count, temperature, low, high, i, got[i].value(),
+                  got_count[i], want[i].value(), want_count[i]);
+        }
+}
+
+TEST(bins_end_where_the_next_begin) {
+  for (const auto& [low, high] : {std::pair{0.0, 14.8}, {0.0, 5e-324}, {1.0, 1.0}, {3.0, 3.0000000000000013}, {2.0, 1e30}}) {
+    const Bins bins({}, low, high, 0);
+    for (size_t bin = 0; bin < Bins::kCount; bin++) {
+      const double first = bins.lowest_of(bin), last = bins.highest_of(bin);
+      CHECK(bin == 0 ? first == low : bins.index(std::nextafter(first, 0.0)) < bin, "%g..%g: bin %zu from %.17g", low, high, bin,
+            first);
+      if (last < high) CHECK(bins.index(std::nextafter(last, high)) > bin, "%g..%g: bin %zu to %.17g", low, high, bin, last);
+      if (first <= last) CHECK(bins.index(first) <= bin && bins.index(last) <= bin, "%g..%g: bin %zu", low, high, bin);
+    }
+  }
 }
 
 }  // namespace

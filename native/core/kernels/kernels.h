@@ -12,8 +12,10 @@
 #include <string>
 #include <vector>
 
+#include "../bins.h"
 #include "../epilogue.h"
 #include "../exact_math.h"
+#include "../mass.h"
 #include "../matrix.h"
 #include "../random.h"
 
@@ -89,6 +91,13 @@ struct Kernels {
   ExpSums (*exp_sums)(const float* u, size_t count, float max, double inverse_temperature, bool with_x);
   // x = (u - max) / T and e^x to the last bit as exact_math.h computes them, where x <= 0. Both have room for whole vectors.
   void (*exact_terms)(const float* u, size_t count, float max, double temperature, double* x, double* e);
+  // Sums of these terms, and of what moments are made of.
+  Mass (*exact_mass)(const float* u, size_t count, float max, double temperature);
+  MomentSums (*exact_moments)(const float* u, size_t count, float max, double temperature);
+  // The bin of the key of each u, as a whole number, and its term's mass in parts; but the masses of some in no bin are added to
+  // `outside`. How many the others are, with some of no mass among them. All have room for count and a vector more.
+  size_t (*exact_bins)(const float* u, size_t count, float max, double temperature, const Bins& bins, double* bin, double* low,
+                       double* high, Mass& outside);
   // out = (u - max) / T - log_sum; in place if out == u.
   void (*log_probs)(const float* u, size_t count, float max, double inverse_temperature, double log_sum, float* out);
   // out = e^((u - max) / T) * inverse_sum

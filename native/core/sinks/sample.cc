@@ -77,19 +77,19 @@ HoldSink::HoldSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* i
   size_t held = 0;
   for (size_t c = 0; c < takes.size(); c++)
     if (takes[c]) place_[c] = held++;
-  rows_.resize(held * vocabulary);
+  rows_.reset(new float[held * vocabulary]);
 }
 
 void HoldSink::consume(const Tile& tile, unsigned) {
   for (size_t c = 0; c < tile.columns; c++) {
     const size_t place = place_[tile.first_column + c];
-    if (place != kNone) std::memcpy(rows_.data() + place * vocabulary_ + tile.first, tile.column(c), tile.rows * sizeof(float));
+    if (place != kNone) std::memcpy(rows_.get() + place * vocabulary_ + tile.first, tile.column(c), tile.rows * sizeof(float));
   }
 }
 
 std::vector<Candidate> HoldSink::candidates(size_t column) const {
   std::vector<Candidate> all(vocabulary_);
-  const float* const u = rows_.data() + place_[column] * vocabulary_;
+  const float* const u = rows_.get() + place_[column] * vocabulary_;
   for (size_t i = 0; i < vocabulary_; i++) all[i] = {u[i], ids_ ? ids_[i] : static_cast<uint32_t>(i)};
   return all;
 }

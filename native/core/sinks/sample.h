@@ -6,6 +6,7 @@
 #pragma once
 
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "../filters.h"
@@ -57,14 +58,14 @@ class HoldSink final : public Sink {
   // ids: of the vocabulary's places; null: they are their places.
   HoldSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* ids);
   void consume(const Tile& tile, unsigned slot) override;
-  float* row(size_t column) { return rows_.data() + place_[column] * vocabulary_; }
+  float* row(size_t column) { return rows_.get() + place_[column] * vocabulary_; }
   std::vector<Candidate> candidates(size_t column) const;
 
  private:
   const size_t vocabulary_;
   const uint32_t* const ids_;
-  std::vector<size_t> place_;  // per column, or kNone
-  std::vector<float> rows_;
+  std::vector<size_t> place_;      // per column, or kNone
+  std::unique_ptr<float[]> rows_;  // as long as nobody has written them, whatever was there
 };
 
 }  // namespace lmhead
