@@ -142,8 +142,6 @@ static inline I where_bits(uint32_t bits, int value) {
   const I chosen = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lane), lane);
   return _mm256_and_si256(chosen, _mm256_set1_epi32(value));
 }
-static inline F low_bits_from(I x, float lowest, F scale) { return multiply(add(to_float(low_bits(x, 15)), set(lowest)), scale); }
-static inline F low_bits_times(I x, F scale, F offset) { return multiply_add(to_float(low_bits(x, 15)), scale, offset); }
 static inline F low_bits_in(const float* values, I x, F scale) {
   const F low = multiply(load(values), scale), high = multiply(load(values + 8), scale);
   const F bit_3 = _mm256_castsi256_ps(shift_left(x, 28));  // as the sign, which is what a blend looks at
@@ -155,6 +153,8 @@ static inline F set_half(const uint8_t* p) {
   std::memcpy(&bits, p, sizeof bits);
   return _mm256_cvtph_ps(_mm_set1_epi16(bits));
 }
+
+#include "generic/eight_lanes.inc"
 
 // ---- whole numbers ----
 

@@ -197,8 +197,6 @@ static inline I where_bits(uint32_t bits, uint32_t value) {
   const uint32x4_t all = vdupq_n_u32(bits), v = vdupq_n_u32(value);
   return {vandq_u32(vtstq_u32(all, vld1q_u32(kLaneBits)), v), vandq_u32(vtstq_u32(all, vld1q_u32(kLaneBits + 4)), v)};
 }
-static inline F low_bits_from(I x, float lowest, F scale) { return multiply(add(to_float(low_bits(x, 15)), set(lowest)), scale); }
-static inline F low_bits_times(I x, F scale, F offset) { return multiply_add(to_float(low_bits(x, 15)), scale, offset); }
 static inline F low_bits_in(const float* values, I x, F scale) {
   uint32_t lanes[kLanes];
   vst1q_u32(lanes, x.low);
@@ -223,6 +221,8 @@ static inline Bytes either(Bytes a, Bytes b) { return vorrq_u8(a, b); }
 static inline Bytes minus(Bytes x, uint8_t y) { return vsubq_u8(x, vdupq_n_u8(y)); }
 static inline Bytes shift_left(Bytes x, int n) { return vshlq_u8(x, vdupq_n_s8(static_cast<int8_t>(n))); }
 static inline Bytes shift_right(Bytes x, int n) { return vshlq_u8(x, vdupq_n_s8(static_cast<int8_t>(-n))); }
+
+#include "generic/eight_lanes.inc"
 
 // ---- whole numbers ----
 

@@ -247,12 +247,6 @@ static inline I shift_right(I x, unsigned n) {
 static inline I where_bits(uint32_t bits, uint32_t value) {  // lane i: value where bit i is set, else 0
   return lanes_i([&](size_t i) { return (bits >> i & 1) * value; });
 }
-static inline F low_bits_from(I x, float lowest, F scale) {  // lowest stands for four bits of 0
-  return multiply(add(to_float(low_bits(x, 15)), set(lowest)), scale);
-}
-static inline F low_bits_times(I x, F scale, F offset) {  // of the four low bits
-  return multiply_add(to_float(low_bits(x, 15)), scale, offset);
-}
 static inline F low_bits_in(const float* values, I x, F scale) {  // values: sixteen
   return lanes([&](size_t i) { return values[x.v[i] & 15] * scale.v[i]; });
 }
@@ -287,6 +281,8 @@ static inline Bytes shift_left(Bytes x, int n) {  // low_bits takes away what co
 static inline Bytes shift_right(Bytes x, int n) {
   return byte_lanes([&](size_t i) { return x.v[i] >> n; });
 }
+
+#include "generic/eight_lanes.inc"
 
 // ---- whole numbers ----
 
