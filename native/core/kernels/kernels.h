@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,17 @@ struct IntegerStates {
   const int32_t* sums;  // of each plane's numbers
   const float* scales;
 };
+
+// From sums of whole numbers to a product: the same steps, and so the same bits, in every kernel.
+inline double join_planes(double high_sum, double low_sum) { return kHighPlane * high_sum + low_sum; }
+inline double scale_of_row(const uint8_t* row) {  // of i8
+  float scale;
+  std::memcpy(&scale, row, sizeof scale);
+  return static_cast<double>(scale);
+}
+inline float scale_sum(double sum, double row_scale, float state_scale) {
+  return static_cast<float>(sum * (row_scale * static_cast<double>(state_scale)));
+}
 
 // A product over hidden states that are laid out for a matrix unit, once for a whole pass. Same bits as Kernels::product.
 struct PackedProduct {
