@@ -36,6 +36,7 @@ void RoundedStates::round(Activations kind, const float* hidden, size_t hidden_s
   stride_ = (d + kLine - 1) / kLine * kLine;
   const int most = planes_ == 2 ? (kHighPlane + 1) * kMost : kMost;
   numbers_.assign(columns * planes_ * stride_, 0);
+  packed_.clear();
   sums_.assign(columns * planes_, 0);
   scales_.resize(columns);
   for (size_t c = 0; c < columns; c++) {
@@ -52,6 +53,13 @@ void RoundedStates::round(Activations kind, const float* hidden, size_t hidden_s
     for (size_t p = 0; p < planes_; p++)
       sums_[c * planes_ + p] = std::accumulate(high + p * stride_, high + p * stride_ + d, int32_t{0});
   }
+}
+
+void RoundedStates::pack(const Kernels& kernels, Dtype dtype) {
+  const PackedPlanes* const way = kernels.packed_planes[static_cast<size_t>(dtype)];
+  if (!way) return;
+  packed_.resize(way->size(columns() * planes_, stride_));
+  if (!packed_.empty()) way->pack(numbers_.data(), columns() * planes_, stride_, packed_.data());
 }
 
 }  // namespace lmhead

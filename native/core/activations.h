@@ -22,12 +22,16 @@ class RoundedStates {
  public:
   // d is at most kMostWholeNumbers. Throws std::bad_alloc.
   void round(Activations kind, const float* hidden, size_t hidden_stride, size_t columns, size_t d);
+  // Lays them out for this table's products with weights of that dtype, where it likes to have them in a way of its own.
+  void pack(const Kernels& kernels, Dtype dtype);
   size_t columns() const { return scales_.size(); }
   size_t bytes_each() const { return planes_ * stride_; }
-  IntegerStates view() const { return {numbers_.data(), stride_, planes_, sums_.data(), scales_.data()}; }
+  IntegerStates view() const {
+    return {numbers_.data(), stride_, planes_, sums_.data(), scales_.data(), packed_.empty() ? nullptr : packed_.data()};
+  }
 
  private:
-  AlignedBytes numbers_;
+  AlignedBytes numbers_, packed_;
   std::vector<int32_t> sums_;
   std::vector<float> scales_;
   size_t planes_ = 0, stride_ = 0;

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "../core/activations.h"
+#include "../core/pass.h"
 #include "check.h"
 #include "guard.h"
 #include "quantised.h"
@@ -86,6 +86,7 @@ TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
       for (const Activations kind : kRounded) {
         RoundedStates rounded;
         rounded.round(kind, hidden.data(), d, kColumns, d);
+        rounded.pack(kernels, dtype);
         const IntegerStates states = rounded.view();
         std::vector<double> want(kColumns * kRows), bound(kColumns * kRows);
         for (size_t c = 0; c < kColumns; c++)
@@ -128,27 +129,123 @@ TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
   }
 }
 
-TEST(integer_products_of_int8_rows_are_the_same_on_every_cpu) {
-  constexpr size_t d = 1000;
-  Random random(4);
-  const std::vector<uint8_t> bytes = random_quantised(Dtype::i8, kRows, d, random);
-  const Matrix e{bytes.data(), Dtype::i8, kRows, d};
-  const std::vector<float> hidden = random_states(kColumns, d, d, random);
+// States to be multiplied with rows of int8, and what the scalar table makes of them: [columns, rows].
+struct WholeProblem {
+  size_t rows, columns, d;
+  std::vector<uint8_t> bytes;
+  std::vector<float> hidden;
+  RoundedStates rounded;
+  std::vector<float> want;
+
+  WholeProblem(size_t rows, size_t columns, size_t d, Activations kind) : rows(rows), columns(columns), d(d) {
+    Random random(d);
+    bytes = random_quantised(Dtype::i8, rows, d, random);
+    std::fill_n(&bytes[(rows / 2) * (4 + d) + 4], d, uint8_t{0x80});
+    hidden = random_states(columns, d, d, random);
+    const auto fill = [&](size_t column, float x) { std::fill_n(&hidden[column % columns * d], d, x); };
+    fill(11, 0.0f);
+    fill(12, 1.0f);  // as large whole numbers as there are
+    fill(13, -1.0f);
+    hidden[14 % columns * d + d / 2] = kNan;
+    hidden[18 % columns * d + d - 1] = -kInf;
+    rounded.round(kind, hidden.data(), d, columns, d);
+    want.resize(columns * rows);
+    scalar_kernels()->integer_product[kI8](matrix(bytes.data()), 0, rows, rounded.view(), 0, columns, want.data(), rows);
+  }
+  Matrix matrix(const uint8_t* data) const { return {data, Dtype::i8, rows, d}; }
+
+  static constexpr size_t kI8 = static_cast<size_t>(Dtype::i8);
+};
+
+// About the sizes of tiles and panels of rows, of a tile's depth and eight of them, and of blocks of states.
+TEST_PER_TABLE(integer_products_of_int8_rows_are_the_same_on_every_cpu) {
+  constexpr size_t rows = 75, columns = 41;
+  constexpr float kUntouched = 12345.678f;
+  for (const size_t d : {1, 3, 63, 64, 65, 300, 511, 512, 513, 1000, 1085, 2048})
+    for (const Activations kind : kRounded) {
+      WholeProblem problem(rows, columns, d, kind);
+      problem.rounded.pack(kernels, Dtype::i8);
+      const IntegerStates states = problem.rounded.view();
+      at_both_edges(problem.bytes.data(), problem.bytes.size(), [&](const uint8_t* data) {
+        for (const size_t some_rows : {1, 15, 16, 17, 32, 33, 64, 75})
+          for (const auto& [first_column, some_columns] :
+               {std::pair<size_t, size_t>{0, columns}, {0, 1}, {3, 8}, {5, 4}, {7, 9}, {15, 16}, {16, 16}, {17, 24}, {0, 32}}) {
+            const size_t first_row = rows - some_rows, out_stride = some_rows + 3;
+            const size_t count = (some_columns - 1) * out_stride + some_rows;
+            const Guarded memory(count * sizeof(float));
+            float* const out = memory.last_of<float>(count);
+            std::fill(out, out + count, kUntouched);
+            kernels.integer_product[WholeProblem::kI8](problem.matrix(data), first_row, some_rows, states, first_column,
+                                                       some_columns, out, out_stride);
+            bool all_same = true, gaps_untouched = true;
+            for (size_t c = 0; c < some_columns; c++) {
+              all_same &= same(out + c * out_stride, &problem.want[(first_column + c) * rows + first_row], some_rows);
+              for (size_t i = some_rows; c + 1 < some_columns && i < out_stride; i++)
+                gaps_untouched &= out[c * out_stride + i] == kUntouched;
+            }
+            CHECK(all_same && gaps_untouched, "d=%zu planes=%zu rows=%zu columns=%zu from %zu", d, states.planes, some_rows,
+                  some_columns, first_column);
+          }
+      });
+    }
+}
+
+TEST_PER_TABLE(integer_products_do_not_depend_on_how_many_states_are_packed_together) {
+  for (size_t columns = 1; columns <= 40; columns++)
+    for (const Activations kind : kRounded) {
+      WholeProblem problem(19, columns, 70, kind);
+      problem.rounded.pack(kernels, Dtype::i8);
+      std::vector<float> got(columns * problem.rows);
+      kernels.integer_product[WholeProblem::kI8](problem.matrix(problem.bytes.data()), 0, problem.rows, problem.rounded.view(), 0,
+                                                 columns, got.data(), problem.rows);
+      CHECK(same(got.data(), problem.want.data(), got.size()), "columns=%zu", columns);
+    }
+}
+
+// The longest rows that there may be, of the largest products.
+TEST_PER_TABLE(sums_of_whole_numbers_fit) {
+  constexpr size_t d = kMostWholeNumbers, n = 8;
+  std::vector<uint8_t> bytes(4 + d, 0x80);
+  put(Dtype::f32, bytes.data(), std::bit_cast<uint32_t>(1.0f));
+  std::vector<float> hidden(n * d, 1.0f);
+  std::fill_n(&hidden[d], d, -1.0f);
   for (const Activations kind : kRounded) {
     RoundedStates rounded;
-    rounded.round(kind, hidden.data(), d, kColumns, d);
-    std::vector<float> want(kColumns * kRows), got(kColumns * kRows);
-    constexpr size_t i8 = static_cast<size_t>(Dtype::i8);
-    scalar_kernels()->integer_product[i8](e, 0, kRows, rounded.view(), 0, kColumns, want.data(), kRows);
-    for (const Kernels* kernels : available_kernels()) {
-      kernels->integer_product[i8](e, 0, kRows, rounded.view(), 0, kColumns, got.data(), kRows);
-      CHECK(same(got.data(), want.data(), got.size()), "%s", kernels->name);
+    rounded.round(kind, hidden.data(), d, n, d);
+    rounded.pack(kernels, Dtype::i8);
+    float got[n];
+    kernels.integer_product[WholeProblem::kI8]({bytes.data(), Dtype::i8, 1, d}, 0, 1, rounded.view(), 0, n, got, 1);
+    const double sum = -128.0 * d * static_cast<double>(most_of(kind)) * rounded.view().scales[0];
+    for (size_t c = 0; c < n; c++)
+      CHECK(got[c] == static_cast<float>(c == 1 ? -sum : sum), "%.9g, want %.9g", got[c], c == 1 ? -sum : sum);
+  }
+}
+
+// Of several blocks of states, each laid out anew; of all rows of E, and of some that are gathered.
+TEST_PER_TABLE(passes_over_int8_rows_and_whole_numbers_are_the_same_on_every_cpu) {
+  constexpr size_t rows = 600, d = 130, n = 270;
+  const std::vector<uint32_t> some = {0, 1, 2, 5, 6, 40, 41, 42, 43, 99, 300, 301, 302, 303, 511, 512, 513, 599};
+  for (const Activations kind : kRounded) {
+    const WholeProblem problem(rows, n, d, kind);
+    const AlignedFloats hidden = pack_hidden(kernels, reinterpret_cast<const uint8_t*>(problem.hidden.data()), Dtype::f32, n, d);
+    const Matrix e = problem.matrix(problem.bytes.data());
+    for (const RowSubset& subset : {RowSubset{}, RowSubset{some.data(), some.size()}}) {
+      const ProductSource source(kernels, e, {}, rows, hidden.data(), n, subset, kind);
+      std::vector<float> logits(n * source.vocabulary());
+      PassRequest request;
+      request.logits = logits.data();
+      CHECK(run_pass(kernels, source, request).status == PassResult::ok);
+      for (size_t c = 0; c < n; c++)
+        for (size_t i = 0; i < source.vocabulary(); i++) {
+          const float got = logits[c * source.vocabulary() + i], want = problem.want[c * rows + (subset.ids ? some[i] : i)];
+          CHECK(same(got, want), "column=%zu of %zu rows, place=%zu: %.9g, want %.9g", c, source.vocabulary(), i, got, want);
+        }
     }
   }
 }
 
 TEST_PER_TABLE(integer_products_with_a_sick_state_are_sick_alone) {
-  constexpr size_t d = 256, n = 3, rows = 6;
+  constexpr size_t d = 256, n = 5, rows = 6;
   for (const Dtype dtype : kQuantised) {
     const auto product = kernels.integer_product[static_cast<size_t>(dtype)];
     if (!product) continue;
@@ -158,11 +255,13 @@ TEST_PER_TABLE(integer_products_with_a_sick_state_are_sick_alone) {
     float before[n * rows], after[n * rows];
     RoundedStates rounded;
     rounded.round(Activations::i16, hidden.data(), d, n, d);
+    rounded.pack(kernels, dtype);
     product({bytes.data(), dtype, rows, d}, 0, rows, rounded.view(), 0, n, before, rows);
     hidden[d + 9] = kInf;
     rounded.round(Activations::i16, hidden.data(), d, n, d);
+    rounded.pack(kernels, dtype);
     product({bytes.data(), dtype, rows, d}, 0, rows, rounded.view(), 0, n, after, rows);
-    CHECK(same(before, after, rows) && same(before + 2 * rows, after + 2 * rows, rows));
+    CHECK(same(before, after, rows) && same(before + 2 * rows, after + 2 * rows, (n - 2) * rows));
     for (size_t r = 0; r < rows; r++) CHECK(std::isnan(after[rows + r]));
   }
 }

@@ -1,4 +1,5 @@
-// AMX: the matrix unit of Sapphire Rapids (2023) and later, for bfloat16 weights; everything else as in the AVX-512 table.
+// AMX: the matrix unit of Sapphire Rapids (2023) and later, for bfloat16 weights, and for int8 ones where hidden states are whole
+// numbers, too; everything else as in the AVX-512 table.
 //
 // It multiplies bfloat16 numbers exactly and sums in f32. A hidden state in f32 is the sum of three bfloat16 numbers, cut off at
 // 8 bits each, so its product is three products with the same tile of E. A state that bfloat16 holds needs one; the parts of 0
@@ -6,10 +7,14 @@
 //
 // The unit takes subnormal numbers for 0. Rows of E with subnormal, infinite or NaN weights, and hidden states with such numbers
 // or parts, take the AVX-512 product: each by its own numbers alone, so that this too is the same in any company.
+//
+// Of int8 numbers both products and sums are exact: a plane of a hidden state takes a column of a tile, and has the bits that
+// every other table gives it.
 #include "amx.h"
 
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "../storage/aligned.h"
 
@@ -24,15 +29,16 @@ namespace amx {
 
 #include "generic/tiles.inc"
 
-constexpr size_t kTileDepth = 32;      // columns of E in a tile
-constexpr size_t kTileStates = 16;     // hidden states in a tile
+constexpr size_t kTileDepth = 32;      // columns of E in a tile of bfloat16
+constexpr size_t kTileStates = 16;     // hidden states in a tile, or planes of them
 constexpr size_t kPanelRows = 32;      // rows of E, two tiles, that are copied once and multiplied with every hidden state
 constexpr size_t kSliceTiles = 8;      // tiles side by side that stay in the first-level cache while hidden states pass
 constexpr uint32_t kLowHalf = 0xffff;  // the bits of an f32 that bfloat16 has not
 constexpr size_t kMostPanelTiles = kPanelRows / kTileRows;
 
 static inline size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
-static inline size_t tiles_of(size_t d) { return (d + kTileDepth - 1) / kTileDepth; }
+static inline size_t tiles_of(size_t bytes) { return (bytes + kTileRowBytes - 1) / kTileRowBytes; }
+static inline size_t blocks_of(size_t columns) { return (columns + kTileStates - 1) / kTileStates; }
 
 // Sixteen rows of sixteen 32-bit words, transposed in place.
 static inline void transpose(__m512i* x) {
@@ -64,7 +70,14 @@ static inline void transpose(__m512i* x) {
   for (int i = 0; i < 16; i++) x[i] = t[i];
 }
 
-// ---- hidden states ---------------------------------------------------------------------------------------------------------
+// Hidden states as products read them: tiles [block of 16][tile of E][part].
+struct Blocks {
+  const uint8_t* tiles;
+  size_t depth, parts;
+  const uint8_t* block(size_t i) const { return tiles + i * depth * parts * kTileBytes; }
+};
+
+// ---- hidden states of floats ------------------------------------------------------------------------------------------------
 
 constexpr size_t kMostParts = 3;
 
@@ -104,7 +117,7 @@ static State examine(const float* hidden, size_t d) {
   return {third ? size_t{3} : second ? size_t{2} : size_t{1}, plain != 0};
 }
 
-// Hidden states as the unit takes them: this header, a byte for each (1: plain), and tiles [block of 16][tile of E][part].
+// Hidden states as the unit takes them: this header, a byte for each (1: plain), and Blocks' tiles.
 struct alignas(64) Packed {
   const float* hidden;
   size_t hidden_stride, columns, d, parts;
@@ -112,8 +125,7 @@ struct alignas(64) Packed {
   uint8_t* plain() { return reinterpret_cast<uint8_t*>(this + 1); }
   const uint8_t* plain() const { return reinterpret_cast<const uint8_t*>(this + 1); }
   uint8_t* tiles() { return plain() + round_up(columns, 64); }
-  const uint8_t* block(size_t i) const { return plain() + round_up(columns, 64) + i * block_bytes(d, parts); }
-  static size_t block_bytes(size_t d, size_t parts) { return tiles_of(d) * parts * kTileBytes; }
+  Blocks blocks() const { return {plain() + round_up(columns, 64), tiles_of(2 * d), parts}; }
 };
 
 static size_t parts_of(const float* hidden, size_t hidden_stride, size_t columns, size_t d) {
@@ -126,8 +138,8 @@ static size_t parts_of(const float* hidden, size_t hidden_stride, size_t columns
 }
 
 static size_t packed_size(const float* hidden, size_t hidden_stride, size_t columns, size_t d) {
-  const size_t blocks = (columns + kTileStates - 1) / kTileStates;
-  return sizeof(Packed) + round_up(columns, 64) + blocks * Packed::block_bytes(d, parts_of(hidden, hidden_stride, columns, d));
+  const size_t tiles = blocks_of(columns) * tiles_of(2 * d) * parts_of(hidden, hidden_stride, columns, d);
+  return sizeof(Packed) + round_up(columns, 64) + tiles * kTileBytes;
 }
 
 static void pack(const float* hidden, size_t hidden_stride, size_t columns, size_t d, void* to) {
@@ -164,6 +176,29 @@ static void pack(const float* hidden, size_t hidden_stride, size_t columns, size
     }
 }
 
+// ---- hidden states of whole numbers -----------------------------------------------------------------------------------------
+
+// Fewer planes are left to the AVX-512 table, whose bits are the same. In the time in which rows are copied into a tile and that
+// is multiplied with 1 to 16 planes, about 32 cycles, VNNI multiplies them with 4, in place; and for a few more, memory is slower
+// than either.
+constexpr size_t kFewPlanes = 8;
+
+static size_t packed_planes_size(size_t planes, size_t stride) {
+  return planes < kFewPlanes ? 0 : blocks_of(planes) * tiles_of(stride) * kTileBytes;
+}
+
+static void pack_planes(const int8_t* numbers, size_t planes, size_t stride, void* to) {
+  uint8_t* tile = static_cast<uint8_t*>(to);
+  for (size_t first = 0; first < planes; first += kTileStates)
+    for (size_t k = 0; k < stride; k += kTileRowBytes) {
+      __m512i rows[kTileStates];
+      for (size_t i = 0; i < kTileStates; i++)
+        rows[i] = first + i < planes ? _mm512_loadu_si512(numbers + (first + i) * stride + k) : _mm512_setzero_si512();
+      transpose(rows);
+      for (size_t i = 0; i < kTileStates; i++, tile += kTileRowBytes) _mm512_store_si512(tile, rows[i]);
+    }
+}
+
 // ---- product ---------------------------------------------------------------------------------------------------------------
 
 // Asks for the next panel's bytes a little at a time, so that they stream in while this one is worked on.
@@ -188,25 +223,31 @@ struct Scratch {
   uint8_t* panel;  // tiles [tile of E][tile of rows]
   uint8_t* sums;   // tiles [block of hidden states][tile of rows]
 };
-static size_t panel_size(size_t d) { return tiles_of(d) * kMostPanelTiles * kTileBytes; }
+static size_t panel_size(size_t depth) { return depth * kMostPanelTiles * kTileBytes; }
 static size_t sums_size(size_t columns) { return (columns / kTileStates + 2) * kMostPanelTiles * kTileBytes; }
 
-// Copies rows of E into tiles, zeros behind them and below; returns a bit for each that is not for the unit.
-static uint32_t copy_panel(const uint8_t* e, size_t row_bytes, size_t height, size_t d, uint8_t* panel, Ahead& ahead) {
+// Copies `bytes` bytes of each row of E into tiles, zeros behind them and below; returns a bit for each row that is not for the
+// unit. The unit could load rows where they lie, but it loads each again for every two blocks of hidden states: rows of int8
+// start anywhere in a cache line, so that each load would take two, and rows of 4096 columns or so lie so far apart that all of a
+// tile's lines share one or two sets of the first-level cache.
+template <Numbers numbers>
+static uint32_t copy_panel(const uint8_t* e, size_t row_bytes, size_t height, size_t bytes, uint8_t* panel, Ahead& ahead) {
   const __m512i magnitude = _mm512_set1_epi16(0x7fff), one = _mm512_set1_epi16(1);
-  const size_t depth = tiles_of(d), tiles = (height + kTileRows - 1) / kTileRows;
+  const size_t depth = tiles_of(bytes), tiles = (height + kTileRows - 1) / kTileRows;
   uint32_t plain = 0;
   for (size_t begin = 0; begin < depth; begin += kSliceTiles) {
     const size_t end = begin + kSliceTiles < depth ? begin + kSliceTiles : depth;
     for (size_t r = 0; r < tiles * kTileRows; r++) {
       __mmask32 odd = 0;
       for (size_t k = begin; k < end; k++) {
-        const size_t left = r < height ? d - k * kTileDepth : 0;
-        const __mmask32 lanes = left >= kTileDepth ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
-        const __m512i w = _mm512_maskz_loadu_epi16(lanes, r < height ? e + r * row_bytes + k * kTileRowBytes : e);
-        const __m512i bits = _mm512_and_si512(w, magnitude);
-        odd |= _mm512_cmpge_epu16_mask(bits, _mm512_set1_epi16(0x7f80));                         // infinite or NaN
-        odd |= _mm512_cmplt_epu16_mask(_mm512_sub_epi16(bits, one), _mm512_set1_epi16(0x007f));  // subnormal
+        const size_t left = r < height ? bytes - k * kTileRowBytes : 0;
+        const __mmask64 lanes = left >= kTileRowBytes ? ~__mmask64{0} : (__mmask64{1} << left) - 1;
+        const __m512i w = _mm512_maskz_loadu_epi8(lanes, r < height ? e + r * row_bytes + k * kTileRowBytes : e);
+        if constexpr (numbers == Numbers::bf16) {
+          const __m512i bits = _mm512_and_si512(w, magnitude);
+          odd |= _mm512_cmpge_epu16_mask(bits, _mm512_set1_epi16(0x7f80));                         // infinite or NaN
+          odd |= _mm512_cmplt_epu16_mask(_mm512_sub_epi16(bits, one), _mm512_set1_epi16(0x007f));  // subnormal
+        }
         _mm512_store_si512(panel + ((k * tiles + r / kTileRows) * kTileRows + r % kTileRows) * kTileRowBytes, w);
       }
       plain |= uint32_t{odd != 0} << r;
@@ -245,8 +286,8 @@ static inline void multiply(Unit& unit, const uint8_t* panel, const uint8_t* con
 
 // All of a panel's R tiles of rows times the blocks of hidden states [first, end).
 template <class Unit, int R>
-static void multiply_panel(Unit& unit, const Packed& packed, size_t first, size_t end, const Scratch& scratch, Ahead& ahead) {
-  const size_t depth = tiles_of(packed.d), parts = packed.parts;
+static void multiply_panel(Unit& unit, const Blocks& blocks, size_t first, size_t end, const Scratch& scratch, Ahead& ahead) {
+  const size_t depth = blocks.depth, parts = blocks.parts;
   for (size_t k = 0; k < depth; k += kSliceTiles) {
     const size_t tiles = depth - k < kSliceTiles ? depth - k : kSliceTiles;
     const uint8_t* const panel = scratch.panel + k * R * kTileBytes;
@@ -254,7 +295,7 @@ static void multiply_panel(Unit& unit, const Packed& packed, size_t first, size_
       const uint8_t* hidden[2] = {};
       uint8_t* sums[2][2] = {};
       for (size_t c = 0; c < 2 && b + c < end; c++) {
-        hidden[c] = packed.block(b + c) + k * parts * kTileBytes;
+        hidden[c] = blocks.block(b + c) + k * parts * kTileBytes;
         for (size_t r = 0; r < R; r++) sums[r][c] = scratch.sums + ((b + c - first) * R + r) * kTileBytes;
       }
       if (b + 1 < end)
@@ -265,27 +306,24 @@ static void multiply_panel(Unit& unit, const Packed& packed, size_t first, size_
   }
 }
 
-// A tile of sums, [row][hidden state], to where columns begin + i go: out[i * out_stride + row], for begin <= i < end.
-static void write_sums(const uint8_t* tile, size_t rows, size_t begin, size_t end, float* out, size_t out_stride) {
-  __m512i x[16];
-  for (size_t r = 0; r < kTileRows; r++) x[r] = _mm512_load_si512(tile + r * kTileRowBytes);
-  transpose(x);
-  // A sum that was flushed may be -0, unless a part of 0 was added to it.
-  for (size_t c = begin; c < end; c++)
-    _mm512_mask_storeu_ps(out + (c - begin) * out_stride, first_lanes(rows),
-                          _mm512_add_ps(_mm512_castsi512_ps(x[c]), _mm512_setzero_ps()));
+// A tile of sums, [row][hidden state], the other way round.
+static inline void load_columns(const uint8_t* tile, __m512i* columns) {
+  for (size_t r = 0; r < kTileRows; r++) columns[r] = _mm512_load_si512(tile + r * kTileRowBytes);
+  transpose(columns);
 }
 
-template <class Unit>
-static void product(const Kernels& plain, const Matrix& e, size_t first_row, size_t rows, const Packed& packed,
-                    size_t first_column, size_t columns, float* out, size_t out_stride, const Scratch& scratch) {
-  const auto plain_product = plain.product[static_cast<size_t>(Dtype::bf16)];
-  const float* const hidden = packed.hidden + first_column * packed.hidden_stride;
-  const size_t first_block = first_column / kTileStates, end_block = (first_column + columns + kTileStates - 1) / kTileStates;
-  const size_t d = e.columns, depth = tiles_of(d), row_bytes = e.row_bytes();
+// `rows` rows of E from first_row on times `count` columns of `blocks` from `first` on. results.write() takes a tile of sums with
+// the row that it begins with, how many rows it has, which of its columns are wanted, begin <= i < end, and the place of the
+// first of these; rows and places count from first_row and from `first`. results.write_plain_row() takes a row that is not for
+// the unit.
+template <class Unit, class Results>
+static void product(const Matrix& e, size_t first_row, size_t rows, const Blocks& blocks, size_t first, size_t count,
+                    const Scratch& scratch, const Results& results) {
+  const size_t first_block = first / kTileStates, end_block = blocks_of(first + count);
+  const size_t row_bytes = e.row_bytes(), header = row_format(e.dtype).header;
   // A beat is about as long as one product of tiles, and as eight lines' copying.
-  const size_t slices = (depth + kSliceTiles - 1) / kSliceTiles;
-  const size_t beats = kPanelRows * slices + kMostPanelTiles * (end_block - first_block) * packed.parts * depth;
+  const size_t slices = (blocks.depth + kSliceTiles - 1) / kSliceTiles;
+  const size_t beats = kPanelRows * slices + kMostPanelTiles * (end_block - first_block) * blocks.parts * blocks.depth;
 
   Unit unit;
   for (size_t done = 0; done < rows; done += kPanelRows) {
@@ -294,29 +332,103 @@ static void product(const Kernels& plain, const Matrix& e, size_t first_row, siz
     const size_t after = rows - done - height;
     if (done == 0) Ahead(panel, height * row_bytes, 1).beat();
     Ahead ahead(panel + height * row_bytes, (after < kPanelRows ? after : kPanelRows) * row_bytes, beats);
-    const uint32_t plain_rows = copy_panel(panel, row_bytes, height, d, scratch.panel, ahead);
+    const uint32_t plain_rows =
+        copy_panel<Unit::kNumbers>(panel + header, row_bytes, height, row_bytes - header, scratch.panel, ahead);
     const size_t tiles = height > kTileRows ? 2 : 1;
     if (tiles == 2)
-      multiply_panel<Unit, 2>(unit, packed, first_block, end_block, scratch, ahead);
+      multiply_panel<Unit, 2>(unit, blocks, first_block, end_block, scratch, ahead);
     else
-      multiply_panel<Unit, 1>(unit, packed, first_block, end_block, scratch, ahead);
+      multiply_panel<Unit, 1>(unit, blocks, first_block, end_block, scratch, ahead);
 
     for (size_t b = first_block; b < end_block; b++) {
       const size_t start = b * kTileStates;  // the tile's first column
-      const size_t begin = start < first_column ? first_column - start : 0;
-      const size_t left = first_column + columns - start, end = left < kTileStates ? left : kTileStates;
-      for (size_t t = 0; t < tiles; t++)
-        write_sums(scratch.sums + ((b - first_block) * tiles + t) * kTileBytes, height - t * kTileRows, begin, end,
-                   out + (start + begin - first_column) * out_stride + done + t * kTileRows, out_stride);
+      const size_t begin = start < first ? first - start : 0;
+      const size_t left = first + count - start, end = left < kTileStates ? left : kTileStates;
+      for (size_t t = 0; t < tiles; t++) {
+        const size_t row = done + t * kTileRows, most = rows - row < kTileRows ? rows - row : kTileRows;
+        results.write(scratch.sums + ((b - first_block) * tiles + t) * kTileBytes, row, most, begin, end, start + begin - first);
+      }
     }
     for (size_t r = 0; r < height; r++)
-      if ((plain_rows >> r) & 1)
-        plain_product(e, first_row + done + r, 1, hidden, packed.hidden_stride, columns, out + done + r, out_stride);
+      if ((plain_rows >> r) & 1) results.write_plain_row(done + r);
   }
+}
+
+// ---- products of floats -----------------------------------------------------------------------------------------------------
+
+struct Floats {
+  const Kernels& plain;
+  const Matrix& e;
+  size_t first_row;
+  const float* hidden;
+  size_t hidden_stride, columns;
+  float* out;
+  size_t out_stride;
+
+  void write(const uint8_t* tile, size_t row, size_t rows, size_t begin, size_t end, size_t column) const {
+    __m512i sums[kTileStates];
+    load_columns(tile, sums);
+    // A sum that was flushed may be -0, unless a part of 0 was added to it.
+    for (size_t c = begin; c < end; c++)
+      _mm512_mask_storeu_ps(out + (column + c - begin) * out_stride + row, first_lanes(rows),
+                            _mm512_add_ps(_mm512_castsi512_ps(sums[c]), _mm512_setzero_ps()));
+  }
+  void write_plain_row(size_t row) const {
+    plain.product[static_cast<size_t>(Dtype::bf16)](e, first_row + row, 1, hidden, hidden_stride, columns, out + row, out_stride);
+  }
+  void write_plain_state(size_t column, size_t rows) const {
+    plain.product[static_cast<size_t>(Dtype::bf16)](e, first_row, rows, hidden + column * hidden_stride, hidden_stride, 1,
+                                                    out + column * out_stride, out_stride);
+  }
+};
+
+template <class Unit>
+static void float_product(const Kernels& plain, const Matrix& e, size_t first_row, size_t rows, const Packed& packed,
+                          size_t first_column, size_t columns, float* out, size_t out_stride, const Scratch& scratch) {
+  const float* const hidden = packed.hidden + first_column * packed.hidden_stride;
+  const Floats results = {plain, e, first_row, hidden, packed.hidden_stride, columns, out, out_stride};
+  product<Unit>(e, first_row, rows, packed.blocks(), first_column, columns, scratch, results);
   for (size_t c = 0; c < columns; c++)
-    if (packed.plain()[first_column + c])
-      plain_product(e, first_row, rows, hidden + c * packed.hidden_stride, packed.hidden_stride, 1, out + c * out_stride,
-                    out_stride);
+    if (packed.plain()[first_column + c]) results.write_plain_state(c, rows);
+}
+
+// ---- products of whole numbers ----------------------------------------------------------------------------------------------
+
+struct WholeNumbers {
+  const Matrix& e;
+  size_t first_row, planes;
+  const float* scales;
+  float* out;
+  size_t out_stride;
+
+  void write(const uint8_t* tile, size_t row, size_t rows, size_t begin, size_t end, size_t plane) const {
+    alignas(64) int32_t sums[kTileStates][kTileRows];
+    __m512i columns[kTileStates];
+    load_columns(tile, columns);
+    for (size_t p = begin; p < end; p++) _mm512_store_si512(sums[p], columns[p]);
+    double row_scales[kTileRows];
+    for (size_t r = 0; r < rows; r++) row_scales[r] = scale_of_row(e.row(first_row + row + r));
+    for (size_t p = begin; p < end; p += planes) {
+      const size_t column = (plane + p - begin) / planes;
+      const int32_t* const high = sums[p];
+      const int32_t* const low = sums[p + planes - 1];
+      const float scale = scales[column];
+      float* const to = out + column * out_stride + row;
+      if (planes == 1)
+        for (size_t r = 0; r < rows; r++) to[r] = scale_sum(high[r], row_scales[r], scale);
+      else
+        for (size_t r = 0; r < rows; r++) to[r] = scale_sum(join_planes(high[r], low[r]), row_scales[r], scale);
+    }
+  }
+  void write_plain_row(size_t) const {}
+};
+
+template <class Unit>
+static void whole_product(const Matrix& e, size_t first_row, size_t rows, const IntegerStates& states, size_t first_column,
+                          size_t columns, float* out, size_t out_stride, const Scratch& scratch) {
+  const WholeNumbers results = {e, first_row, states.planes, states.scales + first_column, out, out_stride};
+  const Blocks blocks = {static_cast<const uint8_t*>(states.packed), tiles_of(e.columns), 1};
+  product<Unit>(e, first_row, rows, blocks, first_column * states.planes, columns * states.planes, scratch, results);
 }
 
 }  // namespace amx
@@ -326,15 +438,22 @@ LMHEAD_END_REGION
 namespace lmhead {
 namespace {
 
+using amx::EmulatedUnit, amx::MatrixUnit, amx::Numbers;
+
+amx::Scratch scratch(size_t depth, size_t columns) {
+  thread_local AlignedFloats memory;
+  const size_t panel = amx::panel_size(depth), size = (panel + amx::sums_size(columns)) / sizeof(float);
+  if (memory.size() < size) memory.resize(size);
+  uint8_t* const bytes = reinterpret_cast<uint8_t*>(memory.data());
+  return {bytes, bytes + panel};
+}
+
 template <class Unit>
 void packed_product(const Matrix& e, size_t first_row, size_t rows, const void* packed, size_t first_column, size_t columns,
                     float* out, size_t out_stride) {
-  thread_local AlignedFloats memory;
-  const size_t panel = amx::panel_size(e.columns), size = (panel + amx::sums_size(columns)) / sizeof(float);
-  if (memory.size() < size) memory.resize(size);
-  uint8_t* const bytes = reinterpret_cast<uint8_t*>(memory.data());
-  amx::product<Unit>(*avx512_kernels(), e, first_row, rows, *static_cast<const amx::Packed*>(packed), first_column, columns, out,
-                     out_stride, {bytes, bytes + panel});
+  const auto& states = *static_cast<const amx::Packed*>(packed);
+  amx::float_product<Unit>(*avx512_kernels(), e, first_row, rows, states, first_column, columns, out, out_stride,
+                           scratch(states.blocks().depth, columns));
 }
 
 // The same for hidden states that are not packed yet.
@@ -351,46 +470,82 @@ void product(const Matrix& e, size_t first_row, size_t rows, const float* hidden
 template <class Unit>
 constexpr PackedProduct kPackedProduct = {amx::packed_size, amx::pack, packed_product<Unit>};
 
-template <class Unit>
-const Kernels* table(const char* name, const Kernels* rest) {
-  static const Kernels kernels = [&] {
-    constexpr size_t bf16 = static_cast<size_t>(Dtype::bf16);
-    Kernels k = *rest;
-    k.name = name;
-    k.product[bf16] = product<Unit>;
-    k.packed[bf16] = &kPackedProduct<Unit>;
-    return k;
-  }();
-  return &kernels;
+// rest: the table that multiplies with few planes.
+template <class Unit, const Kernels* (*rest)()>
+void integer_product(const Matrix& e, size_t first_row, size_t rows, const IntegerStates& states, size_t first_column,
+                     size_t columns, float* out, size_t out_stride) {
+  const size_t planes = columns * states.planes;
+  if (!states.packed || planes < amx::kFewPlanes)
+    rest()->integer_product[static_cast<size_t>(Dtype::i8)](e, first_row, rows, states, first_column, columns, out, out_stride);
+  else
+    amx::whole_product<Unit>(e, first_row, rows, states, first_column, columns, out, out_stride,
+                             scratch(amx::tiles_of(e.columns), planes));
+}
+
+constexpr PackedPlanes kPackedPlanes = {amx::packed_planes_size, amx::pack_planes};
+
+template <template <Numbers> class Unit, const Kernels* (*rest)()>
+Kernels table(const char* name, bool with_int8) {
+  constexpr size_t bf16 = static_cast<size_t>(Dtype::bf16), i8 = static_cast<size_t>(Dtype::i8);
+  Kernels k = *rest();
+  k.name = name;
+  k.product[bf16] = product<Unit<Numbers::bf16>>;
+  k.packed[bf16] = &kPackedProduct<Unit<Numbers::bf16>>;
+  if (with_int8) {
+    k.integer_product[i8] = integer_product<Unit<Numbers::int8>, rest>;
+    k.packed_planes[i8] = &kPackedPlanes;
+  }
+  return k;
 }
 
 }  // namespace
 
-const Kernels* amx_kernels() { return table<amx::MatrixUnit>("amx", avx512_vnni_kernels()); }
-const Kernels* emulated_amx_kernels() { return table<amx::EmulatedUnit>("amx-emulated", avx512_kernels()); }
+const Kernels* amx_kernels(bool with_int8) {
+  static const Kernels all = table<MatrixUnit, avx512_vnni_kernels>("amx", true);
+  static const Kernels without_int8 = table<MatrixUnit, avx512_vnni_kernels>("amx", false);
+  return with_int8 ? &all : &without_int8;
+}
 
-bool amx_agrees_with_its_emulation() {
-  // Two whole blocks of everything and a rest. Small whole numbers first: all their sums are exact, in any order.
-  constexpr size_t kRows = 35, kColumns = 35, kDepth = 300;
-  constexpr size_t kStride = hidden_stride(kDepth);
+const Kernels* emulated_amx_kernels() {
+  static const Kernels all = table<EmulatedUnit, avx512_kernels>("amx-emulated", true);
+  return &all;
+}
+
+namespace {
+
+class KnownNumbers {
+ public:
+  int32_t next() { return static_cast<int32_t>(state_ = state_ * 1664525 + 1013904223) >> 16; }
+
+ private:
+  uint32_t state_ = 1;
+};
+
+// Both: two whole blocks of everything and a rest.
+constexpr size_t kKnownRows = 35, kKnownColumns = 35;
+
+// Small whole numbers first: all their sums are exact, in any order.
+bool floats_agree() {
+  constexpr size_t kDepth = 300, kStride = hidden_stride(kDepth);
   for (const bool whole : {true, false}) {
-    uint32_t state = 1;
-    const auto next = [&] { return static_cast<int32_t>(state = state * 1664525 + 1013904223) >> 16; };
-    std::vector<uint16_t> weights(kRows * kDepth);
-    AlignedFloats hidden(kColumns * kStride);
-    const auto number = [&] { return whole ? static_cast<float>(next() >> 12) : std::ldexp(static_cast<float>(next()), -15); };
+    KnownNumbers known;
+    std::vector<uint16_t> weights(kKnownRows * kDepth);
+    AlignedFloats hidden(kKnownColumns * kStride);
+    const auto number = [&] {
+      return whole ? static_cast<float>(known.next() >> 12) : std::ldexp(static_cast<float>(known.next()), -15);
+    };
     for (uint16_t& w : weights) {
       const float x = number();
       uint32_t bits;
       std::memcpy(&bits, &x, sizeof bits);
       w = static_cast<uint16_t>(bits >> 16);
     }
-    for (size_t c = 0; c < kColumns; c++)
+    for (size_t c = 0; c < kKnownColumns; c++)
       for (size_t k = 0; k < kDepth; k++) hidden[c * kStride + k] = number();
-    const Matrix e = {reinterpret_cast<const uint8_t*>(weights.data()), Dtype::bf16, kRows, kDepth};
-    std::vector<float> got(kRows * kColumns), want(kRows * kColumns);
-    product<amx::MatrixUnit>(e, 0, kRows, hidden.data(), kStride, kColumns, got.data(), kRows);
-    product<amx::EmulatedUnit>(e, 0, kRows, hidden.data(), kStride, kColumns, want.data(), kRows);
+    const Matrix e = {reinterpret_cast<const uint8_t*>(weights.data()), Dtype::bf16, kKnownRows, kDepth};
+    std::vector<float> got(kKnownRows * kKnownColumns), want(kKnownRows * kKnownColumns);
+    product<MatrixUnit<Numbers::bf16>>(e, 0, kKnownRows, hidden.data(), kStride, kKnownColumns, got.data(), kKnownRows);
+    product<EmulatedUnit<Numbers::bf16>>(e, 0, kKnownRows, hidden.data(), kStride, kKnownColumns, want.data(), kKnownRows);
     // Rounding differs where the unit adds in another order: by less than this for sums of kDepth terms below 1.
     const float tolerance = whole ? 0 : std::ldexp(static_cast<float>(kDepth), -20);
     for (size_t i = 0; i < got.size(); i++)
@@ -398,6 +553,32 @@ bool amx_agrees_with_its_emulation() {
   }
   return true;
 }
+
+bool whole_numbers_agree() {
+  constexpr size_t kDepth = 600, kStride = 640;
+  KnownNumbers known;
+  std::vector<uint8_t> weights(kKnownRows * row_bytes(Dtype::i8, kDepth));
+  for (uint8_t& w : weights) w = static_cast<uint8_t>(known.next());
+  const Matrix e = {weights.data(), Dtype::i8, kKnownRows, kDepth};
+  const float one = 1;
+  for (size_t r = 0; r < kKnownRows; r++) std::memcpy(&weights[r * e.row_bytes()], &one, sizeof one);
+  AlignedBytes numbers(kKnownColumns * kStride);
+  for (size_t c = 0; c < kKnownColumns; c++)
+    for (size_t k = 0; k < kDepth; k++) numbers[c * kStride + k] = static_cast<int8_t>(known.next());
+  AlignedBytes packed(amx::packed_planes_size(kKnownColumns, kStride));
+  amx::pack_planes(numbers.data(), kKnownColumns, kStride, packed.data());
+  const std::vector<float> scales(kKnownColumns, 1.0f);
+  const IntegerStates states = {numbers.data(), kStride, 1, nullptr, scales.data(), packed.data()};
+  const amx::Scratch memory = scratch(amx::tiles_of(kDepth), kKnownColumns);
+  std::vector<float> got(kKnownRows * kKnownColumns), want(kKnownRows * kKnownColumns);
+  amx::whole_product<MatrixUnit<Numbers::int8>>(e, 0, kKnownRows, states, 0, kKnownColumns, got.data(), kKnownRows, memory);
+  amx::whole_product<EmulatedUnit<Numbers::int8>>(e, 0, kKnownRows, states, 0, kKnownColumns, want.data(), kKnownRows, memory);
+  return got == want;
+}
+
+}  // namespace
+
+bool amx_agrees_with_its_emulation(bool with_int8) { return floats_agree() && (!with_int8 || whole_numbers_agree()); }
 
 }  // namespace lmhead
 #endif

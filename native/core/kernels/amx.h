@@ -17,12 +17,13 @@
 #if LMHEAD_AMX
 namespace lmhead {
 
-const Kernels* amx_kernels();
+// with_int8: the unit multiplies int8 numbers, too.
+const Kernels* amx_kernels(bool with_int8);
 // Tiles in plain C++, the rest as above (it needs AVX-512): for tests, where there is no AMX. "amx-emulated"
 const Kernels* emulated_amx_kernels();
 
 // Multiplies known numbers on the unit and without it. Needs the unit.
-bool amx_agrees_with_its_emulation();
+bool amx_agrees_with_its_emulation(bool with_int8);
 
 }  // namespace lmhead
 #endif

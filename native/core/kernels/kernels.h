@@ -53,13 +53,14 @@ constexpr size_t kAhead = 12288;
 
 // Hidden states of whole numbers, in planes of int8, each number within +-127; see activations.h. Number k of state c is
 // numbers[c * stride + k], or with two planes kHighPlane * numbers[2c * stride + k] + numbers[(2c + 1) * stride + k], times
-// scales[c]. Planes are whole cache lines, zeros beyond d.
+// scales[c]. Planes are as many whole cache lines as hold d numbers, zeros beyond these.
 constexpr int kHighPlane = 255;
 struct IntegerStates {
   const int8_t* numbers;
   size_t stride, planes;
   const int32_t* sums;  // of each plane's numbers
   const float* scales;
+  const void* packed;  // all planes once more, by the table's PackedPlanes; null: they aren't
 };
 
 // From sums of whole numbers to a product: the same steps, and so the same bits, in every kernel.
@@ -72,6 +73,14 @@ inline double scale_of_row(const uint8_t* row) {  // of i8
 inline float scale_sum(double sum, double row_scale, float state_scale) {
   return static_cast<float>(sum * (row_scale * static_cast<double>(state_scale)));
 }
+
+// Planes that are laid out for a matrix unit, once for a whole pass.
+struct PackedPlanes {
+  // Bytes that the layout takes, a multiple of 64; 0 where so few planes are better left as they are.
+  size_t (*size)(size_t planes, size_t stride);
+  // `to` starts on a cache line.
+  void (*pack)(const int8_t* numbers, size_t planes, size_t stride, void* to);
+};
 
 // A product over hidden states that are laid out for a matrix unit, once for a whole pass. Same bits as Kernels::product.
 struct PackedProduct {
@@ -128,12 +137,13 @@ struct Kernels {
   float (*multiply_adds)(size_t count);
 
   // As product, with states of whole numbers. One per weight dtype, where there is one; those of i8 have the same bits
-  // everywhere.
+  // everywhere. Takes states that are packed for this table, or not at all.
   void (*integer_product[kDtypes])(const Matrix& e, size_t first_row, size_t rows, const IntegerStates& states,
                                    size_t first_column, size_t columns, float* out, size_t out_stride);
 
   // One per weight dtype, where there is one.
   const PackedProduct* packed[kDtypes] = {};
+  const PackedPlanes* packed_planes[kDtypes] = {};
 };
 
 // The tables compiled in and usable on this CPU and system, best first. Never empty: scalar is always there.

@@ -50,7 +50,7 @@ uint64_t saved_state() {
 constexpr bool has(uint32_t word, int bit) { return (word >> bit) & 1; }
 
 struct Cpu {
-  bool avx2 = false, avx512 = false, vnni = false, amx = false;
+  bool avx2 = false, avx512 = false, vnni = false, amx = false, amx_int8 = false;
 };
 
 #if LMHEAD_AMX
@@ -82,8 +82,9 @@ Cpu detect() {
   cpu.vnni = cpu.avx512 && has(seven.c, 11);
 #if LMHEAD_AMX
   const bool amx_state = (state & 0x60000) == 0x60000;
+  cpu.amx_int8 = has(seven.d, 25);
   cpu.amx = cpu.vnni && amx_state && has(seven.d, 24) /* TILE */ && has(seven.d, 22) /* BF16 */ && leaves >= 0x1d &&
-            has_usual_tiles() && may_use_tiles() && amx_agrees_with_its_emulation();
+            has_usual_tiles() && may_use_tiles() && amx_agrees_with_its_emulation(cpu.amx_int8);
 #endif
   return cpu;
 }
@@ -92,7 +93,7 @@ std::vector<const Kernels*> usable() {
   const Cpu cpu = detect();
   std::vector<const Kernels*> tables;
 #if LMHEAD_AMX
-  if (cpu.amx) tables.push_back(amx_kernels());
+  if (cpu.amx) tables.push_back(amx_kernels(cpu.amx_int8));
 #endif
   if (cpu.avx512) tables.push_back(cpu.vnni ? avx512_vnni_kernels() : avx512_kernels());
   if (cpu.avx2) tables.push_back(avx2_kernels());
