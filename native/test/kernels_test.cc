@@ -3,7 +3,6 @@
 #include <numeric>
 
 #include "../core/exact_math.h"
-#include "../core/kernels/amx.h"
 #include "check.h"
 #include "guard.h"
 #include "numbers.h"
@@ -307,16 +306,6 @@ TEST(tables_are_found_by_name) {
   for (const Kernels* table : test_kernels()) CHECK(find_kernels(table->name) == table, "%s", table->name);
   CHECK(find_kernels("") == nullptr && find_kernels("mmx") == nullptr && find_kernels("SCALAR") == nullptr);
 }
-
-#if LMHEAD_AMX
-TEST(a_matrix_unit_without_int8_leaves_whole_numbers_to_VNNI) {
-  constexpr size_t i8 = static_cast<size_t>(Dtype::i8), bf16 = static_cast<size_t>(Dtype::bf16);
-  const Kernels &all = *amx_kernels(true), &without = *amx_kernels(false), &rest = *avx512_vnni_kernels();
-  CHECK(all.packed[bf16] && all.packed[bf16] == without.packed[bf16]);
-  CHECK(all.packed_planes[i8] && all.integer_product[i8] != rest.integer_product[i8]);
-  CHECK(!without.packed_planes[i8] && without.integer_product[i8] == rest.integer_product[i8]);
-}
-#endif
 
 }  // namespace
 }  // namespace lmhead::test
