@@ -2,7 +2,6 @@
  * Hidden states rounded to whole numbers, as the option `activations` wants them: h′ = s·q with one scale s for a state.
  * native/core/activations.cc does the same, to the bit.
  */
-import type { HeadSpec } from './backend';
 import { LMHeadError } from './errors';
 import { ROUNDER } from './quantise';
 import type { Activations, Dtype } from './types';
@@ -41,12 +40,12 @@ export function roundedActivations(h: Float32Array, d: number, kind: 'i8' | 'i16
 }
 
 /** @throws LMHeadError DTYPE, RANGE where a head cannot compute with them */
-export function requireRoundable({ activations, output, hiddenSize }: HeadSpec): void {
+export function requireRoundable(activations: Activations, dtype: Dtype, hiddenSize: number): void {
   if (activations === 'f32') return;
-  if (!WHOLE_WEIGHTS.includes(output.dtype)) {
+  if (!WHOLE_WEIGHTS.includes(dtype)) {
     throw new LMHeadError(
       'DTYPE',
-      `activations: got '${activations}' for weights in ${output.dtype}; want weights in ${WHOLE_WEIGHTS.join(', ')}, as head.quantize makes them`,
+      `activations: got '${activations}' for weights in ${dtype}; want weights in ${WHOLE_WEIGHTS.join(', ')}, as head.quantize makes them`,
     );
   }
   if (hiddenSize > MOST_NUMBERS) {

@@ -38,7 +38,7 @@ function mustBeSaid(problem: LMHeadError): boolean {
 
 /** @throws DTYPE, RANGE where the weights don't go with the spec's `activations`; and what the backend throws */
 export function createHead(kind: BackendKind, spec: HeadSpec): HeadBackend {
-  requireRoundable(spec);
+  requireRoundable(spec.activations, spec.output.dtype, spec.hiddenSize);
   return kind === 'native' ? createNativeHead(spec) : createReferenceHead(spec);
 }
 

@@ -1,5 +1,6 @@
 /** Makes a quantised copy of a head's weights, and measures what that changes. */
 import { setImmediate } from 'node:timers/promises';
+import { requireRoundable } from './activations';
 import { newFloats, newWords, outOfMemory } from './arguments/arrays';
 import type { HeadBackend, HeadSpec, HiddenJob, MatrixSource } from './backend';
 import type { QuantiseTarget } from './quantise';
@@ -31,13 +32,14 @@ export interface Quantizable {
   requireOpen(): void;
 }
 
-/** @throws LMHeadError SHAPE, RANGE (a row with NaN or an infinity), CLOSED, MEMORY */
+/** @throws LMHeadError SHAPE, RANGE (a row with NaN or an infinity, or activations that cannot be rounded), CLOSED, MEMORY */
 export async function quantizedSpec(
   head: Quantizable,
   dtype: QuantiseTarget,
 ): Promise<{ spec: HeadSpec; weights: QuantizationError['weights'] }> {
   const { vocabSize, hiddenSize: d } = head.spec;
   requireWholeBlocks(dtype, d, 'weight');
+  requireRoundable(head.spec.activations, dtype, d);
   const stride = rowBytes(dtype, d);
   const bytes = sharedBytes(vocabSize * stride);
   let max = 0;

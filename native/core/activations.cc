@@ -12,9 +12,7 @@ namespace {
 constexpr size_t kLine = 64;
 constexpr int kMost = 127;
 
-// Added and taken away, it leaves a double rounded to the nearest whole number, ties to even.
-constexpr double kRounder = 0x1.8p52;
-double nearest(double x) { return (x + kRounder) - kRounder; }
+double nearest(double x) { return (x + exact::kRounder) - exact::kRounder; }
 
 // The scale; NaN where the state is not finite.
 float scale_of(const float* h, size_t d, int most) {

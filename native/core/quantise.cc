@@ -15,7 +15,6 @@ namespace {
 
 // As in lib/quantise.ts, which says why.
 constexpr double kStep = 0.04, kSmallestFit = 0.5;
-constexpr double kRounder = 0x1.8p52;
 
 double short_float(double x) {
   const uint32_t bits = std::bit_cast<uint32_t>(static_cast<float>(x));
@@ -42,7 +41,7 @@ Fit nearest(const float* w, size_t count, double scale, int8_t* q) {
   double wq = 0, qq = 0;
   for (size_t k = 0; k < count; k++) {
     const double x = w[k];
-    double n = x * inverse + kRounder - kRounder;
+    double n = x * inverse + exact::kRounder - exact::kRounder;
     n = n > 127 ? 127 : n;
     n = n < -127 ? -127 : n;
     q[k] = static_cast<int8_t>(n);

@@ -6,7 +6,7 @@ import { roundedActivations } from '../../lib/activations';
 import { dequantise } from '../../lib/dequantise';
 import { boundedLogitOf } from '../../lib/reference/logits';
 import { backends } from '../support/backends';
-import { throwsKind } from '../support/errors';
+import { rejectsKind, throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { someNumbers } from '../support/numbers';
 import { someQuantised } from '../support/quantised';
@@ -222,6 +222,17 @@ describe.each(backends)('%s: activations', backend => {
       'RANGE',
       `hidden size of ${most + 1}`,
       `at most ${most}`,
+    );
+  });
+
+  it('quantize refuses them before it looks at the weights', async () => {
+    const hiddenSize = 2 ** 17 + 1;
+    const weight = new Float32Array(hiddenSize).fill(Number.NaN);
+    const head = LMHead.from(weight, { vocabSize: 1, hiddenSize, backend });
+    await rejectsKind(
+      () => head.quantize('i8', { activations: 'i8' }),
+      'RANGE',
+      `hidden size of ${hiddenSize}`,
     );
   });
 });

@@ -98,7 +98,7 @@ static inline D round_d(D x) { return _mm256_round_pd(x, _MM_FROUND_TO_NEAREST_I
 static inline D floor_d(D x) { return _mm256_round_pd(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 static inline D scale_by_power_of_two_d(D p, D k) {
   // Adding 1.5 * 2^52 leaves the whole number in the low bits.
-  const __m256i biased = _mm256_castpd_si256(_mm256_add_pd(k, set_d(6755399441055744.0 + 1023)));
+  const __m256i biased = _mm256_castpd_si256(_mm256_add_pd(k, set_d(exact::kRounder + 1023)));
   return _mm256_mul_pd(p, _mm256_castsi256_pd(_mm256_slli_epi64(biased, 52)));
 }
 static inline D where_less_d(D a, D limit, D x, D y) { return _mm256_blendv_pd(y, x, _mm256_cmp_pd(a, limit, _CMP_LT_OQ)); }

@@ -178,7 +178,7 @@ static inline D copy_sign_d(D x, D sign) {
   });
 }
 static inline D round_d(D x) {
-  return lanes_d([&](size_t i) { return (x.v[i] + 6755399441055744.0) - 6755399441055744.0; });
+  return lanes_d([&](size_t i) { return (x.v[i] + exact::kRounder) - exact::kRounder; });
 }
 static inline D floor_d(D x) {
   const D nearest = round_d(x);
@@ -186,7 +186,7 @@ static inline D floor_d(D x) {
 }
 static inline D scale_by_power_of_two_d(D p, D k) {  // -1022 <= k <= 1023
   return lanes_d([&](size_t i) {
-    const uint64_t biased = std::bit_cast<uint64_t>(k.v[i] + (6755399441055744.0 + 1023)) << 52;
+    const uint64_t biased = std::bit_cast<uint64_t>(k.v[i] + (exact::kRounder + 1023)) << 52;
     return p.v[i] * std::bit_cast<double>(biased);
   });
 }
