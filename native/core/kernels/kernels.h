@@ -47,8 +47,8 @@ struct RaceState {
   double best_key;
 };
 
-// How far ahead of its use E is asked for, where it is read as it lies: more than a memory's latency at full bandwidth, less than
-// a first-level cache.
+// How far ahead of its use E is asked for, where it is read as it lies: more than a memory's latency at full bandwidth. Into a
+// second-level cache, as a first-level one has hidden states to hold, and few lines that it can wait for.
 constexpr size_t kAhead = 12288;
 
 // Hidden states of whole numbers, in planes of int8, each number within +-127; see activations.h. Number k of state c is
