@@ -9,6 +9,19 @@
 
 namespace lmhead {
 
+// The first number from `low` on that `holds`, as all after it do; `end` if none below that does.
+template <class Holds>
+int64_t first_that(int64_t low, int64_t end, Holds holds) {
+  while (low < end) {
+    const int64_t middle = low + (end - low) / 2;
+    if (holds(middle))
+      end = middle;
+    else
+      low = middle + 1;
+  }
+  return low;
+}
+
 // Of x = (u - max) / T, of a logit u: how far its surprise is from that of the likeliest, which is -x; or, given the moments of
 // the distribution, from their mean.
 struct Key {
@@ -39,12 +52,9 @@ struct Bins {
   // The largest key with at most this index.
   double highest_of(size_t bin) const {
     // Positive doubles are in the order of their bits.
-    uint64_t in = exact::to_bits(low), out = exact::to_bits(high) + 1;
-    while (out - in > 1) {
-      const uint64_t middle = in + (out - in) / 2;
-      (index(exact::from_bits(middle)) <= bin ? in : out) = middle;
-    }
-    return exact::from_bits(in);
+    const auto bits = [](double k) { return static_cast<int64_t>(exact::to_bits(k)); };
+    const auto key_at = [](int64_t place) { return exact::from_bits(static_cast<uint64_t>(place)); };
+    return key_at(first_that(bits(low) + 1, bits(high) + 1, [&](int64_t place) { return index(key_at(place)) > bin; }) - 1);
   }
   double lowest_of(size_t bin) const { return bin == 0 ? low : exact::from_bits(exact::to_bits(highest_of(bin - 1)) + 1); }
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "bins.h"
 #include "chain.h"
 #include "exact_math.h"
 #include "mass.h"
@@ -62,9 +63,10 @@ class CandidateList {
       double distance;
     };
     const Moments m = moments(temperature);
+    const Key key{m.log_sum, m.entropy};
     std::vector<Typical> all;
     all.reserve(candidates_.size());
-    for (const Candidate& c : candidates_) all.push_back({c, std::abs(x_of(c, temperature) - m.log_sum + m.entropy)});
+    for (const Candidate& c : candidates_) all.push_back({c, key.of(x_of(c, temperature))});
     keep_share(all, share, temperature, [](const Typical& a, const Typical& b) {
       return a.distance < b.distance || (a.distance == b.distance && better(a, b));
     });

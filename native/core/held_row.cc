@@ -30,15 +30,8 @@ float float_at(int32_t place) { return std::bit_cast<float>(place < 0 ? std::num
 // The first that `holds`, as all after it do; infinity if none does.
 template <class Holds>
 float first_float(Holds holds) {
-  int64_t low = place_of(kLowest), high = place_of(-kLowest) + int64_t{1};
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    if (holds(float_at(static_cast<int32_t>(middle))))
-      high = middle;
-    else
-      low = middle + 1;
-  }
-  return float_at(static_cast<int32_t>(low));
+  const auto at = [](int64_t place) { return float_at(static_cast<int32_t>(place)); };
+  return at(first_that(place_of(kLowest), place_of(-kLowest) + int64_t{1}, [&](int64_t place) { return holds(at(place)); }));
 }
 float float_before(float x) { return float_at(place_of(x) - 1); }
 
