@@ -13,13 +13,13 @@
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import limits from '../dist/backend/roofline.js';
 import { capabilities } from '../dist/index.mjs';
-import limits from '../dist/limits.js';
 import { againstPureJs } from './against-pure-js.mjs';
 import { headers } from './headers.mjs';
 import { measureShape } from './passes.mjs';
 import { loadPeers } from './peers/index.mjs';
-import { quantised } from './quantised.mjs';
+import { quantised } from './quantized.mjs';
 import { rooflineChart } from './roofline-chart.mjs';
 import { sampling } from './sampling.mjs';
 import { smallHead } from './small-head.mjs';

@@ -1,6 +1,7 @@
 /** Times the methods of one head at several batch sizes, in turn with reading its weights and with the peers. */
+
+import limits from '../dist/backend/roofline.js';
 import { LMHead } from '../dist/index.mjs';
-import limits from '../dist/limits.js';
 import { randomHidden, randomWeights, truncated } from './random-head.mjs';
 import { duration, interleaved, median, ratio } from './timing.mjs';
 

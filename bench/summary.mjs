@@ -2,8 +2,9 @@
  * `npm run bench -- --summary`: the figures of the README, as Markdown. They are the best of some rounds in which all that is
  * compared takes its turn: a machine can only make a thing slower than it is.
  */
+
+import limits from '../dist/backend/roofline.js';
 import { LMHead } from '../dist/index.mjs';
-import limits from '../dist/limits.js';
 import { measureCallCost } from './call-cost.mjs';
 import { prepared } from './passes.mjs';
 import { PureJsHead } from './pure-js.mjs';

@@ -1,4 +1,4 @@
-export { capabilities } from './choose-backend';
+export { capabilities } from './backend/choose';
 export { type ErrorKind, LMHeadError } from './errors';
 export { LMHead } from './lm-head';
 export {
@@ -8,9 +8,9 @@ export {
   sampleFrom,
   softmax,
   topKOf,
-} from './logits-functions';
+} from './pass/held-logits';
+export type { Stage } from './pass/sampling-stages';
 export { Sampler } from './sampler';
-export type { Stage } from './sampling-stages';
 export type {
   Activations,
   AsyncOptions,

@@ -1,5 +1,5 @@
 /** The class that users hold: checked arguments in, one pass over the weights, results out. */
-import { ACTIVATIONS } from './activations';
+
 import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
 import { arrayType, got } from './arguments/describe';
@@ -18,22 +18,24 @@ import {
   type Measure,
   noCandidates,
   type PassJob,
-} from './backend';
-import { chooseBackend, createHead } from './choose-backend';
-import { isWatched, type TimedHead, timed, timedSync } from './diagnostics';
+} from './backend/backend';
+import { chooseBackend, createHead } from './backend/choose';
+import { floats } from './dtypes/half';
+import type { QuantiseTarget } from './dtypes/quantize';
+import { ACTIVATIONS } from './dtypes/quantized-activations';
 import { LMHeadError } from './errors';
-import { floats } from './half';
-import { handleOf, partsOf } from './handle';
-import { neighboursOf, queryRows } from './nearest';
-import { filePath, type HeadParts, openHead, openHeadSync } from './open-head';
-import { lease, release, requireFree } from './pending-outputs';
-import type { QuantiseTarget } from './quantise';
-import { compareLogits, quantizedSpec } from './quantize-head';
+import { handleOf, partsOf } from './head/handle';
+import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
+import { compareLogits, quantizedSpec } from './head/quantize';
+import { type SavedHead, saveHead, saveHeadSync } from './head/save';
+import { isWatched, type TimedHead, timed, timedSync } from './pass/diagnostics';
+import { neighboursOf, queryRows } from './pass/nearest';
+import { lease, release, requireFree } from './pass/pending-outputs';
+import { newSample } from './pass/sample-result';
+import { verdictOf } from './pass/verify-draft';
 import { finalNorm } from './reference/norm';
 import { verifyAgainstReference } from './reference/verify';
-import { newSample } from './sample-result';
 import { Sampler } from './sampler';
-import { type SavedHead, saveHead, saveHeadSync } from './save-head';
 import type {
   Activations,
   AsyncOptions,
@@ -63,7 +65,6 @@ import type {
   VerifyDraftOptions,
   Weight,
 } from './types';
-import { verdictOf } from './verify-draft';
 
 /** What a pass is asked for, as a set of bits. */
 const LOGITS = 1;

@@ -6,7 +6,7 @@ import { drawnSeed } from './arguments/row-parameters';
 import { numberBetween, optionsObject, wholeNumber } from './arguments/values';
 import { LMHeadError } from './errors';
 import type { LMHead } from './lm-head';
-import { topCount } from './sample-result';
+import { topCount } from './pass/sample-result';
 import type {
   AsyncOptions,
   Hidden,

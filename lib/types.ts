@@ -6,7 +6,7 @@
  * (on one CPU path).
  */
 
-import type { Stage } from './sampling-stages';
+import type { Stage } from './pass/sampling-stages';
 
 /** A value for every row, or one value per row. */
 export type PerRow<T> = T | readonly T[];

@@ -1,12 +1,12 @@
 /** Biases and exclusions, as callers pass them, made the tables that a pass takes. */
-import { type Adjustments, PatchValue } from '../backend';
+import { type Adjustments, PatchValue } from '../backend/backend';
 import { LMHeadError } from '../errors';
-import { repeatedNgramEnds, repeatLengths } from '../penalties';
 import type { SampleOptions } from '../types';
 import { newWords } from './arrays';
 import { arrayType, got } from './describe';
 import { idCount, tokenIds } from './ids';
 import { Patches } from './patches';
+import { repeatedNgramEnds, repeatLengths } from './penalties';
 import { isPerRow } from './row-parameters';
 import { numberBetween, wholeNumber } from './values';
 

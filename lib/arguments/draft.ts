@@ -1,5 +1,5 @@
 /** A draft's ids and what they were drawn from, as callers pass them. */
-import type { DraftJob } from '../backend';
+import type { DraftJob } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import { float32Array, newFloats, newWords } from './arrays';
 import { got, label } from './describe';

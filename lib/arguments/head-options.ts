@@ -1,8 +1,9 @@
 /** What a head is made of: sizes, weights, and the numbers around them. */
-import { ACTIVATIONS } from '../activations';
-import type { Epilogue, MatrixSource } from '../backend';
+
+import type { Epilogue, MatrixSource } from '../backend/backend';
+import { ACTIVATIONS } from '../dtypes/quantized-activations';
+import { QUANTISED_DTYPES, requireWholeBlocks, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import { QUANTISED_DTYPES, requireWholeBlocks, rowBytes } from '../row-format';
 import type { Activations, Dtype, HeadOptions, NormOptions, QuantisedDtype } from '../types';
 import { float32ArrayOf, overlap, requireMemory } from './arrays';
 import { arrayType, got } from './describe';

@@ -1,8 +1,9 @@
 /** Token ids, as callers pass them, made a Uint32Array. */
-import { placeAmong } from '../ascending-ids';
-import { IGNORED } from '../backend';
+
+import { IGNORED } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import { newWords, requireMemory } from './arrays';
+import { placeAmong } from './ascending-ids';
 import { arrayType, got } from './describe';
 
 /** How many ids a list holds; refuses what is no list. */

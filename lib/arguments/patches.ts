@@ -1,8 +1,9 @@
 /** What single ids' logits of one row undergo, gathered before it becomes a table. */
-import { placeAmong } from '../ascending-ids';
-import { PatchValue } from '../backend';
 
-/** By id: an `add`, a `penalty`, and something to `subtract`; see Patch in native/core/adjust.h. */
+import { PatchValue } from '../backend/backend';
+import { placeAmong } from './ascending-ids';
+
+/** By id: an `add`, a `penalty`, and something to `subtract`; see Patch in native/core/sampling/adjustments.h. */
 export class Patches {
   /** Of a history, ascending, each once. As long histories are frequent, and other patches few, they go without a Map. */
   readonly #penalised: Uint32Array;

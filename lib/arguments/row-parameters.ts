@@ -1,8 +1,8 @@
 /** Temperature, filters, seed and step: one number for all rows, or one per row, made a table. */
 import { randomFillSync } from 'node:crypto';
-import { RowParameter } from '../backend';
+import { RowParameter } from '../backend/backend';
 import { LMHeadError } from '../errors';
-import { packOrder, STAGE_OPTIONS, STAGES, type Stage } from '../sampling-stages';
+import { packOrder, STAGE_OPTIONS, STAGES, type Stage } from '../pass/sampling-stages';
 import type { SampleOptions } from '../types';
 import { outOfMemory } from './arrays';
 import { arrayType, got, label } from './describe';

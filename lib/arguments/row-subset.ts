@@ -1,5 +1,5 @@
 /** The option `rows`: which rows of E a call is about. */
-import type { PassJob, PassView } from '../backend';
+import type { PassJob, PassView } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import type { CallOptions } from '../types';
 import { newFloats, newWords } from './arrays';

@@ -1,5 +1,5 @@
 import { outOfMemory } from '../arguments/arrays';
-import { capabilities } from '../choose-backend';
+import { capabilities } from '../backend/choose';
 import { LMHead } from '../lm-head';
 import type { Dtype } from '../types';
 import type { Command } from './command';

@@ -1,7 +1,7 @@
-import type { MatrixSource } from '../backend';
-import { capabilities } from '../choose-backend';
+import type { MatrixSource } from '../backend/backend';
+import { capabilities } from '../backend/choose';
+import { openHead } from '../head/open';
 import { LMHead } from '../lm-head';
-import { openHead } from '../open-head';
 import type { Command } from './command';
 import { HEAD_OPTIONS, openOptions } from './head';
 import { bytesText, count, jsonLine, pairs } from './output';

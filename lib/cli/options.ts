@@ -1,6 +1,6 @@
 /** The options of the commands, and their values. */
 import { parseArgs } from 'node:util';
-import { ACTIVATIONS, WHOLE_WEIGHTS } from '../activations';
+import { ACTIVATIONS, WHOLE_WEIGHTS } from '../dtypes/quantized-activations';
 import type { Command } from './command';
 
 /** The command line is wrong. */

@@ -1,7 +1,8 @@
 /** The types of number that tensors come in, and what becomes of each: used where it lies, or converted to float32. */
+
+import { widen } from '../dtypes/half';
+import { QUANTISED_DTYPES } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import { widen } from '../half';
-import { QUANTISED_DTYPES } from '../row-format';
 import type { Dtype, QuantisedDtype } from '../types';
 import type { TensorEntry } from './tensor-table';
 

@@ -13,7 +13,7 @@ import { readNpy } from './npy';
 import { type FilePlan, look, notAFile, type Plan, readBytes, readText, within } from './read-plan';
 import { readSafetensors } from './safetensors';
 import { savedFacts } from './saved-head';
-import { nameQuantised } from './saved-quantised';
+import { nameQuantised } from './saved-quantized';
 import { readShardIndex } from './shard-index';
 import { besideWeight, isHeadTensor } from './tensor-names';
 import { quoted, type TensorTable } from './tensor-table';

@@ -1,5 +1,5 @@
 /** What biases, penalties and exclusions make of a row of logits, before a token is drawn from it. */
-import { type Adjustments, PatchValue } from '../backend';
+import { type Adjustments, PatchValue } from '../backend/backend';
 
 /**
  * A row's logits, adjusted: a copy, or `u` itself where nothing is to be done.

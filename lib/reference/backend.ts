@@ -2,17 +2,23 @@
 
 import { performance } from 'node:perf_hooks';
 import { setImmediate } from 'node:timers/promises';
-
-import { roundedActivations } from '../activations';
 import { outOfMemory } from '../arguments/arrays';
 import { arrayType } from '../arguments/describe';
-import type { HeadBackend, HeadSpec, HiddenJob, LogitsBackend, LogitsJob, MatrixSource } from '../backend';
-import { widenedRows } from '../dequantise';
+import type {
+  HeadBackend,
+  HeadSpec,
+  HiddenJob,
+  LogitsBackend,
+  LogitsJob,
+  MatrixSource,
+} from '../backend/backend';
+import { onAbort } from '../backend/on-abort';
+import { widenedRows } from '../dtypes/dequantize';
+import { floats, narrow } from '../dtypes/half';
+import { notFinite, type QuantiseTarget, quantiseRow } from '../dtypes/quantize';
+import { roundedActivations } from '../dtypes/quantized-activations';
+import { isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import { floats, narrow } from '../half';
-import { onAbort } from '../on-abort';
-import { notFinite, type QuantiseTarget, quantiseRow } from '../quantise';
-import { isFloat, rowBytes } from '../row-format';
 import type { Dtype } from '../types';
 import { verifyRow } from './draft';
 import { logitOf } from './logits';

@@ -8,9 +8,9 @@
  * Source: Leviathan, Kalman, Matias, "Fast inference from transformers via speculative decoding", ICML 2023, §2.3; Chen et al.,
  * "Accelerating large language model decoding with speculative sampling", 2023.
  */
-import { placeAmong } from '../ascending-ids';
-import type { PassJob } from '../backend';
-import { nanError, nothingLeftError, unnormalisedError } from '../nan-error';
+import { placeAmong } from '../arguments/ascending-ids';
+import type { PassJob } from '../backend/backend';
+import { nanError, nothingLeftError, unnormalisedError } from '../backend/row-errors';
 import { adjustedRow } from './adjust';
 import { distributionOf } from './distribution';
 import { expNegative, logPositive, raceKey } from './exact-math';

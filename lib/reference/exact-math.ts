@@ -3,7 +3,7 @@
  *
  * IEEE 754 fixes every bit of those four, and nothing of `Math.exp` or `std::log`. Sampling compares numbers that come out
  * of exp and log; so that the native core and this twin draw the same token from the same logits, always, both compute them
- * by the operations below, in this order. `native/core/exact_math.h` is the same text in C++ (compiled without contraction).
+ * by the operations below, in this order. `native/core/numerics/exact_math.h` is the same text in C++ (compiled without contraction).
  * Both are within 2 ULP of the true value.
  */
 

@@ -1,5 +1,5 @@
 /** Which tokens a row may draw from, and at what temperature: a chain of stages, each working on what those before have left. */
-import { type Stage, unpackOrder } from '../sampling-stages';
+import { type Stage, unpackOrder } from '../pass/sampling-stages';
 import { expNegative, logPositive } from './exact-math';
 import { MASS_UNIT, Mass } from './mass';
 import { bestFirst } from './order';

@@ -1,5 +1,5 @@
 /** From a hidden state to logits, in float64; and how far a float32 kernel may be from that. */
-import type { Epilogue } from '../backend';
+import type { Epilogue } from '../backend/backend';
 
 /** 2^-23, the spacing of float32 numbers at 1. */
 const EPSILON = 2 ** -23;

@@ -11,7 +11,7 @@ const WEYL_0 = 0x9e3779b9;
 const WEYL_1 = 0xbb67ae85;
 const ROUNDS = 10;
 
-/** Third word of the counter: what a number is for. As in native/core/random.h. */
+/** Third word of the counter: what a number is for. As in native/core/numerics/philox.h. */
 export const Purpose = { token: 0, xtc: 1, draftCoin: 2, draftCorrection: 3 } as const;
 
 /** Upper 32 bits of a·b, for unsigned 32-bit a and b. */

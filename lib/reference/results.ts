@@ -1,7 +1,7 @@
 /** Every result of a pass, from one row of logits. */
-import { placeAmong } from '../ascending-ids';
-import { IGNORED, type PassJob, RowParameter } from '../backend';
-import { nanError, nothingLeftError, unnormalisedError } from '../nan-error';
+import { placeAmong } from '../arguments/ascending-ids';
+import { IGNORED, type PassJob, RowParameter } from '../backend/backend';
+import { nanError, nothingLeftError, unnormalisedError } from '../backend/row-errors';
 import type { TopLogProbs } from '../types';
 import { adjustedRow } from './adjust';
 import { distributionOf, entropyOf, logProb, logSumExp, prob } from './distribution';

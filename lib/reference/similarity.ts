@@ -1,5 +1,5 @@
 /** What stands for a logit where a pass asks for a similarity. */
-import type { Measure } from '../backend';
+import type { Measure } from '../backend/backend';
 
 /**
  * h·e, or h·e over the length of e (0 where that is 0), in float64.

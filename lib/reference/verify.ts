@@ -1,7 +1,7 @@
 /** Holds a backend's logits against the float64 reference, over the same weights and hidden states. */
 import { setImmediate } from 'node:timers/promises';
-import { roundedActivations } from '../activations';
-import type { Epilogue, HeadBackend } from '../backend';
+import type { Epilogue, HeadBackend } from '../backend/backend';
+import { roundedActivations } from '../dtypes/quantized-activations';
 import type { Activations, Verification } from '../types';
 import { boundedLogitOf } from './logits';
 

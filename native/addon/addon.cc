@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "../core/draft.h"
-#include "../core/limits.h"
+#include "../core/roofline.h"
+#include "../core/sampling/speculative_verification.h"
 #include "arguments.h"
 #include "environment.h"
 #include "head.h"

@@ -55,7 +55,7 @@ bool is_order(double packed) {
   return true;
 }
 
-// See RowParameter of lib/backend.ts.
+// See RowParameter of lib/backend/backend.ts.
 void check_rows(Napi::Env env, const double* rows, size_t n, size_t valid) {
   const auto word = [](double x) { return x >= 0 && x <= 4294967295.0; };
   const auto share = [](double x) { return x >= 0 && x <= 1; };
@@ -69,7 +69,7 @@ void check_rows(Napi::Env env, const double* rows, size_t n, size_t valid) {
   }
 }
 
-// An Adjustments of lib/backend.ts.
+// An Adjustments of lib/backend/backend.ts.
 Adjustments adjustments_from(Napi::Object from, size_t n, size_t vocabulary, size_t valid) {
   const Napi::Env env = from.Env();
   Adjustments a;
@@ -107,7 +107,7 @@ Napi::Object rare_arguments(const Napi::CallbackInfo& info, size_t first) {
   return value.As<Napi::Object>();
 }
 
-// A DraftJob of lib/backend.ts.
+// A DraftJob of lib/backend/backend.ts.
 DraftCheck draft_check(Napi::Object draft, size_t n, size_t vocabulary) {
   const Napi::Env env = draft.Env();
   const Napi::Value ids = draft.Get("ids");

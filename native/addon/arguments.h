@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "pass_view.h"
+#include "../core/head/pass_view.h"
 
 namespace lmhead {
 
@@ -30,7 +30,7 @@ Dtype hidden_dtype_from(Napi::Value value);
 // Bytes of n hidden states of d numbers of that dtype.
 const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d);
 
-// What a pass is asked for, from info[first] on, in the order that lib/native-backend.ts gives; the last of it has what
+// What a pass is asked for, from info[first] on, in the order that lib/backend/native.ts gives; the last of it has what
 // few passes ask for: { rows, overVocabulary, measure, draft, listed }.
 constexpr size_t kRequestArguments = 19;
 // subset: the rows that the view is about; results are as wide.

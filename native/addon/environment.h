@@ -17,7 +17,7 @@ struct Environment {
   std::shared_ptr<Channel> channel;
 };
 
-// The kernel table in use, chosen once for the process by `select` (lib/addon.ts calls it first).
+// The kernel table in use, chosen once for the process by `select` (lib/backend/addon.ts calls it first).
 const Kernels& kernels();
 
 }  // namespace lmhead

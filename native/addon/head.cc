@@ -5,10 +5,10 @@
 #include <cstring>
 #include <limits>
 
-#include "../core/limits.h"
+#include "../core/head/shared_matrices.h"
+#include "../core/roofline.h"
 #include "arguments.h"
 #include "environment.h"
-#include "shared_matrices.h"
 
 namespace lmhead {
 
@@ -31,7 +31,7 @@ std::shared_ptr<StoredMatrix> shared_matrix(Napi::Env env, const std::string& to
   return matrix;
 }
 
-// A MatrixSource of lib/backend.ts. Adds what it allocates to `owned_bytes`.
+// A MatrixSource of lib/backend/backend.ts. Adds what it allocates to `owned_bytes`.
 std::shared_ptr<StoredMatrix> matrix_from(Napi::Object source, size_t rows, size_t columns, int64_t& owned_bytes) {
   const Napi::Env env = source.Env();
   const Dtype dtype = dtype_from(source.Get("dtype"));

@@ -1,4 +1,4 @@
-// The JavaScript class behind a native head. Its methods are called by lib/native-backend.ts and by nobody else.
+// The JavaScript class behind a native head. Its methods are called by lib/backend/native.ts and by nobody else.
 #pragma once
 
 #include <napi.h>

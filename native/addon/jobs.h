@@ -9,9 +9,9 @@
 #include <optional>
 #include <vector>
 
+#include "../core/head/head_core.h"
+#include "../core/head/hidden_buffers.h"
 #include "../core/threads/task_queue.h"
-#include "head_core.h"
-#include "hidden_buffers.h"
 
 namespace lmhead {
 
@@ -73,7 +73,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   std::atomic<bool> open_{true};  // false once the environment is going; written under the lock
 };
 
-// What lib/native-backend.ts gets where a pass gave no results: [status, row, id], the status one of PassResult's or of these.
+// What lib/backend/native.ts gets where a pass gave no results: [status, row, id], the status one of PassResult's or of these.
 // Undefined for success.
 constexpr int kClosed = 5, kOutOfMemory = 6, kWeightsChanged = 7;
 napi_value result_to_js(napi_env env, int status, const PassResult& result);

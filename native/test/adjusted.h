@@ -7,7 +7,7 @@
 #include <map>
 #include <vector>
 
-#include "../core/adjust.h"
+#include "../core/sampling/adjustments.h"
 #include "numbers.h"
 
 namespace lmhead::test {

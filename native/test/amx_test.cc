@@ -1,6 +1,6 @@
 // The instructions of the matrix unit themselves, where there is none: each traps, and is decoded by the manual's encodings and
 // performed on tiles in plain C++. So the real table runs, but for what its instructions compute.
-#include "../core/kernels/amx.h"
+#include "../core/kernels/amx/amx.h"
 
 #include "check.h"
 
@@ -12,8 +12,8 @@
 #include <cstdlib>
 #include <type_traits>
 
-#include "../core/activations.h"
-#include "quantised.h"
+#include "../core/kernels/quantized_activations.h"
+#include "quantized.h"
 
 namespace lmhead::test {
 namespace {

@@ -1,5 +1,5 @@
 // exp and log of exact_math.h, in ULPs of double against long double.
-#include "../core/exact_math.h"
+#include "../core/numerics/exact_math.h"
 
 #include <cfloat>
 

@@ -1,7 +1,7 @@
 // Every stage against a sorted walk, alone and in any order; and the race among what they leave.
-#include "../core/filters.h"
+#include "../core/sampling/filters.h"
 
-#include "../core/pass.h"
+#include "../core/pass/pass.h"
 #include "check.h"
 #include "naive.h"
 #include "numbers.h"

@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <bit>
 
-#include "../core/pass.h"
+#include "../core/pass/pass.h"
 #include "check.h"
 #include "guard.h"
-#include "quantised.h"
+#include "quantized.h"
 
 namespace lmhead::test {
 namespace {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "../core/exact_math.h"
+#include "../core/numerics/exact_math.h"
 #include "check.h"
 #include "guard.h"
 #include "numbers.h"

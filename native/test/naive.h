@@ -5,8 +5,8 @@
 #include <cmath>
 #include <vector>
 
-#include "../core/exact_math.h"
-#include "../core/filters.h"
+#include "../core/numerics/exact_math.h"
+#include "../core/sampling/filters.h"
 
 namespace lmhead::test {
 

@@ -2,7 +2,7 @@
 // wherever they lie; and what the unit cannot hold goes another way, and alone.
 #include <algorithm>
 
-#include "../core/pass.h"
+#include "../core/pass/pass.h"
 #include "check.h"
 #include "guard.h"
 #include "numbers.h"

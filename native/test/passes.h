@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "../core/pass.h"
+#include "../core/pass/pass.h"
 #include "naive.h"
 #include "numbers.h"
 

@@ -1,8 +1,8 @@
 // Dot products: every kernel table, weight dtype and odd size; precision, sameness of bits, and nothing touched beside the data.
 #include <algorithm>
 
-#include "../core/pass.h"
-#include "../core/storage/aligned.h"
+#include "../core/numerics/aligned.h"
+#include "../core/pass/pass.h"
 #include "check.h"
 #include "guard.h"
 #include "numbers.h"

@@ -2,14 +2,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Activations, type ErrorKind, LMHead } from '../../lib';
-import { roundedActivations } from '../../lib/activations';
-import { dequantise } from '../../lib/dequantise';
+import { dequantise } from '../../lib/dtypes/dequantize';
+import { roundedActivations } from '../../lib/dtypes/quantized-activations';
 import { boundedLogitOf } from '../../lib/reference/logits';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { someNumbers } from '../support/numbers';
-import { someQuantised } from '../support/quantised';
+import { someQuantised } from '../support/quantized';
 
 const folder = temporaryFolder();
 

@@ -1,7 +1,7 @@
 /** E as an index to search, and hidden states from the middle of a model. */
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
-import { floats } from '../../lib/half';
+import { floats } from '../../lib/dtypes/half';
 import type { FloatDtype, HeadOptions, Hidden } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { logSoftmax, softmax } from '../../lib/logits-functions';
+import { logSoftmax, softmax } from '../../lib/pass/held-logits';
 import { backends } from '../support/backends';
 import { resizable } from '../support/buffers';
 import { rejectsKind, throwsKind } from '../support/errors';

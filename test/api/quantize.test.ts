@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
-import { createHead } from '../../lib/choose-backend';
-import { dequantise } from '../../lib/dequantise';
-import { type QuantiseTarget, quantiseRow } from '../../lib/quantise';
-import { rowBytes } from '../../lib/row-format';
+import { createHead } from '../../lib/backend/choose';
+import { dequantise } from '../../lib/dtypes/dequantize';
+import { type QuantiseTarget, quantiseRow } from '../../lib/dtypes/quantize';
+import { rowBytes } from '../../lib/dtypes/row-format';
 import { backends } from '../support/backends';
 import { rejectsKind } from '../support/errors';
 import { someNumbers } from '../support/numbers';

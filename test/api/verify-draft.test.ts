@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { rowParameters } from '../../lib/arguments/row-parameters';
-import type { LogitsJob } from '../../lib/backend';
-import { nativeLogits } from '../../lib/native-backend';
+import type { LogitsJob } from '../../lib/backend/backend';
+import { nativeLogits } from '../../lib/backend/native';
 import { referenceLogits } from '../../lib/reference/backend';
 import { distributionOf, logProb } from '../../lib/reference/distribution';
 import type { DraftVerdict, HeadOptions, SampleOptions } from '../../lib/types';

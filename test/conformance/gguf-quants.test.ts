@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
-import { dequantise } from '../../lib/dequantise';
+import { dequantise } from '../../lib/dtypes/dequantize';
+import { rowBytes } from '../../lib/dtypes/row-format';
 import { boundedLogitOf } from '../../lib/reference/logits';
-import { rowBytes } from '../../lib/row-format';
 import type { QuantisedDtype } from '../../lib/types';
 import { backends } from '../support/backends';
 import { conformanceBytes, describeConformance } from '../support/conformance';

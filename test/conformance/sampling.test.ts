@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { candidatesOf, type SampleOptions, sampleFrom } from '../../lib';
 import { adjustmentsOf } from '../../lib/arguments/adjustments';
 import { rowParameters } from '../../lib/arguments/row-parameters';
-import { type LogitsJob, noCandidates } from '../../lib/backend';
+import { type LogitsJob, noCandidates } from '../../lib/backend/backend';
 import { referenceLogits } from '../../lib/reference/backend';
 import { conformanceJson, describeConformance } from '../support/conformance';
 import { expectClose } from '../support/numbers';

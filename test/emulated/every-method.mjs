@@ -14,7 +14,7 @@ const [isa, folder] = process.argv.slice(2);
 const require = createRequire(import.meta.url);
 const lmhead = require(resolve(folder));
 const { boundedLogitOf } = require(resolve(folder, 'dist/reference/logits.js'));
-const { floats } = require(resolve(folder, 'dist/half.js'));
+const { floats } = require(resolve(folder, 'dist/dtypes/half.js'));
 const { LMHead, LMHeadError, capabilities } = lmhead;
 
 const { isa: inUse, available, threads } = capabilities();

@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
-import { narrow as narrowExactly, widen } from '../../lib/half';
+import { narrow as narrowExactly, widen } from '../../lib/dtypes/half';
 import type { FloatDtype, HeadOptions } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { currentLibc } from '../../lib/libc';
+import { currentLibc } from '../../lib/backend/libc';
 import { packageFolder } from '../support/processes';
 
 const cache = join(packageFolder, '.cache/runtimes');

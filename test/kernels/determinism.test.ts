@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
-import { nativeUnavailable } from '../../lib/addon';
-import { isFloat } from '../../lib/row-format';
+import { nativeUnavailable } from '../../lib/backend/addon';
+import { isFloat } from '../../lib/dtypes/row-format';
 import type { Dtype, RunRequest } from '../../lib/types';
 import { narrow } from '../support/half';
 import { someNumbers } from '../support/numbers';
-import { someQuantised } from '../support/quantised';
+import { someQuantised } from '../support/quantized';
 
 /** Large enough that seven threads are worth their while for one row, and with a last chunk that is not whole. */
 const V = 5003;

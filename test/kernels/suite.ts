@@ -1,19 +1,19 @@
 /** Every kernel of one instruction set against the float64 reference. A process has one set, so a file has one, too. */
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
-import { nativeUnavailable } from '../../lib/addon';
 import { rowParameters } from '../../lib/arguments/row-parameters';
-import { type Epilogue, type LogitsJob, noCandidates, type PassJob } from '../../lib/backend';
-import { dequantise, widenedRows } from '../../lib/dequantise';
-import { floats } from '../../lib/half';
-import { nativeCapabilities, nativeLogits } from '../../lib/native-backend';
+import { nativeUnavailable } from '../../lib/backend/addon';
+import { type Epilogue, type LogitsJob, noCandidates, type PassJob } from '../../lib/backend/backend';
+import { nativeCapabilities, nativeLogits } from '../../lib/backend/native';
+import { dequantise, widenedRows } from '../../lib/dtypes/dequantize';
+import { floats } from '../../lib/dtypes/half';
+import { rowBytes } from '../../lib/dtypes/row-format';
 import { referenceLogits } from '../../lib/reference/backend';
 import { boundedLogitOf } from '../../lib/reference/logits';
-import { rowBytes } from '../../lib/row-format';
 import type { CapOrder, Dtype, FloatDtype, QuantisedDtype, SampleOptions } from '../../lib/types';
 import { narrow } from '../support/half';
 import { expectClose, someNumbers } from '../support/numbers';
-import { QUANTISED, someQuantised, validWidth } from '../support/quantised';
+import { QUANTISED, someQuantised, validWidth } from '../support/quantized';
 
 const DTYPES: FloatDtype[] = ['f32', 'f16', 'bf16'];
 /** Around every vector length, and around the widths that the kernels unroll by. */

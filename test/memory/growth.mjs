@@ -1,6 +1,6 @@
 /** How much a process grows while it does something again and again. Needs --expose-gc. */
-import addon from '../../dist/addon.js';
-import limits from '../../dist/limits.js';
+import addon from '../../dist/backend/addon.js';
+import limits from '../../dist/backend/roofline.js';
 
 /** Bytes that a few rounds may differ by without a leak: heaps grow in steps, and not back at once. */
 const ENOUGH = 2 ** 20;

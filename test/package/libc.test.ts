@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { currentLibc, elfInterpreter, libcOfInterpreter } from '../../lib/libc';
+import { currentLibc, elfInterpreter, libcOfInterpreter } from '../../lib/backend/libc';
 
 let folder: string;
 beforeAll(() => {

@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { currentLibc } from '../../lib/libc';
+import { currentLibc } from '../../lib/backend/libc';
 import { VERSION } from '../../lib/version';
 import { PREAMBLE, packageFolder, runNode } from '../support/processes';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { widen } from '../../lib/half';
+import { widen } from '../../lib/dtypes/half';
 import { narrow } from '../support/half';
 
 describe('16-bit floating-point numbers', () => {

@@ -2,11 +2,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { candidatesOf, LMHead, type SampleOptions, type Stage, sampleFrom } from '../../lib';
-import { nativeUnavailable } from '../../lib/addon';
-import { nativeLogits } from '../../lib/native-backend';
+import { nativeUnavailable } from '../../lib/backend/addon';
+import { nativeLogits } from '../../lib/backend/native';
+import { STAGES } from '../../lib/pass/sampling-stages';
 import { referenceLogits } from '../../lib/reference/backend';
 import { boundedLogitOf } from '../../lib/reference/logits';
-import { STAGES } from '../../lib/sampling-stages';
 import { drawFrom } from '../support/held-draws';
 import { expectClose, someNumbers } from '../support/numbers';
 

@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Patches } from '../../lib/arguments/patches';
-import { PatchValue } from '../../lib/backend';
-import { repeatedNgramEnds, repeatLengths } from '../../lib/penalties';
+import { repeatedNgramEnds, repeatLengths } from '../../lib/arguments/penalties';
+import { PatchValue } from '../../lib/backend/backend';
 
 /** Few different tokens, so that sequences repeat. */
 const token = fc.nat(3);

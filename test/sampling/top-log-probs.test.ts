@@ -1,8 +1,8 @@
 /** What a sample tells beside its tokens, from the same pass: the numbers that the separate methods give, each from a pass of its own. */
 import { describe, expect, it } from 'vitest';
 import { LMHead, type Sample, type SampleOptions, sampleFrom, type TopLogProbs, topKOf } from '../../lib';
-import { nativeUnavailable } from '../../lib/addon';
-import { nativeLogits } from '../../lib/native-backend';
+import { nativeUnavailable } from '../../lib/backend/addon';
+import { nativeLogits } from '../../lib/backend/native';
 import { referenceLogits } from '../../lib/reference/backend';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';

@@ -1,4 +1,4 @@
-import { nativeUnavailable } from '../../lib/addon';
+import { nativeUnavailable } from '../../lib/backend/addon';
 
 /** The backends that run here. */
 export const backends: ('native' | 'reference')[] = nativeUnavailable()

@@ -1,9 +1,9 @@
 /** Good files and folders of every kind, and what has to hold of any change to them. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { rowBytes } from '../../lib/dtypes/row-format';
 import { LMHeadError } from '../../lib/errors';
-import { headPlan } from '../../lib/open-head';
-import { rowBytes } from '../../lib/row-format';
+import { headPlan } from '../../lib/head/open';
 import { bytesOf } from './bytes';
 import { conformancePath } from './conformance';
 import { BF16, F32, gguf } from './gguf';
@@ -12,7 +12,7 @@ import { type Asked, fromFiles } from './memory-files';
 import { mutated } from './mutations';
 import { npy } from './npy';
 import { someNumbers } from './numbers';
-import { someQuantised } from './quantised';
+import { someQuantised } from './quantized';
 import { Random } from './random';
 import { floats, safetensors } from './safetensors';
 

@@ -1,7 +1,7 @@
 import { adjustmentsOf } from '../../lib/arguments/adjustments';
 import { rowParameters } from '../../lib/arguments/row-parameters';
-import { type LogitsBackend, type LogitsJob, noCandidates } from '../../lib/backend';
-import { newSample } from '../../lib/sample-result';
+import { type LogitsBackend, type LogitsJob, noCandidates } from '../../lib/backend/backend';
+import { newSample } from '../../lib/pass/sample-result';
 import type { SampleOptions } from '../../lib/types';
 
 /**

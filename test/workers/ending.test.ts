@@ -1,6 +1,6 @@
 /** Threads and processes that end while passes run or wait: no crash, no hang. */
 import { describe, expect, it } from 'vitest';
-import { nativeUnavailable } from '../../lib/addon';
+import { nativeUnavailable } from '../../lib/backend/addon';
 import { endedWell, runWorkers } from '../support/workers';
 
 /** A head whose passes over `long` take tens of milliseconds. */

@@ -13,12 +13,12 @@
 #include <string>
 #include <vector>
 
-#include "../bins.h"
 #include "../epilogue.h"
-#include "../exact_math.h"
-#include "../mass.h"
 #include "../matrix.h"
-#include "../random.h"
+#include "../numerics/exact_math.h"
+#include "../numerics/fixed_point_sum.h"
+#include "../numerics/key_histogram.h"
+#include "../numerics/philox.h"
 
 namespace lmhead {
 

@@ -1,7 +1,7 @@
 // Which tables this CPU and system can run, best first.
 #include <cstdint>
 
-#include "amx.h"
+#include "amx/amx.h"
 #include "kernels.h"
 
 #if LMHEAD_X86

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "../exact_math.h"
+#include "../numerics/exact_math.h"
 
 namespace lmhead {
 

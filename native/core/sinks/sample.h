@@ -9,8 +9,8 @@
 #include <memory>
 #include <vector>
 
-#include "../filters.h"
-#include "../token_race.h"
+#include "../sampling/filters.h"
+#include "../sampling/gumbel_max.h"
 #include "sink.h"
 
 namespace lmhead {

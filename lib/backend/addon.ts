@@ -1,0 +1,77 @@
+/** The native addon: what it exports, and the one instance of it. */
+
+import { LMHeadError } from '../errors';
+import type { Candidates } from '../types';
+import { loadBinary } from './binary';
+
+/** What native/addon exports. `lib/backend/native.ts` knows the arguments' order. */
+export interface Addon {
+  select(isa: string | undefined): { isa: string; available: string[]; napi: number };
+  runLogits(...args: unknown[]): NativeResult;
+  multiplyAddRate(threads: number): number;
+  externalMemory(): number;
+  Head: new (spec: object) => NativeHead;
+}
+export interface NativeHead {
+  run(...args: unknown[]): NativeResult;
+  runAsync(...args: unknown[]): Promise<NativeResult>;
+  quantise(
+    first: number,
+    count: number,
+    dtype: number,
+    bytes: Uint8Array,
+    errors: Float64Array,
+  ): Promise<NativeResult>;
+  readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): NativeResult;
+  readBytes(matrix: 0 | 1, offset: number, out: Uint8Array): NativeResult;
+  timeRead(): number;
+  token(matrix: 0 | 1): string;
+  close(): void;
+}
+/** Nothing: done. Candidates, where they were asked for. Else status, row, id. */
+export type NativeResult = undefined | Candidates | [status: number, row: number, id: number];
+
+let addon: Addon | undefined;
+let failure: LMHeadError | undefined;
+
+/** The addon, loaded once. Throws LOAD, or ISA where LMHEAD_ISA names what this machine does not have. */
+export function loadAddon(): Addon {
+  if (failure) throw failure;
+  if (!addon) {
+    try {
+      const loaded = loadBinary() as Addon;
+      chosen = select(loaded);
+      addon = loaded;
+    } catch (error) {
+      failure = error as LMHeadError;
+      throw failure;
+    }
+  }
+  return addon;
+}
+
+let chosen: { isa: string; available: string[]; napi: number } | undefined;
+
+function select(loaded: Addon) {
+  try {
+    return loaded.select(process.env.LMHEAD_ISA || undefined);
+  } catch (error) {
+    throw new LMHeadError('ISA', (error as Error).message, { cause: error });
+  }
+}
+
+/** The kernel table in use, those there are, and the Node-API version. Throws as loadAddon does. */
+export function chosenKernels(): { isa: string; available: string[]; napi: number } {
+  loadAddon();
+  return chosen!;
+}
+
+/** Why there is no native backend; undefined where there is one. */
+export function nativeUnavailable(): LMHeadError | undefined {
+  try {
+    loadAddon();
+    return undefined;
+  } catch (error) {
+    return error as LMHeadError;
+  }
+}

@@ -1,0 +1,250 @@
+/**
+ * The seam between the typed API and what computes: the native addon, or the TypeScript reference.
+ * Everything that crosses it is checked and normalised already; a backend trusts it.
+ */
+import type { QuantiseTarget } from '../dtypes/quantize';
+import type { Activations, Candidates, CapOrder, Dtype, FloatDtype, Sample } from '../types';
+
+/** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
+export const RowParameter = {
+  /** Above 0; 0 means greedy, and only where the one distribution asked for is a sample's. */
+  temperature: 0,
+  /** Whole number; 0 keeps all. */
+  topK: 1,
+  /** In [0, 1]; 1 keeps all. */
+  topP: 2,
+  /** log(minP), at most 0; -Infinity keeps all. */
+  logMinP: 3,
+  /** The 64-bit seed, as two unsigned 32-bit words. */
+  seedLow: 4,
+  seedHigh: 5,
+  /** Position in the random stream, below 2^32. */
+  step: 6,
+  /** In [0, 1]; 1 keeps all. */
+  typicalP: 7,
+  /** log(epsilon), at most 0; -Infinity keeps all. */
+  logEpsilon: 8,
+  /** log(eta), at most 0; -Infinity keeps all. */
+  logEta: 9,
+  /** Standard deviations; 0 keeps all. */
+  topNSigma: 10,
+  /** 0 or 1. */
+  pLess: 11,
+  /** In [0, 1]; 0 keeps all. */
+  xtcProbability: 12,
+  /** log(xtcThreshold), at most 0. */
+  logXtcThreshold: 13,
+  /** How far the temperature may go from its value, at least 0; 0: it is what it is. */
+  temperatureRange: 14,
+  /** At least 0. */
+  temperatureExponent: 15,
+  /** Nats, at least 0; Infinity keeps all. */
+  maxSurprise: 16,
+  /** The order of the stages; see packOrder. */
+  order: 17,
+  /** How many columns there are. */
+  count: 18,
+} as const;
+
+/** In `PassJob.targets`: a position that counts in nothing. */
+export const IGNORED = 0xffffffff;
+
+/** Which rows of E a pass is about. */
+export interface PassView {
+  /** At least one id, ascending, each once, below the valid vocabulary. */
+  rows: Uint32Array;
+  /** Distributions (but a sample's) are over the whole vocabulary: a pass over all of E. */
+  overVocabulary: boolean;
+}
+
+/** Columns of `Adjustments.values`. */
+export const PatchValue = {
+  /** Added to the logit; -Infinity: the id may not be drawn. */
+  add: 0,
+  /** Above 0. What has come of it is divided by this where it is above 0, else multiplied. */
+  penalty: 1,
+  /** Subtracted from that. */
+  subtract: 2,
+  /** How many columns there are. */
+  count: 3,
+} as const;
+
+/** Where a backend puts candidates, before there are any. */
+export function noCandidates(): Candidates {
+  return { ids: new Uint32Array(0), probs: new Float32Array(0), offsets: new Uint32Array(1) };
+}
+
+/** What is done to the logits that a token is drawn from, and to no other result. Applied in float64, rounded once. */
+export interface Adjustments {
+  /** [n,2]: row i has the patches [ranges[2i], ranges[2i+1]), their ids ascending, each once. Absent: no patches. */
+  ranges?: Uint32Array;
+  /** [patches] */
+  ids?: Uint32Array;
+  /** [patches, PatchValue.count] */
+  values?: Float64Array;
+  /** Bit id % 32 of word ⌊id/32⌋: may be drawn. ⌈V/32⌉ words for each row, or once. Absent: all may. */
+  allowed?: Uint32Array;
+  /** Words from one row's mask to the next; 0: one for all. */
+  allowedStride: number;
+}
+
+/**
+ * What stands for a logit: the product with a row of E without bias, scale and cap; or that over the row's length, which is the
+ * cosine of their angle where the hidden state has length 1 (0 for a row of zeros).
+ */
+export type Measure = 'dot' | 'cosine';
+
+/**
+ * A draft that the tokens of consecutive rows are held against; alone in its pass. The row's parameters say what a token is to be
+ * drawn from.
+ */
+export interface DraftJob {
+  /** n or n − 1 of them. One that the pass has no row for does not stand. */
+  ids: Uint32Array;
+  /** [ids.length, V]: what the draft drew each id from; absent: it was certain of it. */
+  logProbs?: Float32Array;
+  /** [1]: how many of them stand. */
+  accepted: Uint32Array;
+  /** [n] each: those that stand, and the token that follows them. */
+  outIds: Uint32Array;
+  outLogProbs: Float32Array;
+}
+
+/** What one pass is to compute: every array that is present gets filled. n rows, V ids, d numbers per hidden state. */
+export interface PassJob {
+  n: number;
+  /** Absent: all rows. Else V stands for how many rows there are in the shapes below, and targets are among them. */
+  view?: PassView;
+  /** Absent: the model's logits. */
+  measure?: Measure;
+  draft?: DraftJob;
+  /** [n, RowParameter.count]; absent: temperature 1, no filter, and no sample asked for. */
+  rowParameters?: Float64Array;
+  /** [n,V] raw logits. */
+  logits?: Float32Array;
+  /** [n,V] */
+  logProbs?: Float32Array;
+  /** [n,V] */
+  probs?: Float32Array;
+  /** [n] */
+  argmax?: Uint32Array;
+  /** [n,k] each, best first. */
+  top?: { k: number; ids: Uint32Array; logits: Float32Array; logProbs: Float32Array };
+  /** Of what `sample` and `candidates` see. */
+  adjustments?: Adjustments;
+  /** Gets what the filters leave; its size is known only then. */
+  candidates?: Candidates;
+  /** What is told beside the tokens is there as a whole, or not at all; see newSample. */
+  sample?: Sample;
+  /** [n] each; IGNORED targets get logProb 0, rank 0, entropy 0. */
+  score?: { targets: Uint32Array; logProbs: Float32Array; ranks: Uint32Array; entropy?: Float32Array };
+  /** [n], of logits over temperature (over 1 in rows whose temperature is 0). */
+  logSumExp?: Float32Array;
+}
+
+/** A pass that starts from hidden states. */
+export interface HiddenJob extends PassJob {
+  /** [n,d] */
+  hidden: Float32Array | Uint16Array;
+  hiddenDtype: FloatDtype;
+}
+
+/** A pass that starts from logits that the caller holds. */
+export interface LogitsJob extends PassJob {
+  /** [n,V] */
+  heldLogits: Float32Array;
+  vocabSize: number;
+}
+
+/** The passes that need no weights. */
+export interface LogitsBackend {
+  readonly kind: 'native' | 'reference';
+  runLogits(job: LogitsJob): void;
+}
+
+/** The numbers that stand between a dot product and a logit, all of them resolved. */
+export interface Epilogue {
+  /** [V] */
+  bias?: Float32Array;
+  /** 1: none. */
+  logitScale: number;
+  /** 0: none. */
+  softCap: number;
+  capOrder: CapOrder;
+  /** Ids from here on are padding. */
+  validVocabSize: number;
+}
+
+/** Where a matrix [rows, columns] comes from. Row-major, rows contiguous, little-endian. */
+export type MatrixSource =
+  | {
+      kind: 'memory';
+      /** Bytes where the dtype is quantised. */
+      data: Float32Array | Uint16Array | Uint8Array;
+      dtype: Dtype;
+      /** false: the bytes of a SharedArrayBuffer, used in place. */
+      copy: boolean;
+      /** 'dv': stored [columns, rows]; repacked. Never of a quantised dtype. */
+      layout: 'vd' | 'dv';
+    }
+  | {
+      kind: 'file';
+      path: string;
+      offset: number;
+      /** Bytes; the native side computes the same from the shape, and both have to agree. */
+      length: number;
+      dtype: Dtype;
+      /** false: read into memory */
+      mmap: boolean;
+      layout: 'vd' | 'dv';
+    }
+  | {
+      /** Native weights that a head of this process has already. */
+      kind: 'shared';
+      /** As HeadBackend.share() gave it, perhaps in another thread. */
+      token: string;
+      dtype: Dtype;
+      layout: 'vd';
+    };
+
+/** What a backend is made of. */
+export interface HeadSpec {
+  vocabSize: number;
+  hiddenSize: number;
+  output: MatrixSource;
+  /** Absent: tied, the output matrix serves. */
+  input?: MatrixSource;
+  epilogue: Epilogue;
+  activations: Activations;
+  threads?: number;
+}
+
+/** Computes passes over one head's weights. */
+export interface HeadBackend {
+  readonly kind: 'native' | 'reference';
+  readonly threads: number;
+  /** Throws NAN or RANGE (only where a token is chosen). */
+  run(job: HiddenJob): void;
+  /**
+   * Copies the hidden states before it returns. Rejects with NAN, ABORTED, CLOSED.
+   * @param times gets two numbers: seconds until the pass started, and from its start to its end
+   */
+  runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void>;
+  /**
+   * Quantises rows of the output matrix from `first` on; see lib/dtypes/quantize.ts.
+   * @param bytes whole rows of that dtype; are filled
+   * @param errors [rows,3]: max, squares and total of each row's WeightErrorSums
+   * @throws LMHeadError RANGE (rejects): a row has NaN or an infinity; CLOSED, IO, MEMORY
+   */
+  quantiseRows(dtype: QuantiseTarget, first: number, bytes: Uint8Array, errors: Float64Array): Promise<void>;
+  /** Rows of the output or the input matrix, widened to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
+  readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
+  /** Bytes of the output or the input matrix [V,d] from `offset` on, row by row in the type that it is held in. */
+  readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void;
+  /** Where another thread's backend finds the same matrices, for as long as any backend has them: structured-cloneable. */
+  share(): { output: MatrixSource; input?: MatrixSource };
+  /** Running jobs finish, queued ones reject with CLOSED, the memory goes last. Idempotent. */
+  close(): void;
+  /** Resolves when no job is running or queued. */
+  idle(): Promise<void>;
+}

@@ -1,0 +1,65 @@
+/** Native or reference: who computes, and what to say where it cannot be the one that was wished for. */
+
+import { oneOf } from '../arguments/values';
+import { requireRoundable } from '../dtypes/quantized-activations';
+import type { LMHeadError } from '../errors';
+import { createReferenceHead, referenceLogits } from '../reference/backend';
+import type { Capabilities } from '../types';
+import { VERSION } from '../version';
+import { warn } from '../warning';
+import { nativeUnavailable } from './addon';
+import type { HeadBackend, HeadSpec, LogitsBackend } from './backend';
+import { createNativeHead, nativeCapabilities, nativeLogits } from './native';
+
+export type BackendKind = 'native' | 'reference';
+
+let warned = false;
+
+/**
+ * @param wished the option `backend`
+ * @throws LOAD where 'native' is wished for and there is none; ISA where LMHEAD_ISA names what is not to be had
+ */
+export function chooseBackend(wished?: unknown): BackendKind {
+  const choice = oneOf(wished, 'backend', ['auto', 'native', 'reference']);
+  if (choice === 'reference') return choice;
+  const problem = nativeUnavailable();
+  if (!problem) return 'native';
+  if (choice === 'native' || mustBeSaid(problem)) throw problem;
+  if (!warned) {
+    warned = true;
+    warn('LMHEAD_REFERENCE', `lmhead computes in plain JavaScript, which is slow: ${problem.message}`);
+  }
+  return 'reference';
+}
+
+/** A wrong LMHEAD_ISA is the user's own words: never worked around. */
+function mustBeSaid(problem: LMHeadError): boolean {
+  return problem.code === 'ERR_LMHEAD_ISA';
+}
+
+/** @throws DTYPE, RANGE where the weights don't go with the spec's `activations`; and what the backend throws */
+export function createHead(kind: BackendKind, spec: HeadSpec): HeadBackend {
+  requireRoundable(spec.activations, spec.output.dtype, spec.hiddenSize);
+  return kind === 'native' ? createNativeHead(spec) : createReferenceHead(spec);
+}
+
+let forLogits: LogitsBackend | undefined;
+
+/** The backend of the functions over held logits: as 'auto' chooses, once. */
+export function logitsBackend(): LogitsBackend {
+  forLogits ??= chooseBackend() === 'native' ? nativeLogits() : referenceLogits;
+  return forLogits;
+}
+
+/**
+ * What runs here: the kernel table in use, the names that `LMHEAD_ISA` takes on this machine (best first), the default
+ * number of threads, the package's version, and the Node-API version of the addon. Where no binary loads, `isa` is
+ * 'reference', `available` is empty and `napi` is 0.
+ * @throws LMHeadError ISA: LMHEAD_ISA names an instruction set that is unknown or unsupported here
+ */
+export function capabilities(): Capabilities {
+  const problem = nativeUnavailable();
+  if (!problem) return nativeCapabilities();
+  if (mustBeSaid(problem)) throw problem;
+  return { isa: 'reference', available: [], threads: 1, version: VERSION, napi: 0 };
+}

@@ -1,0 +1,314 @@
+/** The native addon as a backend. */
+
+import { notFinite, type QuantiseTarget } from '../dtypes/quantize';
+import { ACTIVATIONS } from '../dtypes/quantized-activations';
+import { ROW_FORMATS } from '../dtypes/row-format';
+import { type ErrorKind, LMHeadError } from '../errors';
+import type { Capabilities, Dtype } from '../types';
+import { VERSION } from '../version';
+import { type Addon, chosenKernels, loadAddon, type NativeHead, type NativeResult } from './addon';
+import type {
+  HeadBackend,
+  HeadSpec,
+  HiddenJob,
+  LogitsBackend,
+  LogitsJob,
+  MatrixSource,
+  Measure,
+  PassJob,
+} from './backend';
+import { onAbort } from './on-abort';
+import { nanError, nothingLeftError, unnormalisedError } from './row-errors';
+import { defaultThreads } from './threads';
+
+const MEASURE_CODE: Record<Measure, number> = { dot: 1, cosine: 2 };
+/** The numbers of native/core/matrix.h. */
+const DTYPE_CODE = Object.fromEntries(Object.keys(ROW_FORMATS).map((dtype, i) => [dtype, i])) as Record<
+  Dtype,
+  number
+>;
+
+/** Statuses of native/core/pass/pass.h and native/addon/jobs.h, in their order from 1. */
+function errorOf([status, row, id]: [number, number, number]): LMHeadError {
+  switch (status) {
+    case 1:
+      return nanError(row, id);
+    case 2:
+      return unnormalisedError(row, id < 0 ? undefined : id);
+    case 3:
+      return new LMHeadError('ABORTED', 'the call was aborted');
+    case 4:
+      return nothingLeftError(row);
+    case 5:
+      return new LMHeadError('CLOSED', 'the head was closed before the call started');
+    case 7:
+      return new LMHeadError(
+        'IO',
+        'the file of the weights has changed since it was opened; want one that stays as it is, or mmap: false',
+      );
+    default:
+      return new LMHeadError('MEMORY', 'not enough memory for the pass');
+  }
+}
+
+/** Runs what may throw one of the addon's coded errors. */
+function guarded<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    if (!code?.startsWith('ERR_LMHEAD_')) throw error;
+    throw new LMHeadError(code.slice('ERR_LMHEAD_'.length) as ErrorKind, message, { cause: error });
+  }
+}
+
+/** Throws what a result says, or puts candidates where the job wants them. */
+function settle(result: NativeResult, job?: PassJob): void {
+  if (result === undefined) return;
+  if (Array.isArray(result)) throw errorOf(result);
+  Object.assign(job!.candidates!, result);
+}
+
+/** The native side's matrix; it never sees a layout, only whether to transpose. */
+function nativeMatrix(source: MatrixSource): object {
+  const common = { dtype: DTYPE_CODE[source.dtype], transposed: source.layout === 'dv' };
+  switch (source.kind) {
+    case 'file':
+      return {
+        ...common,
+        path: source.path,
+        offset: source.offset,
+        length: source.length,
+        mmap: source.mmap,
+      };
+    case 'memory':
+      return { ...common, data: source.data, copy: source.copy };
+    case 'shared':
+      return { ...common, token: source.token };
+  }
+}
+
+function isLent(source: MatrixSource): boolean {
+  return source.kind === 'memory' && !source.copy;
+}
+
+/** The addon's own object for a head. */
+function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
+  const { vocabSize, hiddenSize, output, input, epilogue, activations } = spec;
+  return new addon.Head({
+    vocabSize,
+    hiddenSize,
+    validVocabSize: epilogue.validVocabSize,
+    activations: ACTIVATIONS.indexOf(activations),
+    threads,
+    output: nativeMatrix(output),
+    input: input && nativeMatrix(input),
+    bias: epilogue.bias,
+    logitScale: epilogue.logitScale,
+    softCap: epilogue.softCap,
+    capFirst: epilogue.capOrder === 'cap-then-scale',
+  });
+}
+
+export class NativeBackend implements HeadBackend {
+  readonly kind = 'native';
+  readonly threads: number;
+  readonly #head: NativeHead;
+  /** Output and input: lent ones, kept from the collector for as long as the head is; of all others only the dtype. */
+  readonly #matrices: (MatrixSource | Dtype)[];
+  #pending = 0;
+  #idle: (() => void)[] = [];
+
+  constructor(addon: Addon, spec: HeadSpec) {
+    this.threads = spec.threads ?? defaultThreads();
+    const sources = spec.input ? [spec.output, spec.input] : [spec.output];
+    this.#matrices = sources.map(source => (isLent(source) ? source : source.dtype));
+    this.#head = guarded(() => nativeHead(addon, spec, this.threads));
+  }
+
+  run(job: HiddenJob): void {
+    const { top, sample, score } = job;
+    // Written out, as every call pays for it.
+    const result = this.#head.run(
+      job.n,
+      job.hidden,
+      DTYPE_CODE[job.hiddenDtype],
+      job.rowParameters,
+      job.logits,
+      job.logProbs,
+      job.probs,
+      job.argmax,
+      top?.k,
+      top?.ids,
+      top?.logits,
+      top?.logProbs,
+      sample?.ids,
+      sample?.logProbs,
+      score?.targets,
+      score?.logProbs,
+      score?.ranks,
+      score?.entropy,
+      job.logSumExp,
+      job.adjustments,
+      job.candidates && true,
+      rareArguments(job),
+    );
+    if (result !== undefined) settle(result, job);
+  }
+
+  async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
+    const abortFlag = signal && new Int32Array(1);
+    const running = guarded(() =>
+      this.#head.runAsync(
+        job.n,
+        job.hidden,
+        DTYPE_CODE[job.hiddenDtype],
+        ...requestArguments(job),
+        abortFlag,
+        times,
+      ),
+    );
+    this.#pending++;
+    if (!signal) {
+      try {
+        return settle(await running, job);
+      } finally {
+        this.#ended();
+      }
+    }
+    const settled = running.finally(() => this.#ended());
+    // The caller is told at once; the job stops at its next chunk, or never starts.
+    return new Promise<void>((resolve, reject) => {
+      const forget = onAbort(signal, () => {
+        abortFlag![0] = 1;
+        reject(new LMHeadError('ABORTED', 'the call was aborted', { cause: signal.reason }));
+      });
+      settled
+        .then(result => settle(result, job))
+        .then(resolve, reject)
+        .finally(forget);
+    });
+  }
+
+  /** A job has. */
+  #ended(): void {
+    if (--this.#pending > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  async quantiseRows(
+    dtype: QuantiseTarget,
+    first: number,
+    bytes: Uint8Array,
+    errors: Float64Array,
+  ): Promise<void> {
+    const running = guarded(() =>
+      this.#head.quantise(first, errors.length / 3, DTYPE_CODE[dtype], bytes, errors),
+    );
+    this.#pending++;
+    try {
+      const result = await running;
+      if (Array.isArray(result) && result[0] === 1) throw notFinite(result[1]);
+      settle(result);
+    } finally {
+      this.#ended();
+    }
+  }
+
+  readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
+    settle(guarded(() => this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out)));
+  }
+
+  readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void {
+    settle(guarded(() => this.#head.readBytes(matrix === 'output' ? 0 : 1, offset, out)));
+  }
+
+  share(): { output: MatrixSource; input?: MatrixSource } {
+    const [output, input] = this.#matrices.map((matrix, i): MatrixSource => {
+      if (typeof matrix !== 'string') return matrix;
+      return { kind: 'shared', token: this.#head.token(i as 0 | 1), dtype: matrix, layout: 'vd' };
+    });
+    return { output, input };
+  }
+
+  /** Seconds to read the output matrix once. */
+  timeRead(): number {
+    return this.#head.timeRead();
+  }
+
+  close(): void {
+    this.#head.close();
+    this.#matrices.length = 0;
+  }
+
+  idle(): Promise<void> {
+    if (this.#pending === 0) return Promise.resolve();
+    return new Promise(resolve => this.#idle.push(resolve));
+  }
+}
+
+/** What few passes ask for; undefined where nothing of it is. */
+function rareArguments({ view, measure, draft, sample }: PassJob): object | undefined {
+  const listed = sample?.topLogProbs && sample;
+  if (!view && measure === undefined && !draft && !listed) return undefined;
+  return {
+    rows: view?.rows,
+    overVocabulary: view?.overVocabulary,
+    measure: MEASURE_CODE[measure!] ?? 0,
+    draft,
+    listed,
+  };
+}
+
+/** In the order that native/addon/arguments.cc reads. */
+function requestArguments(job: PassJob): unknown[] {
+  const { top, sample, score } = job;
+  return [
+    job.rowParameters,
+    job.logits,
+    job.logProbs,
+    job.probs,
+    job.argmax,
+    top?.k,
+    top?.ids,
+    top?.logits,
+    top?.logProbs,
+    sample?.ids,
+    sample?.logProbs,
+    score?.targets,
+    score?.logProbs,
+    score?.ranks,
+    score?.entropy,
+    job.logSumExp,
+    job.adjustments,
+    job.candidates && true,
+    rareArguments(job),
+  ];
+}
+
+/** Throws LOAD or ISA where there is no binary, IO, MEMORY. */
+export function createNativeHead(spec: HeadSpec): HeadBackend {
+  return new NativeBackend(loadAddon(), spec);
+}
+
+/** Passes over logits that the caller holds. Throws LOAD or ISA where there is no binary. */
+export function nativeLogits(): LogitsBackend {
+  const addon = loadAddon();
+  return {
+    kind: 'native',
+    runLogits(job: LogitsJob): void {
+      settle(
+        guarded(() =>
+          addon.runLogits(job.heldLogits, job.n, job.vocabSize, ...requestArguments(job), defaultThreads()),
+        ),
+        job,
+      );
+    },
+  };
+}
+
+/** Throws LOAD or ISA where there is no binary. */
+export function nativeCapabilities(): Capabilities {
+  const { isa, available, napi } = chosenKernels();
+  return { isa, available, threads: defaultThreads(), version: VERSION, napi };
+}

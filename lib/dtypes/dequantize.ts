@@ -1,0 +1,138 @@
+/**
+ * What quantised weights stand for: plain loops, the definition that the native kernels are held against. The values are
+ * those of ggml's `dequantize_row_*` (ggml-quants.c), rounded to float32 once. docs/quantisation.md has a table.
+ */
+
+import type { Dtype, QuantisedDtype } from '../types';
+import { floats, halfToNumber } from './half';
+import { isFloat, ROW_FORMATS, rowBytes } from './row-format';
+
+/** IQ4_NL's sixteen values: finer near zero. */
+const NON_LINEAR = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/** Bytes of one block, from `at` on, and where its numbers go. */
+interface BlockJob {
+  bytes: DataView;
+  at: number;
+  out: Float32Array;
+  /** Index in `out` of the block's first number. */
+  to: number;
+}
+
+const half = (view: DataView, at: number) => halfToNumber(view.getUint16(at, true));
+
+/** The i-th of 32 numbers of four bits: sixteen low halves, then the sixteen high halves. */
+function fourBits(view: DataView, at: number, i: number): number {
+  return i < 16 ? view.getUint8(at + i) & 15 : view.getUint8(at + i - 16) >> 4;
+}
+
+/** The i-th of 32 numbers of five bits: the highest bits are one word of their own. */
+function fiveBits(view: DataView, fifth: number, at: number, i: number): number {
+  return fourBits(view, at, i) | (((view.getUint32(fifth, true) >>> i) & 1) << 4);
+}
+
+/** The j-th 6-bit scale and minimum of eight each, in twelve bytes. */
+function scaleAndMinimum(view: DataView, at: number, j: number): [number, number] {
+  const byte = (i: number) => view.getUint8(at + i);
+  if (j < 4) return [byte(j) & 63, byte(j + 4) & 63];
+  return [(byte(j + 4) & 15) | ((byte(j - 4) >> 6) << 4), (byte(j + 4) >> 4) | ((byte(j) >> 6) << 4)];
+}
+
+/** The i-th of 256 numbers of four bits: 32 low halves, then the same bytes' high halves, four times. */
+function fourBitsOf256(view: DataView, at: number, i: number): number {
+  const byte = view.getUint8(at + (i >> 6) * 32 + (i & 31));
+  return i & 32 ? byte >> 4 : byte & 15;
+}
+
+const readers: Record<Exclude<QuantisedDtype, 'i8'>, (job: BlockJob) => void> = {
+  q8_0({ bytes, at, out, to }) {
+    const d = half(bytes, at);
+    for (let i = 0; i < 32; i++) out[to + i] = d * bytes.getInt8(at + 2 + i);
+  },
+  q4_0({ bytes, at, out, to }) {
+    const d = half(bytes, at);
+    for (let i = 0; i < 32; i++) out[to + i] = d * (fourBits(bytes, at + 2, i) - 8);
+  },
+  q4_1({ bytes, at, out, to }) {
+    const [d, m] = [half(bytes, at), half(bytes, at + 2)];
+    for (let i = 0; i < 32; i++) out[to + i] = d * fourBits(bytes, at + 4, i) + m;
+  },
+  q5_0({ bytes, at, out, to }) {
+    const d = half(bytes, at);
+    for (let i = 0; i < 32; i++) out[to + i] = d * (fiveBits(bytes, at + 2, at + 6, i) - 16);
+  },
+  q5_1({ bytes, at, out, to }) {
+    const [d, m] = [half(bytes, at), half(bytes, at + 2)];
+    for (let i = 0; i < 32; i++) out[to + i] = d * fiveBits(bytes, at + 4, at + 8, i) + m;
+  },
+  iq4_nl({ bytes, at, out, to }) {
+    const d = half(bytes, at);
+    for (let i = 0; i < 32; i++) out[to + i] = d * NON_LINEAR[fourBits(bytes, at + 2, i)];
+  },
+  q4_k({ bytes, at, out, to }) {
+    const [d, dMinimum] = [half(bytes, at), half(bytes, at + 2)];
+    for (let i = 0; i < 256; i++) {
+      const [scale, minimum] = scaleAndMinimum(bytes, at + 4, i >> 5);
+      out[to + i] = d * scale * fourBitsOf256(bytes, at + 16, i) - dMinimum * minimum;
+    }
+  },
+  q5_k({ bytes, at, out, to }) {
+    const [d, dMinimum] = [half(bytes, at), half(bytes, at + 2)];
+    for (let i = 0; i < 256; i++) {
+      const [scale, minimum] = scaleAndMinimum(bytes, at + 4, i >> 5);
+      const fifth = (bytes.getUint8(at + 16 + (i & 31)) >> (i >> 5)) & 1;
+      out[to + i] = d * scale * (fourBitsOf256(bytes, at + 48, i) | (fifth << 4)) - dMinimum * minimum;
+    }
+  },
+  q6_k({ bytes, at, out, to }) {
+    const d = half(bytes, at + 208);
+    for (let i = 0; i < 256; i++) {
+      // 128 numbers at a time: 64 low halves, 64 high halves; and two more bits for each 32 of them in 32 bytes.
+      const [part, j] = [i >> 7, i & 127];
+      const low = bytes.getUint8(at + part * 64 + (j & 63));
+      const high = bytes.getUint8(at + 128 + part * 32 + (j & 31)) >> ((j >> 5) * 2);
+      const q = (j < 64 ? low & 15 : low >> 4) | ((high & 3) << 4);
+      const scale = d * bytes.getInt8(at + 192 + (i >> 4));
+      out[to + i] = scale * (q - 32);
+    }
+  },
+};
+
+/**
+ * @param bytes rows of d numbers each, as they are stored
+ * @param d a multiple of the block's numbers
+ * @returns [rows, d]
+ */
+export function dequantise(bytes: Uint8Array, dtype: QuantisedDtype, d: number): Float32Array {
+  const { numbers, bytes: blockBytes, header } = ROW_FORMATS[dtype];
+  const stride = rowBytes(dtype, d);
+  const rows = bytes.length / stride;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const out = new Float32Array(rows * d);
+  for (let row = 0; row < rows; row++) {
+    const start = row * stride;
+    if (dtype === 'i8') {
+      const scale = view.getFloat32(start, true);
+      for (let k = 0; k < d; k++) out[row * d + k] = scale * view.getInt8(start + header + k);
+    } else {
+      for (let k = 0; k < d; k += numbers) {
+        readers[dtype]({ bytes: view, at: start + (k / numbers) * blockBytes, out, to: row * d + k });
+      }
+    }
+  }
+  return out;
+}
+
+/**
+ * Weights of any dtype as float32; float32 itself is not copied.
+ * @param data rows of d numbers each; bytes where they are quantised
+ */
+export function widenedRows(
+  data: Float32Array | Uint16Array | Uint8Array,
+  dtype: Dtype,
+  d: number,
+): Float32Array {
+  return isFloat(dtype)
+    ? floats(data as Float32Array | Uint16Array, dtype)
+    : dequantise(data as Uint8Array, dtype, d);
+}

@@ -1,0 +1,57 @@
+/**
+ * Hidden states rounded to whole numbers, as the option `activations` wants them: h′ = s·q with one scale s for a state.
+ * native/core/kernels/quantized_activations.cc does the same, to the bit.
+ */
+import { LMHeadError } from '../errors';
+import type { Activations, Dtype } from '../types';
+import { ROUNDER } from './quantize';
+
+/** In the order of native/core/kernels/quantized_activations.h. */
+export const ACTIVATIONS: readonly Activations[] = ['f32', 'i8', 'i16'];
+
+/** Weights of whole numbers times scales of their own, and no minimum: native/core/kernels/generic/integer.inc has their products. */
+export const WHOLE_WEIGHTS: readonly Dtype[] = ['i8', 'q8_0', 'q6_k'];
+
+/** Sums of so many products fit 32 bits. */
+const MOST_NUMBERS = 2 ** 17;
+
+/** The largest q. Two int8, 255·a + b with both within ±127, make an i16. */
+const MOST = { i8: 127, i16: 127 * 256 };
+
+/**
+ * s = max|h|/127 (or /32512 for i16), rounded to float32; q = h/s, rounded to the nearest whole number.
+ * @param h [n,d]
+ * @returns [n,d]: s·q, exactly. A state with NaN or an infinity is NaN, one whose scale is too small for float32 is 0
+ */
+export function roundedActivations(h: Float32Array, d: number, kind: 'i8' | 'i16'): Float64Array {
+  const rounded = new Float64Array(h.length);
+  const most = MOST[kind];
+  for (let first = 0; first < h.length; first += d) {
+    let largest = 0;
+    for (let k = first; k < first + d; k++) largest = Math.max(largest, Math.abs(h[k])); // NaN stays
+    const scale = Number.isFinite(largest) ? Math.fround(largest / most) : Number.NaN;
+    if (scale === 0) continue;
+    for (let k = first; k < first + d; k++) {
+      const q = h[k] / scale + ROUNDER - ROUNDER;
+      rounded[k] = scale * Math.min(Math.max(q, -most), most);
+    }
+  }
+  return rounded;
+}
+
+/** @throws LMHeadError DTYPE, RANGE where a head cannot compute with them */
+export function requireRoundable(activations: Activations, dtype: Dtype, hiddenSize: number): void {
+  if (activations === 'f32') return;
+  if (!WHOLE_WEIGHTS.includes(dtype)) {
+    throw new LMHeadError(
+      'DTYPE',
+      `activations: got '${activations}' for weights in ${dtype}; want weights in ${WHOLE_WEIGHTS.join(', ')}, as head.quantize makes them`,
+    );
+  }
+  if (hiddenSize > MOST_NUMBERS) {
+    throw new LMHeadError(
+      'RANGE',
+      `activations: got '${activations}' for a hidden size of ${hiddenSize}; want one of at most ${MOST_NUMBERS}`,
+    );
+  }
+}

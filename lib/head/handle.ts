@@ -1,0 +1,100 @@
+/** What one thread posts to another, so that both have a head over the same weights. */
+import { got } from '../arguments/describe';
+import {
+  type HeadSettings,
+  headSettings,
+  headSizes,
+  memoryMatrix,
+  settingsAsOptions,
+} from '../arguments/head-options';
+import { oneOf, optionsObject } from '../arguments/values';
+import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
+import { chooseBackend, createHead } from '../backend/choose';
+import { isFloat, ROW_FORMATS } from '../dtypes/row-format';
+import { LMHeadError } from '../errors';
+import type { Dtype, HeadOptions } from '../types';
+import type { HeadParts } from './open';
+
+/** Tells a handle from other objects, and from those of a version that writes them otherwise. */
+const FORM = 'lmhead/1';
+
+/** Structured-cloneable: a matrix is named, or lies in a SharedArrayBuffer, so no clone has a copy of it. */
+interface Handle {
+  form: typeof FORM;
+  backend: 'native' | 'reference';
+  vocabSize: number;
+  hiddenSize: number;
+  output: MatrixSource;
+  /** Absent: tied. */
+  input?: MatrixSource;
+  settings: Partial<HeadOptions>;
+}
+
+/** The handle of a head; it keeps nothing alive. */
+export function handleOf(
+  head: { vocabSize: number; hiddenSize: number },
+  settings: HeadSettings,
+  backend: HeadBackend,
+): object {
+  const handle: Handle = {
+    form: FORM,
+    backend: backend.kind,
+    ...head,
+    ...backend.share(),
+    settings: { ...settingsAsOptions(settings), threads: backend.threads },
+  };
+  // A copy: what is done to it changes nothing here.
+  return Object.freeze(structuredClone(handle));
+}
+
+/**
+ * The parts of another head over the weights that a handle names.
+ * @throws ARGUMENT for what is no handle, or one of another process or version; CLOSED where its weights are gone; LOAD
+ */
+export function partsOf(value: unknown): HeadParts {
+  const handle = value as Handle;
+  if (typeof value !== 'object' || value === null || handle.form !== FORM) {
+    throw new LMHeadError(
+      'ARGUMENT',
+      `handle: got ${got(value)}; want what \`handle\` of an open head gave, in this version`,
+    );
+  }
+  const { spec, settings } = wellFormed(() => read(handle));
+  const backend = createHead(chooseBackend(handle.backend), spec);
+  return { spec, settings, backend };
+}
+
+function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
+  const { vocabSize, hiddenSize } = headSizes(handle.vocabSize, handle.hiddenSize);
+  optionsObject(handle.settings, 'settings');
+  const settings = headSettings(handle.settings, vocabSize, hiddenSize);
+  const matrix = (source: MatrixSource, name: string): MatrixSource => {
+    optionsObject(source, name);
+    const { dtype } = source;
+    if (source.kind === 'shared' && handle.backend === 'native' && typeof source.token === 'string') {
+      return { kind: 'shared', token: source.token, dtype, layout: 'vd' };
+    }
+    const { data } = source as { data?: unknown };
+    // The reference has widened floating-point numbers; the type that they had is theirs still.
+    const held = handle.backend === 'reference' && isFloat(dtype) ? 'f32' : dtype;
+    const numbers = memoryMatrix(data, name, held, vocabSize, hiddenSize, 'vd', false);
+    return { ...numbers, dtype: oneOf(dtype, `${name}.dtype`, Object.keys(ROW_FORMATS) as Dtype[]) };
+  };
+  const output = matrix(handle.output, 'output');
+  const input = handle.input === undefined ? undefined : matrix(handle.input, 'input');
+  const { epilogue, activations, threads } = settings;
+  return { spec: { vocabSize, hiddenSize, output, input, epilogue, activations, threads }, settings };
+}
+
+function wellFormed<T>(reading: () => T): T {
+  try {
+    return reading();
+  } catch (cause) {
+    const reason = cause instanceof LMHeadError ? ` (${cause.message})` : '';
+    throw new LMHeadError(
+      'ARGUMENT',
+      `handle: got one that is damaged${reason}; want it passed on as it was`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,186 @@
+/** Writes a head as a .safetensors file. */
+import { randomBytes } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as fsPromises from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { HeadSettings } from '../arguments/head-options';
+import type { HeadBackend } from '../backend/backend';
+import { isFloat, ROW_FORMATS, rowBytes } from '../dtypes/row-format';
+import { LMHeadError } from '../errors';
+import { type SavedFacts, savedMetadata } from '../formats/saved-head';
+import { savedAs } from '../formats/saved-quantized';
+import type { Dtype } from '../types';
+
+/** What is written. */
+export interface SavedHead {
+  vocabSize: number;
+  hiddenSize: number;
+  output: Dtype;
+  /** Absent: tied. */
+  input?: Dtype;
+  settings: HeadSettings;
+  backend: HeadBackend;
+}
+
+/** Through a file beside it, which takes the name when all of it is on the disk: nobody ever sees half a file. */
+export async function saveHead(path: string, head: SavedHead): Promise<void> {
+  const temporary = beside(path);
+  let created = false;
+  try {
+    const file = await fsPromises.open(temporary, 'wx');
+    created = true;
+    try {
+      for (const piece of pieces(head)) await file.appendFile(piece);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await fsPromises.rename(temporary, path);
+    created = false;
+    syncFolder(path);
+  } catch (error) {
+    throw writable(path, error);
+  } finally {
+    if (created) await fsPromises.rm(temporary, { force: true });
+  }
+}
+
+/** As `saveHead`, at once. */
+export function saveHeadSync(path: string, head: SavedHead): void {
+  const temporary = beside(path);
+  let created = false;
+  try {
+    const file = fs.openSync(temporary, 'wx');
+    created = true;
+    try {
+      for (const piece of pieces(head)) fs.appendFileSync(file, piece);
+      fs.fsyncSync(file);
+    } finally {
+      fs.closeSync(file);
+    }
+    fs.renameSync(temporary, path);
+    created = false;
+    syncFolder(path);
+  } catch (error) {
+    throw writable(path, error);
+  } finally {
+    if (created) fs.rmSync(temporary, { force: true });
+  }
+}
+
+function beside(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+}
+
+/** The new name is in the folder's own data. Not every system lets one open a folder. */
+function syncFolder(path: string): void {
+  let folder: number | undefined;
+  try {
+    folder = fs.openSync(dirname(path), 'r');
+    fs.fsyncSync(folder);
+  } catch {
+    // The file's contents are safe in any case.
+  } finally {
+    if (folder !== undefined) fs.closeSync(folder);
+  }
+}
+
+function writable(path: string, error: unknown): unknown {
+  if (error instanceof LMHeadError || !(error instanceof Error) || !('code' in error)) return error;
+  return new LMHeadError(
+    'IO',
+    `path: ${path} cannot be written: ${error.message}; want a file's path in a folder that can be written to`,
+    { cause: error },
+  );
+}
+
+/** A tensor of the file, and how to get its bytes. */
+interface SavedTensor {
+  name: string;
+  dtype: Dtype;
+  shape: number[];
+  read(offset: number, out: Uint8Array): void;
+}
+
+const PIECE = 2 ** 22;
+/** The data begin on a cache line. */
+const ALIGNMENT = 64;
+
+/** Blocks need no alignment. */
+function numberBytes(dtype: Dtype): number {
+  return isFloat(dtype) ? ROW_FORMATS[dtype].bytes : 1;
+}
+
+/** Of a vector or a matrix. */
+function byteCount(dtype: Dtype, shape: number[]): number {
+  const [columns, rows = 1] = [...shape].reverse();
+  return rows * rowBytes(dtype, columns);
+}
+
+/** The file's bytes, piece by piece. A piece is good until the next is asked for. */
+function* pieces(head: SavedHead): Generator<Uint8Array> {
+  // The larger numbers first, as the format's own writer does: so all of them are aligned.
+  const tensors = tensorsOf(head).sort((a, b) => numberBytes(b.dtype) - numberBytes(a.dtype));
+  const metadata = savedMetadata(factsOf(head));
+  const header: Record<string, unknown> = { __metadata__: metadata };
+  let end = 0;
+  for (const { name, dtype, shape } of tensors) {
+    const begin = end;
+    end += byteCount(dtype, shape);
+    const { metadata: its, ...entry } = savedAs(name, dtype, shape);
+    Object.assign(metadata, its);
+    header[name] = { ...entry, data_offsets: [begin, end] };
+  }
+  const text = Buffer.from(JSON.stringify(header));
+  const start = Buffer.alloc(Math.ceil((8 + text.length) / ALIGNMENT) * ALIGNMENT, ' ');
+  start.writeBigUInt64LE(BigInt(start.length - 8));
+  text.copy(start, 8);
+  yield start;
+  const piece = new Uint8Array(Math.min(PIECE, end));
+  for (const { dtype, shape, read } of tensors) {
+    const size = byteCount(dtype, shape);
+    for (let at = 0; at < size; at += piece.length) {
+      const part = piece.subarray(0, Math.min(piece.length, size - at));
+      read(at, part);
+      yield part;
+    }
+  }
+}
+
+function tensorsOf({ vocabSize, hiddenSize, output, input, settings, backend }: SavedHead): SavedTensor[] {
+  const matrix = (name: string, dtype: Dtype, which: 'output' | 'input'): SavedTensor => ({
+    name,
+    dtype,
+    shape: [vocabSize, hiddenSize],
+    read: (offset, out) => backend.readBytes(which, offset, out),
+  });
+  const vector = (name: string, numbers: Float32Array): SavedTensor => ({
+    name,
+    dtype: 'f32',
+    shape: [numbers.length],
+    read: (offset, out) => out.set(new Uint8Array(numbers.buffer, numbers.byteOffset + offset, out.length)),
+  });
+  const embedding = 'model.embed_tokens.weight';
+  const tensors = input
+    ? [matrix('lm_head.weight', output, 'output'), matrix(embedding, input, 'input')]
+    : [matrix(embedding, output, 'output')];
+  const { epilogue, norm } = settings;
+  if (epilogue.bias) tensors.push(vector('lm_head.bias', epilogue.bias));
+  if (norm) tensors.push(vector('model.norm.weight', norm.weight));
+  if (norm?.bias) tensors.push(vector('model.norm.bias', norm.bias));
+  return tensors;
+}
+
+function factsOf({ input, settings }: SavedHead): SavedFacts {
+  const { epilogue, embeddingScale, norm } = settings;
+  const { logitScale, softCap, capOrder, validVocabSize } = epilogue;
+  return {
+    tied: input === undefined,
+    vocabSize: validVocabSize,
+    logitScale,
+    softCap: softCap || undefined,
+    capOrder,
+    embeddingScale,
+    norm: norm && { type: norm.type, eps: norm.eps, offset: norm.offset ?? 0 },
+  };
+}

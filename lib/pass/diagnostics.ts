@@ -1,0 +1,96 @@
+/** What a server may learn of every call: how long it waited, and how long it computed. */
+import { channel } from 'node:diagnostics_channel';
+import { performance } from 'node:perf_hooks';
+import type { HeadBackend, HiddenJob } from '../backend/backend';
+import type { PassTiming } from '../types';
+
+const passes = channel('lmhead:pass');
+
+/** Does anybody want to know? Where not, a call is not timed. */
+export function isWatched(measure: boolean): boolean {
+  return measure || passes.hasSubscribers;
+}
+
+/** What a head's timings have in common. */
+export interface TimedHead {
+  vocabSize: number;
+  hiddenSize: number;
+  backend: HeadBackend['kind'];
+  /** Leave an entry on the performance timeline too. */
+  measure: boolean;
+}
+
+export function timedSync(head: TimedHead, job: HiddenJob, run: () => void): void {
+  const startTime = performance.now();
+  let error: unknown;
+  try {
+    run();
+  } catch (thrown) {
+    error = thrown;
+    throw thrown;
+  } finally {
+    const duration = performance.now() - startTime;
+    report(head, {
+      ...about(head, job, error),
+      async: false,
+      startTime,
+      duration,
+      queueTime: 0,
+      passTime: duration,
+    });
+  }
+}
+
+/** @param run fills in two numbers: seconds in the queue, seconds from the pass's start to its end */
+export async function timed(
+  head: TimedHead,
+  job: HiddenJob,
+  run: (times: Float64Array) => Promise<void>,
+): Promise<void> {
+  const startTime = performance.now();
+  const times = new Float64Array(2);
+  let error: unknown;
+  try {
+    await run(times);
+  } catch (thrown) {
+    error = thrown;
+    throw thrown;
+  } finally {
+    const duration = performance.now() - startTime;
+    const [queueTime, passTime] = times.map(seconds => 1000 * seconds);
+    report(head, { ...about(head, job, error), async: true, startTime, duration, queueTime, passTime });
+  }
+}
+
+function about({ vocabSize, hiddenSize, backend }: TimedHead, job: HiddenJob, error: unknown) {
+  const code = (error as { code?: string } | undefined)?.code;
+  return { method: methodOf(job), n: job.n, vocabSize, hiddenSize, backend, ...(code && { error: code }) };
+}
+
+const METHOD_OF_RESULT: { [result in keyof HiddenJob]?: string } = {
+  logits: 'logits',
+  logProbs: 'logProbs',
+  probs: 'probs',
+  argmax: 'argmax',
+  top: 'topK',
+  sample: 'sample',
+  candidates: 'candidates',
+  score: 'score',
+  draft: 'verifyDraft',
+};
+
+/** The method whose results these are; `run` where they are no single one's. */
+function methodOf(job: HiddenJob): string {
+  if (job.measure !== undefined) return 'nearest';
+  const asked = Object.entries(METHOD_OF_RESULT).filter(
+    ([result]) => job[result as keyof HiddenJob] !== undefined,
+  );
+  return asked.length === 1 ? asked[0][1] : 'run';
+}
+
+function report({ measure }: TimedHead, timing: PassTiming): void {
+  passes.publish(timing);
+  if (!measure) return;
+  const { startTime: start, duration, ...detail } = timing;
+  performance.measure(`lmhead ${timing.method}`, { start, duration, detail });
+}

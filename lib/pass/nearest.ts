@@ -1,0 +1,48 @@
+/** Rows of E as vectors to search among. */
+import { type HiddenRows, hiddenRows } from '../arguments/hidden';
+import { tokenIds } from '../arguments/ids';
+import type { HeadBackend, Measure, PassJob } from '../backend/backend';
+import { floats } from '../dtypes/half';
+import { LMHeadError } from '../errors';
+import type { Neighbours } from '../types';
+
+/** What a search starts from: the vector given, or the row of E that an id names; of length 1 for cosines. */
+export function queryRows(
+  idOrVector: unknown,
+  hiddenDtype: unknown,
+  measure: Measure,
+  backend: HeadBackend,
+  { vocabSize, hiddenSize }: { vocabSize: number; hiddenSize: number },
+): HiddenRows {
+  let query: HiddenRows;
+  if (typeof idOrVector === 'number' || typeof idOrVector === 'bigint') {
+    const data = new Float32Array(hiddenSize);
+    backend.readRows('output', tokenIds([idOrVector], 'idOrVector', 1, vocabSize), data);
+    query = { data, dtype: 'f32', n: 1 };
+  } else {
+    query = hiddenRows(idOrVector, hiddenSize, hiddenDtype);
+    if (query.n !== 1) {
+      throw new LMHeadError(
+        'SHAPE',
+        `idOrVector: got ${query.n} vectors; want an id, or one vector of ${hiddenSize}`,
+      );
+    }
+  }
+  if (measure === 'dot') return query;
+  return { data: unit(floats(query.data, query.dtype)), dtype: 'f32', n: 1 };
+}
+
+/** In float64, rounded once; zeros stay zeros. */
+function unit(vector: Float32Array): Float32Array {
+  let square = 0;
+  for (const x of vector) square += x * x;
+  const length = Math.sqrt(square);
+  return length === 0 ? vector : vector.map(x => x / length);
+}
+
+/** @param measure cosines are kept within [−1, 1], which rounding may leave */
+export function neighboursOf({ top }: PassJob, measure: Measure): Neighbours {
+  const { ids, logits } = top!;
+  const similarities = measure === 'dot' ? logits : logits.map(x => Math.max(-1, Math.min(1, x)));
+  return { ids, similarities };
+}

@@ -1,0 +1,98 @@
+// A head without its JavaScript: the weights and what a pass needs of them. Outlives the object where jobs still run.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "../quantize.h"
+#include "../sampling/speculative_verification.h"
+#include "../sources/similarity.h"
+#include "pass_view.h"
+#include "stored_matrix.h"
+
+namespace lmhead {
+
+// Rows of the output matrix, to be quantised: [first, first + count).
+struct Quantisation {
+  size_t first, count;
+  Dtype to;
+  uint8_t* bytes;        // count rows
+  WeightErrors* errors;  // [count]
+};
+
+class HeadCore {
+ public:
+  // input: null where the output matrix serves.
+  HeadCore(const Kernels& kernels, std::shared_ptr<StoredMatrix> output, std::shared_ptr<StoredMatrix> input,
+           std::vector<float> bias, Epilogue epilogue, size_t valid, Activations activations, unsigned threads)
+      : kernels_(kernels),
+        output_(std::move(output)),
+        input_(std::move(input)),
+        bias_(std::move(bias)),
+        epilogue_(epilogue),
+        valid_(valid),
+        activations_(activations),
+        threads_(threads) {
+    epilogue_.bias = bias_.empty() ? nullptr : bias_.data();
+  }
+
+  const Kernels& kernels() const { return kernels_; }
+  const Matrix& output() const { return output_->view; }
+  const Matrix& input() const { return stored(1)->view; }
+  // 0: the output matrix, 1: the input matrix.
+  const std::shared_ptr<StoredMatrix>& stored(size_t which) const { return which == 1 && input_ ? input_ : output_; }
+  unsigned threads() const { return threads_; }
+  size_t valid() const { return valid_; }
+  // To be asked after the weights were read: were they still those of the beginning?
+  bool intact() const { return output_->storage->intact() && (!input_ || input_->storage->intact()); }
+
+  PassResult run(const float* packed_hidden, size_t n, PassRequest request, const PassView& view) const {
+    request.crew.threads = threads_;
+    if (view.measure != Measure::logit) return run_similarity(packed_hidden, n, request, view);
+    const ProductSource all(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, {}, activations_);
+    RowSubset rows = view.rows;
+    // Rows whose ids may not be drawn need not be computed where they are few that may. (A row apart costs more than one of
+    // many.)
+    std::vector<uint32_t> few;
+    if (!rows.ids && (request.only_draws() || (request.draft.accepted && !request.draft.log_probs))) {
+      few = request.adjustments.few_allowed(n);
+      if (!few.empty()) rows = {few.data(), few.size()};
+    }
+    if (!rows.ids) return run_request(kernels_, all, request);
+    const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows, activations_);
+    if (view.over_vocabulary) request.normaliser = &all;
+    return run_request(kernels_, subset, request);
+  }
+
+  // nan: of row `row`, which has NaN or an infinity.
+  PassResult quantise(const Quantisation& q) const {
+    const size_t bad = quantise_rows(kernels_, output(), q.first, q.count, q.to, threads_, q.bytes, q.errors);
+    return bad == output().rows ? PassResult{} : PassResult{PassResult::nan, bad};
+  }
+
+ private:
+  PassResult run_similarity(const float* packed_hidden, size_t n, const PassRequest& request, const PassView& view) const {
+    const ProductSource dots(kernels_, output_->view, {}, valid_, packed_hidden, n, view.rows);
+    if (view.measure == Measure::dot) return run_pass(kernels_, dots, request);
+    {
+      const std::lock_guard lock(norms_mutex_);
+      if (inverse_norms_.empty()) inverse_norms_ = inverse_norms(kernels_, output_->view, threads_);
+    }
+    return run_pass(kernels_, ScaledSource(dots, inverse_norms_.data()), request);
+  }
+
+  const Kernels& kernels_;
+  const std::shared_ptr<StoredMatrix> output_;
+  const std::shared_ptr<StoredMatrix> input_;
+  const std::vector<float> bias_;
+  Epilogue epilogue_;
+  const size_t valid_;
+  const Activations activations_;
+  const unsigned threads_;
+  mutable std::mutex norms_mutex_;
+  mutable std::vector<double> inverse_norms_;  // made when they are first asked for
+};
+
+}  // namespace lmhead

@@ -1,0 +1,29 @@
+// The AMX tables, and what select.cc asks before it offers the real one.
+#pragma once
+
+#include "../generic/region.h"
+#include "../kernels.h"
+
+// A compiler that knows AMX (GCC 11, Clang 12) has an assembler that does.
+#if LMHEAD_X86 && defined(__linux__)
+#if __has_include(<amxtileintrin.h>) || __has_include(<amxintrin.h>)
+#define LMHEAD_AMX 1
+#endif
+#endif
+#ifndef LMHEAD_AMX
+#define LMHEAD_AMX 0
+#endif
+
+#if LMHEAD_AMX
+namespace lmhead {
+
+// with_int8: the unit multiplies int8 numbers, too.
+const Kernels* amx_kernels(bool with_int8);
+// Tiles in plain C++, the rest as above (it needs AVX-512): for tests, where there is no AMX. "amx-emulated"
+const Kernels* emulated_amx_kernels();
+
+// Multiplies known numbers on the unit and without it. Needs the unit.
+bool amx_agrees_with_its_emulation(bool with_int8);
+
+}  // namespace lmhead
+#endif

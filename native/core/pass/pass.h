@@ -1,0 +1,199 @@
+// The one pass: streams E once, makes logits tile by tile, and hands each tile to the sinks that a request names.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "../kernels/kernels.h"
+#include "../kernels/quantized_activations.h"
+#include "../numerics/aligned.h"
+#include "../sampling/adjustments.h"
+#include "../sampling/candidates.h"
+#include "../sampling/filters.h"
+#include "../sinks/target.h"
+#include "../threads/crew.h"
+
+namespace lmhead {
+
+// Where a pass gets its logits from: a product with E, or an array that the caller holds.
+class LogitSource {
+ public:
+  virtual ~LogitSource() = default;
+  virtual size_t columns() const = 0;     // n
+  virtual size_t vocabulary() const = 0;  // V: how wide a dense result is
+  virtual size_t valid() const = 0;       // places from here on are padding
+  // Of the places, ascending; null: they are their places.
+  virtual const uint32_t* ids() const { return nullptr; }
+  // Of an id; `valid` where it is padding, or none of this source's.
+  size_t place_of(uint32_t id) const;
+  // How many columns are best made at once, and about how many multiply-adds a pass over all of it takes.
+  virtual size_t group() const = 0;
+  virtual double work() const = 0;
+  // Says, from one thread, which columns the next logits are of: a chance to lay them out for the kernels, once. So a source
+  // serves one pass at a time.
+  virtual void prepare(size_t /*first_column*/, size_t /*columns*/) const {}
+  struct Logits {
+    const float* data;
+    size_t stride;  // from column to column
+  };
+  // Logits [columns, rows], in scratch (columns * rows floats) or elsewhere.
+  virtual Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const = 0;
+};
+
+// Hidden states as kernels take them: f32, [n, hidden_stride(d)], zeros beyond d.
+void pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d, float* packed);
+AlignedFloats pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, size_t n, size_t d);
+
+// Ids, ascending and each once, of the rows of E that a pass is about.
+struct RowSubset {
+  const uint32_t* ids = nullptr;  // null: all rows
+  size_t count = 0;
+};
+
+class ProductSource final : public LogitSource {
+ public:
+  // activations: f32, or such as rounds_activations(e.dtype).
+  ProductSource(const Kernels& kernels, const Matrix& e, const Epilogue& epilogue, size_t valid, const float* packed_hidden,
+                size_t n, RowSubset subset = {}, Activations activations = Activations::f32)
+      : kernels_(kernels),
+        e_(e),
+        epilogue_(epilogue),
+        valid_(valid),
+        hidden_(packed_hidden),
+        n_(n),
+        subset_(subset),
+        activations_(activations) {}
+  size_t columns() const override { return n_; }
+  size_t vocabulary() const override { return subset_.ids ? subset_.count : e_.rows; }
+  size_t valid() const override { return subset_.ids ? subset_.count : valid_; }
+  const uint32_t* ids() const override { return subset_.ids; }
+  size_t group() const override;
+  double work() const override {
+    return static_cast<double>(n_) * static_cast<double>(vocabulary()) * static_cast<double>(e_.columns);
+  }
+  void prepare(size_t first_column, size_t columns) const override;
+  Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override;
+
+ private:
+  const Kernels& kernels_;
+  const Matrix e_;
+  const Epilogue epilogue_;
+  const size_t valid_;
+  const float* const hidden_;
+  const size_t n_;
+  const RowSubset subset_;
+  const Activations activations_;
+  // The columns that were prepared, if any: as kernels_.packed has them, or rounded.
+  struct {
+    AlignedFloats data;
+    RoundedStates rounded;
+    size_t first = 0, columns = 0;
+  } mutable prepared_;
+
+  // Logits of neighbouring rows of a matrix, into out [columns, out_stride]; bias (if any) starts at its first_row.
+  void make(const Matrix& e, size_t first_row, size_t rows, const float* bias, size_t first_column, size_t columns, float* out,
+            size_t out_stride) const;
+};
+
+class HeldSource final : public LogitSource {
+ public:
+  HeldSource(const float* logits, size_t n, size_t vocabulary) : logits_(logits), n_(n), vocabulary_(vocabulary) {}
+  size_t columns() const override { return n_; }
+  size_t vocabulary() const override { return vocabulary_; }
+  size_t valid() const override { return vocabulary_; }
+  size_t group() const override { return 16; }
+  // Reading a logit costs about as much as a few multiply-adds from cache.
+  double work() const override { return 8.0 * static_cast<double>(n_) * static_cast<double>(vocabulary_); }
+  Logits logits(size_t first_row, size_t, size_t first_column, size_t, float*) const override {
+    return {logits_ + first_column * vocabulary_ + first_row, vocabulary_};
+  }
+
+ private:
+  const float* const logits_;
+  const size_t n_, vocabulary_;
+};
+
+// Row parameters as they come from outside: [n, kRowParameters] doubles, in the order of RowParameter in lib/backend/backend.ts.
+constexpr size_t kRowParameters = 18;
+RowSampling parse_row(const double* parameters);
+
+struct TopOutputs {
+  uint32_t k = 0;
+  uint32_t* ids = nullptr;
+  float* logits = nullptr;
+  float* log_probs = nullptr;
+};
+// The likeliest ids of each row's distribution.
+struct ListOutputs {
+  uint32_t* counts = nullptr;  // [n], at most k
+  uint32_t* ids = nullptr;     // [n, k], best first; kNoId beyond the count
+  float* log_probs = nullptr;  // [n, k]; -inf beyond the count
+};
+struct SampleOutputs {
+  uint32_t* ids = nullptr;
+  float* log_probs = nullptr;
+  // What is told beside the token. Raw is the distribution of the logits as they are, at temperature 1; the normaliser's, where
+  // there is one. A row with NaN is refused, as it is where ids are ranked.
+  float* raw_log_probs = nullptr;  // [n], of the token; null: nothing of all this
+  uint32_t k = 0;                  // at most kMaxHeap, and no more than there are ids
+  ListOutputs top;                 // of the distribution that the token was drawn from
+  ListOutputs raw_top;
+};
+
+// A draft that the tokens of consecutive rows are held against; see draft.h. Shapes as in DraftJob of lib/backend/backend.ts.
+struct DraftCheck {
+  const uint32_t* ids = nullptr;  // [length]
+  size_t length = 0;
+  const float* log_probs = nullptr;  // [length, the source's vocabulary], or null: the draft is certain of its ids
+  // Results.
+  uint32_t* accepted = nullptr;  // how many; null: no draft is checked
+  uint32_t* out_ids = nullptr;   // [n]
+  float* out_log_probs = nullptr;
+};
+
+// What a pass may hold of logits, for filters that need a whole row.
+constexpr size_t kHeldBytes = size_t{32} << 20;
+
+// What a pass is to compute; null pointers: not asked for. Shapes as in PassJob of lib/backend/backend.ts.
+struct PassRequest {
+  const double* row_parameters = nullptr;  // null: temperature 1
+  Adjustments adjustments;                 // of the logits that sample and candidates see
+  float* logits = nullptr;
+  float* log_probs = nullptr;
+  float* probs = nullptr;
+  uint32_t* argmax = nullptr;
+  TopOutputs top;
+  SampleOutputs sample;
+  std::vector<CandidateRow>* candidates = nullptr;  // gets one per row
+  ScoreOutputs score;
+  float* log_sum_exp = nullptr;
+  DraftCheck draft;  // alone in its request
+  // Whose distributions log_probs, probs, log_sum_exp, top's and score's numbers are of; null: the pass's own source. It has the
+  // same columns. Tokens are ranked and drawn among those of the pass's source either way.
+  const LogitSource* normaliser = nullptr;
+  Crew crew;  // looks at abort and gate before every chunk
+
+  // Whether nothing is asked for but tokens drawn from each row.
+  bool only_draws() const {
+    return draws() &&
+           !(logits || log_probs || probs || argmax || top.ids || score.targets || log_sum_exp || sample.raw_log_probs);
+  }
+  bool draws() const { return sample.ids || candidates; }
+};
+
+struct PassResult {
+  enum Status {
+    ok,
+    nan,           // row `row` has NaN at `id`, and a token was to be chosen
+    unnormalised,  // row `row` has probabilities of NaN: +inf at `id`, or only -inf (id -1)
+    aborted,
+    nothing_left,  // row `row` has no id that may be drawn
+  } status = ok;
+  size_t row = 0;
+  int64_t id = -1;
+};
+
+// Throws std::bad_alloc. Outputs are complete only where the status is ok.
+PassResult run_pass(const Kernels& kernels, const LogitSource& source, const PassRequest& request);
+
+}  // namespace lmhead

@@ -1,0 +1,40 @@
+#include "roofline.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+
+#include "sinks/sink.h"
+#include "threads/pool.h"
+
+namespace lmhead {
+
+namespace {
+
+std::atomic<float> result;  // what the loops computed, so that they have to
+
+template <class Work>
+double time_parts(size_t parts, unsigned threads, Work work) {
+  std::atomic<size_t> next{0};
+  const auto start = std::chrono::steady_clock::now();
+  ThreadPool::instance().run(threads, [&](unsigned) {
+    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < parts;) result = work(i);
+  });
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+double time_read(const Kernels& kernels, const Matrix& matrix, unsigned threads) {
+  return time_parts((matrix.rows + kChunkRows - 1) / kChunkRows, threads, [&](size_t chunk) {
+    const size_t rows = std::min(kChunkRows, matrix.rows - chunk * kChunkRows);
+    return kernels.read(matrix.row(chunk * kChunkRows), rows * matrix.row_bytes());
+  });
+}
+
+double multiply_add_rate(const Kernels& kernels, unsigned threads) {
+  constexpr size_t kParts = 64, kEach = size_t{1} << 24;
+  return kParts * static_cast<double>(kEach) / time_parts(kParts, threads, [&](size_t) { return kernels.multiply_adds(kEach); });
+}
+
+}  // namespace lmhead

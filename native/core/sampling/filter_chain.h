@@ -1,0 +1,125 @@
+// The chain of filters: what each stage asks of the set that those before have left. lib/reference/filters.ts defines it.
+//
+// A set (CandidateList, HeldRow) says whether it does() a stage, and offers
+//   max, count                         its largest logit, its size
+//   moments(T), deviation()            of the distribution at temperature T; of the logits
+//   keep_at_least(floor)               logits from there on, and the best and its equals always
+//   keep_share(share, T)               the best whose mass reaches that share of all
+//   keep_typical(share, T)             the most typical whose mass does
+//   exclude_top(floor)                 of logits from there on only the last in order stays
+//   keep_best()                        the best alone
+// and, where it is a list, keep_count(k), the k best.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "../numerics/fixed_point_sum.h"
+#include "filters.h"
+
+namespace lmhead {
+
+template <class Set>
+class Chain {
+ public:
+  Chain(Set& set, const RowSampling& row, Progress& progress) : set_(set), row_(row), progress_(progress) {}
+
+  // Goes on to the end, or to a stage that the set does not do.
+  void run() {
+    for (; progress_.order; progress_.order >>= 4) {
+      const Stage stage = static_cast<Stage>(progress_.order & 15);
+      if (!row_.works(stage)) continue;
+      if (!set_.does(stage)) return;
+      apply(stage);
+    }
+  }
+
+ private:
+  void apply(Stage stage) {
+    double& temperature = progress_.temperature;
+    switch (stage) {
+      case Stage::none:
+        return;
+      case Stage::top_n_sigma:
+        return set_.keep_at_least(set_.max() - row_.top_n_sigma * set_.deviation());
+      case Stage::top_k:
+        if constexpr (Set::kIsList) set_.keep_count(row_.top_k);
+        return;
+      case Stage::typical_p:
+        return set_.keep_typical(row_.typical_p, temperature);
+      case Stage::top_p:
+        return set_.keep_share(row_.top_p, temperature);
+      case Stage::min_p:
+        return set_.keep_at_least(set_.max() + temperature * row_.log_min_p);
+      case Stage::epsilon:
+        return set_.keep_at_least(floor_of(row_.log_epsilon, moments().log_sum));
+      case Stage::eta: {
+        const Moments m = moments();
+        const double adaptive = 0.5 * row_.log_eta - m.entropy;
+        return set_.keep_at_least(floor_of(adaptive < row_.log_eta ? adaptive : row_.log_eta, m.log_sum));
+      }
+      case Stage::p_less: {
+        const Moments m = moments();
+        return set_.keep_at_least(floor_of(m.log_squares - 2 * m.log_sum, m.log_sum));
+      }
+      case Stage::xtc:
+        return set_.exclude_top(floor_of(row_.log_xtc_threshold, moments().log_sum));
+      case Stage::temperature:
+        return set_temperature();
+      case Stage::max_surprise:
+        return set_.keep_at_least(floor_of(-row_.max_surprise, moments().log_sum));
+    }
+  }
+
+  Moments moments() const { return set_.moments(progress_.temperature); }
+
+  // The logit from which on log p >= log_p.
+  double floor_of(double log_p, double log_sum) const { return set_.max() + progress_.temperature * (log_p - kEarly + log_sum); }
+
+  void set_temperature() {
+    double& temperature = progress_.temperature;
+    if (row_.temperature_range == 0 || set_.count() == 1) {
+      temperature = row_.temperature;
+      return;
+    }
+    const double low = std::max(row_.temperature - row_.temperature_range, 0.0);
+    const double high = row_.temperature + row_.temperature_range;
+    const double share = set_.moments(1).entropy / log_positive(static_cast<double>(set_.count()));
+    const double power = share >= 1 || row_.temperature_exponent == 0
+                             ? 1
+                             : (share > 0 ? exp_negative(row_.temperature_exponent * log_positive(share)) : 0);
+    temperature = low + (high - low) * power;
+    if (std::isfinite(1 / temperature)) return;
+    // So low a temperature is greedy.
+    set_.keep_best();
+    temperature = row_.temperature;
+  }
+
+  Set& set_;
+  const RowSampling& row_;
+  Progress& progress_;
+};
+
+// Puts `count` things in such an order that those ahead of the returned place come first by `order`, and are the fewest whose
+// mass, with `before`, falls short of `wanted` by no more than that of the thing at that place; or are all but the last. Adds
+// their mass, each mass_of() as Mass::add takes it, to `before`. A selection like quickselect's, by mass instead of by count: the
+// mass of the first half says in which half the boundary lies.
+template <class T, class Order, class MassOf>
+size_t place_of_share(T* first, size_t count, Mass& before, double wanted, Order order, MassOf mass_of) {
+  T *begin = first, *end = first + count;
+  while (end - begin > 1) {
+    T* const middle = begin + (end - begin) / 2;
+    std::nth_element(begin, middle, end, order);
+    Mass through = before;
+    for (const T* each = begin; each != middle; each++) through.add(mass_of(*each));
+    if (through.value() >= wanted) {
+      end = middle;
+    } else {
+      before = through;
+      begin = middle;
+    }
+  }
+  return static_cast<size_t>(begin - first);
+}
+
+}  // namespace lmhead

@@ -1,0 +1,38 @@
+#include "gumbel_max.h"
+
+#include <cmath>
+
+#include "../numerics/exact_math.h"
+#include "../sinks/sink.h"
+
+namespace lmhead {
+
+void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& stream, double temperature, RaceLeader& leader) {
+  if (chunk.max == -std::numeric_limits<float>::infinity()) return;
+  const float* const u = chunk.logits;
+  const auto offer = [&](uint32_t i) {
+    const uint32_t id = chunk.ids ? chunk.ids[i] : chunk.first + i;
+    const Bits64 bits = token_bits(stream, id);
+    leader.offer(race_key(static_cast<double>(u[i]) / temperature, bits.high, bits.low), {u[i], id});
+  };
+  uint32_t found[kChunkRows];
+  if (std::isinf(leader.key)) {
+    // A first key to beat, or every id would have to be looked at closely.
+    kernels.indices_above(u, chunk.rows, chunk.max, true, found);
+    offer(found[0]);
+  }
+  // Large keys are rounded coarsely; and the kernel multiplies by 1/T where the key is of a quotient.
+  const double to_beat = leader.key - std::abs(leader.key) * 0x1p-49;
+  const double inverse_temperature = 1 / temperature;
+  if (chunk.max * inverse_temperature + kMaxNoise < to_beat) return;
+  // Where a temperature is so low that logits over it overflow, or ids are no neighbours, every one is looked at closely.
+  if (!std::isfinite(to_beat) || chunk.ids) {
+    for (uint32_t i = 0; i < chunk.rows; i++)
+      if (u[i] != -std::numeric_limits<float>::infinity()) offer(i);
+    return;
+  }
+  const size_t count = kernels.race_candidates(u, chunk.rows, chunk.first, {stream, inverse_temperature, to_beat}, found);
+  for (size_t i = 0; i < count; i++) offer(found[i]);
+}
+
+}  // namespace lmhead

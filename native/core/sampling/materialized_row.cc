@@ -1,0 +1,388 @@
+#include "materialized_row.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <utility>
+
+#include "filter_chain.h"
+#include "gumbel_max.h"
+
+namespace lmhead {
+
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kLowest = -std::numeric_limits<float>::max();
+// So few are filtered sooner as a list; and of so many a share's boundary is found among them.
+constexpr size_t kFew = 1024, kFewAtBoundary = 8192;
+// Chunks that one thread takes at a time.
+constexpr size_t kTaskChunks = 16;
+
+// Finite floats by their order.
+int32_t place_of(float x) {
+  const int32_t bits = std::bit_cast<int32_t>(x);
+  return bits < 0 ? std::numeric_limits<int32_t>::min() - bits : bits;
+}
+float float_at(int32_t place) { return std::bit_cast<float>(place < 0 ? std::numeric_limits<int32_t>::min() - place : place); }
+// The first that `holds`, as all after it do; infinity if none does.
+template <class Holds>
+float first_float(Holds holds) {
+  const auto at = [](int64_t place) { return float_at(static_cast<int32_t>(place)); };
+  return at(first_that(place_of(kLowest), place_of(-kLowest) + int64_t{1}, [&](int64_t place) { return holds(at(place)); }));
+}
+float float_before(float x) { return float_at(place_of(x) - 1); }
+
+}  // namespace
+
+HeldRow::HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, const Crew& crew)
+    : kernels_(kernels), logits_(logits), size_(count), ids_(ids), crew_(crew), max_(max), maxima_(chunks()) {
+  each_chunk([&](const Chunk& chunk, unsigned) { maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max; });
+}
+
+HeldRow::Chunk HeldRow::chunk_at(size_t index) const {
+  const size_t first = index * kChunkRows;
+  return {index,
+          logits_ + first,
+          std::min(kChunkRows, size_ - first),
+          static_cast<uint32_t>(first),
+          ids_ ? ids_ + first : nullptr,
+          maxima_[index]};
+}
+
+template <class Use>
+void HeldRow::each_chunk(Use use) const {
+  const size_t count = chunks();
+  const auto work = [&](size_t task, unsigned slot) {
+    for (size_t i = task * kTaskChunks; i < std::min(count, (task + 1) * kTaskChunks); i++)
+      if (maxima_[i] != kNever) use(chunk_at(i), slot);
+  };
+  crew_.share_out((count + kTaskChunks - 1) / kTaskChunks, work, Crew::To::the_end);
+}
+
+template <class T, class Use>
+T HeldRow::sum_over_chunks(Use use) const {
+  std::vector<T> parts(crew_.threads);
+  each_chunk([&](const Chunk& chunk, unsigned slot) { use(chunk, parts[slot]); });
+  T sum{};
+  for (const T& part : parts) sum = sum + part;
+  return sum;
+}
+
+bool HeldRow::is_long() {
+  if (count_) return *count_ > kFew;
+  size_t seen = 0;
+  for (size_t index = 0; index < chunks() && seen <= kFew; index++) {
+    const Chunk chunk = chunk_at(index);
+    if (chunk.max != kNever) seen += kernels_.count_above(chunk.logits, chunk.rows, kNever, false);
+  }
+  if (seen <= kFew) count_ = seen;
+  return seen > kFew;
+}
+
+size_t HeldRow::count() {
+  if (!count_)
+    count_ = sum_over_chunks<size_t>(
+        [&](const Chunk& chunk, size_t& sum) { sum += kernels_.count_above(chunk.logits, chunk.rows, kNever, false); });
+  return *count_;
+}
+
+template <class Drop>
+void HeldRow::drop(Drop drop) {
+  each_chunk([&](const Chunk& chunk, unsigned) { maxima_[chunk.index] = drop(chunk); });
+  count_.reset();
+  mass_.reset();
+}
+
+template <class Drops>
+void HeldRow::drop_where(Drops drops) {
+  drop([&](const Chunk& chunk) {
+    for (size_t i = 0; i < chunk.rows; i++)
+      if (drops(chunk.candidate(i))) chunk.logits[i] = kNever;
+    return kernels_.max(chunk.logits, chunk.rows).max;
+  });
+}
+
+void HeldRow::keep_to(const Candidate& last) {
+  drop([&](const Chunk& chunk) {
+    float* const u = chunk.logits;
+    if (chunk.max < last.logit) return kNever;
+    // Loops that compilers make vectors of.
+    const size_t rows = chunk.rows;
+    const float floor = last.logit;
+    uint32_t equal = 0;
+    for (size_t i = 0; i < rows; i++) equal += u[i] == floor;
+    for (size_t i = 0; i < rows; i++) {
+      const float x = u[i];
+      u[i] = x >= floor ? x : kNever;
+    }
+    for (size_t i = 0; equal > 0 && i < rows; i++)
+      if (better(last, chunk.candidate(i))) u[i] = kNever;
+    return chunk.max > last.logit ? chunk.max : kernels_.max(u, chunk.rows).max;
+  });
+}
+
+std::vector<Candidate>& HeldRow::list() {
+  if (list_) return *list_;
+  list_.emplace();
+  list_->reserve(count());
+  for (size_t index = 0; index < chunks(); index++) {
+    uint32_t found[kChunkRows];
+    const Chunk chunk = chunk_at(index);
+    if (chunk.max == kNever) continue;
+    const size_t count = kernels_.indices_above(chunk.logits, chunk.rows, kNever, false, found);
+    for (size_t i = 0; i < count; i++) list_->push_back(chunk.candidate(found[i]));
+  }
+  return *list_;
+}
+
+std::vector<Candidate> HeldRow::best(size_t k) const {
+  if (list_) return *list_;
+  std::vector<Candidate> best;
+  if (k == 0) return best;
+  for (size_t index = 0; index < chunks(); index++) {
+    const Chunk chunk = chunk_at(index);
+    const float beaten = best.size() < k ? kNever : best[k - 1].logit;
+    if (chunk.max <= beaten) continue;
+    for (size_t i = 0; i < chunk.rows; i++)
+      if (chunk.logits[i] > beaten) best.push_back(chunk.candidate(i));
+    std::sort(best.begin(), best.end(), better);
+    best.resize(std::min(best.size(), k));
+  }
+  return best;
+}
+
+void HeldRow::write_back() {
+  if (!list_) {  // the row lies there, but for chunks in which nothing is left
+    for (size_t i = 0; i < chunks(); i++)
+      if (const Chunk chunk = chunk_at(i); chunk.max == kNever) std::fill_n(chunk.logits, chunk.rows, kNever);
+    return;
+  }
+  std::fill(logits_, logits_ + size_, kNever);
+  for (const Candidate& c : *list_) logits_[ids_ ? std::lower_bound(ids_, ids_ + size_, c.id) - ids_ : c.id] = c.logit;
+}
+
+bool HeldRow::does(Stage stage) { return stage != Stage::top_k && is_long(); }
+
+Left HeldRow::filter(const RowSampling& row) {
+  Progress progress{row.order};
+  Chain(*this, row, progress).run();
+  if (progress.order == 0 && is_long()) return {max_, progress.temperature};
+  return lmhead::filter(list(), row, progress);
+}
+
+Moments HeldRow::moments(double temperature) const {
+  return sum_over_chunks<MomentSums>([&](const Chunk& chunk, MomentSums& sum) {
+           sum = sum + kernels_.exact_moments(chunk.logits, chunk.rows, max_, temperature);
+         })
+      .moments();
+}
+
+Mass HeldRow::mass(const Left& left) const { return list_ ? lmhead::mass(*list_, left) : mass_in_place(left.temperature); }
+
+Mass HeldRow::mass_in_place(double temperature) const {
+  if (mass_ && mass_->temperature == temperature) return mass_->mass;
+  return sum_over_chunks<Mass>(
+      [&](const Chunk& chunk, Mass& sum) { sum += kernels_.exact_mass(chunk.logits, chunk.rows, max_, temperature); });
+}
+
+// In the order of ids, which fixes the bits of its sums.
+double HeldRow::deviation() const {
+  DeviationSums sums;
+  for (size_t index = 0; index < chunks(); index++) {
+    const Chunk chunk = chunk_at(index);
+    for (size_t i = 0; chunk.max != kNever && i < chunk.rows; i++)
+      if (chunk.logits[i] != kNever) sums.add(static_cast<double>(chunk.logits[i]) - max_);
+  }
+  return sums.deviation();
+}
+
+void HeldRow::keep_at_least(double floor) {
+  if (floor >= max_) return keep_to({max_, kNoId});
+  if (floor < kLowest) return;
+  const float nearest = static_cast<float>(floor);
+  keep_to({nearest >= floor ? nearest : std::nextafter(nearest, max_), kNoId});
+}
+
+void HeldRow::keep_share(double share, double temperature) {
+  const Key key;
+  // All together, logits further below the largest have less than what may be left out: the largest alone has 1.
+  const double left_out = (1 - share) / static_cast<double>(size_);
+  Range keys{0, left_out > 0 ? std::min(-log_positive(left_out), -kFaint) : -kFaint};
+  // Of a flat row what there is: else one bin would hold it.
+  if (key.of(x_of(*std::min_element(maxima_.begin(), maxima_.end()), temperature)) < keys.high / 16)
+    keys = keys_within(key, keys, temperature);
+  const Last last = place_by(key, keys.high, share, temperature);
+  keep_to(last);
+  mass_ = {temperature, last.through};
+}
+
+void HeldRow::keep_typical(double share, double temperature) {
+  const Moments m = moments(temperature);
+  const Key key{m.log_sum, m.entropy};
+  const Last last = place_by(key, std::max(key.of(0), key.of(kFaint)), share, temperature);
+  drop_where([&](const Candidate& c) { return last < Keyed{c, key.of(x_of(c.logit, temperature)), 0}; });
+  max_ = *std::max_element(maxima_.begin(), maxima_.end());
+}
+
+double HeldRow::x_of(float u, double temperature) const { return (static_cast<double>(u) - max_) / temperature; }
+
+// The logits that have such keys: on one side their offsets are at most 0, and on the other above it.
+std::array<HeldRow::Logits, 2> HeldRow::logits_of(const Key& key, const Range& keys, double temperature) const {
+  const auto offset = [&](float u) { return key.offset(x_of(u, temperature)); };
+  return {{{first_float([&](float u) { return offset(u) >= -keys.high; }),
+            float_before(first_float([&](float u) { return offset(u) > -keys.low || offset(u) > 0; }))},
+           {first_float([&](float u) { return offset(u) >= keys.low && offset(u) > 0; }),
+            float_before(first_float([&](float u) { return offset(u) > keys.high; }))}}};
+}
+
+// From the first of the keys within a range to the last: equal ones would take bins without end.
+HeldRow::Range HeldRow::keys_within(const Key& key, const Range& range, double temperature) const {
+  Range keys{range.high, range.low};
+  for (const Logits& side : logits_of(key, range, temperature)) {
+    constexpr int32_t kFirst = std::numeric_limits<int32_t>::min(), kLast = std::numeric_limits<int32_t>::max();
+    struct Places {
+      int32_t least = kLast, most = kFirst;
+    };
+    std::vector<Places> parts(crew_.threads);
+    each_chunk([&, side](const Chunk& chunk, unsigned slot) {
+      if (chunk.max < side.least) return;
+      const int32_t least = place_of(side.least), most = place_of(side.most);
+      const float* const u = chunk.logits;
+      int32_t first = kLast, last = kFirst;
+      for (size_t i = 0, rows = chunk.rows; i < rows; i++) {
+        const int32_t place = place_of(u[i]), not_below = place < least ? kLast : place,
+                      not_above = place > most ? kFirst : place;
+        first = not_below < first ? not_below : first;
+        last = not_above > last ? not_above : last;
+      }
+      parts[slot] = {std::min(parts[slot].least, first), std::max(parts[slot].most, last)};
+    });
+    for (const Places& part : parts)
+      for (const int32_t place : {part.least, part.most})
+        if (const float u = float_at(place); u >= side.least && u <= side.most) {
+          const double k = key.of(x_of(u, temperature));
+          keys = {std::min(keys.low, k), std::max(keys.high, k)};
+        }
+  }
+  return keys;
+}
+
+// By a histogram of mass over keys: the bin in which the share is reached, then that bin's own, until it holds few or one key.
+HeldRow::Last HeldRow::place_by(const Key& key, double high, double share, double temperature) const {
+  struct Histogram {
+    std::vector<Mass> mass = std::vector<Mass>(Bins::kAll);
+    std::vector<size_t> count = std::vector<size_t>(Bins::kAll);
+    Mass outside;
+  };
+  Range keys{0, high};
+  double wanted = -1;
+  Mass before;
+  for (size_t inside = size_; wanted < 0 || (inside > kFewAtBoundary && keys.low < keys.high);) {
+    const auto [below, above] = logits_of(key, keys, temperature);
+    const Bins bins(key, keys.low, keys.high, std::min(below.least, above.least));
+    std::vector<Histogram> parts(crew_.threads);
+    each_chunk([&](const Chunk& chunk, unsigned slot) {
+      constexpr size_t kRoom = kChunkRows + kMaxLanes;
+      alignas(64) double bin[kRoom], low_parts[kRoom], high_parts[kRoom];
+      Histogram& part = parts[slot];
+      const size_t binned =
+          kernels_.exact_bins(chunk.logits, chunk.rows, max_, temperature, bins, bin, low_parts, high_parts, part.outside);
+      // Apart, so that a processor knows early which additions are to the same bin.
+      int32_t at[kRoom];
+      for (size_t i = 0; i < binned; i++) at[i] = static_cast<int32_t>(bin[i]);
+      Mass* const mass = part.mass.data();
+      size_t* const count = part.count.data();
+      for (size_t i = 0; i < binned; i++) {
+        mass[at[i]] += {low_parts[i], high_parts[i]};
+        count[at[i]]++;
+      }
+    });
+    Histogram& all = parts[0];
+    for (size_t slot = 1; slot < parts.size(); slot++) {
+      all.outside += parts[slot].outside;
+      for (size_t bin = 0; bin < Bins::kAll; bin++) {
+        all.mass[bin] += parts[slot].mass[bin];
+        all.count[bin] += parts[slot].count[bin];
+      }
+    }
+    if (wanted < 0) {
+      Mass total = all.outside;
+      for (const Mass& mass : all.mass) total += mass;
+      wanted = share * total.value() * (1 - kEarly);
+    }
+    size_t bin = 0;
+    const auto falls_short = [&](const Mass& through) { return through.value() < wanted || all.count[bin] == 0; };
+    for (Mass through; bin + 1 < Bins::kCount && falls_short(through = before + all.mass[bin]); bin++) before = through;
+    inside = all.count[bin];
+    Range chosen{bins.lowest_of(bin), bins.highest_of(bin)};
+    if (inside > kFewAtBoundary) chosen = keys_within(key, chosen, temperature);
+    if (chosen.low == keys.low && chosen.high == keys.high) break;  // closer together than bins can be
+    keys = chosen;
+  }
+
+  std::vector<Keyed> boundary = candidates_within(key, keys, temperature);
+  const auto mass_of = [](const Keyed& c) { return c.mass; };
+  const size_t place = place_of_share(boundary.data(), boundary.size(), before, wanted, std::less<>(), mass_of);
+  before.add(mass_of(boundary[place]));
+  return {boundary[place], before};
+}
+
+std::vector<HeldRow::Keyed> HeldRow::candidates_within(const Key& key, const Range& keys, double temperature) const {
+  std::vector<std::vector<Keyed>> parts(crew_.threads);
+  for (const Logits& side : logits_of(key, keys, temperature))
+    each_chunk([&, side](const Chunk& chunk, unsigned slot) {
+      if (chunk.max < side.least) return;
+      const float* const u = chunk.logits;
+      alignas(64) float some[kChunkRows];
+      for (size_t i = 0, rows = chunk.rows; i < rows; i++) some[i] = u[i] <= side.most ? u[i] : kNever;
+      uint32_t found[kChunkRows];
+      const size_t count = kernels_.indices_above(some, chunk.rows, side.least, true, found);
+      for (size_t i = 0; i < count; i++) some[i] = u[found[i]];
+      alignas(64) double x[kChunkRows], mass[kChunkRows];
+      kernels_.exact_terms(some, count, max_, temperature, x, mass);
+      for (size_t i = 0; i < count; i++) parts[slot].push_back({chunk.candidate(found[i]), key.of(x[i]), mass[i]});
+    });
+  std::vector<Keyed> all = std::move(parts[0]);
+  for (size_t slot = 1; slot < parts.size(); slot++) all.insert(all.end(), parts[slot].begin(), parts[slot].end());
+  return all;
+}
+
+void HeldRow::exclude_top(double floor) {
+  const auto is_top = [&](const Candidate& c) { return static_cast<double>(c.logit) >= floor; };
+  std::vector<std::optional<Candidate>> lasts(crew_.threads);
+  each_chunk([&](const Chunk& chunk, unsigned slot) {
+    if (chunk.max < floor) return;
+    for (size_t i = 0; i < chunk.rows; i++)
+      if (const Candidate c = chunk.candidate(i); is_top(c) && (!lasts[slot] || better(*lasts[slot], c))) lasts[slot] = c;
+  });
+  std::optional<Candidate> stays;
+  for (const std::optional<Candidate>& last : lasts)
+    if (last && (!stays || better(*stays, *last))) stays = last;
+  if (!stays) return;
+  drop_where([&](const Candidate& c) { return is_top(c) && c.id != stays->id; });
+  max_ = stays->logit;
+}
+
+void HeldRow::keep_best() {
+  const size_t index = static_cast<size_t>(std::find(maxima_.begin(), maxima_.end(), max_) - maxima_.begin());
+  const Chunk chunk = chunk_at(index);
+  keep_to(chunk.candidate(static_cast<size_t>(std::find(chunk.logits, chunk.logits + chunk.rows, max_) - chunk.logits)));
+}
+
+Choice HeldRow::race(const Left& left, const Stream& stream) const {
+  if (list_) return lmhead::race(*list_, left, stream);
+  std::vector<RaceLeader> leaders(crew_.threads);
+  each_chunk([&](const Chunk& chunk, unsigned slot) {
+    race_chunk(kernels_, {chunk.logits, chunk.rows, chunk.first, chunk.ids, chunk.max}, stream, left.temperature, leaders[slot]);
+  });
+  RaceLeader winner;
+  for (const RaceLeader& leader : leaders) winner.offer(leader.key, leader.candidate);
+  const double log_sum = log_positive(mass(left).value() / kMassUnits);
+  const Candidate& c = winner.candidate;
+  return {c.id, left.log_prob(c.logit, log_sum), log_sum};
+}
+
+}  // namespace lmhead

@@ -1,0 +1,112 @@
+// A row of logits that is held, and filtered where it lies: what a filter drops becomes -inf. Only when few are left, or a filter
+// asks for it, they become a list. Nothing is sorted.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "../kernels/kernels.h"
+#include "../numerics/fixed_point_sum.h"
+#include "../sinks/sink.h"
+#include "../threads/crew.h"
+#include "filters.h"
+
+namespace lmhead {
+
+class HeldRow {
+ public:
+  // logits [count], none NaN, of `ids` (ascending; null: of 0, 1, 2 ...); max: the largest, finite. They are overwritten.
+  HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, const Crew& crew);
+
+  Left filter(const RowSampling& row);
+  // After filter. The logits given: those of what is left, and -inf.
+  void write_back();
+  Choice race(const Left& left, const Stream& stream) const;
+  // Of what is left, in any order, the k best at least.
+  std::vector<Candidate> best(size_t k) const;
+  // What is left, in any order.
+  std::vector<Candidate>& list();
+  // Of what is left, after filter.
+  Mass mass(const Left& left) const;
+
+  // For Chain.
+  static constexpr bool kIsList = false;
+  bool does(Stage stage);
+  float max() const { return max_; }
+  size_t count();
+  Moments moments(double temperature) const;
+  double deviation() const;
+  void keep_at_least(double floor);
+  void keep_share(double share, double temperature);
+  void keep_typical(double share, double temperature);
+  void exclude_top(double floor);
+  void keep_best();
+
+ private:
+  // Logits of neighbouring places; what is not left is -inf, or anything where nothing is (max is -inf).
+  struct Chunk {
+    size_t index;
+    float* logits;
+    size_t rows;
+    uint32_t first;
+    const uint32_t* ids;
+    float max;
+    Candidate candidate(size_t i) const { return {logits[i], ids ? ids[i] : first + static_cast<uint32_t>(i)}; }
+  };
+  // In the order of their keys, and of `better` where these are equal.
+  struct Keyed : Candidate {
+    double key, mass;
+    bool operator<(const Keyed& other) const { return key < other.key || (key == other.key && better(*this, other)); }
+  };
+  // The last one kept, and the mass of all that are.
+  struct Last : Keyed {
+    Mass through;
+  };
+  struct MassAt {
+    double temperature;
+    Mass mass;
+  };
+
+  size_t chunks() const { return (size_ + kChunkRows - 1) / kChunkRows; }
+  Chunk chunk_at(size_t index) const;
+  template <class Use>  // use(chunk, slot), for chunks in which something is left
+  void each_chunk(Use use) const;
+  template <class T, class Use>  // use(chunk, T&), and the Ts' sum
+  T sum_over_chunks(Use use) const;
+  // Whether more are left than are filtered sooner as a list.
+  bool is_long();
+  template <class Drop>  // drop(chunk) returns the largest logit that it leaves, or -inf whatever lies there then
+  void drop(Drop drop);
+  template <class Drops>  // drops(candidate)
+  void drop_where(Drops drops);
+  // Drops all that `last` is better than.
+  void keep_to(const Candidate& last);
+  Mass mass_in_place(double temperature) const;
+  struct Range {
+    double low, high;
+  };
+  // Finite ones, from least to most; none if that is below.
+  struct Logits {
+    float least, most;
+  };
+  double x_of(float u, double temperature) const;
+  std::array<Logits, 2> logits_of(const Key& key, const Range& keys, double temperature) const;
+  Range keys_within(const Key& key, const Range& range, double temperature) const;
+  std::vector<Keyed> candidates_within(const Key& key, const Range& keys, double temperature) const;
+  // Where the share is reached in the order of keys, of which those up to `high` can matter.
+  Last place_by(const Key& key, double high, double share, double temperature) const;
+
+  const Kernels& kernels_;
+  float* const logits_;
+  const size_t size_;
+  const uint32_t* const ids_;
+  const Crew crew_;
+  float max_;
+  std::vector<float> maxima_;    // of chunks
+  std::optional<size_t> count_;  // of what is left, where it is known
+  std::optional<MassAt> mass_;   // of what is left, where it is known
+  std::optional<std::vector<Candidate>> list_;
+};
+
+}  // namespace lmhead
