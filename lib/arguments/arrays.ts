@@ -2,18 +2,60 @@
 import { LMHeadError } from '../errors';
 import { arrayType, got } from './describe';
 
-const { at } = Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array;
+const typedArray = Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array;
+const { at } = typedArray;
+
+function getterOf<T>(prototype: object, name: string): (this: unknown) => T {
+  return Object.getOwnPropertyDescriptor(prototype, name)!.get!;
+}
+
+const bufferOf = getterOf<ArrayBufferLike>(typedArray, 'buffer');
+const byteOffsetOf = getterOf<number>(typedArray, 'byteOffset');
+const byteLengthOf = getterOf<number>(typedArray, 'byteLength');
+const lengthOf = getterOf<number>(typedArray, 'length');
+const sharedByteLengthOf =
+  typeof SharedArrayBuffer === 'undefined'
+    ? undefined
+    : getterOf<number>(SharedArrayBuffer.prototype, 'byteLength');
+
+/** Where a typed array's numbers lie. */
+export interface Memory {
+  buffer: ArrayBufferLike;
+  byteOffset: number;
+  byteLength: number;
+  length: number;
+}
+
+/** Asks the array itself: a property of its own, or of a subclass, may say anything. */
+export function memoryOf(array: ArrayBufferView): Memory {
+  return {
+    buffer: bufferOf.call(array),
+    byteOffset: byteOffsetOf.call(array),
+    byteLength: byteLengthOf.call(array),
+    length: lengthOf.call(array),
+  };
+}
+
+/** Is it a SharedArrayBuffer, of whatever realm? Its prototype may say anything, too. */
+export function isShared(buffer: ArrayBufferLike): boolean {
+  try {
+    sharedByteLengthOf!.call(buffer);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /**
  * Refuses an array whose memory has gone: its buffer was transferred, or shrunk until the array lay outside of it.
  * Such an array says that its length is 0, as an empty one does; only methods like `at` tell them apart.
  */
 export function requireMemory(array: ArrayBufferView & { readonly length: number }, name: string): void {
-  if (array.length !== 0) return;
+  if (lengthOf.call(array) !== 0) return;
   try {
     at.call(array as Uint8Array, 0);
   } catch {
-    const fate = isDetached(array.buffer)
+    const fate = isDetached(bufferOf.call(array))
       ? 'a detached buffer'
       : 'a view that lies outside its resized buffer';
     throw new LMHeadError('SHAPE', `${name}: got ${fate}; want an array whose memory is still there`);
@@ -47,8 +89,9 @@ export function float32ArrayOf(
   lengthName: string,
 ): Float32Array {
   const array = float32Array(value, name);
-  if (array.length !== length) {
-    throw new LMHeadError('SHAPE', `${name}: got ${array.length} numbers; want ${lengthName} = ${length}`);
+  const count = lengthOf.call(array);
+  if (count !== length) {
+    throw new LMHeadError('SHAPE', `${name}: got ${count} numbers; want ${lengthName} = ${length}`);
   }
   return array;
 }
@@ -56,9 +99,9 @@ export function float32ArrayOf(
 /** Do the two share a byte? */
 export function overlap(a: ArrayBufferView, b: ArrayBufferView): boolean {
   return (
-    a.buffer === b.buffer &&
-    a.byteOffset < b.byteOffset + b.byteLength &&
-    b.byteOffset < a.byteOffset + a.byteLength
+    bufferOf.call(a) === bufferOf.call(b) &&
+    byteOffsetOf.call(a) < byteOffsetOf.call(b) + byteLengthOf.call(b) &&
+    byteOffsetOf.call(b) < byteOffsetOf.call(a) + byteLengthOf.call(a)
   );
 }
 
@@ -70,8 +113,9 @@ export function outputArray(
   inputName?: string,
 ): Float32Array {
   const out = float32Array(value, 'out');
-  if (out.length < count) {
-    throw new LMHeadError('SHAPE', `out: got ${out.length} numbers; want at least ${count}`);
+  const length = lengthOf.call(out);
+  if (length < count) {
+    throw new LMHeadError('SHAPE', `out: got ${length} numbers; want at least ${count}`);
   }
   if (input && overlap(out, input)) {
     throw new LMHeadError('RANGE', `out: got memory that overlaps ${inputName}; want memory of its own`);
@@ -81,9 +125,8 @@ export function outputArray(
 
 /** The first `count` numbers of `array`, itself if it has no more. */
 export function firstOf(array: Float32Array, count: number): Float32Array {
-  return array.length === count
-    ? array
-    : new Float32Array(array.buffer as ArrayBuffer, array.byteOffset, count);
+  const { buffer, byteOffset, length } = memoryOf(array);
+  return length === count ? array : new Float32Array(buffer as ArrayBuffer, byteOffset, count);
 }
 
 /** A new Float32Array for the result `name`. */

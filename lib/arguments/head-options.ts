@@ -5,9 +5,9 @@ import { ACTIVATIONS } from '../dtypes/quantized-activations';
 import { QUANTISED_DTYPES, requireWholeBlocks, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { Activations, Dtype, HeadOptions, NormOptions, QuantisedDtype } from '../types';
-import { float32ArrayOf, overlap, requireMemory } from './arrays';
+import { float32ArrayOf, isShared, memoryOf, overlap, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
-import { arrayDtype, bits } from './hidden';
+import { arrayDtype } from './hidden';
 import { finiteNumber, flag, oneOf, optionsObject, wholeNumber } from './values';
 
 /** The options that hold whether the weights come from memory or from a file, resolved. */
@@ -163,17 +163,18 @@ export function memoryMatrix(
   const dtype = quantised
     ? quantisedDtype(givenDtype, name, hiddenSize, layout)
     : arrayDtype(type, givenDtype, name, 'dtype');
-  const data = array as Float32Array | Uint8Array;
-  requireMemory(data, name);
+  const given = array as Float32Array | Uint8Array;
+  requireMemory(given, name);
+  const { buffer, byteOffset, length } = memoryOf(given);
   const wanted = vocabSize * (quantised ? rowBytes(dtype, hiddenSize) : hiddenSize);
-  if (data.length !== wanted) {
+  if (length !== wanted) {
     const what = quantised
       ? `bytes; want vocabSize rows of ${wanted / vocabSize} bytes, ${wanted}`
       : `numbers; want vocabSize · hiddenSize = ${wanted}`;
-    throw new LMHeadError('SHAPE', `${name}: got ${data.length} ${what}`);
+    throw new LMHeadError('SHAPE', `${name}: got ${length} ${what}`);
   }
   if (!copy) {
-    if (typeof SharedArrayBuffer === 'undefined' || !(data.buffer instanceof SharedArrayBuffer)) {
+    if (!isShared(buffer)) {
       throw new LMHeadError(
         'RANGE',
         `copy: got false with ${name} in an ArrayBuffer; want a SharedArrayBuffer, or true`,
@@ -186,7 +187,10 @@ export function memoryMatrix(
       );
     }
   }
-  return { kind: 'memory', data: type === 'Float16Array' ? bits(data) : data, dtype, copy, layout };
+  // A view of our own, which has no properties but those that it was made with.
+  const View = type === 'Float32Array' ? Float32Array : quantised ? Uint8Array : Uint16Array;
+  const data = new View(buffer as ArrayBuffer, byteOffset, length);
+  return { kind: 'memory', data, dtype, copy, layout };
 }
 
 /** Of a Uint8Array of weights. */

@@ -1,7 +1,7 @@
 /** Hidden states, and logits, as callers pass them. */
 import { LMHeadError } from '../errors';
 import type { FloatDtype, TensorLike } from '../types';
-import { float32Array, requireMemory } from './arrays';
+import { float32Array, memoryOf, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
 
 /** n rows of d numbers. */
@@ -73,7 +73,8 @@ export function arrayDtype(type: string, given: unknown, name: string, optionNam
 
 /** The bit patterns of a Float16Array, on the same memory. */
 export function bits(array: ArrayBufferView & { readonly length: number }): Uint16Array {
-  return new Uint16Array(array.buffer as ArrayBuffer, array.byteOffset, array.length);
+  const { buffer, byteOffset, length } = memoryOf(array);
+  return new Uint16Array(buffer as ArrayBuffer, byteOffset, length);
 }
 
 function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown): HiddenRows {

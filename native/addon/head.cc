@@ -32,6 +32,14 @@ std::shared_ptr<StoredMatrix> shared_matrix(Napi::Env env, const std::string& to
 }
 
 // A MatrixSource of lib/backend/backend.ts. Adds what it allocates to `owned_bytes`.
+// Of a typed array. Node-API says "no" of a SharedArrayBuffer.
+bool is_over_array_buffer(Napi::Value array) {
+  napi_value buffer;
+  bool is_array_buffer;
+  return napi_get_typedarray_info(array.Env(), array, nullptr, nullptr, nullptr, &buffer, nullptr) != napi_ok ||
+         napi_is_arraybuffer(array.Env(), buffer, &is_array_buffer) != napi_ok || is_array_buffer;
+}
+
 std::shared_ptr<StoredMatrix> matrix_from(Napi::Object source, size_t rows, size_t columns, int64_t& owned_bytes) {
   const Napi::Env env = source.Env();
   const Dtype dtype = dtype_from(source.Get("dtype"));
@@ -50,9 +58,13 @@ std::shared_ptr<StoredMatrix> matrix_from(Napi::Object source, size_t rows, size
     const bool in_bytes = !is_float(dtype);
     const napi_typedarray_type type = in_bytes ? napi_uint8_array : dtype == Dtype::f32 ? napi_float32_array : napi_uint16_array;
     const size_t elements = in_bytes ? size : size / bytes_per_element(dtype);
-    const uint8_t* data = static_cast<const uint8_t*>(typed_array(source.Get("data"), type, elements, "weight"));
+    const bool copy = source.Get("copy").ToBoolean();
+    const Napi::Value array = source.Get("data");
+    const uint8_t* data = static_cast<const uint8_t*>(typed_array(array, type, elements, "weight"));
+    // An ArrayBuffer may be resized or transferred away, so what is not copied or repacked has to be shared memory.
+    if (!copy && (transposed || is_over_array_buffer(array))) throw bad_argument(env, "copy");
     storage = std::make_unique<LentStorage>(data, size);
-    if (source.Get("copy").ToBoolean() && !transposed) {
+    if (copy && !transposed) {
       auto owned = std::make_unique<OwnedStorage>(size);
       std::memcpy(owned->mutable_data(), data, size);
       storage = std::move(owned);

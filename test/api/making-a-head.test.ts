@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import type { ErrorKind } from '../../lib/errors';
 import { LMHead } from '../../lib/lm-head';
@@ -123,6 +124,42 @@ describe.each(backends)('LMHead.from, %s', backend => {
   it("refuses copy: false with layout 'dv', which would have to be repacked", () => {
     const weight = new Float32Array(new SharedArrayBuffer(V * D * 4));
     throwsKind(() => makeHead(backend, { copy: false, layout: 'dv' }, weight), 'RANGE', 'copy', "'dv'");
+  });
+
+  it('borrows only what truly lies in a SharedArrayBuffer, whatever the array says of itself', () => {
+    const shared = new SharedArrayBuffer(V * D * 4);
+    class Posing extends Float32Array {
+      override get buffer(): never {
+        return shared as never;
+      }
+    }
+    const ownBuffer = Object.defineProperty(f32(V * D), 'buffer', { value: shared });
+    const posingBuffer = Object.setPrototypeOf(new ArrayBuffer(V * D * 4), SharedArrayBuffer.prototype);
+    for (const weight of [ownBuffer, new Posing(V * D), new Float32Array(posingBuffer)]) {
+      throwsKind(() => makeHead(backend, { copy: false }, weight), 'RANGE', 'copy', 'SharedArrayBuffer');
+      throwsKind(
+        () => makeHead(backend, { copy: false, inputEmbedding: weight }, new Float32Array(shared)),
+        'RANGE',
+        'inputEmbedding',
+      );
+      const handle = structuredClone(makeHead(backend, { copy: false }, new Float32Array(shared)).handle);
+      Object.assign((handle as { output: object }).output, { data: weight });
+      throwsKind(() => LMHead.attach(handle), 'ARGUMENT', 'handle', 'SharedArrayBuffer');
+    }
+    // The other way round: shared memory whose array says that it is not.
+    const modest = Object.defineProperty(new Float32Array(shared), 'buffer', { value: new ArrayBuffer(8) });
+    expect(makeHead(backend, { copy: false }, modest).argmaxSync(f32(D))).toEqual(new Uint32Array([0]));
+    const ofAnotherRealm = runInNewContext('new Float32Array(new SharedArrayBuffer(bytes))', {
+      bytes: V * D * 4,
+    });
+    expect(makeHead(backend, { copy: false }, ofAnotherRealm).argmaxSync(f32(D))[0]).toBe(0);
+  });
+
+  it('asks a matrix itself for its length', () => {
+    const weight = Object.defineProperty(f32(1), 'length', { value: V * D });
+    throwsKind(() => makeHead(backend, {}, weight), 'SHAPE', 'weight', 'got 1 numbers');
+    const bias = Object.defineProperty(f32(1), 'length', { value: V });
+    throwsKind(() => makeHead(backend, { bias }), 'SHAPE', 'bias', 'got 1 numbers');
   });
 
   it('says what the head is made of', () => {
