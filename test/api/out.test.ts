@@ -118,6 +118,35 @@ describe.each(backends)('out of a pending call, %s', backend => {
     expect([...(await pending)]).toEqual([...(await beside)]);
   });
 
+  it('may be one of many in one buffer, taken and freed in any order', async () => {
+    const memory = new Float32Array(64 * V);
+    const calls: Promise<unknown>[] = [];
+    for (let i = 0; i < 64; i++) {
+      const place = (i * 37) % 64;
+      if (place % 3 === 0) continue;
+      const out = memory.subarray(place * V, (place + 1) * V);
+      const controller = new AbortController();
+      calls.push(head.logits(one, { out, signal: controller.signal }).catch(() => undefined));
+      if (place % 2 === 0) controller.abort();
+    }
+    await Promise.all(calls);
+    expect(await head.logits(hidden, { out: memory })).toBe(memory);
+  });
+
+  it('is known by where it lies: any byte between, before and after is told right', async () => {
+    const memory = new Float32Array(12 * V);
+    const taken = [9, 1, 5].map(at => memory.subarray(at * V, (at + 1) * V));
+    const calls = taken.map(out => head.logits(one, { out }));
+    for (let at = 0; at < 11 * V; at++) {
+      const out = memory.subarray(at, at + V);
+      const hit = [9, 1, 5].some(start => at < (start + 1) * V && at + V > start * V);
+      if (hit) throwsKind(() => head.logitsSync(one, { out }), ...busy);
+      else expect(head.logitsSync(one, { out })).toBe(out);
+    }
+    await Promise.all(calls);
+    expect(head.logitsSync(hidden, { out: memory })).toBe(memory);
+  });
+
   it('is free again after a call that was refused, aborted or failed', async () => {
     const out = new Float32Array(2 * V);
     await rejectsKind(() => head.logits(hidden, { out, temperature: 0 }), 'RANGE', 'temperature');
