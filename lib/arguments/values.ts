@@ -55,20 +55,39 @@ export function optionsObject(value: unknown, name: string): void {
   throw new LMHeadError('ARGUMENT', `${name}: got ${got(value)}; want an object`);
 }
 
-/** An AbortSignal that has not fired. */
+/** An AbortSignal, or what does as one does, that has not fired. */
 export function liveSignal(value: unknown): AbortSignal | undefined {
   if (value === undefined) return undefined;
   const signal = value as AbortSignal;
-  if (
-    typeof value !== 'object' ||
-    value === null ||
-    typeof signal.aborted !== 'boolean' ||
-    typeof signal.addEventListener !== 'function'
-  ) {
-    throw new LMHeadError('ARGUMENT', `signal: got ${got(value)}; want an AbortSignal`);
-  }
-  if (signal.aborted) {
-    throw new LMHeadError('ABORTED', 'the call was cancelled before it began', { cause: signal.reason });
+  if (hasFired(value)) {
+    throw new LMHeadError('ABORTED', 'the call was cancelled before it began', { cause: reasonOf(signal) });
   }
   return signal;
+}
+
+/** Looks at all that a call will use. */
+function hasFired(value: unknown): boolean {
+  let failure: unknown;
+  try {
+    const { aborted, addEventListener, removeEventListener } = Object(value) as Partial<AbortSignal>;
+    if (
+      typeof value === 'object' &&
+      typeof aborted === 'boolean' &&
+      typeof addEventListener === 'function' &&
+      typeof removeEventListener === 'function'
+    )
+      return aborted;
+  } catch (cause) {
+    failure = cause; // of a getter
+  }
+  throw new LMHeadError('ARGUMENT', `signal: got ${got(value)}; want an AbortSignal`, { cause: failure });
+}
+
+/** Why a signal has fired, if it tells. */
+export function reasonOf(signal: AbortSignal): unknown {
+  try {
+    return signal.reason;
+  } catch (cause) {
+    return cause;
+  }
 }

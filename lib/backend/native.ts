@@ -17,7 +17,7 @@ import type {
   Measure,
   PassJob,
 } from './backend';
-import { onAbort } from './on-abort';
+import { untilAbort } from './on-abort';
 import { nanError, nothingLeftError, unnormalisedError } from './row-errors';
 import { defaultThreads } from './threads';
 
@@ -157,7 +157,19 @@ export class NativeBackend implements HeadBackend {
   }
 
   async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
-    const abortFlag = signal && new Int32Array(1);
+    if (!signal) return this.#send(job, undefined, times);
+    const abortFlag = new Int32Array(1);
+    // The caller is told at once; the job stops at its next chunk, or never starts.
+    return untilAbort(
+      signal,
+      () => this.#send(job, abortFlag, times),
+      () => {
+        abortFlag[0] = 1;
+      },
+    );
+  }
+
+  async #send(job: HiddenJob, abortFlag?: Int32Array, times?: Float64Array): Promise<void> {
     const running = guarded(() =>
       this.#head.runAsync(
         job.n,
@@ -169,25 +181,11 @@ export class NativeBackend implements HeadBackend {
       ),
     );
     this.#pending++;
-    if (!signal) {
-      try {
-        return settle(await running, job);
-      } finally {
-        this.#ended();
-      }
+    try {
+      return settle(await running, job);
+    } finally {
+      this.#ended();
     }
-    const settled = running.finally(() => this.#ended());
-    // The caller is told at once; the job stops at its next chunk, or never starts.
-    return new Promise<void>((resolve, reject) => {
-      const forget = onAbort(signal, () => {
-        abortFlag![0] = 1;
-        reject(new LMHeadError('ABORTED', 'the call was aborted', { cause: signal.reason }));
-      });
-      settled
-        .then(result => settle(result, job))
-        .then(resolve, reject)
-        .finally(forget);
-    });
   }
 
   /** A job has. */

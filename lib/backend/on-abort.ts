@@ -1,27 +1,78 @@
-/** One listener per AbortSignal, however many calls it is to cancel: Node warns of more than a few. */
+/** Calls that an AbortSignal cancels. What it does is a caller's code: it may throw, fire at once, or fire twice. */
+import { got } from '../arguments/describe';
+import { reasonOf } from '../arguments/values';
+import { LMHeadError } from '../errors';
 
-const waiting = new WeakMap<AbortSignal, Set<() => void>>();
+/** One listener per signal, however many calls it is to cancel: Node warns of more than a few. */
+interface Waiting {
+  callbacks: Set<() => void>;
+  fire: () => void;
+}
+
+const waitingFor = new WeakMap<AbortSignal, Waiting>();
 
 /**
- * Calls `callback` when the signal fires.
- * @returns what to call when the callback is no longer wanted
+ * What `start` gives, or ABORTED as soon as the signal fires.
+ * @param stop called when it fires, before the caller is told; maybe before `start` is called
+ * @throws ARGUMENT where the signal takes no listener; then nothing is started
  */
-export function onAbort(signal: AbortSignal, callback: () => void): () => void {
-  let callbacks = waiting.get(signal);
-  if (!callbacks) {
-    callbacks = new Set();
-    waiting.set(signal, callbacks);
+export async function untilAbort<T>(
+  signal: AbortSignal,
+  start: () => Promise<T>,
+  stop: (error: LMHeadError) => void,
+): Promise<T> {
+  let tell!: (error: LMHeadError) => void;
+  const fired = new Promise<never>((_, reject) => {
+    tell = reject;
+  });
+  fired.catch(() => undefined); // where `start` throws, nobody else listens
+  const forget = onAbort(signal, () => {
+    const error = new LMHeadError('ABORTED', 'the call was aborted', { cause: reasonOf(signal) });
+    stop(error);
+    tell(error);
+  });
+  try {
+    return await Promise.race([start(), fired]);
+  } finally {
+    forget();
   }
-  const mine = callbacks;
-  if (mine.size === 0) signal.addEventListener('abort', fire, { once: true });
-  mine.add(callback);
+}
+
+/** @returns what to call when the callback is no longer wanted; it never throws */
+function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  const waiting = waitingFor.get(signal) ?? newWaiting();
+  waitingFor.set(signal, waiting);
+  const { callbacks, fire } = waiting;
+  const first = callbacks.size === 0;
+  callbacks.add(callback);
+  if (first) {
+    try {
+      signal.addEventListener('abort', fire, { once: true });
+    } catch (cause) {
+      callbacks.delete(callback);
+      throw new LMHeadError(
+        'ARGUMENT',
+        `signal: got ${got(signal)} that takes no listener; want an AbortSignal`,
+        { cause },
+      );
+    }
+  }
   return () => {
-    if (mine.delete(callback) && mine.size === 0) signal.removeEventListener('abort', fire);
+    if (!callbacks.delete(callback) || callbacks.size > 0) return;
+    try {
+      signal.removeEventListener('abort', fire);
+    } catch {
+      // The call is over, and a listener without callbacks does nothing.
+    }
   };
 }
 
-function fire(event: Event): void {
-  const callbacks = waiting.get(event.target as AbortSignal)!;
-  for (const callback of [...callbacks]) callback();
-  callbacks.clear();
+function newWaiting(): Waiting {
+  const callbacks = new Set<() => void>();
+  const fire = () => {
+    const all = [...callbacks];
+    callbacks.clear();
+    for (const callback of all) callback();
+  };
+  return { callbacks, fire };
 }

@@ -12,7 +12,7 @@ import type {
   LogitsJob,
   MatrixSource,
 } from '../backend/backend';
-import { onAbort } from '../backend/on-abort';
+import { untilAbort } from '../backend/on-abort';
 import { widenedRows } from '../dtypes/dequantize';
 import { floats, narrow } from '../dtypes/half';
 import { notFinite, type QuantiseTarget, quantiseRow } from '../dtypes/quantize';
@@ -95,27 +95,40 @@ class ReferenceHead implements HeadBackend {
   }
 
   async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
+    if (!signal) return this.#queue(job, () => undefined, times);
+    let stopped: LMHeadError | undefined;
+    // The caller is told at once, however long the row takes that is being computed.
+    return untilAbort(
+      signal,
+      () => this.#queue(job, () => stopped, times),
+      error => {
+        stopped = error;
+      },
+    );
+  }
+
+  async #queue(job: HiddenJob, stopped: () => LMHeadError | undefined, times?: Float64Array): Promise<void> {
     const hidden = floats(job.hidden, job.hiddenDtype).slice();
     const sent = performance.now();
     const running = this.#last.then(async () => {
       const start = performance.now();
-      await this.#rowByRow(job, hidden, signal);
+      await this.#rowByRow(job, hidden, stopped);
       times?.set([(start - sent) / 1000, (performance.now() - start) / 1000]);
     });
     this.#last = running.catch(() => undefined);
-    if (!signal) return running;
-    // The caller is told at once, however long the row takes that is being computed.
-    return new Promise<void>((resolve, reject) => {
-      const forget = onAbort(signal, () => reject(aborted(signal)));
-      running.then(resolve, reject).finally(forget);
-    });
+    return running;
   }
 
-  async #rowByRow(job: HiddenJob, hidden: Float32Array, signal: AbortSignal | undefined): Promise<void> {
+  async #rowByRow(
+    job: HiddenJob,
+    hidden: Float32Array,
+    stopped: () => LMHeadError | undefined,
+  ): Promise<void> {
     if (this.#closed) throw new LMHeadError('CLOSED', 'the head was closed before the call started');
     for (let row = 0; row < job.n; row++) {
       await setImmediate(); // let others run too
-      if (signal?.aborted) throw aborted(signal);
+      const error = stopped();
+      if (error) throw error;
       if (!this.#row(job, hidden, row)) return;
     }
   }
@@ -198,10 +211,6 @@ class ReferenceHead implements HeadBackend {
   async idle(): Promise<void> {
     await this.#last;
   }
-}
-
-function aborted(signal: AbortSignal): LMHeadError {
-  return new LMHeadError('ABORTED', 'the call was aborted', { cause: signal.reason });
 }
 
 export function createReferenceHead(spec: HeadSpec): HeadBackend {

@@ -154,6 +154,52 @@ describe.each(backends)('calls that return a promise, %s', backend => {
       await new Promise(resolve => setImmediate(resolve));
       expect(listeners).toBe(0);
     });
+
+    const unused = () => undefined;
+    const throwing = () => {
+      throw new Error('mine');
+    };
+    const plain = { aborted: false, addEventListener: unused, removeEventListener: unused };
+    const throwingGetter = (name: string) => Object.defineProperty({ ...plain }, name, { get: throwing });
+
+    it.each([
+      ['without removeEventListener', { ...plain, removeEventListener: undefined }],
+      ['without addEventListener', { ...plain, addEventListener: 1 }],
+      ['whose state is no boolean', { ...plain, aborted: 0 }],
+      ['whose state throws', throwingGetter('aborted')],
+      ['whose methods throw to be read', throwingGetter('removeEventListener')],
+      ['that takes no listener', { ...plain, addEventListener: throwing }],
+      ['that is a function', Object.assign(() => undefined, plain)],
+      ['that is a string', 'aborted'],
+      ['null', null],
+    ])('that is none is refused: one %s', async (_, signal) => {
+      await rejectsKind(() => head.topK(hidden, 1, { signal } as never), 'ARGUMENT', 'signal', 'AbortSignal');
+    });
+
+    it('may be anything that does as one does', async () => {
+      const wanted = head.argmaxSync(hidden);
+      const target = Object.assign(new EventTarget(), { aborted: false, reason });
+      for (const signal of [plain, { ...plain, removeEventListener: throwing }, target])
+        expect(await head.argmax(hidden, { signal } as never)).toEqual(wanted);
+      const call = head.logProbs(someHidden(400), { signal: target as never });
+      target.dispatchEvent(new Event('abort'));
+      expect((await rejectsKind(() => call, 'ABORTED')).cause).toBe(reason);
+    });
+
+    it('may fire at once, twice, and without an event or a reason', async () => {
+      const signal = {
+        ...plain,
+        addEventListener: (_: string, listener: () => void) => {
+          listener();
+          listener();
+        },
+      };
+      await rejectsKind(() => head.argmax(hidden, { signal } as never), 'ABORTED');
+      Object.defineProperty(signal, 'reason', { get: throwing });
+      await rejectsKind(() => head.argmax(hidden, { signal } as never), 'ABORTED');
+      const fired = Object.assign(throwingGetter('reason'), { aborted: true });
+      await rejectsKind(() => head.argmax(hidden, { signal: fired } as never), 'ABORTED');
+    });
   });
 
   describe('of a head that is closed meanwhile', () => {
