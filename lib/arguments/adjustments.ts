@@ -210,7 +210,7 @@ function patchTables(
   const count = rows.reduce((sum, patches) => sum + patches.size, 0);
   const ids = newWords(count, 'logitBias');
   const values = new Float64Array(count * PatchValue.count);
-  const ranges = new Uint32Array(2 * n);
+  const ranges = new Uint32Array(2 * Math.max(n, rows.length)); // one row's may serve none
   let end = 0;
   rows.forEach((patches, row) => {
     const begin = end;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ErrorKind } from '../../lib/errors';
+import { candidatesOf, sampleFrom } from '../../lib/pass/held-logits';
 import type { Hidden } from '../../lib/types';
 import { backends } from '../support/backends';
 import {
@@ -172,6 +173,31 @@ describe.each(backends)('a call with no hidden states, %s', backend => {
     if (method === 'score')
       expect(result).toMatchObject({ count: 0, nll: Number.NaN, perplexity: Number.NaN });
     if (method === 'topK') expect(result).toMatchObject({ n: 0, k: 3 });
+  });
+
+  it.each([
+    { history: [1] },
+    { history: [1], repetitionPenalty: 1.1, frequencyPenalty: 1, presencePenalty: 1, penaltyWindow: 1 },
+    { history: [1, 2, 1, 2], dryMultiplier: 1, dryBreakers: [3], noRepeatNgram: 2 },
+    { history: [1], repetitionPenalty: [] },
+    { bannedIds: [1] },
+    { logitBias: { 1: 2 } },
+    { logitBias: new Map([[1, -Infinity]]) },
+    { minLength: 3, endIds: [1], length: 0 },
+    { allowed: [1] },
+    { topK: 2, topP: 0.5, temperature: 0.7 },
+  ])('and %o gives empty results', async options => {
+    const head = makeHead(backend);
+    const none = new Float32Array(0);
+    for (const ids of [
+      head.sampleSync(none, options).ids,
+      (await head.sample(none, options)).ids,
+      head.candidatesSync(none, options).ids,
+      (await head.candidates(none, options)).ids,
+      sampleFrom(none, V, options).ids,
+      candidatesOf(none, V, options).ids,
+    ])
+      expect(ids).toEqual(new Uint32Array(0));
   });
 });
 
