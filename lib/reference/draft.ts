@@ -47,11 +47,15 @@ export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: num
   if (nanId >= 0) throw nanError(row, idAt(nanId));
   const best = bestId(adjusted, valid);
   const highest = adjusted[best];
-  if (highest === -Infinity && job.adjustments) throw nothingLeftError(row);
+  if (highest > 0 && !Number.isFinite(highest)) throw unnormalisedError(row, idAt(best));
+  if (highest === -Infinity) {
+    // Where there was nothing before, it is not the adjustments that leave nothing.
+    const wasNothing = distributionOf(u, valid, 1).max === -Infinity;
+    throw wasNothing ? unnormalisedError(row, undefined) : nothingLeftError(row);
+  }
   // A finite log-probability whose q underflows is possible.
   const mayStand = draft.logProbs?.[row * u.length + drafted] !== -Infinity;
   if (sampling.temperature === 0) return put(best, 0, mayStand && best === drafted);
-  if (!Number.isFinite(highest)) throw unnormalisedError(row, highest > 0 ? idAt(best) : undefined);
 
   const { ids: places, temperature } = candidatesOfRow(adjusted, valid, sampling);
   const max = adjusted[places[0]];

@@ -141,21 +141,22 @@ class Verification {
   PassResult take_row(float* u, size_t row) {
     const RowSampling sampling = parse_row(request_.row_parameters + row * kRowParameters);
     const bool adjusted = request_.adjustments.any();
+    // Where there was nothing before, it is not the adjustments that leave nothing.
+    const bool was_nothing = !adjusted || kernels_.max(u, valid_).max == kNever;
     if (adjusted) adjust(u, row);
     const MaxResult m = kernels_.max(u, valid_);
     if (m.nan_at >= 0) return {PassResult::nan, row, id_of(static_cast<size_t>(m.nan_at))};
-    if (adjusted && m.max == kNever) return {PassResult::nothing_left, row};
+    if (m.max == kNever) return {was_nothing ? PassResult::unnormalised : PassResult::nothing_left, row};
     const size_t proposed = row < draft_.length ? source_.place_of(draft_.ids[row]) : kNowhere;
     Proposal q{nullptr, proposed};
     if (draft_.log_probs && row < draft_.length) q.log_probs = draft_.log_probs + row * source_.vocabulary();
     const bool may_stand = proposed < valid_ && q.is_possible();
-    const auto best = [&] { return static_cast<size_t>(std::find(u, u + valid_, m.max) - u); };
+    const size_t best = static_cast<size_t>(std::find(u, u + valid_, m.max) - u);
+    if (m.max > std::numeric_limits<float>::max()) return {PassResult::unnormalised, row, int64_t{id_of(best)}};
     if (sampling.temperature == 0) {
-      put(row, best(), 0, may_stand && best() == proposed);
+      put(row, best, 0, may_stand && best == proposed);
       return {};
     }
-    if (std::isinf(m.max)) return {PassResult::unnormalised, row, m.max > 0 ? int64_t{id_of(best())} : -1};
-
     HeldRow held(kernels_, u, valid_, source_.ids(), m.max, request_.crew);
     const Left left = held.filter(sampling);
     held.write_back();
