@@ -93,6 +93,7 @@ export function rowParameters(
     const value = options[name];
     if (value !== undefined) fill(table, n, COLUMN_OF[name][0], value, name, COLUMN_OF[name][1], 1);
   }
+  if (options.temperatureRange !== undefined) checkHighest(table, n, options.temperatureRange);
   if (options.pLess !== undefined) fill(table, n, RowParameter.pLess, options.pLess, 'pLess', flagColumn, 1);
   if (options.order !== undefined) {
     const order = packedOrder(options.order, options);
@@ -101,6 +102,19 @@ export function rowParameters(
   fillSeed(table, n, seed, purpose);
   fillStep(table, n, step);
   return table;
+}
+
+/** The highest temperature that a range allows has to be a number too. */
+function checkHighest(table: Float64Array, n: number, given: SampleOptions['temperatureRange']): void {
+  for (let i = 0; i < n; i++) {
+    const temperature = table[i * COLUMNS + RowParameter.temperature];
+    const range = table[i * COLUMNS + RowParameter.temperatureRange];
+    if (temperature + range < Infinity) continue;
+    throw new LMHeadError(
+      'RANGE',
+      `${label('temperatureRange', typeof given === 'number' ? -1 : i)}: got ${range} beside the temperature ${temperature}; want a finite sum`,
+    );
+  }
 }
 
 /** Written out, as every call with options pays for it. */

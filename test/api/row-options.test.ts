@@ -176,6 +176,18 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
     expect(head.sampleSync(hidden, { seed: 5, step: [LAST_STEP - 1, LAST_STEP] })).toEqual(last);
   });
 
+  it('temperature + temperatureRange is finite', async () => {
+    const max = Number.MAX_VALUE;
+    for (const method of ['sample', 'run'] as Method[]) {
+      const both = { temperature: max, temperatureRange: max };
+      await refuses(method, [hidden, both], 'RANGE', 'temperatureRange: got 1.797', 'temperature 1.797');
+      const one = { temperature: [1, max], temperatureRange: [max, 1e300] };
+      await refuses(method, [hidden, one], 'RANGE', 'temperatureRange[1]: got 1e+300', 'finite sum');
+    }
+    const most = head.candidatesSync(hidden, { temperature: max / 2, temperatureRange: max / 2 });
+    expect(most.ids).toHaveLength(2 * V);
+  });
+
   it('row i draws at step + i', () => {
     const many = new Float32Array(20 * 7).fill(0.01);
     const steps = Array.from({ length: 20 }, (_, i) => 30 + i);
