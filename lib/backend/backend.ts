@@ -42,8 +42,10 @@ export const RowParameter = {
   maxSurprise: 16,
   /** The order of the stages; see packOrder. */
   order: 17,
+  /** Fourth word of the random stream's counter, below 2^32. */
+  stream: 18,
   /** How many columns there are. */
-  count: 18,
+  count: 19,
 } as const;
 
 /** In `PassJob.targets`: a position that counts in nothing. */

@@ -27,7 +27,7 @@ const PLAIN: RowSampling = {
   temperatureExponent: 1,
   maxSurprise: Infinity,
   order: 0,
-  stream: { seedLow: 0, seedHigh: 0, step: 0 },
+  stream: { seedLow: 0, seedHigh: 0, step: 0, number: 0 },
 };
 
 /** Reads one row of `PassJob.rowParameters`. */
@@ -51,7 +51,7 @@ export function rowSampling(parameters: Float64Array | undefined, row: number): 
     temperatureExponent: at('temperatureExponent'),
     maxSurprise: at('maxSurprise'),
     order: at('order'),
-    stream: { seedLow: at('seedLow'), seedHigh: at('seedHigh'), step: at('step') },
+    stream: { seedLow: at('seedLow'), seedHigh: at('seedHigh'), step: at('step'), number: at('stream') },
   };
 }
 

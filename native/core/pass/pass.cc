@@ -547,6 +547,7 @@ RowSampling parse_row(const double* p) {
   row.temperature_exponent = p[15];
   row.max_surprise = p[16];
   if (p[17] != 0) row.order = static_cast<uint64_t>(p[17]);
+  row.stream.number = static_cast<uint32_t>(p[18]);
   return row;
 }
 

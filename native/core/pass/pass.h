@@ -114,7 +114,7 @@ class HeldSource final : public LogitSource {
 };
 
 // Row parameters as they come from outside: [n, kRowParameters] doubles, in the order of RowParameter in lib/backend/backend.ts.
-constexpr size_t kRowParameters = 18;
+constexpr size_t kRowParameters = 19;
 RowSampling parse_row(const double* parameters);
 
 struct TopOutputs {
