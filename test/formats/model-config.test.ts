@@ -80,6 +80,41 @@ describe('the tie', () => {
   });
 });
 
+describe('an output in a form that is not read', () => {
+  it.each([
+    ['lm_head.qweight', 'GPTQ'],
+    ['lm_head.weight_packed', 'compressed-tensors'],
+    ['lm_head.W_q', 'HQQ'],
+    ['lm_head.weight._data', 'quanto'],
+    ['lm_head.base_layer.weight', 'LoRA'],
+    ['base_model.model.lm_head.base_layer.weight', 'LoRA'],
+    ['model.language_model.lm_head.qweight', 'GPTQ'],
+    ['lm_head.modules_to_save.default.weight', 'PEFT'],
+    ['model.embed_tokens.weight_scale', 'FP8'],
+  ])('is never replaced by the embedding: %s', (name, form) => {
+    for (const config of [llama, { ...llama, tie_word_embeddings: false }, undefined]) {
+      const path = model(config, ['embedding']);
+      folder.file(
+        `${path.slice(folder.path('').length)}/model.safetensors`,
+        safetensors([parts.embedding, { name, dtype: 'I32', shape: [V, 1], bytes: new Uint8Array(4 * V) }]),
+      );
+      throwsKind(() => LMHead.openSync(path), 'TENSOR', name, form);
+    }
+  });
+
+  it('beside scales is refused, but other modules may have any form', async () => {
+    const scale = floats('lm_head.weight_scale', [1], norm.subarray(0, 1));
+    const other = floats('vision.head.weight_scale', [1], norm.subarray(0, 1));
+    throwsKind(
+      () => LMHead.openSync(folder.file('fp8.safetensors', safetensors([parts.output, scale]))),
+      'TENSOR',
+      'FP8',
+    );
+    const path = folder.file('vision.safetensors', safetensors([parts.output, parts.embedding, other]));
+    expect(outputOf((await open(path)).result)).toBe('lm_head');
+  });
+});
+
 describe('the vocabulary', () => {
   const added = (...ids: number[]) => ids.map(id => ({ id, content: `<${id}>`, special: true }));
   const bpe = (size: number, ...ids: number[]) => ({
