@@ -7,8 +7,10 @@ import { quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-
 /** What of a file a head is made of. */
 export interface HeadTensors {
   output: MatrixTensor;
-  /** Another matrix for the input; absent: tied. */
+  /** Another matrix for the input. */
   input?: MatrixTensor;
+  /** Input and output are two matrices, even where the input's is not known. */
+  untied: boolean;
   /** [V] */
   bias?: VectorTensor;
   /** [d] each. */
@@ -79,6 +81,8 @@ const PREFIXES = [
   'language_model.',
   'model.language_model.',
   'language_model.model.',
+  'model.text_model.',
+  'text_model.',
 ];
 const SUFFIXES = ['.weight', '', '.bias'];
 /** What stands beside or instead of a plain weight, by the form that it is part of. None of them is read. */
@@ -191,12 +195,20 @@ export function findHeadTensors(tensors: TensorTable, file: string, wishes: Wish
   }
   const output = matrix(tensors, name, file);
   const [v, d] = wishes.layout === 'vd' ? [output.rows, output.columns] : [output.columns, output.rows];
-  const found: HeadTensors = { output };
+  // Of a matrix with no output's name, alone and undescribed, nothing says that the input is another.
+  const named = wishes.tensor === undefined ? isHeadTensor(name) : wishes.tied !== undefined;
+  const untied = name !== embedding && (embedding !== undefined || (wishes.tied !== true && named));
+  const found: HeadTensors = { output, untied };
   if (embedding !== undefined && embedding !== name) {
     const { shape } = tensors.get(embedding)!;
     if (shape.length === 2 && shape[0] === v && shape[1] === d)
       found.input = matrix(tensors, embedding, file);
-    else if (wishes.tensor === undefined) {
+    else if (shape.length === 2 && shape[0] > v && shape[1] === d) {
+      // Rows of an input that no logit belongs to, as Llama 3.2 Vision has, come after the others.
+      const { entry, ...input } = matrix(tensors, embedding, file);
+      const end = entry.begin + ((entry.end - entry.begin) / shape[0]) * v;
+      found.input = { ...input, rows: v, entry: { ...entry, shape: [v, d], end } };
+    } else if (wishes.tensor === undefined) {
       throw new LMHeadError(
         'SHAPE',
         `tensor: ${file} has an embedding ${embedding} ${shapeText(shape)} beside ${name}; want [${v},${d}], or the option tensor`,

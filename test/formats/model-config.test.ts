@@ -80,6 +80,41 @@ describe('the tie', () => {
   });
 });
 
+describe('an output without an embedding', () => {
+  const denied = { ...llama, tie_word_embeddings: false };
+
+  it.each([
+    ['that the config unties', denied],
+    ['of no config', undefined],
+  ])('%s has no rows to embed with, nor does its copy or its handle', async (_, config) => {
+    const head = await LMHead.open(model(config, ['output']));
+    const saved = folder.path('untied.safetensors');
+    head.saveSync(saved);
+    for (const each of [head, LMHead.attach(head.handle), LMHead.openSync(saved)]) {
+      expect([outputOf(each), each.tied]).toEqual(['lm_head', false]);
+      throwsKind(() => each.embed([1]), 'TENSOR', 'inputEmbedding', 'not tied');
+    }
+  });
+
+  it('takes the one of a larger input, or of another part', async () => {
+    for (const [name, rows] of [
+      ['language_model.model.embed_tokens.weight', V - 1],
+      ['model.text_model.embed_tokens.weight', V],
+    ] as const) {
+      const path = folder.file(
+        `${rows}.safetensors`,
+        safetensors([
+          floats('lm_head.weight', [rows, D], output.slice(0, rows * D)),
+          floats(name, [V, D], embedding),
+        ]),
+      );
+      const head = await LMHead.open(path);
+      expect(head.tied).toBe(false);
+      expect([...head.embed([3])]).toEqual([...embedding.slice(3 * D, 4 * D)]);
+    }
+  });
+});
+
 describe('an output in a form that is not read', () => {
   it.each([
     ['lm_head.qweight', 'GPTQ'],
