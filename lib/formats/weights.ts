@@ -150,7 +150,8 @@ function* modelFacts(folder: string, askTokenizer: boolean): Plan<ModelFacts | u
   });
   if (config === undefined || !describesModel(config)) return undefined;
   const facts = factsOf(config, 'config.json');
-  if (askTokenizer) {
+  // A tokenizer of Whisper's has no timestamps, which the model predicts.
+  if (askTokenizer && config.get('model_type') !== 'whisper') {
     const size = yield* readBeside(folder, 'tokenizer.json', MOST_TOKENIZER_BYTES, tokenizerSize);
     if (size) facts.vocabSize = Math.min(size, facts.vocabSize ?? size);
   }

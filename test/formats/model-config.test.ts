@@ -174,6 +174,7 @@ describe('the vocabulary', () => {
     ['is whole where neither says less', llama, bpe(9), -1],
     ['is no larger than the matrix, whatever the tokenizer knows', llama, bpe(9, 30), -1],
     ['is whole where the tokenizer is empty', llama, {}, -1],
+    ['is not bound by a tokenizer without timestamps', { ...llama, model_type: 'whisper' }, bpe(5, 6), -1],
     ['whose word is __proto__', llama, '{"model":{"vocab":{"__proto__":3,"constructor":4}}}', 5],
   ] as const)('%s', async (_, config, tokenizer, expected) => {
     const { result: head } = await open(model(config, ['embedding'], tokenizer));
