@@ -23,6 +23,8 @@ export interface Family {
   embeddingScale?: (config: ConfigNumbers) => number;
   /** Soft-cap where the config doesn't say. */
   softCap?: number;
+  /** What of it mlx-lm's converter writes into the weights. */
+  inMlx?: 'offset' | 'scales';
   /** The width of the matrix is another than `hidden_size`. */
   ownWidth?: true;
 }
@@ -50,6 +52,7 @@ const granite = rmsNorm(false, {
   logitScale: config => 1 / config.number('logits_scaling', 1),
   embeddingScale: config => config.number('embedding_multiplier', 1),
 });
+const qwen3Next = rmsNorm(false, { offset: 1, inMlx: 'offset' });
 const miniCpm = rmsNorm(true, {
   logitScale: config => config.number('dim_model_base', config.hiddenSize) / config.hiddenSize,
   embeddingScale: config => config.number('scale_emb', 1),
@@ -115,7 +118,11 @@ export const FAMILIES = new Map<string, Family>([
   ['gemma3', gemma],
   ['gemma3_text', gemma],
   ['gemma3n_text', { ...gemma2, offset: undefined }],
-  ['qwen3_next', rmsNorm(false, { offset: 1 })],
+  ['qwen3_next', qwen3Next],
+  ['qwen3_5_text', qwen3Next],
+  ['qwen3_5_moe_text', qwen3Next],
+  ['qwen3_5', qwen3Next],
+  ['qwen3_5_moe', qwen3Next],
   ['granite', granite],
   ['granitemoe', granite],
   ['granitemoeshared', granite],
@@ -125,6 +132,7 @@ export const FAMILIES = new Map<string, Family>([
   [
     'falcon_h1',
     rmsNorm(false, {
+      inMlx: 'scales',
       logitScale: config => config.number('lm_head_multiplier', 1),
       embeddingScale: config => config.number('embedding_multiplier', 1),
     }),

@@ -115,6 +115,28 @@ describe('an output without an embedding', () => {
   });
 });
 
+describe("what MLX's converter has written into the weights", () => {
+  const families: [string, object][] = [
+    ['qwen3_next', { offset: 0 }],
+    ['qwen3_5', { offset: 0 }],
+    ['falcon_h1', {}],
+  ];
+  it.each(families)('is not done again: %s', async (model_type, more) => {
+    const config = { ...llama, model_type, lm_head_multiplier: 0.5, embedding_multiplier: 4 };
+    const path = model({ ...config, tie_word_embeddings: false }, ['embedding']);
+    const all = safetensors(Object.values(parts), { format: 'mlx' });
+    folder.file(`${path.slice(folder.path('').length)}/model.safetensors`, all);
+    const head = await LMHead.open(path);
+    const plain = LMHead.openSync(folder.file('plain.safetensors', all), {
+      norm: { type: 'rmsnorm', weight: norm, eps: 1e-5, ...more },
+    });
+    expect([...head.logitsSync(hidden, { norm: true })]).toEqual([
+      ...plain.logitsSync(hidden, { norm: true }),
+    ]);
+    expect([...head.embed([3])]).toEqual([...embedding.slice(3 * D, 4 * D)]);
+  });
+});
+
 describe('an output in a form that is not read', () => {
   it.each([
     ['lm_head.qweight', 'GPTQ'],
