@@ -214,8 +214,10 @@ export interface HeadSpec {
   vocabSize: number;
   hiddenSize: number;
   output: MatrixSource;
-  /** Absent: tied, the output matrix serves. */
+  /** Absent: tied, the output matrix serves, unless `untied`. */
   input?: MatrixSource;
+  /** The input embedding is another matrix, which is not known where `input` is absent. */
+  untied?: boolean;
   epilogue: Epilogue;
   activations: Activations;
   threads?: number;

@@ -140,7 +140,8 @@ struct SampleOutputs {
   ListOutputs raw_top;
 };
 
-// A draft that the tokens of consecutive rows are held against; see draft.h. Shapes as in DraftJob of lib/backend/backend.ts.
+// A draft that the tokens of consecutive rows are held against; see sampling/speculative_verification.h. Shapes as in DraftJob of
+// lib/backend/backend.ts.
 struct DraftCheck {
   const uint32_t* ids = nullptr;  // [length]
   size_t length = 0;
