@@ -141,7 +141,7 @@ export class LMHead {
     this.#validVocabSize = spec.epilogue.validVocabSize;
     this.#dtype = spec.output.dtype;
     this.#inputDtype = spec.input?.dtype;
-    this.#tied = spec.input === undefined;
+    this.#tied = spec.input === undefined && !spec.untied;
     this.#parameterCount = countParameters(spec, settings);
     this.#lent = lentMemory(spec);
   }
@@ -203,7 +203,7 @@ export class LMHead {
   get handle(): unknown {
     this.#requireOpen();
     const { vocabSize, hiddenSize } = this;
-    this.#handle ??= handleOf({ vocabSize, hiddenSize }, this.#settings, this.#backend);
+    this.#handle ??= handleOf({ vocabSize, hiddenSize, untied: !this.#tied }, this.#settings, this.#backend);
     return this.#handle;
   }
 
@@ -256,6 +256,12 @@ export class LMHead {
    */
   embed(ids: Ids, out?: Float32Array): Float32Array {
     this.#requireOpen();
+    if (!this.#tied && this.#inputDtype === undefined) {
+      throw new LMHeadError(
+        'TENSOR',
+        'inputEmbedding: got a head that is not tied, without its input embedding; want the option inputEmbedding, or a file that has it',
+      );
+    }
     const d = this.#hiddenSize;
     const count = idCount(ids, 'ids');
     const wanted = tokenIds(ids, 'ids', count, this.#vocabSize);
@@ -576,6 +582,7 @@ export class LMHead {
       hiddenSize: this.#hiddenSize,
       output: this.#dtype,
       input: this.#inputDtype,
+      tied: this.#tied,
       settings: this.#settings,
       backend: this.#backend,
     };
@@ -610,7 +617,14 @@ export class LMHead {
     const { spec, weights } = await quantizedSpec(
       {
         backend: this.#backend,
-        spec: { vocabSize: this.#vocabSize, hiddenSize: this.#hiddenSize, epilogue, activations, threads },
+        spec: {
+          vocabSize: this.#vocabSize,
+          hiddenSize: this.#hiddenSize,
+          untied: !this.#tied,
+          epilogue,
+          activations,
+          threads,
+        },
         inputDtype: this.#inputDtype,
         requireOpen: () => this.#requireOpen(),
       },

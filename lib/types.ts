@@ -312,6 +312,11 @@ export interface SampleOptions extends CallOptions, PenaltyOptions {
   /** Position in the random stream, below 2^32. Row i of a batch uses step + i, unless one is given per row. Default 0. */
   step?: PerRow<number>;
   /**
+   * A whole number below 2^32: rows of different streams are independent at any step, also with one seed. For a batch of texts,
+   * whose rows at step + i would else be one another's echo. Default 0.
+   */
+  stream?: PerRow<number>;
+  /**
    * From 0 to 20: a sample also tells the raw log-probability of its tokens, and this many of the likeliest tokens of both
    * distributions, the raw one and the one that was sampled. In the same pass. NAN then where a row has NaN at any id.
    */

@@ -92,8 +92,8 @@ function rowPatches(options: SampleOptions, n: number, valid: number): Patches[]
     if (dry > 0) {
       const lengths = repeatLengths(tokens.subarray(-dryWindow), breakers, shortest.value(row));
       for (const [token, repeated] of lengths) {
-        const penalty = dry * base.value(row) ** (repeated - shortest.value(row));
-        patches.subtract(token, Math.min(penalty, Number.MAX_VALUE));
+        const exponent = Math.min(repeated - shortest.value(row), largestExponent(base.value(row)));
+        patches.subtract(token, Math.min(dry * base.value(row) ** exponent, LARGEST_FLOAT));
       }
     }
     const size = ngram.value(row);
@@ -105,6 +105,15 @@ function rowPatches(options: SampleOptions, n: number, valid: number): Patches[]
     rows.push(patches);
   }
   return rows;
+}
+
+/** The largest float32, and its logarithm as llama.cpp's DRY sampler has it. */
+const LARGEST_FLOAT = (2 - 2 ** -23) * 2 ** 127;
+const LOG_LARGEST_FLOAT = 88.7228391;
+
+/** Of a base from which powers stay finite in float32, as llama.cpp limits DRY's exponent. */
+function largestExponent(base: number): number {
+  return Math.floor(LOG_LARGEST_FLOAT / Math.log(base));
 }
 
 /** How many of a history's latest tokens count: for subarray(-window). */

@@ -33,15 +33,20 @@ export class Patches {
   }
 
   add(id: number, bias: number): void {
-    this.#values[this.#at(id) + PatchValue.add] += bias;
+    const at = this.#at(id);
+    this.#values[at + PatchValue.add] += bias;
   }
 
   subtract(id: number, penalty: number): void {
-    this.#values[this.#at(id) + PatchValue.subtract] += penalty;
+    const at = this.#at(id);
+    this.#values[at + PatchValue.subtract] += penalty;
   }
 
   ban(ids: Iterable<number>): void {
-    for (const id of ids) this.#values[this.#at(id) + PatchValue.add] = -Infinity;
+    for (const id of ids) {
+      const at = this.#at(id);
+      this.#values[at + PatchValue.add] = -Infinity;
+    }
   }
 
   /**
@@ -63,7 +68,10 @@ export class Patches {
     }
   }
 
-  /** Where an id's numbers begin, made where there are none. */
+  /**
+   * Where an id's numbers begin, made where there are none. May replace #values, so it is called in a statement of its own:
+   * `this.#values[this.#at(id)]` would read the field first and write to the array that was replaced.
+   */
   #at(id: number): number {
     const place = placeAmong(this.#penalised, id);
     if (place >= 0) return place * PatchValue.count;

@@ -12,7 +12,7 @@ import { flag, numberBetween, wholeNumber } from './values';
 export type RowPurpose = 'distribution' | 'sample' | 'filter';
 
 const COLUMNS = RowParameter.count;
-const LAST_STEP = 2 ** 32 - 1;
+const LAST_WORD = 2 ** 32 - 1;
 
 /** Checks one value and turns it into the number that the table holds. */
 type Column = (value: unknown, name: string, index: number, limit: number) => number;
@@ -73,13 +73,14 @@ export function rowParameters(
     if (purpose === 'distribution') return undefined;
     options = {};
   }
-  const { temperature, topK, seed, step } = options;
+  const { temperature, topK, seed, step, stream } = options;
   if (
     purpose === 'distribution' &&
     (temperature === undefined || temperature === 1) &&
     topK === undefined &&
     seed === undefined &&
     step === undefined &&
+    stream === undefined &&
     !hasFilters(options)
   ) {
     return undefined;
@@ -87,12 +88,13 @@ export function rowParameters(
   const table = newTable(n);
   if (temperature !== undefined)
     fill(table, n, RowParameter.temperature, temperature, 'temperature', temperatureColumn, greedy ? 1 : 0);
-  if (topK !== undefined) fill(table, n, RowParameter.topK, topK, 'topK', topKColumn, vocabulary);
+  if (topK !== undefined) fill(table, n, RowParameter.topK, topK, 'topK', wholeColumn, vocabulary);
   for (let i = 0; i < NUMERIC.length; i++) {
     const name = NUMERIC[i];
     const value = options[name];
     if (value !== undefined) fill(table, n, COLUMN_OF[name][0], value, name, COLUMN_OF[name][1], 1);
   }
+  if (options.temperatureRange !== undefined) checkHighest(table, n, options.temperatureRange);
   if (options.pLess !== undefined) fill(table, n, RowParameter.pLess, options.pLess, 'pLess', flagColumn, 1);
   if (options.order !== undefined) {
     const order = packedOrder(options.order, options);
@@ -100,7 +102,21 @@ export function rowParameters(
   }
   fillSeed(table, n, seed, purpose);
   fillStep(table, n, step);
+  if (stream !== undefined) fill(table, n, RowParameter.stream, stream, 'stream', wholeColumn, LAST_WORD);
   return table;
+}
+
+/** The highest temperature that a range allows has to be a number too. */
+function checkHighest(table: Float64Array, n: number, given: SampleOptions['temperatureRange']): void {
+  for (let i = 0; i < n; i++) {
+    const temperature = table[i * COLUMNS + RowParameter.temperature];
+    const range = table[i * COLUMNS + RowParameter.temperatureRange];
+    if (temperature + range < Infinity) continue;
+    throw new LMHeadError(
+      'RANGE',
+      `${label('temperatureRange', typeof given === 'number' ? -1 : i)}: got ${range} beside the temperature ${temperature}; want a finite sum`,
+    );
+  }
 }
 
 /** Written out, as every call with options pays for it. */
@@ -214,7 +230,7 @@ function temperatureColumn(value: unknown, name: string, index: number, limit: n
   );
 }
 
-function topKColumn(value: unknown, name: string, index: number, limit: number): number {
+function wholeColumn(value: unknown, name: string, index: number, limit: number): number {
   return wholeNumber(value, name, 0, limit, index);
 }
 
@@ -296,15 +312,15 @@ export function drawnSeed(): bigint {
 function fillStep(table: Float64Array, n: number, step: unknown): void {
   if (isPerRow(step, 'step', n)) {
     for (let i = 0; i < n; i++) {
-      table[i * COLUMNS + RowParameter.step] = wholeNumber(step[i], 'step', 0, LAST_STEP, i);
+      table[i * COLUMNS + RowParameter.step] = wholeNumber(step[i], 'step', 0, LAST_WORD, i);
     }
     return;
   }
-  const first = step === undefined ? 0 : wholeNumber(step, 'step', 0, LAST_STEP);
-  if (first + n - 1 > LAST_STEP) {
+  const first = step === undefined ? 0 : wholeNumber(step, 'step', 0, LAST_WORD);
+  if (first + n - 1 > LAST_WORD) {
     throw new LMHeadError(
       'RANGE',
-      `step: got ${first} for ${n} rows, which end at ${first + n - 1}; want an end from 0 to ${LAST_STEP}`,
+      `step: got ${first} for ${n} rows, which end at ${first + n - 1}; want an end from 0 to ${LAST_WORD}`,
     );
   }
   for (let i = 0; i < n; i++) table[i * COLUMNS + RowParameter.step] = first + i;

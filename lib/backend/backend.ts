@@ -42,8 +42,10 @@ export const RowParameter = {
   maxSurprise: 16,
   /** The order of the stages; see packOrder. */
   order: 17,
+  /** Fourth word of the random stream's counter, below 2^32. */
+  stream: 18,
   /** How many columns there are. */
-  count: 18,
+  count: 19,
 } as const;
 
 /** In `PassJob.targets`: a position that counts in nothing. */
@@ -212,8 +214,10 @@ export interface HeadSpec {
   vocabSize: number;
   hiddenSize: number;
   output: MatrixSource;
-  /** Absent: tied, the output matrix serves. */
+  /** Absent: tied, the output matrix serves, unless `untied`. */
   input?: MatrixSource;
+  /** The input embedding is another matrix, which is not known where `input` is absent. */
+  untied?: boolean;
   epilogue: Epilogue;
   activations: Activations;
   threads?: number;

@@ -8,6 +8,9 @@ type Metadata = Map<string, GgufValue>;
 /** Architectures whose `logit_scale` divides, as llama.cpp's code for them does; in all others it multiplies. */
 const DIVIDED = /^(?:granite|minicpm$)/;
 
+/** Architectures whose logits are capped without a key too. */
+const CAPPED = /^gemma(?:2|3n|4)$/;
+
 /** What the code of an architecture does without a key that says so. MiniCPM's converters used to write no scales. */
 const DEFAULTS: readonly [architecture: RegExp, scales: (hiddenSize: number) => Partial<ModelFacts>][] = [
   [/^gemma/, size => ({ embeddingScale: Math.sqrt(size) })],
@@ -50,7 +53,8 @@ export function ggufFacts(metadata: Metadata, file: string): ModelFacts {
   if (logitScale) facts.logitScale = DIVIDED.test(architecture) ? 1 / logitScale : logitScale;
   const embeddingScale = number('embedding_scale');
   if (embeddingScale) facts.embeddingScale = embeddingScale;
-  const softCap = number('final_logit_softcapping');
+  // Files older than the key have none, and llama.cpp caps all the same.
+  const softCap = number('final_logit_softcapping') ?? (CAPPED.test(architecture) ? 30 : undefined);
   if (softCap !== undefined && softCap < 0) throw malformed(`its final_logit_softcapping is ${softCap}`);
   if (softCap) facts.softCap = softCap;
   return facts;

@@ -43,6 +43,7 @@ export function factsOf(config: Members, file: string): ModelFacts {
   const eps = key === undefined ? fallback : reader.number(key, fallback);
   if (!(eps >= 0 && eps < Infinity)) throw reader.malformed(`${key} is ${eps}`);
   facts.norm = { type: family.norm, eps, offset: family.offset ?? 0 };
+  facts.inMlx = family.inMlx;
   facts.logitScale = family.logitScale?.(reader);
   facts.embeddingScale = family.embeddingScale?.(reader);
   for (const scale of [facts.logitScale, facts.embeddingScale]) {

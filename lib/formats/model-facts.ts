@@ -15,4 +15,6 @@ export interface ModelFacts {
   softCap?: number;
   capOrder?: CapOrder;
   embeddingScale?: number;
+  /** What of this MLX's converter has already brought into the weights. */
+  inMlx?: 'offset' | 'scales';
 }

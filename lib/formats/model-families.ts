@@ -23,6 +23,8 @@ export interface Family {
   embeddingScale?: (config: ConfigNumbers) => number;
   /** Soft-cap where the config doesn't say. */
   softCap?: number;
+  /** What of it mlx-lm's converter writes into the weights. */
+  inMlx?: 'offset' | 'scales';
   /** The width of the matrix is another than `hidden_size`. */
   ownWidth?: true;
 }
@@ -50,6 +52,7 @@ const granite = rmsNorm(false, {
   logitScale: config => 1 / config.number('logits_scaling', 1),
   embeddingScale: config => config.number('embedding_multiplier', 1),
 });
+const qwen3Next = rmsNorm(false, { offset: 1, inMlx: 'offset' });
 const miniCpm = rmsNorm(true, {
   logitScale: config => config.number('dim_model_base', config.hiddenSize) / config.hiddenSize,
   embeddingScale: config => config.number('scale_emb', 1),
@@ -76,46 +79,24 @@ export const FAMILIES = new Map<string, Family>([
   ['cohere2', cohere],
   // RMSNorm
   ...[
-    ...[
-      'llama',
-      'llama4_text',
-      'mistral',
-      'mixtral',
-      'ministral',
-      'qwen2',
-      'qwen2_moe',
-      'qwen2_vl',
-      'qwen2_vl_text',
-    ],
-    ...[
-      'qwen2_5_vl',
-      'qwen2_5_vl_text',
-      'qwen3',
-      'qwen3_moe',
-      'qwen3_vl_text',
-      'qwen3_vl_moe_text',
-      'phi3',
-      'olmo2',
-    ],
-    ...[
-      'olmo3',
-      'olmoe',
-      'smollm3',
-      'deepseek_v2',
-      'deepseek_v3',
-      'internlm2',
-      'gpt_oss',
-      'glm',
-      'glm4',
-      'glm4_moe',
-    ],
+    ...['llama', 'mistral', 'ministral', 'qwen2', 'qwen2_moe', 'qwen2_vl', 'qwen2_vl_text'],
+    ...['qwen2_5_vl', 'qwen2_5_vl_text', 'qwen3', 'qwen3_moe', 'qwen3_vl_text', 'qwen3_vl_moe_text'],
+    ...['smollm3', 'deepseek_v2', 'deepseek_v3', 'internlm2'],
   ].map(type => [type, rmsNorm()] as const),
+  ...['mixtral', 'phi3', 'gpt_oss', 'olmo2', 'olmo3', 'olmoe', 'llama4_text', 'glm4_moe'].map(
+    type => [type, rmsNorm(false, { eps: ['rms_norm_eps', 1e-5] })] as const,
+  ),
+  ...['glm', 'glm4'].map(type => [type, rmsNorm(false, { eps: ['rms_norm_eps', 1.5625e-7] })] as const),
   ['gemma', gemma],
   ['gemma2', gemma2],
   ['gemma3', gemma],
   ['gemma3_text', gemma],
   ['gemma3n_text', { ...gemma2, offset: undefined }],
-  ['qwen3_next', rmsNorm(false, { offset: 1 })],
+  ['qwen3_next', qwen3Next],
+  ['qwen3_5_text', qwen3Next],
+  ['qwen3_5_moe_text', qwen3Next],
+  ['qwen3_5', qwen3Next],
+  ['qwen3_5_moe', qwen3Next],
   ['granite', granite],
   ['granitemoe', granite],
   ['granitemoeshared', granite],
@@ -125,6 +106,7 @@ export const FAMILIES = new Map<string, Family>([
   [
     'falcon_h1',
     rmsNorm(false, {
+      inMlx: 'scales',
       logitScale: config => config.number('lm_head_multiplier', 1),
       embeddingScale: config => config.number('embedding_multiplier', 1),
     }),

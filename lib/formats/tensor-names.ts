@@ -7,8 +7,10 @@ import { quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-
 /** What of a file a head is made of. */
 export interface HeadTensors {
   output: MatrixTensor;
-  /** Another matrix for the input; absent: tied. */
+  /** Another matrix for the input. */
   input?: MatrixTensor;
+  /** Input and output are two matrices, even where the input's is not known. */
+  untied: boolean;
   /** [V] */
   bias?: VectorTensor;
   /** [d] each. */
@@ -79,11 +81,77 @@ const PREFIXES = [
   'language_model.',
   'model.language_model.',
   'language_model.model.',
+  'model.text_model.',
+  'text_model.',
 ];
 const SUFFIXES = ['.weight', '', '.bias'];
+/** What stands beside or instead of a plain weight, by the form that it is part of. None of them is read. */
+const FORMS: readonly [suffix: string, form: string][] = [
+  ['qweight', 'GPTQ or AWQ'],
+  ['weight_packed', 'compressed-tensors'],
+  ['W_q', 'HQQ'],
+  ['weight._data', 'quanto'],
+  ['base_layer', 'an adapter (LoRA) that is not merged'],
+  ['lora_A', 'an adapter (LoRA) that is not merged'],
+  ['lora_embedding_A', 'an adapter (LoRA) that is not merged'],
+  ['original_module', 'an adapter (PEFT) that is not merged'],
+  ['modules_to_save', 'an adapter (PEFT) that is not merged'],
+  ['weight_scale', 'a scaled type (FP8 or int8)'],
+  ['weight_scale_inv', 'a scaled type (FP8)'],
+  ['SCB', 'bitsandbytes'],
+  ['weight.absmax', 'bitsandbytes'],
+  ['weight.SCB', 'bitsandbytes'],
+  ['scales', 'a quantized type (MLX)'],
+];
 const SHOWN = 8;
 
 let all: Set<string> | undefined;
+let outputs: Set<string> | undefined;
+let embeddings: Set<string> | undefined;
+
+const withPrefixes = (bases: readonly string[]) =>
+  new Set(bases.flatMap(base => PREFIXES.map(prefix => prefix + base)));
+
+/** The form that a tensor's name is of, and the module that has it; of outputs alone, or of embeddings too. */
+function unreadForm(name: string, embedding: boolean): { base: string; form: string } | undefined {
+  outputs ??= withPrefixes(OUTPUTS);
+  embeddings ??= withPrefixes(EMBEDDINGS);
+  for (const [suffix, form] of FORMS) {
+    const at = `${name}.`.indexOf(`.${suffix}.`);
+    if (at < 0) continue;
+    const base = name.slice(0, at);
+    if (isOutputBase(base) || (embedding && embeddings.has(base))) return { base, form };
+  }
+  return undefined;
+}
+
+/** An embedding cannot stand in for an output that is there in a form that is not read. */
+function requireReadForm(
+  tensors: TensorTable,
+  file: string,
+  output: string | undefined,
+  embedding: string | undefined,
+): void {
+  for (const [name, { dtype, shape }] of tensors) {
+    const unread = unreadForm(name, output === undefined);
+    if (!unread) continue;
+    const used = output ?? embedding;
+    const { base, form } = unread;
+    if (output !== undefined && base !== output && `${base}.weight` !== output) continue;
+    // An output elsewhere may be of another part; the embedding's own form matters only where it is to serve.
+    if (used !== undefined && output === undefined && !isOutputBase(base) && `${base}.weight` !== used)
+      continue;
+    throw new LMHeadError(
+      'TENSOR',
+      `tensor: ${file} has ${base} in a form that is not read, ${form}: ${name.slice(0, 80)} ${dtype} ${shapeText(shape)}; ` +
+        'want F32, F16 or BF16, merged and not quantized, or a GGUF file of the model',
+    );
+  }
+}
+
+function isOutputBase(base: string): boolean {
+  return outputs!.has(base) || /(?:^|\.)(?:lm_head|embed_out)$/.test(base);
+}
 
 /** Can a tensor of that name be part of a head? */
 export function isHeadTensor(name: string): boolean {
@@ -92,7 +160,7 @@ export function isHeadTensor(name: string): boolean {
       PREFIXES.flatMap(prefix => SUFFIXES.map(suffix => prefix + base + suffix)),
     ),
   );
-  return all.has(name);
+  return all.has(name) || unreadForm(name, true) !== undefined;
 }
 
 /** What decides between several. */
@@ -116,6 +184,9 @@ export interface Wishes {
  */
 export function findHeadTensors(tensors: TensorTable, file: string, wishes: Wishes): HeadTensors {
   const embedding = firstPresent(tensors, EMBEDDINGS, '.weight');
+  if (wishes.tensor === undefined) {
+    requireReadForm(tensors, file, firstPresent(tensors, OUTPUTS, '.weight'), embedding);
+  }
   const name =
     wishes.tensor ?? outputName(tensors, file, embedding, wishes) ?? embedding ?? onlyMatrix(tensors);
   if (name === undefined || !tensors.has(name)) {
@@ -124,12 +195,20 @@ export function findHeadTensors(tensors: TensorTable, file: string, wishes: Wish
   }
   const output = matrix(tensors, name, file);
   const [v, d] = wishes.layout === 'vd' ? [output.rows, output.columns] : [output.columns, output.rows];
-  const found: HeadTensors = { output };
+  // Of a matrix with no output's name, alone and undescribed, nothing says that the input is another.
+  const named = wishes.tensor === undefined ? isHeadTensor(name) : wishes.tied !== undefined;
+  const untied = name !== embedding && (embedding !== undefined || (wishes.tied !== true && named));
+  const found: HeadTensors = { output, untied };
   if (embedding !== undefined && embedding !== name) {
     const { shape } = tensors.get(embedding)!;
     if (shape.length === 2 && shape[0] === v && shape[1] === d)
       found.input = matrix(tensors, embedding, file);
-    else if (wishes.tensor === undefined) {
+    else if (shape.length === 2 && shape[0] > v && shape[1] === d) {
+      // Rows of an input that no logit belongs to, as Llama 3.2 Vision has, come after the others.
+      const { entry, ...input } = matrix(tensors, embedding, file);
+      const end = entry.begin + ((entry.end - entry.begin) / shape[0]) * v;
+      found.input = { ...input, rows: v, entry: { ...entry, shape: [v, d], end } };
+    } else if (wishes.tensor === undefined) {
       throw new LMHeadError(
         'SHAPE',
         `tensor: ${file} has an embedding ${embedding} ${shapeText(shape)} beside ${name}; want [${v},${d}], or the option tensor`,

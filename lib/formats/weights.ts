@@ -62,16 +62,28 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
     }
     case 'index': {
       const shards = yield* within(file, size, bytes => readShardIndex(name, bytes));
-      const weights = yield* readShards(dirname(file), shards, wanted);
-      return { name, ...weights, facts: yield* modelFacts(dirname(file), askTokenizer) };
+      const { mlx, ...weights } = yield* readShards(dirname(file), shards, wanted);
+      const facts = yield* modelFacts(dirname(file), askTokenizer);
+      return { name, ...weights, facts: mlx ? factsInMlx(facts) : facts };
     }
     default: {
       const { tensors, metadata } = yield* within(file, size, bytes => readSafetensors(name, bytes));
       nameQuantised(tensors, metadata, name);
-      const facts = savedFacts(metadata, name) ?? (yield* modelFacts(dirname(file), askTokenizer));
-      return { name, tensors, pathOf, facts };
+      const saved = savedFacts(metadata, name);
+      if (saved) return { name, tensors, pathOf, facts: saved };
+      const facts = yield* modelFacts(dirname(file), askTokenizer);
+      return { name, tensors, pathOf, facts: isMlx(metadata) ? factsInMlx(facts) : facts };
     }
   }
+}
+
+const isMlx = (metadata: Map<string, string>) => metadata.get('format') === 'mlx';
+
+/** What is left to do where mlx-lm's converter has written a part of it into the weights. */
+function factsInMlx(facts: ModelFacts | undefined): ModelFacts | undefined {
+  if (facts?.inMlx === 'scales') return { ...facts, logitScale: undefined, embeddingScale: undefined };
+  if (facts?.inMlx === 'offset' && facts.norm) return { ...facts, norm: { ...facts.norm, offset: 0 } };
+  return facts;
 }
 
 function* kindOf(path: string, size: number): Plan<FileKind> {
@@ -118,13 +130,15 @@ function* readShards(
   folder: string,
   shards: Map<string, string>,
   wanted: string | undefined,
-): Plan<{ tensors: TensorTable; pathOf(tensor: string): string }> {
+): Plan<{ tensors: TensorTable; pathOf(tensor: string): string; mlx: boolean }> {
   const names = [...shards.keys()].filter(
     name => isHeadTensor(name) || name === wanted || (wanted && name === besideWeight(wanted, '.bias')),
   );
   const tensors: TensorTable = new Map();
+  let mlx = false;
   for (const shard of new Set(names.map(name => shards.get(name)!))) {
     const header = yield* readFile(join(folder, shard), readSafetensors);
+    mlx ||= isMlx(header.metadata);
     for (const name of names) {
       if (shards.get(name) !== shard) continue;
       const entry = header.tensors.get(name);
@@ -137,7 +151,7 @@ function* readShards(
       tensors.set(name, entry);
     }
   }
-  return { tensors, pathOf: name => join(folder, shards.get(name)!) };
+  return { tensors, pathOf: name => join(folder, shards.get(name)!), mlx };
 }
 
 /** What config.json says, if there is one, and tokenizer.json beside it. */
@@ -150,7 +164,8 @@ function* modelFacts(folder: string, askTokenizer: boolean): Plan<ModelFacts | u
   });
   if (config === undefined || !describesModel(config)) return undefined;
   const facts = factsOf(config, 'config.json');
-  if (askTokenizer) {
+  // A tokenizer of Whisper's has no timestamps, which the model predicts.
+  if (askTokenizer && config.get('model_type') !== 'whisper') {
     const size = yield* readBeside(folder, 'tokenizer.json', MOST_TOKENIZER_BYTES, tokenizerSize);
     if (size) facts.vocabSize = Math.min(size, facts.vocabSize ?? size);
   }

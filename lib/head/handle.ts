@@ -27,12 +27,13 @@ interface Handle {
   output: MatrixSource;
   /** Absent: tied. */
   input?: MatrixSource;
+  untied: boolean;
   settings: Partial<HeadOptions>;
 }
 
 /** The handle of a head; it keeps nothing alive. */
 export function handleOf(
-  head: { vocabSize: number; hiddenSize: number },
+  head: { vocabSize: number; hiddenSize: number; untied: boolean },
   settings: HeadSettings,
   backend: HeadBackend,
 ): object {
@@ -83,7 +84,8 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
   const output = matrix(handle.output, 'output');
   const input = handle.input === undefined ? undefined : matrix(handle.input, 'input');
   const { epilogue, activations, threads } = settings;
-  return { spec: { vocabSize, hiddenSize, output, input, epilogue, activations, threads }, settings };
+  const untied = handle.untied === true;
+  return { spec: { vocabSize, hiddenSize, output, input, untied, epilogue, activations, threads }, settings };
 }
 
 function wellFormed<T>(reading: () => T): T {

@@ -103,7 +103,8 @@ export function* headPlan(
     input = yield* matrixSource(weights, found.input, 'vd', mmap, load);
   }
   const { epilogue, activations, threads } = settings;
-  return { spec: { vocabSize, hiddenSize, output, input, epilogue, activations, threads }, settings };
+  const { untied } = found;
+  return { spec: { vocabSize, hiddenSize, output, input, untied, epilogue, activations, threads }, settings };
 }
 
 /** The options that a caller has given: undefined gives none. */

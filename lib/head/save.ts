@@ -18,6 +18,7 @@ export interface SavedHead {
   output: Dtype;
   /** Absent: tied. */
   input?: Dtype;
+  tied: boolean;
   settings: HeadSettings;
   backend: HeadBackend;
 }
@@ -147,7 +148,15 @@ function* pieces(head: SavedHead): Generator<Uint8Array> {
   }
 }
 
-function tensorsOf({ vocabSize, hiddenSize, output, input, settings, backend }: SavedHead): SavedTensor[] {
+function tensorsOf({
+  vocabSize,
+  hiddenSize,
+  output,
+  input,
+  tied,
+  settings,
+  backend,
+}: SavedHead): SavedTensor[] {
   const matrix = (name: string, dtype: Dtype, which: 'output' | 'input'): SavedTensor => ({
     name,
     dtype,
@@ -163,7 +172,7 @@ function tensorsOf({ vocabSize, hiddenSize, output, input, settings, backend }: 
   const embedding = 'model.embed_tokens.weight';
   const tensors = input
     ? [matrix('lm_head.weight', output, 'output'), matrix(embedding, input, 'input')]
-    : [matrix(embedding, output, 'output')];
+    : [matrix(tied ? embedding : 'lm_head.weight', output, 'output')];
   const { epilogue, norm } = settings;
   if (epilogue.bias) tensors.push(vector('lm_head.bias', epilogue.bias));
   if (norm) tensors.push(vector('model.norm.weight', norm.weight));
@@ -171,11 +180,11 @@ function tensorsOf({ vocabSize, hiddenSize, output, input, settings, backend }: 
   return tensors;
 }
 
-function factsOf({ input, settings }: SavedHead): SavedFacts {
+function factsOf({ tied, settings }: SavedHead): SavedFacts {
   const { epilogue, embeddingScale, norm } = settings;
   const { logitScale, softCap, capOrder, validVocabSize } = epilogue;
   return {
-    tied: input === undefined,
+    tied,
     vocabSize: validVocabSize,
     logitScale,
     softCap: softCap || undefined,

@@ -3,7 +3,8 @@
  *
  * p is the distribution that a token is to be drawn from, q the one that the draft drew it from. Its token x stands with
  * probability min(1, p(x)/q(x)); where it does not, the token is drawn from max(p − q, 0), renormalised. So every token has the
- * distribution p, whatever q is: with probability min(p, q) it is the draft's, and with max(p − q, 0) the correction.
+ * distribution p, whatever q is: with probability min(p, q) it is the draft's, and with max(p − q, 0) the correction. A token with
+ * q(x) = 0 cannot have been drawn from q, so it never stands.
  *
  * Source: Leviathan, Kalman, Matias, "Fast inference from transformers via speculative decoding", ICML 2023, §2.3; Chen et al.,
  * "Accelerating large language model decoding with speculative sampling", 2023.
@@ -46,9 +47,15 @@ export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: num
   if (nanId >= 0) throw nanError(row, idAt(nanId));
   const best = bestId(adjusted, valid);
   const highest = adjusted[best];
-  if (highest === -Infinity && job.adjustments) throw nothingLeftError(row);
-  if (sampling.temperature === 0) return put(best, 0, best === drafted);
-  if (!Number.isFinite(highest)) throw unnormalisedError(row, highest > 0 ? idAt(best) : undefined);
+  if (highest > 0 && !Number.isFinite(highest)) throw unnormalisedError(row, idAt(best));
+  if (highest === -Infinity) {
+    // Where there was nothing before, it is not the adjustments that leave nothing.
+    const wasNothing = distributionOf(u, valid, 1).max === -Infinity;
+    throw wasNothing ? unnormalisedError(row, undefined) : nothingLeftError(row);
+  }
+  // A finite log-probability whose q underflows is possible.
+  const mayStand = draft.logProbs?.[row * u.length + drafted] !== -Infinity;
+  if (sampling.temperature === 0) return put(best, 0, mayStand && best === drafted);
 
   const { ids: places, temperature } = candidatesOfRow(adjusted, valid, sampling);
   const max = adjusted[places[0]];
@@ -63,7 +70,7 @@ export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: num
     if (!isDrafted || !draft.logProbs) return place === drafted ? 1 : 0;
     return expNegative(Math.min(draft.logProbs[row * u.length + place], 0));
   };
-  if (places.includes(drafted) && coin(stream) * q(drafted) * sum < mass(drafted))
+  if (mayStand && places.includes(drafted) && coin(stream) * q(drafted) * sum < mass(drafted))
     return put(drafted, logProb(drafted), true);
 
   const drawn = (weight: (place: number) => number) => draw(places, idAt, weight, stream);

@@ -53,20 +53,22 @@ export interface Stream {
   seedLow: number;
   seedHigh: number;
   step: number;
+  /** Fourth word of the counter: streams of different numbers share nothing at any step. */
+  number: number;
 }
 
 /** The 64 random bits of one id, as two words. One block of Philox serves two neighbouring ids. */
 export function tokenBits(
-  { seedLow, seedHigh, step }: Stream,
+  { seedLow, seedHigh, step, number }: Stream,
   id: number,
   purpose: number = Purpose.token,
 ): [high: number, low: number] {
-  const block = philox4x32([id >>> 1, step, purpose, 0], [seedLow, seedHigh]);
+  const block = philox4x32([id >>> 1, step, purpose, number], [seedLow, seedHigh]);
   return id & 1 ? [block[2], block[3]] : [block[0], block[1]];
 }
 
 /** A number from 0 up to 1, of 53 bits: whether XTC cuts this row. */
-export function xtcUniform({ seedLow, seedHigh, step }: Stream): number {
-  const [high, low] = philox4x32([0, step, Purpose.xtc, 0], [seedLow, seedHigh]);
+export function xtcUniform({ seedLow, seedHigh, step, number }: Stream): number {
+  const [high, low] = philox4x32([0, step, Purpose.xtc, number], [seedLow, seedHigh]);
   return (high * 2 ** 21 + (low >>> 11)) * 2 ** -53;
 }

@@ -27,7 +27,7 @@ const PLAIN: RowSampling = {
   temperatureExponent: 1,
   maxSurprise: Infinity,
   order: 0,
-  stream: { seedLow: 0, seedHigh: 0, step: 0 },
+  stream: { seedLow: 0, seedHigh: 0, step: 0, number: 0 },
 };
 
 /** Reads one row of `PassJob.rowParameters`. */
@@ -51,7 +51,7 @@ export function rowSampling(parameters: Float64Array | undefined, row: number): 
     temperatureExponent: at('temperatureExponent'),
     maxSurprise: at('maxSurprise'),
     order: at('order'),
-    stream: { seedLow: at('seedLow'), seedHigh: at('seedHigh'), step: at('step') },
+    stream: { seedLow: at('seedLow'), seedHigh: at('seedHigh'), step: at('step'), number: at('stream') },
   };
 }
 
@@ -149,10 +149,13 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
   const adjusted = adjustedRow(u, row, job.adjustments, job.view?.rows);
   const { max, nanId } = distributionOf(adjusted, valid, 1);
   if (nanId >= 0) throw nanError(row, idAt(nanId));
-  if (max === -Infinity && job.adjustments) throw nothingLeftError(row);
+  if (!Number.isFinite(max)) {
+    if (max > 0) throw unnormalisedError(row, idAt(adjusted.indexOf(Infinity)));
+    // Where there was nothing before, it is not the adjustments that leave nothing.
+    const wasNothing = distributionOf(u, valid, 1).max === -Infinity;
+    throw wasNothing ? unnormalisedError(row, undefined) : nothingLeftError(row);
+  }
   if (temperature === 0) return { ids: [idAt(bestId(adjusted, valid))], logProbs: [0], chosen: 0 };
-  if (!Number.isFinite(max))
-    throw unnormalisedError(row, max > 0 ? idAt(adjusted.indexOf(Infinity)) : undefined);
   const left = candidatesOfRow(adjusted, valid, sampling);
   const places = left.ids;
   const chosen = places.indexOf(race(adjusted, places, left.temperature, stream, idAt));

@@ -265,7 +265,8 @@ TEST_PER_TABLE(race_candidates_never_miss_a_winner) {
       std::vector<float> u = random_logits(count, random, spread);
       if (turn % 5 == 0 && count > 0) u[random.below(count)] = -kInf;
       const Stream stream{static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()),
-                          static_cast<uint32_t>(random.bits()), turn % 2 ? Purpose::token : Purpose::draft_correction};
+                          static_cast<uint32_t>(random.bits()), turn % 2 ? Purpose::token : Purpose::draft_correction,
+                          turn % 3 ? static_cast<uint32_t>(random.bits()) : 0};
       // Beyond 2^31 too: ids are unsigned.
       const uint32_t first_id = static_cast<uint32_t>(turn % 2 ? random.below(1000) * 256 : 0xfffffffeu - 1024);
       std::vector<double> keys;

@@ -45,6 +45,16 @@ std::vector<RowSampling> samplings() {
       r.log_xtc_threshold = log_p;
     });
   }
+  // Of threshold 0, and after other stages have dropped some.
+  for (const uint64_t order : {0x9ull, 0x94ull, 0x98ull, 0xBA9ull, 0x49ull, 0x9Aull})
+    add([&](RowSampling& r) {
+      r.xtc_probability = 1;
+      r.log_xtc_threshold = -kInf;
+      r.top_p = 0.9999;
+      r.max_surprise = 20;
+      r.p_less = order == 0x98;
+      r.order = order;
+    });
   for (const double n : {0.5, 1.5, 4.0}) add([&](RowSampling& r) { r.top_n_sigma = n; });
   for (const size_t k : {1, 700, 1500, 4000}) add([&](RowSampling& r) { r.top_k = k; });
   add([](RowSampling& r) { r.p_less = true; });

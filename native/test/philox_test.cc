@@ -30,25 +30,26 @@ TEST(philox_gives_the_known_answers) {
 }
 
 TEST(a_block_serves_two_neighbouring_ids) {
-  const Stream stream{0x243f6a88, 0x85a308d3, 7};
+  const Stream stream{0x243f6a88, 0x85a308d3, 7, Purpose::token, 11};
   for (const uint32_t id : {0u, 2u, 1000u, 0xfffffffeu}) {
-    const PhiloxBlock block = philox4x32({{id / 2, 7, 0, 0}}, 0x243f6a88, 0x85a308d3);
+    const PhiloxBlock block = philox4x32({{id / 2, 7, 0, 11}}, 0x243f6a88, 0x85a308d3);
     const Bits64 even = token_bits(stream, id), odd = token_bits(stream, id + 1);
     CHECK(even.high == block.word[0] && even.low == block.word[1] && odd.high == block.word[2] && odd.low == block.word[3]);
   }
 }
 
-TEST(seed_step_and_id_each_change_the_bits) {
+TEST(seed_step_stream_and_id_each_change_the_bits) {
   std::set<uint64_t> seen;
   size_t drawn = 0;
   for (const uint32_t low : {0u, 1u, 0x80000000u})
     for (const uint32_t high : {0u, 1u})
       for (const uint32_t step : {0u, 1u, 0xffffffffu})
-        for (uint32_t id = 0; id < 100; id++) {
-          const Bits64 bits = token_bits({low, high, step}, id);
-          seen.insert(uint64_t{bits.high} << 32 | bits.low);
-          drawn++;
-        }
+        for (const uint32_t number : {0u, 1u, 0xffffffffu})
+          for (uint32_t id = 0; id < 100; id++) {
+            const Bits64 bits = token_bits({low, high, step, Purpose::token, number}, id);
+            seen.insert(uint64_t{bits.high} << 32 | bits.low);
+            drawn++;
+          }
   CHECK(seen.size() == drawn);
 }
 

@@ -98,7 +98,8 @@ TEST_PER_TABLE(samples_of_adjusted_logits_and_what_they_tell_agree_with_definiti
         std::vector<RowSampling> rows;
         for (size_t i = 0; i < n; i++) {
           rows.push_back(kWays[random.below(kWayCount)]);
-          rows.back().stream = {2, static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(i)};
+          rows.back().stream = {2, static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(i), Purpose::token,
+                                static_cast<uint32_t>(random.below(3))};
         }
         if (turn % 4 == 0)
           for (RowSampling& row : rows) row.temperature = 1;  // as the raw distribution

@@ -75,7 +75,8 @@ Verdict naive_verify(const std::vector<float>& logits, size_t n, size_t vocabula
       stream.purpose = Purpose::draft_coin;
       const Bits64 bits = token_bits(stream, 0);
       const double coin = (std::ldexp(bits.high, 20) + (bits.low >> 12) + 0.5) * 0x1p-52;
-      if (coin * q[draft[i]] * sum < mass[draft[i]]) {
+      const bool possible = !log_probs || log_probs[i * vocabulary + draft[i]] != -kInf;
+      if (possible && coin * q[draft[i]] * sum < mass[draft[i]]) {
         v.ids.push_back(draft[i]);
         v.accepted++;
         continue;
@@ -193,6 +194,21 @@ TEST_PER_TABLE(a_greedy_draft_stands_while_it_is_the_argmax) {
   CHECK(none.accepted == 0 && none.ids[0] == 1 && none.ids[1] == 0xdeadbeef);
   const Verdict no_bonus = verify(kernels, source, parameters, {1, 3, 0}, nullptr, 1);
   CHECK(no_bonus.accepted == 3 && no_bonus.ids[2] == 0 && no_bonus.ids[3] == 0xdeadbeef);
+}
+
+// It cannot have been drawn, however likely it is; one of a probability that is only tiny can.
+TEST_PER_TABLE(a_draft_of_probability_0_never_stands) {
+  const std::vector<float> logits = {0, 9, -1, 0, 9, -1};
+  const HeldSource source(logits.data(), 2, 3);
+  for (const double temperature : {0.0, 0.5, 1.0, 30.0})
+    for (uint32_t step = 0; step < 50; step++)
+      for (const float log_prob : {-kInf, -1e4f}) {
+        const std::vector<RowSampling> rows(2, {.temperature = temperature, .stream = {3, 3, step}});
+        const std::vector<float> q = {0, log_prob, -kInf};
+        const Verdict v = verify(kernels, source, parameter_table(rows), {1}, q.data(), 1);
+        CHECK(v.accepted == (log_prob != -kInf), "T=%g step=%u log q=%g: %u", temperature, step, log_prob, v.accepted);
+        if (temperature == 0) CHECK(v.ids[0] == 1, "%u", v.ids[0]);
+      }
 }
 
 TEST_PER_TABLE(a_draft_is_refused_where_no_token_is_right) {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { LMHeadError } from '../../lib/errors';
+import type { SampleOptions } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { call, callSync, D, headUnderTest, type Method, makeHead, V } from '../support/heads';
@@ -123,10 +124,14 @@ describe.each(backends)('infinite logits, %s', backend => {
       [nan, nan, nan],
     ]);
     expect(head.scoreSync(zero, [2], { entropy: true })).toMatchObject({ count: 1, nll: nan });
-    expect(head.sampleSync(zero, { temperature: 0 }).ids[0]).toBe(0);
-    for (const o of [{}, { topK: 2 }, { topP: 0.5 }, { minP: 0.5 }]) {
+    const options: SampleOptions[] = [{}, { topK: 2 }, { topP: 0.5 }, { minP: 0.5 }];
+    options.push({ bannedIds: [] }, { bannedIds: [1] }, { history: [1], presencePenalty: 1 });
+    options.push({ logitBias: { 3: 5 } }, { allowed: [2] });
+    for (const o of [...options, ...options.map(o => ({ ...o, temperature: 0 }))]) {
       throwsKind(() => head.sampleSync(zero, o), 'NAN', 'only -Infinity', 'row 0');
       await rejectsKind(() => head.sample(zero, o), 'NAN', 'only -Infinity', 'row 0');
+      throwsKind(() => head.candidatesSync(zero, o), 'NAN', 'only -Infinity', 'row 0');
+      throwsKind(() => head.verifyDraftSync(zero, [0], undefined, o), 'NAN', 'only -Infinity', 'row 0');
     }
   });
 
@@ -137,12 +142,40 @@ describe.each(backends)('infinite logits, %s', backend => {
     expect(head.runSync(zero, {}).logSumExp[0]).toBe(inf);
     expect([...head.argmaxSync(zero)]).toEqual([1]);
     expect([...(await head.topK(zero, 5)).ids]).toEqual([1, 4, 0, 2, 3]);
-    expect(head.sampleSync(zero, { temperature: 0 })).toEqual({
-      ids: Uint32Array.of(1),
-      logProbs: Float32Array.of(0),
-    });
-    for (const o of [{}, { topK: 2 }, { topP: 0.5 }])
+    const options: SampleOptions[] = [{}, { topK: 2 }, { topP: 0.5 }, { logitBias: { 0: 5 } }];
+    for (const o of [...options, ...options.map(o => ({ ...o, temperature: 0 }))]) {
       throwsKind(() => head.sampleSync(zero, o), 'NAN', '+Infinity', 'row 0', 'id 1');
+      throwsKind(() => head.candidatesSync(zero, o), 'NAN', '+Infinity', 'row 0', 'id 1');
+      throwsKind(() => head.verifyDraftSync(zero, [1], undefined, o), 'NAN', '+Infinity', 'row 0', 'id 1');
+    }
+    expect(head.sampleSync(zero, { bannedIds: [1, 4], temperature: 0 }).ids[0]).toBe(0);
+    throwsKind(() => head.sampleSync(zero, { bannedIds: [1], temperature: 0 }), 'NAN', '+Infinity', 'id 4');
+  });
+
+  it('a bias that carries a logit beyond float32 is told as what it makes', () => {
+    const V = 600;
+    const head = logitsOf(backend, Array(V).fill(0));
+    for (const id of [2, 300, 599])
+      for (const temperature of [0, 1])
+        for (const more of [{}, { topP: 0.5 }, { allowed: [1, id] }]) {
+          const o: SampleOptions = { logitBias: { [id]: 1e39 }, seed: 1, temperature, ...more };
+          const words = ['+Infinity in row 0', `at id ${id};`];
+          throwsKind(() => head.sampleSync(zero, o), 'NAN', ...words);
+          throwsKind(() => head.candidatesSync(zero, o), 'NAN', ...words);
+          throwsKind(() => head.verifyDraftSync(zero, [0], undefined, o), 'NAN', ...words);
+        }
+  });
+
+  it('what adjustments alone leave nothing of is told so, though few may be drawn', () => {
+    const head = logitsOf(
+      backend,
+      Array.from({ length: 600 }, (_, id) => (id < 9 ? -inf : 0)),
+    );
+    for (const temperature of [0, 1]) {
+      const o = { allowed: [3, 5], temperature };
+      throwsKind(() => head.sampleSync(zero, o), 'RANGE', 'no id that may be drawn in row 0');
+      throwsKind(() => head.verifyDraftSync(zero, [3], undefined, o), 'RANGE', 'no id that may be drawn');
+    }
   });
 
   it('hidden states that overflow float32 behave like that', () => {

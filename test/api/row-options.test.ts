@@ -131,6 +131,7 @@ const LIMITS: [name: string, wrong: unknown[], right: number[], wanted: string][
   ['topP', [-0.1, 1.1, Number.NaN, Infinity], [0, 0.5, 1], 'number from 0 to 1'],
   ['minP', [-0.1, 1.1, Number.NaN, -Infinity], [0, 0.5, 1], 'number from 0 to 1'],
   ['seed', [-1, 0.5, Number.NaN, 2 ** 53, -1n, 2n ** 64n], [0, 2 ** 53 - 1], 'below 2^64'],
+  ['stream', [-1, 0.5, Number.NaN, 2 ** 32], [0, 5, LAST_STEP], `from 0 to ${LAST_STEP}`],
   ['step', [-1, 0.5, Number.NaN, 2 ** 32], [0, 5], `from 0 to ${LAST_STEP}`],
 ];
 
@@ -174,6 +175,50 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
     await refuses('sample', [hidden, { step: LAST_STEP }], 'RANGE', 'step', `${LAST_STEP}`, '2 rows');
     const last = head.sampleSync(hidden, { seed: 5, step: LAST_STEP - 1 });
     expect(head.sampleSync(hidden, { seed: 5, step: [LAST_STEP - 1, LAST_STEP] })).toEqual(last);
+  });
+
+  it('temperature + temperatureRange is finite', async () => {
+    const max = Number.MAX_VALUE;
+    for (const method of ['sample', 'run'] as Method[]) {
+      const both = { temperature: max, temperatureRange: max };
+      await refuses(method, [hidden, both], 'RANGE', 'temperatureRange: got 1.797', 'temperature 1.797');
+      const one = { temperature: [1, max], temperatureRange: [max, 1e300] };
+      await refuses(method, [hidden, one], 'RANGE', 'temperatureRange[1]: got 1e+300', 'finite sum');
+    }
+    const most = head.candidatesSync(hidden, { temperature: max / 2, temperatureRange: max / 2 });
+    expect(most.ids).toHaveLength(2 * V);
+  });
+
+  it('rows of different streams are independent at any step, and stream 0 is as none', () => {
+    const n = 8;
+    const T = 40;
+    const flat = new Float32Array(n * 7);
+    const texts = (options: object) =>
+      Array.from({ length: T }, (_, t) => [...head.sampleSync(flat, { seed: 1, step: t, ...options }).ids]);
+    const echoes = (drawn: number[][]) => {
+      let same = 0;
+      for (let t = 0; t + 1 < T; t++)
+        for (let i = 0; i + 1 < n; i++) same += Number(drawn[t][i + 1] === drawn[t + 1][i]);
+      return same;
+    };
+    const plain = texts({});
+    expect(texts({ stream: 0 })).toEqual(plain);
+    expect(echoes(plain)).toBe((T - 1) * (n - 1));
+    // By chance one in V.
+    const own = texts({ stream: Array.from({ length: n }, (_, i) => i) });
+    expect(echoes(own)).toBeLessThan((2 * (T - 1) * (n - 1)) / V);
+    expect(own.map(row => row[0])).toEqual(plain.map(row => row[0]));
+    // XTC's and a draft's numbers are of the stream too.
+    const xtc = { xtcProbability: 0.5, xtcThreshold: 0.001, seed: 1 };
+    const left = (stream: number) =>
+      Array.from({ length: 30 }, (_, step) => head.candidatesSync(flat, { ...xtc, step, stream }).ids.length);
+    expect(left(1)).not.toEqual(left(0));
+    const accepted = (stream: number) =>
+      Array.from({ length: 30 }, (_, step) => {
+        const q = new Float32Array(V).fill(-0.5);
+        return head.verifyDraftSync(flat.subarray(0, 7), [1], q, { seed: 1, step, stream }).ids[0];
+      });
+    expect(accepted(1)).not.toEqual(accepted(0));
   });
 
   it('row i draws at step + i', () => {

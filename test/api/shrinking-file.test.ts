@@ -19,7 +19,7 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const header = JSON.stringify({
-  'lm_head.weight': { dtype: 'F32', shape: [V, D], data_offsets: [0, 4 * V * D] },
+  'model.embed_tokens.weight': { dtype: 'F32', shape: [V, D], data_offsets: [0, 4 * V * D] },
 }).padEnd(120);
 
 function opened(options = {}): LMHead {

@@ -308,6 +308,22 @@ describe.each(backends)('verifyDraft: %s', backend => {
     }
   });
 
+  it.each([0, 0.7, 1, 20])(
+    'never accepts an id of probability 0 in the draft, temperature %s',
+    temperature => {
+      const hidden = Float32Array.from([...logits(P), ...logits(P)]);
+      const q = Float32Array.of(-Infinity, 0, -Infinity, -Infinity, -Infinity, -Infinity);
+      for (let step = 0; step < 200; step++) {
+        const verdict = head.verifyDraftSync(hidden, [0], q, { seed: 4, step, temperature });
+        expect(verdict.accepted).toBe(0);
+        if (temperature === 0) expect([...verdict.ids]).toEqual([0]);
+      }
+      // Tiny is not 0, though e^-10000 is.
+      const tiny = q.with(0, -1e4);
+      expect(head.verifyDraftSync(hidden, [0], tiny, { seed: 4, temperature }).accepted).toBe(1);
+    },
+  );
+
   it('copies the draft before it returns a promise', async () => {
     const q = logProbs([0.2, 0.1, 0.3, 0.2, 0.1, 0.1]);
     const draft = Uint32Array.of(4);

@@ -21,7 +21,7 @@ let h: string;
 let t: string;
 
 beforeAll(() => {
-  file = folder.file('head.safetensors', safetensors([floats('lm_head.weight', [V, D], weight)]));
+  file = folder.file('head.safetensors', safetensors([floats('model.embed_tokens.weight', [V, D], weight)]));
   h = folder.file('h.npy', npy('<f4', [N, D], bytesOf(hidden)));
   t = folder.file('t.npy', npy('<i8', [N], bytesOf(BigInt64Array.from(TARGETS, BigInt))));
 });

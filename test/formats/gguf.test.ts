@@ -214,6 +214,17 @@ describe.each(backends)('a head from GGUF, %s', backend => {
   });
 });
 
+it.each(['gemma2', 'gemma3n', 'gemma4', 'gemma3'])('%s is capped without a key as its code does', name => {
+  const bytes = gguf([embedding], {
+    'general.architecture': { string: name },
+    [`${name}.embedding_length`]: { u32: D },
+  });
+  const head = LMHead.openSync(folder.file(`${name}.gguf`, bytes));
+  const large = hidden.slice(0, D).map(x => 100 * x);
+  const most = Math.max(...head.logitsSync(large).map(Math.abs));
+  expect(most <= 30).toBe(name !== 'gemma3');
+});
+
 describe('a GGUF file in parts', () => {
   const part = (no: number, count: number, tensors: GgufTensorSpec[], keys = {}) =>
     folder.file(

@@ -80,6 +80,98 @@ describe('the tie', () => {
   });
 });
 
+describe('an output without an embedding', () => {
+  const denied = { ...llama, tie_word_embeddings: false };
+
+  it.each([
+    ['that the config unties', denied],
+    ['of no config', undefined],
+  ])('%s has no rows to embed with, nor does its copy or its handle', async (_, config) => {
+    const head = await LMHead.open(model(config, ['output']));
+    const saved = folder.path('untied.safetensors');
+    head.saveSync(saved);
+    for (const each of [head, LMHead.attach(head.handle), LMHead.openSync(saved)]) {
+      expect([outputOf(each), each.tied]).toEqual(['lm_head', false]);
+      throwsKind(() => each.embed([1]), 'TENSOR', 'inputEmbedding', 'not tied');
+    }
+  });
+
+  it('takes the one of a larger input, or of another part', async () => {
+    for (const [name, rows] of [
+      ['language_model.model.embed_tokens.weight', V - 1],
+      ['model.text_model.embed_tokens.weight', V],
+    ] as const) {
+      const path = folder.file(
+        `${rows}.safetensors`,
+        safetensors([
+          floats('lm_head.weight', [rows, D], output.slice(0, rows * D)),
+          floats(name, [V, D], embedding),
+        ]),
+      );
+      const head = await LMHead.open(path);
+      expect(head.tied).toBe(false);
+      expect([...head.embed([3])]).toEqual([...embedding.slice(3 * D, 4 * D)]);
+    }
+  });
+});
+
+describe("what MLX's converter has written into the weights", () => {
+  const families: [string, object][] = [
+    ['qwen3_next', { offset: 0 }],
+    ['qwen3_5', { offset: 0 }],
+    ['falcon_h1', {}],
+  ];
+  it.each(families)('is not done again: %s', async (model_type, more) => {
+    const config = { ...llama, model_type, lm_head_multiplier: 0.5, embedding_multiplier: 4 };
+    const path = model({ ...config, tie_word_embeddings: false }, ['embedding']);
+    const all = safetensors(Object.values(parts), { format: 'mlx' });
+    folder.file(`${path.slice(folder.path('').length)}/model.safetensors`, all);
+    const head = await LMHead.open(path);
+    const plain = LMHead.openSync(folder.file('plain.safetensors', all), {
+      norm: { type: 'rmsnorm', weight: norm, eps: 1e-5, ...more },
+    });
+    expect([...head.logitsSync(hidden, { norm: true })]).toEqual([
+      ...plain.logitsSync(hidden, { norm: true }),
+    ]);
+    expect([...head.embed([3])]).toEqual([...embedding.slice(3 * D, 4 * D)]);
+  });
+});
+
+describe('an output in a form that is not read', () => {
+  it.each([
+    ['lm_head.qweight', 'GPTQ'],
+    ['lm_head.weight_packed', 'compressed-tensors'],
+    ['lm_head.W_q', 'HQQ'],
+    ['lm_head.weight._data', 'quanto'],
+    ['lm_head.base_layer.weight', 'LoRA'],
+    ['base_model.model.lm_head.base_layer.weight', 'LoRA'],
+    ['model.language_model.lm_head.qweight', 'GPTQ'],
+    ['lm_head.modules_to_save.default.weight', 'PEFT'],
+    ['model.embed_tokens.weight_scale', 'FP8'],
+  ])('is never replaced by the embedding: %s', (name, form) => {
+    for (const config of [llama, { ...llama, tie_word_embeddings: false }, undefined]) {
+      const path = model(config, ['embedding']);
+      folder.file(
+        `${path.slice(folder.path('').length)}/model.safetensors`,
+        safetensors([parts.embedding, { name, dtype: 'I32', shape: [V, 1], bytes: new Uint8Array(4 * V) }]),
+      );
+      throwsKind(() => LMHead.openSync(path), 'TENSOR', name, form);
+    }
+  });
+
+  it('beside scales is refused, but other modules may have any form', async () => {
+    const scale = floats('lm_head.weight_scale', [1], norm.subarray(0, 1));
+    const other = floats('vision.head.weight_scale', [1], norm.subarray(0, 1));
+    throwsKind(
+      () => LMHead.openSync(folder.file('fp8.safetensors', safetensors([parts.output, scale]))),
+      'TENSOR',
+      'FP8',
+    );
+    const path = folder.file('vision.safetensors', safetensors([parts.output, parts.embedding, other]));
+    expect(outputOf((await open(path)).result)).toBe('lm_head');
+  });
+});
+
 describe('the vocabulary', () => {
   const added = (...ids: number[]) => ids.map(id => ({ id, content: `<${id}>`, special: true }));
   const bpe = (size: number, ...ids: number[]) => ({
@@ -104,6 +196,7 @@ describe('the vocabulary', () => {
     ['is whole where neither says less', llama, bpe(9), -1],
     ['is no larger than the matrix, whatever the tokenizer knows', llama, bpe(9, 30), -1],
     ['is whole where the tokenizer is empty', llama, {}, -1],
+    ['is not bound by a tokenizer without timestamps', { ...llama, model_type: 'whisper' }, bpe(5, 6), -1],
     ['whose word is __proto__', llama, '{"model":{"vocab":{"__proto__":3,"constructor":4}}}', 5],
   ] as const)('%s', async (_, config, tokenizer, expected) => {
     const { result: head } = await open(model(config, ['embedding'], tokenizer));

@@ -291,3 +291,12 @@ it('docs/model-families.md has every type', () => {
   const types = [...text.matchAll(/`([a-z0-9_]+)`/g)].map(([, type]) => type);
   for (const type of FAMILIES.keys()) expect(types).toContain(type);
 });
+
+it.each([
+  ['mixtral', 1e-5],
+  ['gpt_oss', 1e-5],
+  ['glm4', 1.5625e-7],
+  ['llama', 1e-6],
+])('%s has an eps of its own where the config has none', (type, eps) => {
+  expect(FAMILIES.get(type)?.eps[1]).toBe(eps);
+});

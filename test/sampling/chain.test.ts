@@ -291,3 +291,26 @@ describe.skipIf(nativeUnavailable())('the same token', () => {
     }
   });
 });
+
+it.skipIf(nativeUnavailable())(
+  'XTC of threshold 0 leaves the least likely of what is left, never nothing',
+  () => {
+    const V = 4096;
+    const logits = Float32Array.from(someNumbers(V, 61), x => 2 * x);
+    const xtc: SampleOptions = { seed: 1, xtcProbability: 1, xtcThreshold: 0 };
+    const withHoles = logits.map((x, id) => (id % 5 === 0 ? -Infinity : x));
+    for (const row of [logits, withHoles])
+      for (const more of [
+        {},
+        { bannedIds: [0, 7, V - 1] },
+        { topP: 0.95 },
+        { minP: 1e-4 },
+        { typicalP: 0.9 },
+      ]) {
+        expectSame(row, V, { ...xtc, ...more });
+        expect(candidatesOf(row, V, { ...xtc, ...more }).ids).toHaveLength(1);
+        const early = { order: ['xtc', 'topP', 'minP', 'typicalP', 'temperature'] satisfies Stage[] };
+        expectSame(row, V, { ...xtc, ...more, ...early });
+      }
+  },
+);

@@ -63,7 +63,10 @@ class HeadCore {
     if (!rows.ids) return run_request(kernels_, all, request);
     const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows, activations_);
     if (view.over_vocabulary) request.normaliser = &all;
-    return run_request(kernels_, subset, request);
+    const PassResult result = run_request(kernels_, subset, request);
+    // Whether all of such a row is -inf, or what is allowed of it, these few do not say.
+    if (!few.empty() && result.status == PassResult::unnormalised && result.id < 0) return run_request(kernels_, all, request);
+    return result;
   }
 
   // nan: of row `row`, which has NaN or an infinity.

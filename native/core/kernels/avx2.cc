@@ -111,7 +111,7 @@ static inline double reduce_d(D x) {
 static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
   __m256i c0 = _mm256_add_epi64(_mm256_set1_epi64x(first_id >> 1), _mm256_set_epi64x(3, 2, 1, 0));
   __m256i c1 = _mm256_set1_epi64x(stream.step), c2 = _mm256_set1_epi64x(static_cast<uint32_t>(stream.purpose)),
-          c3 = _mm256_setzero_si256();
+          c3 = _mm256_set1_epi64x(stream.number);
   const __m256i m0 = _mm256_set1_epi64x(philox::kMultiplier0), m1 = _mm256_set1_epi64x(philox::kMultiplier1);
   uint32_t k0 = stream.seed_low, k1 = stream.seed_high;
   for (int round = 0; round < philox::kRounds; round++, k0 += philox::kWeyl0, k1 += philox::kWeyl1) {

@@ -40,7 +40,7 @@ struct ExpSums {
   double sum;    // sum of e^x, x = (u - max) / T
   double x_sum;  // sum of x * e^x, if asked for
 };
-// A race in progress; see token_race.h.
+// A race in progress; see sampling/gumbel_max.h.
 struct RaceState {
   Stream stream;
   double inverse_temperature;
@@ -51,8 +51,8 @@ struct RaceState {
 // second-level cache, as a first-level one has hidden states to hold, and few lines that it can wait for.
 constexpr size_t kAhead = 12288;
 
-// Hidden states of whole numbers, in planes of int8, each number within +-127; see activations.h. Number k of state c is
-// numbers[c * stride + k], or with two planes kHighPlane * numbers[2c * stride + k] + numbers[(2c + 1) * stride + k], times
+// Hidden states of whole numbers, in planes of int8, each number within +-127; see quantized_activations.h. Number k of state c
+// is numbers[c * stride + k], or with two planes kHighPlane * numbers[2c * stride + k] + numbers[(2c + 1) * stride + k], times
 // scales[c]. Planes are as many whole cache lines as hold d numbers, zeros beyond these.
 constexpr int kHighPlane = 255;
 struct IntegerStates {

@@ -139,7 +139,8 @@ static inline double reduce_d(D x) { return vaddvq_f64(vaddq_f64(x.low, x.high))
 static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
   static const uint32_t kBlocks[4] = {0, 1, 2, 3};
   uint32x4_t c0 = vaddq_u32(vdupq_n_u32(first_id >> 1), vld1q_u32(kBlocks));
-  uint32x4_t c1 = vdupq_n_u32(stream.step), c2 = vdupq_n_u32(static_cast<uint32_t>(stream.purpose)), c3 = vdupq_n_u32(0);
+  uint32x4_t c1 = vdupq_n_u32(stream.step), c2 = vdupq_n_u32(static_cast<uint32_t>(stream.purpose)),
+             c3 = vdupq_n_u32(stream.number);
   const uint32x4_t m0 = vdupq_n_u32(philox::kMultiplier0), m1 = vdupq_n_u32(philox::kMultiplier1);
   struct Words {
     uint32x4_t low, high;

@@ -198,9 +198,9 @@ static inline double reduce_d(D x) { return (x.v[0] + x.v[2]) + (x.v[1] + x.v[3]
 static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
   F y;
   for (size_t i = 0; i < kLanes; i += 2) {
-    const PhiloxBlock b =
-        philox4x32({{(first_id >> 1) + static_cast<uint32_t>(i / 2), stream.step, static_cast<uint32_t>(stream.purpose), 0}},
-                   stream.seed_low, stream.seed_high);
+    const PhiloxBlock b = philox4x32(
+        {{(first_id >> 1) + static_cast<uint32_t>(i / 2), stream.step, static_cast<uint32_t>(stream.purpose), stream.number}},
+        stream.seed_low, stream.seed_high);
     y.v[i] = static_cast<float>(b.word[0]) * 0x1p-32f;
     y.v[i + 1] = static_cast<float>(b.word[2]) * 0x1p-32f;
   }

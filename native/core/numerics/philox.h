@@ -41,6 +41,7 @@ struct Stream {
   uint32_t seed_low = 0, seed_high = 0;
   uint32_t step = 0;
   Purpose purpose = Purpose::token;
+  uint32_t number = 0;  // fourth word of the counter: streams of different numbers share nothing at any step
 };
 
 struct Bits64 {
@@ -49,15 +50,15 @@ struct Bits64 {
 
 // One block serves two neighbouring ids: 64 bits each.
 inline Bits64 token_bits(const Stream& stream, uint32_t id) {
-  const PhiloxBlock block =
-      philox4x32({{id >> 1, stream.step, static_cast<uint32_t>(stream.purpose), 0}}, stream.seed_low, stream.seed_high);
+  const PhiloxBlock block = philox4x32({{id >> 1, stream.step, static_cast<uint32_t>(stream.purpose), stream.number}},
+                                       stream.seed_low, stream.seed_high);
   return id & 1 ? Bits64{block.word[2], block.word[3]} : Bits64{block.word[0], block.word[1]};
 }
 
 // A number from 0 up to 1, of 53 bits: whether XTC cuts this row.
 inline double xtc_uniform(const Stream& stream) {
   const PhiloxBlock block =
-      philox4x32({{0, stream.step, static_cast<uint32_t>(Purpose::xtc), 0}}, stream.seed_low, stream.seed_high);
+      philox4x32({{0, stream.step, static_cast<uint32_t>(Purpose::xtc), stream.number}}, stream.seed_low, stream.seed_high);
   return (block.word[0] * 2097152.0 + (block.word[1] >> 11)) * (1.0 / 9007199254740992.0);
 }
 

@@ -357,21 +357,25 @@ class Block {
       const Distribution& drawn = drawn_from(c);
       const float max = drawn.max;
       if (drawn.nan_id >= 0) return {PassResult::nan, begin_ + c, drawn.nan_id};
-      if (adjusted_ && max == -std::numeric_limits<float>::infinity()) return {PassResult::nothing_left, begin_ + c};
-      if (ways_[c] != Sampling::none && ways_[c] != Sampling::greedy && std::isinf(max))
-        return {PassResult::unnormalised, begin_ + c, max > 0 ? id_of_infinity(c) : -1};
+      if (!std::isinf(max)) continue;
+      if (max > 0) return {PassResult::unnormalised, begin_ + c, id_of_infinity(c)};
+      // Where there was nothing before, it is not the adjustments that leave nothing.
+      return {max == d.max ? PassResult::unnormalised : PassResult::nothing_left, begin_ + c};
     }
     return {};
   }
 
+  // Among the logits that tokens are drawn from: an adjustment may have made it.
   int64_t id_of_infinity(size_t column) const {
-    std::vector<float> scratch(kChunkRows);
+    std::vector<float> scratch(kChunkRows), u(kChunkRows);
     for (size_t row = 0; row < source_.valid(); row += kChunkRows) {
       const size_t rows = std::min(kChunkRows, source_.valid() - row);
-      const float* const u = source_.logits(row, rows, begin_ + column, 1, scratch.data()).data;
+      std::copy_n(source_.logits(row, rows, begin_ + column, 1, scratch.data()).data, rows, u.data());
+      const uint32_t* const ids = source_.ids() ? source_.ids() + row : nullptr;
+      const Tile tile{row / kChunkRows, static_cast<uint32_t>(row), ids, rows, column, 1, u.data(), rows, nullptr};
+      if (adjusted_) request_.adjustments.apply(request_.adjustments.changes(begin_ + column, tile), tile, u.data());
       for (size_t i = 0; i < rows; i++)
-        if (u[i] == std::numeric_limits<float>::infinity())
-          return static_cast<int64_t>(source_.ids() ? source_.ids()[row + i] : row + i);
+        if (u[i] == std::numeric_limits<float>::infinity()) return int64_t{tile.id(i)};
     }
     return -1;
   }
@@ -543,6 +547,7 @@ RowSampling parse_row(const double* p) {
   row.temperature_exponent = p[15];
   row.max_surprise = p[16];
   if (p[17] != 0) row.order = static_cast<uint64_t>(p[17]);
+  row.stream.number = static_cast<uint32_t>(p[18]);
   return row;
 }
 

@@ -114,7 +114,7 @@ class HeldSource final : public LogitSource {
 };
 
 // Row parameters as they come from outside: [n, kRowParameters] doubles, in the order of RowParameter in lib/backend/backend.ts.
-constexpr size_t kRowParameters = 18;
+constexpr size_t kRowParameters = 19;
 RowSampling parse_row(const double* parameters);
 
 struct TopOutputs {
@@ -140,7 +140,8 @@ struct SampleOutputs {
   ListOutputs raw_top;
 };
 
-// A draft that the tokens of consecutive rows are held against; see draft.h. Shapes as in DraftJob of lib/backend/backend.ts.
+// A draft that the tokens of consecutive rows are held against; see sampling/speculative_verification.h. Shapes as in DraftJob of
+// lib/backend/backend.ts.
 struct DraftCheck {
   const uint32_t* ids = nullptr;  // [length]
   size_t length = 0;

@@ -351,7 +351,8 @@ std::vector<HeldRow::Keyed> HeldRow::candidates_within(const Key& key, const Ran
 }
 
 void HeldRow::exclude_top(double floor) {
-  const auto is_top = [&](const Candidate& c) { return static_cast<double>(c.logit) >= floor; };
+  // A floor may be -inf, as what is dropped is, and that is no token.
+  const auto is_top = [&](const Candidate& c) { return c.logit != kNever && static_cast<double>(c.logit) >= floor; };
   std::vector<std::optional<Candidate>> lasts(crew_.threads);
   each_chunk([&](const Chunk& chunk, unsigned slot) {
     if (chunk.max < floor) return;

@@ -40,6 +40,9 @@ struct Proposal {
   const float* log_probs = nullptr;  // null: certain of `place`, or (where there is none) nothing was proposed
   size_t place = kNowhere;
 
+  // Whether the draft can have drawn what it proposes, so that it may stand. (A finite log-probability whose q underflows can.)
+  bool is_possible() const { return !log_probs || log_probs[place] != kNever; }
+
   double operator()(size_t i) const {
     if (log_probs) return exp_negative(std::min(static_cast<double>(log_probs[i]), 0.0));
     return i == place ? 1 : 0;
@@ -138,25 +141,27 @@ class Verification {
   PassResult take_row(float* u, size_t row) {
     const RowSampling sampling = parse_row(request_.row_parameters + row * kRowParameters);
     const bool adjusted = request_.adjustments.any();
+    // Where there was nothing before, it is not the adjustments that leave nothing.
+    const bool was_nothing = !adjusted || kernels_.max(u, valid_).max == kNever;
     if (adjusted) adjust(u, row);
     const MaxResult m = kernels_.max(u, valid_);
     if (m.nan_at >= 0) return {PassResult::nan, row, id_of(static_cast<size_t>(m.nan_at))};
-    if (adjusted && m.max == kNever) return {PassResult::nothing_left, row};
+    if (m.max == kNever) return {was_nothing ? PassResult::unnormalised : PassResult::nothing_left, row};
     const size_t proposed = row < draft_.length ? source_.place_of(draft_.ids[row]) : kNowhere;
-    const auto best = [&] { return static_cast<size_t>(std::find(u, u + valid_, m.max) - u); };
+    Proposal q{nullptr, proposed};
+    if (draft_.log_probs && row < draft_.length) q.log_probs = draft_.log_probs + row * source_.vocabulary();
+    const bool may_stand = proposed < valid_ && q.is_possible();
+    const size_t best = static_cast<size_t>(std::find(u, u + valid_, m.max) - u);
+    if (m.max > std::numeric_limits<float>::max()) return {PassResult::unnormalised, row, int64_t{id_of(best)}};
     if (sampling.temperature == 0) {
-      put(row, best(), 0, best() == proposed);
+      put(row, best, 0, may_stand && best == proposed);
       return {};
     }
-    if (std::isinf(m.max)) return {PassResult::unnormalised, row, m.max > 0 ? int64_t{id_of(best())} : -1};
-
     HeldRow held(kernels_, u, valid_, source_.ids(), m.max, request_.crew);
     const Left left = held.filter(sampling);
     held.write_back();
     const Target p(kernels_, u, valid_, source_.ids(), left, held.mass(left));
-    Proposal q{nullptr, proposed};
-    if (draft_.log_probs && row < draft_.length) q.log_probs = draft_.log_probs + row * source_.vocabulary();
-    if (proposed < valid_ && p.accepts(proposed, coin(sampling.stream) * q(proposed))) {
+    if (may_stand && p.accepts(proposed, coin(sampling.stream) * q(proposed))) {
       put(row, proposed, p.log_prob(proposed), true);
       return {};
     }

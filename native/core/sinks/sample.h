@@ -2,7 +2,7 @@
 //   none              a race inside the pass: every id gets a key, the best wins; O(1) memory
 //   top-k, or greedy  the k best (top_k.h), then filter and race among them; O(k)
 //   min-p, few ids    those within reach of the maximum so far, then filter and race; falls back on holding when they are many
-//   all else          the row's logits are held until the distribution is known (held_row.h)
+//   all else          the row's logits are held until the distribution is known (sampling/materialized_row.h)
 #pragma once
 
 #include <limits>
