@@ -3,8 +3,16 @@
 import { adjustmentsOf } from '../arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray } from '../arguments/arrays';
 import { logitRows } from '../arguments/hidden';
+import {
+  CANDIDATES_OF_OPTIONS,
+  knownOptions,
+  LOG_SOFTMAX_OPTIONS,
+  type OptionNames,
+  SAMPLE_FROM_OPTIONS,
+  SOFTMAX_OPTIONS,
+} from '../arguments/option-names';
 import { type RowPurpose, rowParameters } from '../arguments/row-parameters';
-import { optionsObject, wholeNumber } from '../arguments/values';
+import { wholeNumber } from '../arguments/values';
 import { type LogitsJob, noCandidates } from '../backend/backend';
 import { logitsBackend } from '../backend/choose';
 import type { Candidates, PerRow, Sample, SampleOptions, TopK } from '../types';
@@ -59,7 +67,8 @@ function distribution(
   vocabSize: number,
   options: DistributionOptions | undefined,
 ): Float32Array {
-  const job = logitsJob(logits, vocabSize, options, 'distribution', false);
+  const names = result === 'probs' ? SOFTMAX_OPTIONS : LOG_SOFTMAX_OPTIONS;
+  const job = logitsJob(logits, vocabSize, options, names, 'distribution', false);
   const count = job.n * job.vocabSize;
   let out: Float32Array;
   if (options?.out !== undefined) {
@@ -81,7 +90,7 @@ function distribution(
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
 export function topKOf(logits: Float32Array, vocabSize: number, k: number): TopK {
-  const job = logitsJob(logits, vocabSize, undefined, 'distribution', false);
+  const job = logitsJob(logits, vocabSize, undefined, SOFTMAX_OPTIONS, 'distribution', false);
   const { n } = job;
   wholeNumber(k, 'k', 1, job.vocabSize);
   const top = {
@@ -105,7 +114,7 @@ export function topKOf(logits: Float32Array, vocabSize: number, k: number): TopK
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
 export function sampleFrom(logits: Float32Array, vocabSize: number, options?: SampleOptions): Sample {
-  const job = logitsJob(logits, vocabSize, options, 'sample', true);
+  const job = logitsJob(logits, vocabSize, options, SAMPLE_FROM_OPTIONS, 'sample', true);
   job.sample = newSample(options, job.n, job.vocabSize);
   run(job);
   return job.sample;
@@ -119,7 +128,7 @@ export function sampleFrom(logits: Float32Array, vocabSize: number, options?: Sa
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
 export function candidatesOf(logits: Float32Array, vocabSize: number, options: SampleOptions): Candidates {
-  const job = logitsJob(logits, vocabSize, options, 'filter', true);
+  const job = logitsJob(logits, vocabSize, options, CANDIDATES_OF_OPTIONS, 'filter', true);
   job.candidates = noCandidates();
   run(job);
   return job.candidates;
@@ -129,10 +138,11 @@ function logitsJob(
   logits: unknown,
   vocabSize: unknown,
   options: SampleOptions | undefined,
+  names: OptionNames,
   purpose: RowPurpose,
   greedy: boolean,
 ): LogitsJob {
-  if (options !== undefined) optionsObject(options, 'options');
+  if (options !== undefined) knownOptions(options, names);
   const v = wholeNumber(vocabSize, 'vocabSize', 1, MOST_IDS);
   const n = logitRows(logits, v);
   const parameters = rowParameters(options, n, v, purpose, greedy);
