@@ -2,7 +2,7 @@
 
 import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
-import { arrayType, got } from './arguments/describe';
+import { arrayType } from './arguments/describe';
 import { draftJob } from './arguments/draft';
 import { type HeadSettings, headSettings, headSizes, memoryMatrices } from './arguments/head-options';
 import { type HiddenRows, hiddenRows, requireStill } from './arguments/hidden';
@@ -896,15 +896,6 @@ function requested(request: RunRequest, names: OptionNames): number {
   if (flag(request.sample, 'sample')) asked |= SAMPLE;
   if (request.top !== undefined) asked |= TOP;
   if (request.targets !== undefined) asked |= SCORE;
-  else if (flag(request.entropy, 'entropy')) {
-    throw new LMHeadError('RANGE', 'entropy: got true without targets; want targets too');
-  }
-  if (request.topLogProbs !== undefined && !(asked & SAMPLE)) {
-    throw new LMHeadError(
-      'RANGE',
-      `topLogProbs: got ${got(request.topLogProbs)} without sample; want sample: true too`,
-    );
-  }
   return asked;
 }
 

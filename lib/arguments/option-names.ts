@@ -13,13 +13,15 @@ import type {
   SamplerOptions,
   ScoreOptions,
 } from '../types';
+import { got } from './describe';
 import { optionsObject } from './values';
 
 /** What a method takes. */
 export interface OptionNames {
   /** For messages. */
   method: string;
-  names: ReadonlySet<string>;
+  /** Every name, with the options without which it has no effect. */
+  names: ReadonlyMap<string, readonly string[]>;
 }
 
 /** A method's two forms: only the one that returns a promise takes a signal. */
@@ -132,6 +134,25 @@ const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, ac
 /** Held logits have all the rows that they will have, and the norm behind them. */
 const HELD = without(SAMPLE, 'norm', 'rows', 'over');
 
+/** Options that say how another is meant; what is about drawing needs a sample, besides. */
+const NEEDED: Record<string, string> = {
+  over: 'rows',
+  promptLength: 'history',
+  penaltyWindow: 'history',
+  repetitionPenalty: 'history',
+  frequencyPenalty: 'history',
+  presencePenalty: 'history',
+  dryMultiplier: 'history',
+  dryBase: 'history',
+  dryAllowedLength: 'history',
+  dryWindow: 'history',
+  dryBreakers: 'history',
+  noRepeatNgram: 'history',
+  minLength: 'endIds',
+  ignoreIndex: 'targets',
+  entropy: 'targets',
+};
+
 export const FROM_OPTIONS = only('LMHead.from', HEAD);
 export const OPEN_OPTIONS = only('LMHead.open', OPEN);
 export const NORM_OPTIONS = only('norm', NORM);
@@ -149,9 +170,9 @@ export const SCORE_OPTIONS = bothForms('score', SCORE);
 export const LENS_OPTIONS = bothForms('lens', without(CALL, 'norm'));
 export const NEAREST_OPTIONS = bothForms('nearest', { hiddenDtype: true, rows: true });
 export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', without(SAMPLE, 'over', 'topLogProbs'));
-export const SAMPLER_OPTIONS = only('sampler', SAMPLER);
+export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
 export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
-export const NEXT_OPTIONS = bothForms('next', NEXT);
+export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);
 export const QUANTIZE_OPTIONS = only('quantize', QUANTIZE);
 export const LOG_SOFTMAX_OPTIONS = only('logSoftmax', { temperature: true, out: true });
 export const SOFTMAX_OPTIONS = only('softmax', { temperature: true, out: true });
@@ -164,40 +185,64 @@ function without<T extends object, K extends keyof T>(names: T, ...left: K[]): O
   return rest;
 }
 
-function only(method: string, names: object): OptionNames {
-  return { method, names: new Set(Object.keys(names)) };
+/** @param later what the method has of its own, or gets in a later call */
+function only(method: string, names: object, later: string[] = []): OptionNames {
+  const needed = (name: string) =>
+    [name in DRAWING ? 'sample' : '', NEEDED[name] ?? ''].filter(
+      other => other in names && !later.includes(other),
+    );
+  return { method, names: new Map(Object.keys(names).map(name => [name, needed(name)])) };
 }
 
-function bothForms(method: string, names: object): BothForms {
-  return { sync: only(`${method}Sync`, names), async: only(method, { ...names, ...ASYNC }) };
+function bothForms(method: string, names: object, later: string[] = []): BothForms {
+  return {
+    sync: only(`${method}Sync`, names, later),
+    async: only(method, { ...names, ...ASYNC }, later),
+  };
 }
 
-/** An object of options of which every one is known. One that is undefined is as one left out. */
+/** An object of options that are all known, and have an effect. One that is undefined is as one left out. */
 export function knownOptions(value: unknown, { method, names }: OptionNames, name = 'options'): void {
   optionsObject(value, name);
-  for (const key of Object.keys(value as object)) {
-    if (!names.has(key) && (value as Record<string, unknown>)[key] !== undefined) {
+  const options = value as Record<string, unknown>;
+  for (const key of Object.keys(options)) {
+    const needed = names.get(key);
+    if (needed === undefined) {
+      if (options[key] === undefined) continue;
       throw new LMHeadError(
         'ARGUMENT',
         `${key}: got an option that ${method} does not take; want ${meant(key, names)}`,
       );
     }
+    for (const other of needed) {
+      if (isLeftOut(options[other]) && !isLeftOut(options[key])) {
+        const wanted = other === 'sample' ? 'sample: true' : other;
+        throw new LMHeadError(
+          'RANGE',
+          `${key}: got ${got(options[key])} without ${other}; want ${wanted} too`,
+        );
+      }
+    }
   }
 }
 
+function isLeftOut(option: unknown): boolean {
+  return option === undefined || option === false;
+}
+
 /** The name most like one that is none; all of them where none is like it. */
-function meant(given: string, names: ReadonlySet<string>): string {
+function meant(given: string, names: OptionNames['names']): string {
   const plain = plainName(given);
   let best = '';
   let least = Math.max(2, Math.floor(plain.length / 3)) + 1;
-  for (const name of names) {
+  for (const name of names.keys()) {
     const steps = editDistance(plain, plainName(name));
     if (steps < least && steps < plain.length) {
       least = steps;
       best = name;
     }
   }
-  return best || `one of ${[...names].join(', ')}`;
+  return best || `one of ${[...names.keys()].join(', ')}`;
 }
 
 /** Names differ by case and underscores in other libraries; longer ones than any here need no closer look. */

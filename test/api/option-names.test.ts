@@ -105,3 +105,94 @@ it('takes a signal only where there is a promise', async () => {
     /^signal: got an option that sampleSync/,
   );
 });
+
+describe('options without an effect', () => {
+  /** What draws, each with a value that it takes. */
+  const drawing = {
+    topK: 2,
+    topP: 0.5,
+    minP: 0.1,
+    typicalP: 0.5,
+    epsilon: 0.1,
+    eta: 0.1,
+    topNSigma: 1,
+    pLess: true,
+    xtcProbability: 0.5,
+    temperatureRange: 0.5,
+    maxSurprise: 3,
+    order: ['topK'],
+    logitBias: { 1: 2 },
+    bannedIds: [1],
+    allowed: [1],
+    seed: 1,
+    step: 1,
+    topLogProbs: 1,
+    history: [1],
+    minLength: 1,
+    length: 1,
+    endIds: [1],
+  } as const;
+  const penalties = {
+    repetitionPenalty: 1.2,
+    frequencyPenalty: 1,
+    presencePenalty: 1,
+    penaltyWindow: 4,
+    dryMultiplier: 1,
+    dryBase: 2,
+    dryAllowedLength: 2,
+    dryWindow: 9,
+    dryBreakers: [1],
+    noRepeatNgram: 2,
+  } as const;
+  const refuses = (call: (bad: object) => unknown, bad: object, message: string) =>
+    expect(async () => call(bad)).rejects.toMatchObject({ code: 'ERR_LMHEAD_RANGE', message });
+
+  it.each(Object.entries({ ...drawing, ...penalties }))('run: %s without sample', async (name, value) => {
+    for (const call of [calls.run, calls.runSync])
+      for (const sample of [undefined, false])
+        await expect(async () => call({ [name]: value, sample })).rejects.toMatchObject({
+          code: 'ERR_LMHEAD_RANGE',
+          message: expect.stringMatching(
+            new RegExp(`^${name}: got .* without sample; want sample: true too$`),
+          ),
+        });
+  });
+
+  const draws = ['sample', 'sampleSync', 'candidates', 'candidatesSync', 'verifyDraft', 'verifyDraftSync'];
+  it.each([...draws, 'sampleFrom', 'candidatesOf'])('%s: penalties without history', async method => {
+    for (const [name, value] of Object.entries(penalties)) {
+      await expect(async () => calls[method]({ [name]: value })).rejects.toMatchObject({
+        code: 'ERR_LMHEAD_RANGE',
+        message: expect.stringMatching(new RegExp(`^${name}: got .* without history; want history too$`)),
+      });
+      await calls[method]({ [name]: value, history: [] });
+    }
+    await refuses(calls[method], { minLength: 2 }, 'minLength: got 2 without endIds; want endIds too');
+  });
+
+  it('run: as the methods, where there is a sample', async () => {
+    const bad = { sample: true, noRepeatNgram: 2 };
+    await refuses(calls.run, bad, 'noRepeatNgram: got 2 without history; want history too');
+    await refuses(calls.run, { entropy: true }, 'entropy: got true without targets; want targets too');
+    await refuses(calls.run, { ignoreIndex: 5 }, 'ignoreIndex: got 5 without targets; want targets too');
+  });
+
+  it.each(['run', 'logits', 'probsSync', 'topK', 'argmaxSync', 'sample', 'scoreSync', 'lens'])(
+    '%s: over without rows',
+    method =>
+      refuses(calls[method], { over: 'vocabulary' }, 'over: got "vocabulary" without rows; want rows too'),
+  );
+
+  it('takes a temperature for logSumExp alone, and flags that are false', () => {
+    const cold = head.runSync(hidden, { temperature: 0.5, pLess: false, entropy: false, sample: false });
+    expect(cold.logSumExp).not.toEqual(head.runSync(hidden, {}).logSumExp);
+  });
+
+  it('samplers have a history, and may get rows with each token', () => {
+    const sampler = head.sampler({ repetitionPenalty: 1.2, over: 'vocabulary', seed: 1 });
+    sampler.nextSync(hidden, { rows: [0, 2] });
+    head.sampler({ rows: [0, 2], seed: 1 }).nextSync(hidden, { over: 'vocabulary' });
+    expect(() => sampler.nextSync(hidden)).toThrow(/^over: got "vocabulary" without rows/);
+    expect(() => head.sampler({ minLength: 2 })).toThrow(/^minLength: got 2 without endIds/);
+  });
+});

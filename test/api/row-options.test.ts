@@ -142,8 +142,9 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
     it.each(wrong)('is not %s', async value => {
       for (const method of ['sample', 'run'] as Method[]) {
         const words = [`got ${typeof value === 'bigint' ? `${value}n` : value}`, wanted];
-        await refuses(method, [hidden, { [name]: value }], 'RANGE', name, ...words);
-        await refuses(method, [hidden, { [name]: [0, value] }], 'RANGE', `${name}[1]`, ...words);
+        const others = method === 'run' ? { sample: true } : {};
+        await refuses(method, [hidden, { ...others, [name]: value }], 'RANGE', name, ...words);
+        await refuses(method, [hidden, { ...others, [name]: [0, value] }], 'RANGE', `${name}[1]`, ...words);
       }
     });
 
