@@ -174,8 +174,9 @@ export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
 export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
 export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);
 export const QUANTIZE_OPTIONS = only('quantize', QUANTIZE);
-export const LOG_SOFTMAX_OPTIONS = only('logSoftmax', { temperature: true, out: true });
-export const SOFTMAX_OPTIONS = only('softmax', { temperature: true, out: true });
+export const LOG_SOFTMAX_OPTIONS = only('logSoftmax', { hiddenDtype: true, temperature: true, out: true });
+export const SOFTMAX_OPTIONS = only('softmax', { hiddenDtype: true, temperature: true, out: true });
+export const TOP_K_OF_OPTIONS = only('topKOf', { hiddenDtype: true });
 export const SAMPLE_FROM_OPTIONS = only('sampleFrom', HELD);
 export const CANDIDATES_OF_OPTIONS = only('candidatesOf', HELD);
 
