@@ -9,6 +9,7 @@ export {
   softmax,
   topKOf,
 } from './pass/held-logits';
+export { type RankedId, rowsOf } from './pass/rows-of';
 export type { Stage } from './pass/sampling-stages';
 export { Sampler } from './sampler';
 export type {

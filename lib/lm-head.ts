@@ -2,14 +2,30 @@
 
 import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
-import { arrayType, got } from './arguments/describe';
+import { arrayType } from './arguments/describe';
 import { draftJob } from './arguments/draft';
 import { type HeadSettings, headSettings, headSizes, memoryMatrices } from './arguments/head-options';
 import { type HiddenRows, hiddenRows, requireStill } from './arguments/hidden';
 import { idCount, targetIds, tokenIds } from './arguments/ids';
+import {
+  ARGMAX_OPTIONS,
+  CANDIDATES_OPTIONS,
+  FROM_OPTIONS,
+  knownOptions,
+  LENS_OPTIONS,
+  NEAREST_OPTIONS,
+  type OptionNames,
+  QUANTIZE_OPTIONS,
+  RUN_OPTIONS,
+  SAMPLE_OPTIONS,
+  SCORE_OPTIONS,
+  TOP_K_OPTIONS,
+  VERIFY_DRAFT_OPTIONS,
+  WIDE_OPTIONS,
+} from './arguments/option-names';
 import { rowParameters } from './arguments/row-parameters';
 import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset';
-import { flag, liveSignal, oneOf, optionsObject, wholeNumber } from './arguments/values';
+import { flag, liveSignal, oneOf, wholeNumber } from './arguments/values';
 import {
   type HeadBackend,
   type HeadSpec,
@@ -175,7 +191,7 @@ export class LMHead {
    * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; LOAD where `backend: 'native'` has no binary; ISA
    */
   static from(weight: Weight, options: HeadOptions): LMHead {
-    optionsObject(options, 'options');
+    knownOptions(options, FROM_OPTIONS);
     const { vocabSize, hiddenSize } = headSizes(options.vocabSize, options.hiddenSize);
     const settings = headSettings(options, vocabSize, hiddenSize);
     const { output, input } = memoryMatrices(weight, options, vocabSize, hiddenSize);
@@ -290,7 +306,7 @@ export class LMHead {
    */
   async run<const R extends RunRequest>(hidden: Hidden, request: R & AsyncOptions): Promise<RunResult<R>> {
     this.#requireOpen();
-    const asked = requested(request);
+    const asked = requested(request, RUN_OPTIONS.async);
     const job = this.#runJob(asked, hidden, request);
     await this.#compute(job, request);
     return answer(asked, job) as RunResult<R>;
@@ -299,7 +315,7 @@ export class LMHead {
   /** As `run`, at once: the event loop waits. */
   runSync<const R extends RunRequest>(hidden: Hidden, request: R): RunResult<R> {
     this.#requireOpen();
-    const asked = requested(request);
+    const asked = requested(request, RUN_OPTIONS.sync);
     const job = this.#runJob(asked, hidden, request);
     this.#computeSync(job);
     return answer(asked, job) as RunResult<R>;
@@ -352,7 +368,12 @@ export class LMHead {
    */
   async topK(hidden: Hidden, k: number, options?: CallOptions & AsyncOptions): Promise<TopK> {
     this.#requireOpen();
-    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, options), options, k);
+    const job = this.#prepare(
+      TOP | LOG_SUM_EXP,
+      this.#rows(hidden, options, TOP_K_OPTIONS.async),
+      options,
+      k,
+    );
     await this.#compute(job, options);
     return topOf(job);
   }
@@ -360,7 +381,7 @@ export class LMHead {
   /** As `topK`, at once: the event loop waits. */
   topKSync(hidden: Hidden, k: number, options?: CallOptions): TopK {
     this.#requireOpen();
-    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, options), options, k);
+    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, options, TOP_K_OPTIONS.sync), options, k);
     this.#computeSync(job);
     return topOf(job);
   }
@@ -372,7 +393,7 @@ export class LMHead {
    */
   async argmax(hidden: Hidden, options?: CallOptions & AsyncOptions): Promise<Uint32Array> {
     this.#requireOpen();
-    const job = this.#prepare(ARGMAX, this.#rows(hidden, options), options);
+    const job = this.#prepare(ARGMAX, this.#rows(hidden, options, ARGMAX_OPTIONS.async), options);
     await this.#compute(job, options);
     return job.argmax!;
   }
@@ -380,7 +401,7 @@ export class LMHead {
   /** As `argmax`, at once: the event loop waits. */
   argmaxSync(hidden: Hidden, options?: CallOptions): Uint32Array {
     this.#requireOpen();
-    const job = this.#prepare(ARGMAX, this.#rows(hidden, options), options);
+    const job = this.#prepare(ARGMAX, this.#rows(hidden, options, ARGMAX_OPTIONS.sync), options);
     this.#computeSync(job);
     return job.argmax!;
   }
@@ -394,7 +415,7 @@ export class LMHead {
    */
   async sample(hidden: Hidden, options?: SampleOptions & AsyncOptions): Promise<Sample> {
     this.#requireOpen();
-    const job = this.#prepare(SAMPLE, this.#rows(hidden, options), options);
+    const job = this.#prepare(SAMPLE, this.#rows(hidden, options, SAMPLE_OPTIONS.async), options);
     await this.#compute(job, options);
     return job.sample!;
   }
@@ -402,7 +423,7 @@ export class LMHead {
   /** As `sample`, at once: the event loop waits. */
   sampleSync(hidden: Hidden, options?: SampleOptions): Sample {
     this.#requireOpen();
-    const job = this.#prepare(SAMPLE, this.#rows(hidden, options), options);
+    const job = this.#prepare(SAMPLE, this.#rows(hidden, options, SAMPLE_OPTIONS.sync), options);
     this.#computeSync(job);
     return job.sample!;
   }
@@ -424,7 +445,7 @@ export class LMHead {
    */
   async candidates(hidden: Hidden, options?: SampleOptions & AsyncOptions): Promise<Candidates> {
     this.#requireOpen();
-    const job = this.#prepare(CANDIDATES, this.#rows(hidden, options), options);
+    const job = this.#prepare(CANDIDATES, this.#rows(hidden, options, CANDIDATES_OPTIONS.async), options);
     await this.#compute(job, options);
     return job.candidates!;
   }
@@ -432,7 +453,7 @@ export class LMHead {
   /** As `candidates`, at once: the event loop waits. */
   candidatesSync(hidden: Hidden, options?: SampleOptions): Candidates {
     this.#requireOpen();
-    const job = this.#prepare(CANDIDATES, this.#rows(hidden, options), options);
+    const job = this.#prepare(CANDIDATES, this.#rows(hidden, options, CANDIDATES_OPTIONS.sync), options);
     this.#computeSync(job);
     return job.candidates!;
   }
@@ -444,7 +465,7 @@ export class LMHead {
    */
   async score(hidden: Hidden, targets: Ids, options?: ScoreOptions & AsyncOptions): Promise<Score> {
     this.#requireOpen();
-    const job = this.#prepare(SCORE, this.#rows(hidden, options), options, 0, targets);
+    const job = this.#prepare(SCORE, this.#rows(hidden, options, SCORE_OPTIONS.async), options, 0, targets);
     await this.#compute(job, options);
     return scoreOf(job);
   }
@@ -452,7 +473,7 @@ export class LMHead {
   /** As `score`, at once: the event loop waits. */
   scoreSync(hidden: Hidden, targets: Ids, options?: ScoreOptions): Score {
     this.#requireOpen();
-    const job = this.#prepare(SCORE, this.#rows(hidden, options), options, 0, targets);
+    const job = this.#prepare(SCORE, this.#rows(hidden, options, SCORE_OPTIONS.sync), options, 0, targets);
     this.#computeSync(job);
     return scoreOf(job);
   }
@@ -466,11 +487,15 @@ export class LMHead {
    * @throws LMHeadError RANGE for a head made without a norm, and as every method does
    */
   async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
+    this.#requireOpen();
+    if (options !== undefined) knownOptions(options, LENS_OPTIONS.async);
     return this.topK(hidden, k, { ...options, norm: true });
   }
 
   /** As `lens`, at once: the event loop waits. */
   lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
+    this.#requireOpen();
+    if (options !== undefined) knownOptions(options, LENS_OPTIONS.sync);
     return this.topKSync(hidden, k, { ...options, norm: true });
   }
 
@@ -488,7 +513,7 @@ export class LMHead {
     measure: 'dot' | 'cosine' = 'dot',
     options?: NearestOptions & AsyncOptions,
   ): Promise<Neighbours> {
-    const job = this.#nearestJob(idOrVector, k, measure, options);
+    const job = this.#nearestJob(idOrVector, k, measure, options, NEAREST_OPTIONS.async);
     await this.#compute(job, options);
     return neighboursOf(job, measure);
   }
@@ -500,7 +525,7 @@ export class LMHead {
     measure: 'dot' | 'cosine' = 'dot',
     options?: NearestOptions,
   ): Neighbours {
-    const job = this.#nearestJob(idOrVector, k, measure, options);
+    const job = this.#nearestJob(idOrVector, k, measure, options, NEAREST_OPTIONS.sync);
     this.#computeSync(job);
     return neighboursOf(job, measure);
   }
@@ -603,7 +628,7 @@ export class LMHead {
   ): Promise<{ head: LMHead; error: QuantizationError }> {
     this.#requireOpen();
     const target = oneOf<QuantiseTarget>(dtype, 'dtype', ['i8', 'q8_0']);
-    optionsObject(options, 'options');
+    knownOptions(options, QUANTIZE_OPTIONS);
     let hidden: Float32Array | undefined;
     if (options.hidden !== undefined) {
       const { data, dtype } = hiddenRows(options.hidden, this.#hiddenSize, options.hiddenDtype);
@@ -673,9 +698,9 @@ export class LMHead {
     }
   }
 
-  #rows(hidden: Hidden, options: CallOptions | undefined): HiddenRows {
+  #rows(hidden: Hidden, options: CallOptions | undefined, names: OptionNames): HiddenRows {
     if (options === undefined) return hiddenRows(hidden, this.#hiddenSize, undefined);
-    optionsObject(options, 'options');
+    knownOptions(options, names);
     return hiddenRows(hidden, this.#hiddenSize, options.hiddenDtype);
   }
 
@@ -755,9 +780,10 @@ export class LMHead {
     k: number,
     measure: Measure,
     options: NearestOptions | undefined,
+    names: OptionNames,
   ): HeadJob {
     this.#requireOpen();
-    if (options !== undefined) optionsObject(options, 'options');
+    if (options !== undefined) knownOptions(options, names);
     oneOf(measure, 'measure', ['dot', 'cosine']);
     const query = queryRows(idOrVector, options?.hiddenDtype, measure, this.#backend, this);
     const job = this.#prepare(TOP, query, options && { rows: options.rows }, k);
@@ -773,7 +799,8 @@ export class LMHead {
     keep: boolean,
   ): HeadJob {
     this.#requireOpen();
-    const job = this.#prepare(DRAFT, this.#rows(hidden, options), options);
+    const names = keep ? VERIFY_DRAFT_OPTIONS.async : VERIFY_DRAFT_OPTIONS.sync;
+    const job = this.#prepare(DRAFT, this.#rows(hidden, options, names), options);
     job.draft = draftJob(draftIds, draftLogProbs, job.n, this.#vocabSize, job.view, keep);
     return job;
   }
@@ -781,7 +808,7 @@ export class LMHead {
   #runJob(asked: number, hidden: Hidden, request: RunRequest): HeadJob {
     const job = this.#prepare(
       asked,
-      this.#rows(hidden, request),
+      hiddenRows(hidden, this.#hiddenSize, request.hiddenDtype),
       request,
       request.top,
       request.targets,
@@ -801,7 +828,7 @@ export class LMHead {
   /** A pass with one result of [n,V], written where it is wanted. */
   #wideSync(result: Wide, hidden: Hidden, options: (CallOptions & OutOption) | undefined): Float32Array {
     this.#requireOpen();
-    const rows = this.#rows(hidden, options);
+    const rows = this.#rows(hidden, options, WIDE_OPTIONS[result].sync);
     const job = this.#prepare(0, rows, options);
     const count = this.#denseCount(job);
     const given = options?.out;
@@ -824,7 +851,7 @@ export class LMHead {
     options: (CallOptions & OutOption & AsyncOptions) | undefined,
   ): Promise<Float32Array> {
     this.#requireOpen();
-    const rows = this.#rows(hidden, options);
+    const rows = this.#rows(hidden, options, WIDE_OPTIONS[result].async);
     const job = this.#prepare(0, rows, options);
     const count = this.#denseCount(job);
     const given = options?.out;
@@ -874,8 +901,8 @@ export class LMHead {
 }
 
 /** What a request asks for. */
-function requested(request: RunRequest): number {
-  optionsObject(request, 'request');
+function requested(request: RunRequest, names: OptionNames): number {
+  knownOptions(request, names, 'request');
   let asked = LOG_SUM_EXP;
   if (flag(request.logits, 'logits')) asked |= LOGITS;
   if (flag(request.logProbs, 'logProbs')) asked |= LOG_PROBS;
@@ -883,15 +910,6 @@ function requested(request: RunRequest): number {
   if (flag(request.sample, 'sample')) asked |= SAMPLE;
   if (request.top !== undefined) asked |= TOP;
   if (request.targets !== undefined) asked |= SCORE;
-  else if (flag(request.entropy, 'entropy')) {
-    throw new LMHeadError('RANGE', 'entropy: got true without targets; want targets too');
-  }
-  if (request.topLogProbs !== undefined && !(asked & SAMPLE)) {
-    throw new LMHeadError(
-      'RANGE',
-      `topLogProbs: got ${got(request.topLogProbs)} without sample; want sample: true too`,
-    );
-  }
   return asked;
 }
 

@@ -2,6 +2,13 @@
 import { got } from './arguments/describe';
 import { hiddenRows } from './arguments/hidden';
 import { tokenIds } from './arguments/ids';
+import {
+  knownOptions,
+  MIROSTAT_OPTIONS,
+  NEXT_OPTIONS,
+  type OptionNames,
+  SAMPLER_OPTIONS,
+} from './arguments/option-names';
 import { drawnSeed } from './arguments/row-parameters';
 import { numberBetween, optionsObject, wholeNumber } from './arguments/values';
 import { LMHeadError } from './errors';
@@ -45,7 +52,7 @@ export class Sampler {
 
   /** @internal */
   constructor(head: LMHead, options: SamplerOptions = {}) {
-    optionsObject(options, 'options');
+    knownOptions(options, SAMPLER_OPTIONS);
     this.#head = head;
     this.#options = { ...options };
     const { history, mirostat, seed } = options;
@@ -53,7 +60,7 @@ export class Sampler {
     this.#history = [...this.#first];
     topCount(options);
     if (mirostat !== undefined) {
-      optionsObject(mirostat, 'mirostat');
+      knownOptions(mirostat, MIROSTAT_OPTIONS, 'mirostat');
       const { tau = 5, eta = 0.1 } = mirostat;
       this.#mirostat = {
         tau: numberBetween(tau, 'mirostat.tau', 0, Number.MAX_VALUE),
@@ -76,7 +83,7 @@ export class Sampler {
    *   before the sampler's own; an AbortSignal
    */
   async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<SampledToken> {
-    const request = this.#request(hidden, options);
+    const request = this.#request(hidden, options, NEXT_OPTIONS.async);
     this.#pending = true;
     try {
       return this.#take(await this.#head.sample(hidden, { ...request, signal: options.signal }));
@@ -87,7 +94,7 @@ export class Sampler {
 
   /** As `next`, at once: the event loop waits. */
   nextSync(hidden: Hidden, options: NextOptions = {}): SampledToken {
-    return this.#take(this.#head.sampleSync(hidden, this.#request(hidden, options)));
+    return this.#take(this.#head.sampleSync(hidden, this.#request(hidden, options, NEXT_OPTIONS.sync)));
   }
 
   /** Takes a token that came from elsewhere (a prompt's, a tool's) for the next one; draws nothing. */
@@ -158,9 +165,9 @@ export class Sampler {
   }
 
   /** The stateless options of the next draw. */
-  #request(hidden: Hidden, options: NextOptions): SampleOptions {
+  #request(hidden: Hidden, options: NextOptions, names: OptionNames): SampleOptions {
     this.#requireIdle();
-    optionsObject(options, 'options');
+    knownOptions(options, names);
     const { mirostat, ...own } = this.#options;
     const { n } = hiddenRows(hidden, this.#head.hiddenSize, own.hiddenDtype);
     if (n !== 1) throw new LMHeadError('SHAPE', `hidden: got ${n} hidden states; want one`);

@@ -266,7 +266,7 @@ export type LogitBias = Readonly<Record<number, number>> | ReadonlyMap<number, n
  * maxSurprise, each on what those before have left (llama.cpp's default order, which `order` changes); then a token is drawn.
  */
 export interface SampleOptions extends CallOptions, PenaltyOptions {
-  /** Keep the k highest logits, equal ones by lower id. A whole number, at most V; 0 (default) keeps all. */
+  /** Keep the k highest logits, equal ones by lower id. A whole number; 0 (default), and V or more, keep all. */
   topK?: PerRow<number>;
   /** Keep the likeliest tokens up to the first at which their mass reaches topP, that one included. In [0,1]; default 1 keeps all. */
   topP?: PerRow<number>;

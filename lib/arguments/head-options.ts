@@ -8,7 +8,8 @@ import type { Activations, Dtype, HeadOptions, NormOptions, QuantisedDtype } fro
 import { float32ArrayOf, isShared, memoryOf, overlap, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
 import { arrayDtype } from './hidden';
-import { finiteNumber, flag, oneOf, optionsObject, wholeNumber } from './values';
+import { knownOptions, NORM_OPTIONS } from './option-names';
+import { finiteNumber, flag, oneOf, wholeNumber } from './values';
 
 /** The options that hold whether the weights come from memory or from a file, resolved. */
 export interface HeadSettings {
@@ -85,7 +86,7 @@ function positive(value: unknown, name: string): number {
 }
 
 function normOptions(norm: NormOptions, d: number): NormOptions {
-  optionsObject(norm, 'norm');
+  knownOptions(norm, NORM_OPTIONS, 'norm');
   const { type, weight, bias } = norm;
   if (type === undefined) {
     throw new LMHeadError('ARGUMENT', "norm.type: got undefined; want 'layernorm' or 'rmsnorm'");

@@ -1,7 +1,7 @@
 /** Hidden states, and logits, as callers pass them. */
 import { LMHeadError } from '../errors';
 import type { FloatDtype, TensorLike } from '../types';
-import { float32Array, memoryOf, requireMemory } from './arrays';
+import { memoryOf, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
 
 /** n rows of d numbers. */
@@ -20,19 +20,25 @@ const TENSOR_TYPES: Record<string, FloatDtype> = {
   bfloat16: 'bf16',
 };
 
-/** Reads n off `hidden`'s length or dims. */
-export function hiddenRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown): HiddenRows {
+/** Reads n off the length or dims of `hidden`; `name` and `sizeName` are for messages. */
+export function hiddenRows(
+  hidden: unknown,
+  hiddenSize: number,
+  hiddenDtype: unknown,
+  name = 'hidden',
+  sizeName = 'hiddenSize',
+): HiddenRows {
   const type = arrayType(hidden);
-  if (type === undefined) return tensorRows(hidden, hiddenSize, hiddenDtype);
+  if (type === undefined) return tensorRows(hidden, hiddenSize, hiddenDtype, name);
   const data = hidden as Float32Array;
-  const dtype = arrayDtype(type, hiddenDtype, 'hidden', 'hiddenDtype');
+  const dtype = arrayDtype(type, hiddenDtype, name, 'hiddenDtype');
   const { length } = data;
-  if (length === 0) requireMemory(data, 'hidden');
+  if (length === 0) requireMemory(data, name);
   const n = length / hiddenSize;
   if (!Number.isInteger(n)) {
     throw new LMHeadError(
       'SHAPE',
-      `hidden: got ${length} numbers; want a multiple of hiddenSize ${hiddenSize}`,
+      `${name}: got ${length} numbers; want a multiple of ${sizeName} ${hiddenSize}`,
     );
   }
   return { data: type === 'Float16Array' ? bits(data) : data, dtype, n };
@@ -77,9 +83,9 @@ export function bits(array: ArrayBufferView & { readonly length: number }): Uint
   return new Uint16Array(buffer as ArrayBuffer, byteOffset, length);
 }
 
-function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown): HiddenRows {
+function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown, name: string): HiddenRows {
   if (typeof hidden !== 'object' || hidden === null || Array.isArray(hidden) || ArrayBuffer.isView(hidden)) {
-    throw new LMHeadError('ARGUMENT', `hidden: got ${got(hidden)}; want ${WANTED}`);
+    throw new LMHeadError('ARGUMENT', `${name}: got ${got(hidden)}; want ${WANTED}`);
   }
   let array: unknown;
   let type: unknown;
@@ -90,13 +96,13 @@ function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown): 
     // onnxruntime's getter throws where the data lies on a GPU.
     throw new LMHeadError(
       'ARGUMENT',
-      'hidden: its data cannot be read; want a tensor whose data is in memory',
+      `${name}: its data cannot be read; want a tensor whose data is in memory`,
       { cause },
     );
   }
   const ofArray = arrayType(array);
   if (ofArray === undefined) {
-    throw new LMHeadError('ARGUMENT', `hidden: got ${got(hidden)} with data ${got(array)}; want ${WANTED}`);
+    throw new LMHeadError('ARGUMENT', `${name}: got ${got(hidden)} with data ${got(array)}; want ${WANTED}`);
   }
   let wanted = hiddenDtype;
   if (type !== undefined) {
@@ -104,34 +110,34 @@ function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown): 
     if (!dtype) {
       throw new LMHeadError(
         'DTYPE',
-        `hidden.type: got ${got(type)}; want 'float32', 'float16' or 'bfloat16'`,
+        `${name}.type: got ${got(type)}; want 'float32', 'float16' or 'bfloat16'`,
       );
     }
     if (hiddenDtype !== undefined && hiddenDtype !== dtype) {
       throw new LMHeadError(
         'DTYPE',
-        `hiddenDtype: got ${got(hiddenDtype)}; want '${dtype}', as hidden.type says`,
+        `hiddenDtype: got ${got(hiddenDtype)}; want '${dtype}', as ${name}.type says`,
       );
     }
     wanted = dtype;
   }
-  const optionName = type === undefined ? 'hiddenDtype' : 'hidden.type';
-  const dtype = arrayDtype(ofArray, wanted, 'hidden.data', optionName);
+  const optionName = type === undefined ? 'hiddenDtype' : `${name}.type`;
+  const dtype = arrayDtype(ofArray, wanted, `${name}.data`, optionName);
   const data = array as Float32Array;
-  requireMemory(data, 'hidden.data');
-  const n = rowsOf(dims, hiddenSize);
+  requireMemory(data, `${name}.data`);
+  const n = rowsOf(dims, hiddenSize, name);
   if (data.length !== n * hiddenSize) {
     throw new LMHeadError(
       'SHAPE',
-      `hidden.data: got ${data.length} numbers; want ${n * hiddenSize}, as hidden.dims says`,
+      `${name}.data: got ${data.length} numbers; want ${n * hiddenSize}, as ${name}.dims says`,
     );
   }
   return { data: ofArray === 'Float16Array' ? bits(data) : data, dtype, n };
 }
 
-function rowsOf(dims: unknown, d: number): number {
+function rowsOf(dims: unknown, d: number, name: string): number {
   if (!Array.isArray(dims) && arrayType(dims) === undefined) {
-    throw new LMHeadError('ARGUMENT', `hidden.dims: got ${got(dims)}; want an array`);
+    throw new LMHeadError('ARGUMENT', `${name}.dims: got ${got(dims)}; want an array`);
   }
   const list = dims as ArrayLike<unknown>;
   const { length } = list;
@@ -143,7 +149,7 @@ function rowsOf(dims: unknown, d: number): number {
   for (let i = 0; i < Math.min(length, 8); i++) shape.push(got(list[i]));
   throw new LMHeadError(
     'SHAPE',
-    `hidden.dims: got [${shape.join(', ')}]; want [${d}], [n, ${d}] or [1, n, ${d}]`,
+    `${name}.dims: got [${shape.join(', ')}]; want [${d}], [n, ${d}] or [1, n, ${d}]`,
   );
 }
 
@@ -155,17 +161,4 @@ export function requireStill(data: Float32Array | Uint16Array, count: number): v
     'SHAPE',
     `hidden: got ${data.length} numbers, ${count} before the other arguments were read; want an array that stays`,
   );
-}
-
-/** Rows in held logits [n, vocabSize]. */
-export function logitRows(logits: unknown, vocabSize: number): number {
-  const { length } = float32Array(logits, 'logits');
-  const n = length / vocabSize;
-  if (!Number.isInteger(n)) {
-    throw new LMHeadError(
-      'SHAPE',
-      `logits: got ${length} numbers; want a multiple of vocabSize ${vocabSize}`,
-    );
-  }
-  return n;
 }

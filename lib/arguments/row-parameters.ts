@@ -60,7 +60,7 @@ DEFAULTS[RowParameter.maxSurprise] = Infinity;
 /**
  * The table [n, RowParameter.count], or undefined where all is at its default.
  * @param greedy whether temperature 0 is allowed
- * @param vocabulary the valid ids, which topK may not exceed
+ * @param vocabulary the valid ids; a topK above that keeps them all
  */
 export function rowParameters(
   options: SampleOptions | undefined,
@@ -88,7 +88,7 @@ export function rowParameters(
   const table = newTable(n);
   if (temperature !== undefined)
     fill(table, n, RowParameter.temperature, temperature, 'temperature', temperatureColumn, greedy ? 1 : 0);
-  if (topK !== undefined) fill(table, n, RowParameter.topK, topK, 'topK', wholeColumn, vocabulary);
+  if (topK !== undefined) fill(table, n, RowParameter.topK, topK, 'topK', topKColumn, vocabulary);
   for (let i = 0; i < NUMERIC.length; i++) {
     const name = NUMERIC[i];
     const value = options[name];
@@ -213,17 +213,19 @@ export function isPerRow(value: unknown, name: string, n: number): value is Arra
   );
 }
 
+/** Logits are multiplied by 1/T: those up to 10^8 stay finite, and so in their order. */
+const COLDEST = 1e-300;
+
 /** `limit` 1: zero is allowed. */
 function temperatureColumn(value: unknown, name: string, index: number, limit: number): number {
   if (typeof value === 'number') {
     if (value === 0 && limit === 1) return 0;
-    // 1/T multiplies logits, so it must be finite too.
-    if (value > 0 && value < Infinity && 1 / value < Infinity) return value;
+    if (value >= COLDEST && value < Infinity) return value;
   }
   const wanted =
     limit === 1
-      ? 'a finite number above 0, or 0 for the likeliest token'
-      : 'a finite number above 0 (0 is for a sample alone)';
+      ? `a finite number of at least ${COLDEST}, or 0 for the likeliest token`
+      : `a finite number of at least ${COLDEST} (0 is for a sample alone)`;
   throw new LMHeadError(
     typeof value === 'number' ? 'RANGE' : 'ARGUMENT',
     `${label(name, index)}: got ${got(value)}; want ${wanted}`,
@@ -232,6 +234,14 @@ function temperatureColumn(value: unknown, name: string, index: number, limit: n
 
 function wholeColumn(value: unknown, name: string, index: number, limit: number): number {
   return wholeNumber(value, name, 0, limit, index);
+}
+
+function topKColumn(value: unknown, name: string, index: number, limit: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return Math.min(value, limit) + 0;
+  throw new LMHeadError(
+    typeof value === 'number' ? 'RANGE' : 'ARGUMENT',
+    `${label(name, index)}: got ${got(value)}; want a whole number of at least 0, where 0 keeps all`,
+  );
 }
 
 function fractionColumn(value: unknown, name: string, index: number, limit: number): number {

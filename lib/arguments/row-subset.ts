@@ -17,10 +17,7 @@ export interface RowSubset extends PassView {
  * @returns undefined: all rows
  */
 export function rowSubset({ rows, over }: CallOptions, valid: number): RowSubset | undefined {
-  if (rows === undefined) {
-    if (over !== undefined) oneOf(over, 'over', ['rows', 'vocabulary']);
-    return undefined;
-  }
+  if (rows === undefined) return undefined;
   const overVocabulary = oneOf(over, 'over', ['rows', 'vocabulary']) === 'vocabulary';
   const count = idCount(rows, 'rows');
   if (count === 0) throw new LMHeadError('RANGE', 'rows: got no ids; want at least one');

@@ -11,7 +11,8 @@ import {
   layoutOf,
   memoryMatrix,
 } from '../arguments/head-options';
-import { flag, optionsObject } from '../arguments/values';
+import { knownOptions, OPEN_OPTIONS } from '../arguments/option-names';
+import { flag } from '../arguments/values';
 import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
 import { type BackendKind, chooseBackend, createHead } from '../backend/choose';
 import { floats } from '../dtypes/half';
@@ -53,7 +54,7 @@ export function openHeadSync(path: unknown, options: OpenOptions = {}): HeadPart
 
 function checked(path: unknown, options: OpenOptions): { file: string; kind: BackendKind; mmap: boolean } {
   const file = filePath(path);
-  optionsObject(options, 'options');
+  knownOptions(options, OPEN_OPTIONS);
   const { tensor } = options;
   if (tensor !== undefined && typeof tensor !== 'string') {
     throw new LMHeadError('ARGUMENT', `tensor: got ${got(tensor)}; want a tensor's name`);

@@ -2,12 +2,22 @@
 
 import { adjustmentsOf } from '../arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray } from '../arguments/arrays';
-import { logitRows } from '../arguments/hidden';
+import { hiddenRows } from '../arguments/hidden';
+import {
+  CANDIDATES_OF_OPTIONS,
+  knownOptions,
+  LOG_SOFTMAX_OPTIONS,
+  type OptionNames,
+  SAMPLE_FROM_OPTIONS,
+  SOFTMAX_OPTIONS,
+  TOP_K_OF_OPTIONS,
+} from '../arguments/option-names';
 import { type RowPurpose, rowParameters } from '../arguments/row-parameters';
-import { optionsObject, wholeNumber } from '../arguments/values';
+import { wholeNumber } from '../arguments/values';
 import { type LogitsJob, noCandidates } from '../backend/backend';
 import { logitsBackend } from '../backend/choose';
-import type { Candidates, PerRow, Sample, SampleOptions, TopK } from '../types';
+import { floats } from '../dtypes/half';
+import type { CallOptions, Candidates, Hidden, PerRow, Sample, SampleOptions, TopK } from '../types';
 import { requireFree } from './pending-outputs';
 import { newSample } from './sample-result';
 
@@ -15,55 +25,50 @@ const MOST_IDS = 2 ** 32 - 1;
 
 /** Options of `softmax` and `logSoftmax`. */
 export interface DistributionOptions {
-  /** Divides the logits; finite and above 0, one for all rows or one per row. Default 1. */
+  /** Divides the logits; finite and at least 1e-300, one for all rows or one per row. Default 1. */
   temperature?: PerRow<number>;
   /** At least n·V numbers, apart from the memory of `logits`; returned itself. */
   out?: Float32Array;
+  /** Of a Uint16Array of logits. */
+  hiddenDtype?: 'f16' | 'bf16';
 }
 
 /**
  * Log-softmax of each row.
- * @param logits [n, vocabSize]
+ * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
  * @param options.temperature divides the logits; above 0, default 1
  * @param options.out where to put the result: at least n·vocabSize numbers, apart from `logits`; returned itself
  * @returns [n, vocabSize], natural logs. A row with NaN or +∞, or of nothing but −∞, has NaN
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; BUSY where a pending call will write to `out`
  */
-export function logSoftmax(
-  logits: Float32Array,
-  vocabSize: number,
-  options?: DistributionOptions,
-): Float32Array {
+export function logSoftmax(logits: Hidden, vocabSize: number, options?: DistributionOptions): Float32Array {
   return distribution('logProbs', logits, vocabSize, options);
 }
 
 /**
  * Softmax of each row.
- * @param logits [n, vocabSize]
+ * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
  * @param options.temperature divides the logits; above 0, default 1
  * @param options.out where to put the result: at least n·vocabSize numbers, apart from `logits`; returned itself
  * @returns [n, vocabSize]; each row adds up to 1
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; BUSY where a pending call will write to `out`
  */
-export function softmax(
-  logits: Float32Array,
-  vocabSize: number,
-  options?: DistributionOptions,
-): Float32Array {
+export function softmax(logits: Hidden, vocabSize: number, options?: DistributionOptions): Float32Array {
   return distribution('probs', logits, vocabSize, options);
 }
 
 function distribution(
   result: 'logProbs' | 'probs',
-  logits: Float32Array,
+  logits: Hidden,
   vocabSize: number,
   options: DistributionOptions | undefined,
 ): Float32Array {
-  const job = logitsJob(logits, vocabSize, options, 'distribution', false);
+  const names = result === 'probs' ? SOFTMAX_OPTIONS : LOG_SOFTMAX_OPTIONS;
+  const { job, memory } = logitsJob(logits, vocabSize, options, names, 'distribution', false);
   const count = job.n * job.vocabSize;
   let out: Float32Array;
   if (options?.out !== undefined) {
-    out = outputArray(options.out, count, logits, 'logits');
+    out = outputArray(options.out, count, memory, 'logits');
     requireFree(out);
   } else {
     out = newFloats(count, result);
@@ -75,13 +80,18 @@ function distribution(
 
 /**
  * The k best ids of each row, best first, equal logits by lower id.
- * @param logits [n, vocabSize]
+ * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
  * @param k from 1 to vocabSize
  * @returns ids, logits, logProbs (under the whole vocabulary), [n,k] each; logSumExp [n]
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
-export function topKOf(logits: Float32Array, vocabSize: number, k: number): TopK {
-  const job = logitsJob(logits, vocabSize, undefined, 'distribution', false);
+export function topKOf(
+  logits: Hidden,
+  vocabSize: number,
+  k: number,
+  options?: Pick<CallOptions, 'hiddenDtype'>,
+): TopK {
+  const { job } = logitsJob(logits, vocabSize, options, TOP_K_OF_OPTIONS, 'distribution', false);
   const { n } = job;
   wholeNumber(k, 'k', 1, job.vocabSize);
   const top = {
@@ -98,14 +108,14 @@ export function topKOf(logits: Float32Array, vocabSize: number, k: number): TopK
 
 /**
  * Draws a token per row. The filters are top-k, top-p, min-p, in this order; then the temperature divides what is left.
- * @param logits [n, vocabSize]
+ * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
  * @param options see SampleOptions; temperature 0 takes the likeliest token
  * @returns ids [n], logProbs [n] under the distribution that was sampled; with `topLogProbs` also what is likeliest, raw and as
  *   sampled
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
-export function sampleFrom(logits: Float32Array, vocabSize: number, options?: SampleOptions): Sample {
-  const job = logitsJob(logits, vocabSize, options, 'sample', true);
+export function sampleFrom(logits: Hidden, vocabSize: number, options?: SampleOptions): Sample {
+  const { job } = logitsJob(logits, vocabSize, options, SAMPLE_FROM_OPTIONS, 'sample', true);
   job.sample = newSample(options, job.n, job.vocabSize);
   run(job);
   return job.sample;
@@ -113,13 +123,13 @@ export function sampleFrom(logits: Float32Array, vocabSize: number, options?: Sa
 
 /**
  * What the filters of SampleOptions leave of each row.
- * @param logits [n, vocabSize]
+ * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
  * @param options topK, topP, minP and temperature (0 leaves the likeliest token alone)
  * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
-export function candidatesOf(logits: Float32Array, vocabSize: number, options: SampleOptions): Candidates {
-  const job = logitsJob(logits, vocabSize, options, 'filter', true);
+export function candidatesOf(logits: Hidden, vocabSize: number, options: SampleOptions): Candidates {
+  const { job } = logitsJob(logits, vocabSize, options, CANDIDATES_OF_OPTIONS, 'filter', true);
   job.candidates = noCandidates();
   run(job);
   return job.candidates;
@@ -129,15 +139,17 @@ function logitsJob(
   logits: unknown,
   vocabSize: unknown,
   options: SampleOptions | undefined,
+  names: OptionNames,
   purpose: RowPurpose,
   greedy: boolean,
-): LogitsJob {
-  if (options !== undefined) optionsObject(options, 'options');
+): { job: LogitsJob; memory: ArrayBufferView } {
+  if (options !== undefined) knownOptions(options, names);
   const v = wholeNumber(vocabSize, 'vocabSize', 1, MOST_IDS);
-  const n = logitRows(logits, v);
+  const { data, dtype, n } = hiddenRows(logits, v, options?.hiddenDtype, 'logits', 'vocabSize');
   const parameters = rowParameters(options, n, v, purpose, greedy);
   const adjustments = purpose === 'distribution' ? undefined : adjustmentsOf(options, n, v, v);
-  return { heldLogits: logits as Float32Array, vocabSize: v, n, rowParameters: parameters, adjustments };
+  const job = { heldLogits: floats(data, dtype), vocabSize: v, n, rowParameters: parameters, adjustments };
+  return { job, memory: data };
 }
 
 function run(job: LogitsJob): void {

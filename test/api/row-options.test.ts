@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { sampleFrom } from '../../lib';
 import type { ErrorKind } from '../../lib/errors';
 import { LMHeadError } from '../../lib/errors';
 import { backends } from '../support/backends';
+import { throwsKind } from '../support/errors';
 import {
   call,
   callSync,
@@ -127,7 +129,12 @@ describe.each(backends)('temperature, %s', backend => {
 });
 
 const LIMITS: [name: string, wrong: unknown[], right: number[], wanted: string][] = [
-  ['topK', [-1, 0.5, Number.NaN, Infinity, V + 1], [0, 1, V], `whole number from 0 to ${V}`],
+  [
+    'topK',
+    [-1, 0.5, Number.NaN, Infinity],
+    [0, 1, V, 2 ** 40],
+    'whole number of at least 0, where 0 keeps all',
+  ],
   ['topP', [-0.1, 1.1, Number.NaN, Infinity], [0, 0.5, 1], 'number from 0 to 1'],
   ['minP', [-0.1, 1.1, Number.NaN, -Infinity], [0, 0.5, 1], 'number from 0 to 1'],
   ['seed', [-1, 0.5, Number.NaN, 2 ** 53, -1n, 2n ** 64n], [0, 2 ** 53 - 1], 'below 2^64'],
@@ -142,8 +149,9 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
     it.each(wrong)('is not %s', async value => {
       for (const method of ['sample', 'run'] as Method[]) {
         const words = [`got ${typeof value === 'bigint' ? `${value}n` : value}`, wanted];
-        await refuses(method, [hidden, { [name]: value }], 'RANGE', name, ...words);
-        await refuses(method, [hidden, { [name]: [0, value] }], 'RANGE', `${name}[1]`, ...words);
+        const others = method === 'run' ? { sample: true } : {};
+        await refuses(method, [hidden, { ...others, [name]: value }], 'RANGE', name, ...words);
+        await refuses(method, [hidden, { ...others, [name]: [0, value] }], 'RANGE', `${name}[1]`, ...words);
       }
     });
 
@@ -165,10 +173,28 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
     });
   });
 
-  it('topK may not exceed the valid ids', async () => {
-    const padded = headUnderTest(backend, { validVocabSize: V - 1 });
-    await padded.refuses('sample', [hidden, { topK: V }], 'RANGE', 'topK', `from 0 to ${V - 1}`);
-    expect(padded.head.sampleSync(hidden, { topK: V - 1 }).ids).toHaveLength(2);
+  it('topK above the valid ids keeps them all', () => {
+    const padded = makeHead(backend, { validVocabSize: V - 1 });
+    const logits = padded.logitsSync(hidden);
+    const all = padded.candidatesSync(hidden, {});
+    expect(all.ids).toHaveLength(2 * (V - 1));
+    for (const topK of [V - 1, V, 40, 2 ** 32, [V, 2 ** 40], Number.MAX_SAFE_INTEGER]) {
+      expect(padded.candidatesSync(hidden, { topK })).toEqual(all);
+      expect(padded.candidatesSync(hidden, { topK, rows: [3, 1] }).ids).toHaveLength(4);
+      expect(padded.sampleSync(hidden, { topK, seed: 3 })).toEqual(padded.sampleSync(hidden, { seed: 3 }));
+      expect(sampleFrom(logits, V, { topK, seed: 3 })).toEqual(sampleFrom(logits, V, { seed: 3 }));
+    }
+  });
+
+  it('the coldest temperature is the one that messages name', async () => {
+    const coldest = 1e-300;
+    const wanted = `got 1e-310; want a finite number of at least ${coldest}`;
+    await refuses('sample', [hidden, { temperature: 1e-310 }], 'RANGE', wanted, 'or 0 for the likeliest');
+    await refuses('probs', [hidden, { temperature: 1e-310 }], 'RANGE', wanted);
+    const below = 9.9e-301;
+    await refuses('sample', [hidden, { temperature: below }], 'RANGE', `got ${below}`);
+    const best = head.argmaxSync(hidden);
+    expect(head.sampleSync(hidden, { temperature: coldest, seed: 1 }).ids).toEqual(best);
   });
 
   it('step + rows may not exceed 2^32', async () => {
@@ -179,10 +205,13 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
 
   it('temperature + temperatureRange is finite', async () => {
     const max = Number.MAX_VALUE;
-    for (const method of ['sample', 'run'] as Method[]) {
-      const both = { temperature: max, temperatureRange: max };
+    for (const [method, more] of [
+      ['sample', {}],
+      ['run', { sample: true }],
+    ] as [Method, object][]) {
+      const both = { ...more, temperature: max, temperatureRange: max };
       await refuses(method, [hidden, both], 'RANGE', 'temperatureRange: got 1.797', 'temperature 1.797');
-      const one = { temperature: [1, max], temperatureRange: [max, 1e300] };
+      const one = { ...more, temperature: [1, max], temperatureRange: [max, 1e300] };
       await refuses(method, [hidden, one], 'RANGE', 'temperatureRange[1]: got 1e+300', 'finite sum');
     }
     const most = head.candidatesSync(hidden, { temperature: max / 2, temperatureRange: max / 2 });
@@ -258,9 +287,8 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
     expect(drawn({ topK: 3, topP: 0, temperature: 100 })).toEqual(new Set([best[0]]));
   });
 
-  it('are checked even where nothing is drawn', async () => {
-    await refuses('probs', [hidden, { topP: 2 }], 'RANGE', 'topP');
-    expect(head.probsSync(hidden, { topP: 0.5, seed: 1 } as object)).toEqual(head.probsSync(hidden));
+  it('are refused where nothing is drawn', () => {
+    throwsKind(() => head.probsSync(hidden, { topP: 0.5 } as object), 'ARGUMENT', 'topP', 'probsSync');
   });
 });
 

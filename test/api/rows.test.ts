@@ -155,7 +155,7 @@ describe.each(backends)('rows: %s', backend => {
       await refuses(method, [h, { rows: 3 }], 'ARGUMENT', 'rows: got 3; want an array of token ids');
       await refuses(method, [h, { rows: ['1'] }], 'ARGUMENT', 'rows[0]: got "1"');
       await refuses(method, [h, { rows: [1], over: 'all' }], 'RANGE', 'over: got "all"');
-      await refuses(method, [h, { over: 1 }], 'ARGUMENT', 'over: got 1');
+      await refuses(method, [h, { rows: [1], over: 1 }], 'ARGUMENT', 'over: got 1');
     });
     it('what must be among the rows', async () => {
       await refuses(

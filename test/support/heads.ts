@@ -60,7 +60,7 @@ export function busyHead(backend: 'native' | 'reference') {
   return { head, long, short };
 }
 
-/** Any options; a method takes what it knows. `targets` and `top` are for score, topK and run. */
+/** Options, with `targets` and `top`, which are options of run, and arguments of score and topK. */
 export interface AnyOptions extends RunRequest, OutOption, AsyncOptions {}
 
 /** As many zeros as there are hidden states, where no targets are given. */
@@ -69,28 +69,37 @@ const targets = (head: LMHead, hidden: Hidden, o: AnyOptions) =>
     ? o.targets!
     : new Uint32Array(ArrayBuffer.isView(hidden) ? (hidden as Float32Array).length / head.hiddenSize : 0);
 
+/** The options without `targets` and `top`; getters stay getters. */
+const options = (o: AnyOptions): AnyOptions => {
+  if (typeof o !== 'object' || !('targets' in o || 'top' in o)) return o;
+  const { targets, top, ...rest } = Object.getOwnPropertyDescriptors(o);
+  return Object.defineProperties({}, rest);
+};
+
 /** The methods that take hidden states, with the least that each wants. */
 export const callSync = {
-  logits: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.logitsSync(hidden, o),
-  logProbs: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.logProbsSync(hidden, o),
-  probs: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.probsSync(hidden, o),
-  topK: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.topKSync(hidden, o.top ?? 1, o),
-  argmax: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.argmaxSync(hidden, o),
-  sample: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.sampleSync(hidden, { seed: 1, ...o }),
+  logits: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.logitsSync(hidden, options(o)),
+  logProbs: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.logProbsSync(hidden, options(o)),
+  probs: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.probsSync(hidden, options(o)),
+  topK: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.topKSync(hidden, o.top ?? 1, options(o)),
+  argmax: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.argmaxSync(hidden, options(o)),
+  sample: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) =>
+    head.sampleSync(hidden, { seed: 1, ...options(o) }),
   score: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) =>
-    head.scoreSync(hidden, targets(head, hidden, o), o),
+    head.scoreSync(hidden, targets(head, hidden, o), options(o)),
   run: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.runSync(hidden, { argmax: true, ...o }),
 } as const;
 
 export const call = {
-  logits: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.logits(hidden, o),
-  logProbs: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.logProbs(hidden, o),
-  probs: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.probs(hidden, o),
-  topK: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.topK(hidden, o.top ?? 1, o),
-  argmax: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.argmax(hidden, o),
-  sample: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.sample(hidden, { seed: 1, ...o }),
+  logits: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.logits(hidden, options(o)),
+  logProbs: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.logProbs(hidden, options(o)),
+  probs: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.probs(hidden, options(o)),
+  topK: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.topK(hidden, o.top ?? 1, options(o)),
+  argmax: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.argmax(hidden, options(o)),
+  sample: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) =>
+    head.sample(hidden, { seed: 1, ...options(o) }),
   score: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) =>
-    head.score(hidden, targets(head, hidden, o), o),
+    head.score(hidden, targets(head, hidden, o), options(o)),
   run: (head: LMHead, hidden: Hidden, o: AnyOptions = {}) => head.run(hidden, { argmax: true, ...o }),
 } as const;
 

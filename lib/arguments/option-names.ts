@@ -1,0 +1,261 @@
+/** The names of options: which ones each method takes, and which need another beside them. */
+import { LMHeadError } from '../errors';
+import type {
+  AsyncOptions,
+  CallOptions,
+  HeadOptions,
+  NextOptions,
+  NormOptions,
+  OpenOptions,
+  QuantizeOptions,
+  RunRequest,
+  SampleOptions,
+  SamplerOptions,
+  ScoreOptions,
+} from '../types';
+import { got } from './describe';
+import { optionsObject } from './values';
+
+/** What a method takes. */
+export interface OptionNames {
+  /** For messages. */
+  method: string;
+  /** Every name, with the options without which it has no effect. */
+  names: ReadonlyMap<string, readonly string[]>;
+}
+
+/** A method's two forms: only the one that returns a promise takes a signal. */
+interface BothForms {
+  sync: OptionNames;
+  async: OptionNames;
+}
+
+/** Every name of an interface: the compiler asks for those that are missing. */
+type NamesOf<T> = { readonly [K in keyof T]-?: true };
+
+const ASYNC: NamesOf<AsyncOptions> = { signal: true };
+const CALL: NamesOf<CallOptions> = {
+  hiddenDtype: true,
+  norm: true,
+  temperature: true,
+  rows: true,
+  over: true,
+};
+/** What is about drawing a token, and nothing else. */
+const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
+  history: true,
+  penaltyWindow: true,
+  repetitionPenalty: true,
+  frequencyPenalty: true,
+  presencePenalty: true,
+  dryMultiplier: true,
+  dryBase: true,
+  dryAllowedLength: true,
+  dryWindow: true,
+  dryBreakers: true,
+  noRepeatNgram: true,
+  minLength: true,
+  endIds: true,
+  length: true,
+  topK: true,
+  topP: true,
+  minP: true,
+  typicalP: true,
+  epsilon: true,
+  eta: true,
+  topNSigma: true,
+  pLess: true,
+  xtcProbability: true,
+  xtcThreshold: true,
+  temperatureRange: true,
+  temperatureExponent: true,
+  maxSurprise: true,
+  order: true,
+  logitBias: true,
+  bannedIds: true,
+  allowed: true,
+  seed: true,
+  stream: true,
+  step: true,
+  topLogProbs: true,
+};
+const SAMPLE: NamesOf<SampleOptions> = { ...CALL, ...DRAWING };
+const SAMPLER: NamesOf<SamplerOptions> = { ...without(SAMPLE, 'step', 'length'), mirostat: true };
+const SCORE: NamesOf<ScoreOptions> = { ...CALL, ignoreIndex: true, entropy: true };
+const RUN: NamesOf<RunRequest> = {
+  ...SAMPLE,
+  ...SCORE,
+  logits: true,
+  logProbs: true,
+  argmax: true,
+  top: true,
+  sample: true,
+  targets: true,
+};
+const HEAD: NamesOf<HeadOptions> = {
+  vocabSize: true,
+  hiddenSize: true,
+  dtype: true,
+  layout: true,
+  bias: true,
+  logitScale: true,
+  softCap: true,
+  capOrder: true,
+  validVocabSize: true,
+  embeddingScale: true,
+  norm: true,
+  inputEmbedding: true,
+  activations: true,
+  backend: true,
+  threads: true,
+  copy: true,
+  measure: true,
+};
+const OPEN: NamesOf<OpenOptions> = {
+  ...without(HEAD, 'vocabSize', 'hiddenSize', 'dtype', 'copy'),
+  tensor: true,
+  mmap: true,
+};
+const NORM: NamesOf<NormOptions> = { type: true, weight: true, bias: true, eps: true, offset: true };
+const NEXT: NamesOf<NextOptions> = {
+  allowed: true,
+  bannedIds: true,
+  logitBias: true,
+  rows: true,
+  over: true,
+};
+const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, activations: true };
+/** Held logits have all the rows that they will have, and the norm behind them. */
+const HELD = without(SAMPLE, 'norm', 'rows', 'over');
+
+/** Options that say how another is meant; what is about drawing needs a sample, besides. */
+const NEEDED: Record<string, string> = {
+  over: 'rows',
+  penaltyWindow: 'history',
+  repetitionPenalty: 'history',
+  frequencyPenalty: 'history',
+  presencePenalty: 'history',
+  dryMultiplier: 'history',
+  dryBase: 'history',
+  dryAllowedLength: 'history',
+  dryWindow: 'history',
+  dryBreakers: 'history',
+  noRepeatNgram: 'history',
+  minLength: 'endIds',
+  ignoreIndex: 'targets',
+  entropy: 'targets',
+};
+
+export const FROM_OPTIONS = only('LMHead.from', HEAD);
+export const OPEN_OPTIONS = only('LMHead.open', OPEN);
+export const NORM_OPTIONS = only('norm', NORM);
+export const RUN_OPTIONS = bothForms('run', RUN);
+export const WIDE_OPTIONS = {
+  logits: bothForms('logits', { ...CALL, out: true }),
+  logProbs: bothForms('logProbs', { ...CALL, out: true }),
+  probs: bothForms('probs', { ...CALL, out: true }),
+};
+export const TOP_K_OPTIONS = bothForms('topK', CALL);
+export const ARGMAX_OPTIONS = bothForms('argmax', CALL);
+export const SAMPLE_OPTIONS = bothForms('sample', SAMPLE);
+export const CANDIDATES_OPTIONS = bothForms('candidates', SAMPLE);
+export const SCORE_OPTIONS = bothForms('score', SCORE);
+export const LENS_OPTIONS = bothForms('lens', without(CALL, 'norm'));
+export const NEAREST_OPTIONS = bothForms('nearest', { hiddenDtype: true, rows: true });
+export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', without(SAMPLE, 'over', 'topLogProbs'));
+export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
+export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
+export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);
+export const QUANTIZE_OPTIONS = only('quantize', QUANTIZE);
+export const LOG_SOFTMAX_OPTIONS = only('logSoftmax', { hiddenDtype: true, temperature: true, out: true });
+export const SOFTMAX_OPTIONS = only('softmax', { hiddenDtype: true, temperature: true, out: true });
+export const TOP_K_OF_OPTIONS = only('topKOf', { hiddenDtype: true });
+export const SAMPLE_FROM_OPTIONS = only('sampleFrom', HELD);
+export const CANDIDATES_OF_OPTIONS = only('candidatesOf', HELD);
+
+function without<T extends object, K extends keyof T>(names: T, ...left: K[]): Omit<T, K> {
+  const rest = { ...names };
+  for (const name of left) delete rest[name];
+  return rest;
+}
+
+/** @param later what the method has of its own, or gets in a later call */
+function only(method: string, names: object, later: string[] = []): OptionNames {
+  const needed = (name: string) =>
+    [name in DRAWING ? 'sample' : '', NEEDED[name] ?? ''].filter(
+      other => other in names && !later.includes(other),
+    );
+  return { method, names: new Map(Object.keys(names).map(name => [name, needed(name)])) };
+}
+
+function bothForms(method: string, names: object, later: string[] = []): BothForms {
+  return {
+    sync: only(`${method}Sync`, names, later),
+    async: only(method, { ...names, ...ASYNC }, later),
+  };
+}
+
+/** An object of options that are all known, and have an effect. One that is undefined is as one left out. */
+export function knownOptions(value: unknown, { method, names }: OptionNames, name = 'options'): void {
+  optionsObject(value, name);
+  const options = value as Record<string, unknown>;
+  for (const key of Object.keys(options)) {
+    const needed = names.get(key);
+    if (needed === undefined) {
+      if (options[key] === undefined) continue;
+      throw new LMHeadError(
+        'ARGUMENT',
+        `${key}: got an option that ${method} does not take; want ${meant(key, names)}`,
+      );
+    }
+    for (const other of needed) {
+      if (isLeftOut(options[other]) && !isLeftOut(options[key])) {
+        const wanted = other === 'sample' ? 'sample: true' : other;
+        throw new LMHeadError(
+          'RANGE',
+          `${key}: got ${got(options[key])} without ${other}; want ${wanted} too`,
+        );
+      }
+    }
+  }
+}
+
+function isLeftOut(option: unknown): boolean {
+  return option === undefined || option === false;
+}
+
+/** The name most like one that is none; all of them where none is like it. */
+function meant(given: string, names: OptionNames['names']): string {
+  const plain = plainName(given);
+  let best = '';
+  let least = Math.max(2, Math.floor(plain.length / 3)) + 1;
+  for (const name of names.keys()) {
+    const steps = editDistance(plain, plainName(name));
+    if (steps < least && steps < plain.length) {
+      least = steps;
+      best = name;
+    }
+  }
+  return best || `one of ${[...names.keys()].join(', ')}`;
+}
+
+/** Names differ by case and underscores in other libraries; longer ones than any here need no closer look. */
+function plainName(name: string): string {
+  return name
+    .slice(0, 40)
+    .replace(/[^A-Za-z0-9]/g, '')
+    .toLowerCase();
+}
+
+/** Letters to put in, leave out or change. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + Number(a[i - 1] !== b[j - 1]));
+    }
+    row = next;
+  }
+  return row[b.length];
+}

@@ -1,0 +1,54 @@
+/** Results of [n,k], as objects. */
+import { arrayType, got } from '../arguments/describe';
+import { LMHeadError } from '../errors';
+import type { TopK, TopLogProbs } from '../types';
+
+/** One place of a row. */
+export interface RankedId {
+  id: number;
+  /** Of a TopK. */
+  logit?: number;
+  logProb?: number;
+}
+
+/**
+ * `[n,k]` results as objects, best first: plain arrays, which JSON can say.
+ * @param result what `topK` and its kin return, or a list of a sample's (`topLogProbs`, `rawTopLogProbs`)
+ * @returns a list per row; that of a TopLogProbs has as many ids as could be drawn, k at most
+ * @throws LMHeadError ARGUMENT for anything else
+ */
+export function rowsOf(result: TopK | TopLogProbs): RankedId[][] {
+  requireResult(result);
+  const { k, ids, logProbs } = result;
+  const logits = 'logits' in result ? result.logits : undefined;
+  const counts = 'counts' in result ? result.counts : undefined;
+  const n = 'n' in result ? result.n : result.counts.length;
+  return Array.from({ length: n }, (_, row) =>
+    Array.from({ length: counts ? counts[row] : k }, (_, place) => {
+      const i = row * k + place;
+      return logits
+        ? { id: ids[i], logit: logits[i], logProb: logProbs[i] }
+        : { id: ids[i], logProb: logProbs[i] };
+    }),
+  );
+}
+
+function requireResult(result: unknown): void {
+  if (typeof result === 'object' && result !== null) {
+    const { n, k, ids, logits, logProbs, counts } = result as Partial<TopK & TopLogProbs>;
+    const rows = counts === undefined ? n : counts.length;
+    if (
+      arrayType(ids) === 'Uint32Array' &&
+      arrayType(logProbs) === 'Float32Array' &&
+      arrayType(counts ?? logits) === (counts ? 'Uint32Array' : 'Float32Array') &&
+      ids!.length === rows! * k! &&
+      logProbs!.length === ids!.length
+    ) {
+      return;
+    }
+  }
+  throw new LMHeadError(
+    'ARGUMENT',
+    `result: got ${got(result)}; want a result of topK, or a sample's topLogProbs`,
+  );
+}
