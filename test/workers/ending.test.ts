@@ -61,7 +61,7 @@ describe.skipIf(nativeUnavailable())('ends', () => {
     const ended = runWorkers(`${BUSY}
       const loader = start(weight => {
         const head = LMHead.from(weight, { vocabSize: 20000, hiddenSize: 128, backend: 'native' });
-        parentPort.on('message', () => {}); // stay
+        parentPort.on('message', () => head); // stay, and keep the head
         return head.handle;
       }, numbers(V * d));
       const head = LMHead.attach(await result(loader));

@@ -101,9 +101,10 @@ describe.skipIf(!backends.includes('native'))('weights that threads share', () =
       const held = megabytes();
       const attached = LMHead.attach(handle);
       attached.close();
+      const exited = once(worker, 'exit');
       worker.postMessage('close');
       await result(worker);
-      await once(worker, 'exit');
+      await exited;
       const freed = held - megabytes();
       let code;
       try {
