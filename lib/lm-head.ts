@@ -616,7 +616,7 @@ export class LMHead {
   /**
    * Makes another head whose output matrix is quantised, and measures what that changes; this one stays as it is. Everything
    * else is the same, an input embedding of its own included. The native backend quantises on its threads, while the event
-   * loop runs. docs/quantisation.md says what to expect.
+   * loop runs. docs/quantization.md says what to expect.
    * @param dtype 'i8': int8 with a scale per row, for any d. 'q8_0': int8 with a scale per 32 numbers, d a multiple of 32;
    *   better where single numbers of a row are much larger than the others
    * @returns the new head, to be closed by itself, and its error; that of the logits if `hidden` is given. Rejects with RANGE

@@ -17,7 +17,7 @@ export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array;
 /** Types of floating-point number that weights and hidden states come in. */
 export type FloatDtype = 'f32' | 'f16' | 'bf16';
 
-/** Quantised weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantisation.md). */
+/** Quantised weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantization.md). */
 export type QuantisedDtype =
   | 'q8_0'
   | 'q6_k'
@@ -115,7 +115,7 @@ export interface HeadOptions {
   /**
    * 'f32' (default): hidden states keep their precision. 'i8', 'i16': an approximation that is never made by itself. Hidden states
    * are rounded to so many bits, and multiplied with weights in i8, q8_0 or q6_k as whole numbers: several times as fast for
-   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantisation.md has formulas and errors.
+   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantization.md has formulas and errors.
    */
   activations?: Activations;
   /** 'auto' (default): native, or the reference with one warning where no binary loads; 'native' or 'reference'. */
