@@ -107,7 +107,7 @@ interface HeadJob extends HiddenJob {
 /** The constructor is for `from` and `open` alone. */
 const token = Symbol('LMHead');
 
-/** Who computes for a head. For `limits.ts` alone. @internal */
+/** The backend of a head, for the modules of this package. @internal */
 export let backendOf: (head: LMHead) => HeadBackend;
 
 /**
@@ -141,8 +141,7 @@ export class LMHead {
     backendOf = head => head.#backend;
   }
 
-  /** @internal */
-  constructor(parts: HeadParts, key: symbol) {
+  private constructor(parts: HeadParts, key: symbol) {
     if (key !== token) {
       throw new LMHeadError(
         'ARGUMENT',

@@ -50,7 +50,7 @@ export class Sampler {
   #limit: number;
   #pending = false;
 
-  /** @internal */
+  /** @hidden */
   constructor(head: LMHead, options: SamplerOptions = {}) {
     knownOptions(options, SAMPLER_OPTIONS);
     this.#head = head;
