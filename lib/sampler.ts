@@ -79,7 +79,7 @@ export class Sampler {
   /**
    * Draws the next token, and accepts it.
    * @param hidden one hidden state
-   * @param options what holds for this token alone: `allowed` (a grammar's mask), `bannedIds`, `logitBias`, `rows` and `over` go
+   * @param options what holds for this token alone: `allowedIds` or `allowedMask` (a grammar's), `bannedIds`, `logitBias`, `rows` and `over` go
    *   before the sampler's own; an AbortSignal
    */
   async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<SampledToken> {
@@ -179,7 +179,7 @@ export class Sampler {
       length: this.#generated,
     };
     if (this.#mirostat) request.maxSurprise = Math.max(this.#limit, 0);
-    for (const name of ['allowed', 'bannedIds', 'logitBias', 'rows', 'over'] as const) {
+    for (const name of ['allowedIds', 'allowedMask', 'bannedIds', 'logitBias', 'rows', 'over'] as const) {
       if (options[name] !== undefined) Object.assign(request, { [name]: options[name] });
     }
     return request;

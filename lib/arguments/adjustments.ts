@@ -2,11 +2,13 @@
 import { type Adjustments, PatchValue } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import type { SampleOptions } from '../types';
+import { maskTable } from './allowed';
 import { newWords } from './arrays';
-import { arrayType, got } from './describe';
+import { got } from './describe';
 import { idCount, tokenIds } from './ids';
 import { Patches } from './patches';
 import { repeatedNgramEnds, repeatLengths } from './penalties';
+import { perRow } from './row-lists';
 import { isPerRow } from './row-parameters';
 import { numberBetween, wholeNumber } from './values';
 
@@ -43,10 +45,10 @@ export function adjustmentsOf(
 ): Adjustments | undefined {
   if (options === undefined) return undefined;
   const patches = PATCHING.some(name => options[name] !== undefined);
-  if (!patches && options.allowed === undefined) return undefined;
+  if (!patches && options.allowedIds === undefined && options.allowedMask === undefined) return undefined;
   return {
     ...(patches ? patchTables(rowPatches(options, n, valid), n) : undefined),
-    ...maskTable(options.allowed, n, vocabulary, valid),
+    ...maskTable(options, n, vocabulary, valid),
   };
 }
 
@@ -167,24 +169,6 @@ function perRowNumber<F extends number | undefined>(
   return { each: true, value: row => numbers[row] };
 }
 
-/** A list of lists or of maps: one for each row. */
-function isRowWise(value: unknown): boolean {
-  return Array.isArray(value) && value.length > 0 && typeof value[0] === 'object' && value[0] !== null;
-}
-
-/** Reads an option that is there once for all rows, or once for each. */
-function perRow(value: unknown, name: string, n: number) {
-  if (!isRowWise(value)) return { each: false, value: () => value, name: () => name };
-  const list = value as unknown[];
-  if (list.length !== n) {
-    throw new LMHeadError(
-      'SHAPE',
-      `${name}: got ${list.length} lists; want one for all rows, or ${n}, one per row`,
-    );
-  }
-  return { each: true, value: (row: number) => list[row], name: (row: number) => `${name}[${row}]` };
-}
-
 /** id → number, as a Map or as an object. */
 function addBiases(patches: Patches, biases: unknown, name: string, valid: number): void {
   if (biases === undefined) return;
@@ -232,45 +216,4 @@ function patchTables(
   });
   for (let row = rows.length; row < n; row++) ranges.set(ranges.subarray(0, 2), 2 * row);
   return { ranges, ids, values };
-}
-
-/** The masks of `allowed`, one for all rows or one for each. */
-function maskTable(
-  allowed: unknown,
-  n: number,
-  vocabulary: number,
-  valid: number,
-): { allowed?: Uint32Array; allowedStride: number } {
-  if (allowed === undefined) return { allowedStride: 0 };
-  const masks = perRow(allowed, 'allowed', n);
-  const words = Math.ceil(vocabulary / 32);
-  const count = masks.each ? n : 1;
-  const table = newWords(count * words, 'allowed');
-  for (let row = 0; row < count; row++) {
-    const mask = table.subarray(row * words, (row + 1) * words);
-    fillMask(mask, masks.value(row), masks.name(row), vocabulary, valid);
-  }
-  return { allowed: table, allowedStride: masks.each ? words : 0 };
-}
-
-/** A mask of bits (a Uint32Array of ⌈V/32⌉ words), or a list of ids (anything else that lists numbers). */
-function fillMask(
-  mask: Uint32Array,
-  allowed: unknown,
-  name: string,
-  vocabulary: number,
-  valid: number,
-): void {
-  if (arrayType(allowed) !== 'Uint32Array') {
-    for (const id of tokenIds(allowed, name, idCount(allowed, name), valid)) mask[id >>> 5] |= 1 << (id & 31);
-    return;
-  }
-  const bits = allowed as Uint32Array;
-  if (bits.length !== mask.length) {
-    throw new LMHeadError(
-      'SHAPE',
-      `${name}: got a mask of ${bits.length} words for ${bits.length * 32} ids; want ${mask.length} words, a bit for each of ${vocabulary} ids (a list of ids goes in an array)`,
-    );
-  }
-  mask.set(bits);
 }

@@ -68,8 +68,8 @@ describe.each(backends)('a sampler, %s', backend => {
 
   it('takes a mask for one token alone', () => {
     const sampler = head.sampler({ seed: 1 });
-    expect(sampler.nextSync(states[0], { allowed: [4] }).id).toBe(4);
-    expect(new Set(run({ allowed: [2, 5] }))).toEqual(new Set([2, 5]));
+    expect(sampler.nextSync(states[0], { allowedIds: [4] }).id).toBe(4);
+    expect(new Set(run({ allowedIds: [2, 5] }))).toEqual(new Set([2, 5]));
   });
 
   it('draws among some rows alone, of its own or of one token', () => {
@@ -124,7 +124,7 @@ describe.each(backends)('a sampler, %s', backend => {
     const sampler = head.sampler({ seed: 4, repetitionPenalty: 1.2 });
     const twin = sampler.clone();
     throwsKind(() => sampler.nextSync(someHidden(2)), 'SHAPE', 'hidden', 'got 2');
-    throwsKind(() => sampler.nextSync(states[0], { allowed: [] }), 'RANGE', 'allowed');
+    throwsKind(() => sampler.nextSync(states[0], { allowedIds: [] }), 'RANGE', 'allowedIds');
     throwsKind(() => sampler.restore({ ...sampler.toJSON(), seed: 'x' }), 'ARGUMENT', 'state.seed');
     throwsKind(() => sampler.restore({ ...sampler.toJSON(), history: [V] }), 'RANGE', 'state.history');
     const pending = sampler.next(states[0]);
