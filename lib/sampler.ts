@@ -1,7 +1,7 @@
 /** A sampler: draws one token after another, and remembers what the next draw depends on. */
 import { got } from './arguments/describe';
 import { hiddenRows } from './arguments/hidden';
-import { tokenIds } from './arguments/ids';
+import { idCount, idRows, tokenIds } from './arguments/ids';
 import {
   knownOptions,
   MIROSTAT_OPTIONS,
@@ -17,7 +17,6 @@ import { topCount } from './pass/sample-result';
 import type {
   AsyncOptions,
   Hidden,
-  Ids,
   NextOptions,
   Sample,
   SampledToken,
@@ -212,11 +211,8 @@ function listed({ ids, logProbs, counts }: TopLogProbs): TokenLogProb[] {
 }
 
 function idList(ids: unknown, name: string, bound: number): number[] {
-  const { length } = (ids ?? {}) as ArrayLike<unknown>;
-  if (typeof ids !== 'object' || typeof length !== 'number') {
-    throw new LMHeadError('ARGUMENT', `${name}: got ${got(ids)}; want an array of token ids`);
-  }
-  return [...tokenIds(ids as Ids, name, length, bound)];
+  const list = idRows(ids, name, 1);
+  return [...tokenIds(list.value(0), list.name(0), idCount(list.value(0), list.name(0)), bound)];
 }
 
 function seedOf(seed: unknown): bigint {

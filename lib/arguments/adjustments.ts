@@ -5,7 +5,7 @@ import type { SampleOptions } from '../types';
 import { maskTable } from './allowed';
 import { newWords } from './arrays';
 import { got } from './describe';
-import { idCount, tokenIds } from './ids';
+import { idCount, idRows, tokenIds } from './ids';
 import { Patches } from './patches';
 import { repeatedNgramEnds, repeatLengths } from './penalties';
 import { perRow } from './row-lists';
@@ -55,8 +55,8 @@ export function adjustmentsOf(
 /** Patches of every row, or of one that stands for all. */
 function rowPatches(options: SampleOptions, n: number, valid: number): Patches[] {
   const biases = perRow(options.logitBias, 'logitBias', n);
-  const bans = perRow(options.bannedIds, 'bannedIds', n);
-  const histories = perRow(options.history, 'history', n);
+  const bans = idRows(options.bannedIds, 'bannedIds', n);
+  const histories = idRows(options.history, 'history', n);
   const repetition = perRowNumber(options.repetitionPenalty, 'repetitionPenalty', n, 1, penaltyFactor);
   const frequency = perRowNumber(options.frequencyPenalty, 'frequencyPenalty', n, 0, finite);
   const presence = perRowNumber(options.presencePenalty, 'presencePenalty', n, 0, finite);

@@ -37,3 +37,11 @@ export function got(value: unknown): string {
 export function label(name: string, index: number): string {
   return index < 0 ? name : `${name}[${index}]`;
 }
+
+/** A list of dimensions; the first of them, where there are many. */
+export function gotShape(dims: ArrayLike<unknown>): string {
+  const shape: string[] = [];
+  for (let i = 0; i < Math.min(dims.length, 8); i++) shape.push(got(dims[i]));
+  if (dims.length > 8) shape.push('…');
+  return `[${shape.join(', ')}]`;
+}

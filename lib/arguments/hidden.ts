@@ -2,7 +2,7 @@
 import { LMHeadError } from '../errors';
 import type { FloatDtype, TensorLike } from '../types';
 import { memoryOf, requireMemory } from './arrays';
-import { arrayType, got } from './describe';
+import { arrayType, got, gotShape } from './describe';
 
 /** n rows of d numbers. */
 export interface HiddenRows {
@@ -87,19 +87,7 @@ function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown, n
   if (typeof hidden !== 'object' || hidden === null || Array.isArray(hidden) || ArrayBuffer.isView(hidden)) {
     throw new LMHeadError('ARGUMENT', `${name}: got ${got(hidden)}; want ${WANTED}`);
   }
-  let array: unknown;
-  let type: unknown;
-  let dims: unknown;
-  try {
-    ({ data: array, type, dims } = hidden as TensorLike);
-  } catch (cause) {
-    // onnxruntime's getter throws where the data lies on a GPU.
-    throw new LMHeadError(
-      'ARGUMENT',
-      `${name}: its data cannot be read; want a tensor whose data is in memory`,
-      { cause },
-    );
-  }
+  const { array, type, dims } = partsOfTensor(hidden as TensorLike, name);
   const ofArray = arrayType(array);
   if (ofArray === undefined) {
     throw new LMHeadError('ARGUMENT', `${name}: got ${got(hidden)} with data ${got(array)}; want ${WANTED}`);
@@ -135,21 +123,39 @@ function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown, n
   return { data: ofArray === 'Float16Array' ? bits(data) : data, dtype, n };
 }
 
-function rowsOf(dims: unknown, d: number, name: string): number {
-  if (!Array.isArray(dims) && arrayType(dims) === undefined) {
-    throw new LMHeadError('ARGUMENT', `${name}.dims: got ${got(dims)}; want an array`);
+/** Reads each once. */
+export function partsOfTensor(
+  tensor: TensorLike,
+  name: string,
+): { array: unknown; type: unknown; dims: unknown } {
+  try {
+    const { data: array, type, dims } = tensor;
+    return { array, type, dims };
+  } catch (cause) {
+    // onnxruntime's getter throws where the data lies on a GPU.
+    throw new LMHeadError(
+      'ARGUMENT',
+      `${name}: its data cannot be read; want a tensor whose data is in memory`,
+      { cause },
+    );
   }
-  const list = dims as ArrayLike<unknown>;
+}
+
+export function arrayOfDims(dims: unknown, name: string): ArrayLike<unknown> {
+  if (Array.isArray(dims) || arrayType(dims)) return dims as ArrayLike<unknown>;
+  throw new LMHeadError('ARGUMENT', `${name}.dims: got ${got(dims)}; want an array`);
+}
+
+function rowsOf(dims: unknown, d: number, name: string): number {
+  const list = arrayOfDims(dims, name);
   const { length } = list;
   if (length >= 1 && length <= 3 && list[length - 1] === d) {
     const n = length === 1 ? 1 : list[length - 2];
     if (typeof n === 'number' && Number.isInteger(n) && n >= 0 && (length < 3 || list[0] === 1)) return n;
   }
-  const shape: string[] = [];
-  for (let i = 0; i < Math.min(length, 8); i++) shape.push(got(list[i]));
   throw new LMHeadError(
     'SHAPE',
-    `${name}.dims: got [${shape.join(', ')}]; want [${d}], [n, ${d}] or [1, n, ${d}]`,
+    `${name}.dims: got ${gotShape(list)}; want [${d}], [n, ${d}] or [1, n, ${d}]`,
   );
 }
 
