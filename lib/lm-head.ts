@@ -434,7 +434,7 @@ export class LMHead {
    */
   sampler(options?: SamplerOptions): Sampler {
     this.#requireOpen();
-    return new Sampler(this, options);
+    return new Sampler(this, this.#validVocabSize, options);
   }
 
   /**

@@ -373,7 +373,10 @@ export interface SamplerOptions extends Omit<SampleOptions, 'step' | 'length' | 
   mirostat?: { tau?: number; eta?: number };
 }
 
-/** What holds for one token alone; goes before the sampler's own options. */
+/**
+ * What holds for one token alone. Biases, bans and what may be drawn hold beside the sampler's own; `rows` and `over` stand in place of
+ * them.
+ */
 export type NextOptions = Pick<
   SampleOptions,
   'allowedIds' | 'allowedMask' | 'bannedIds' | 'logitBias' | 'rows' | 'over'

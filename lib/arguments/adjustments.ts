@@ -4,6 +4,7 @@ import { LMHeadError } from '../errors';
 import type { SampleOptions } from '../types';
 import { maskTable } from './allowed';
 import { newWords } from './arrays';
+import { readBiases } from './biases';
 import { got } from './describe';
 import { idCount, idRows, tokenIds } from './ids';
 import { Patches } from './patches';
@@ -89,7 +90,12 @@ function rowPatches(options: SampleOptions, n: number, valid: number): Patches[]
       frequency.value(row),
       presence.value(row),
     );
-    addBiases(patches, biases.value(row), biases.name(row), valid);
+    const bias = biases.value(row);
+    if (bias !== undefined) {
+      readBiases(bias, biases.name(row), valid, (id, added) => {
+        patches.add(id, added);
+      });
+    }
     const dry = multiplier.value(row);
     if (dry > 0) {
       const lengths = repeatLengths(tokens.subarray(-dryWindow), breakers, shortest.value(row));
@@ -167,32 +173,6 @@ function perRowNumber<F extends number | undefined>(
   }
   const numbers = Array.from({ length: n }, (_, row) => check(value[row], name, row));
   return { each: true, value: row => numbers[row] };
-}
-
-/** id → number, as a Map or as an object. */
-function addBiases(patches: Patches, biases: unknown, name: string, valid: number): void {
-  if (biases === undefined) return;
-  if (typeof biases !== 'object' || biases === null || Array.isArray(biases) || ArrayBuffer.isView(biases)) {
-    throw new LMHeadError(
-      'ARGUMENT',
-      `${name}: got ${got(biases)}; want an object or a Map of numbers by token id`,
-    );
-  }
-  const entries: Iterable<[unknown, unknown]> = biases instanceof Map ? biases : Object.entries(biases);
-  for (const [key, bias] of entries) {
-    const id = typeof key === 'string' && /^\d+$/.test(key) ? Number(key) : key;
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= valid) {
-      const kind = typeof id === 'number' ? 'RANGE' : 'ARGUMENT';
-      throw new LMHeadError(kind, `${name}: got a bias for ${got(key)}; want an id below ${valid}`);
-    }
-    if (typeof bias !== 'number' || !(bias < Infinity)) {
-      throw new LMHeadError(
-        typeof bias === 'number' ? 'RANGE' : 'ARGUMENT',
-        `${name}[${id}]: got ${got(bias)}; want a finite number, or -Infinity, which bans the id`,
-      );
-    }
-    patches.add(id, bias);
-  }
 }
 
 /** Tables of patches; one row's patches serve all n where there is but one. */

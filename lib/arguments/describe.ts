@@ -1,4 +1,5 @@
 /** Words for error messages: what an argument was. */
+import { types } from 'node:util';
 
 /** The type of a typed array, whatever realm it comes from and whatever it claims; undefined for all else. */
 const typedArrayTag = Object.getOwnPropertyDescriptor(
@@ -30,6 +31,9 @@ export function got(value: unknown): string {
   if (type) return /^[AEIOU](?!int)/.test(type) || type === 'Int8Array' ? `an ${type}` : `a ${type}`;
   if (Array.isArray(value)) return 'an array';
   if (ArrayBuffer.isView(value)) return 'a DataView';
+  if (types.isMap(value)) return 'a Map';
+  if (types.isSet(value)) return 'a Set';
+  if (types.isPromise(value)) return 'a promise';
   return 'an object';
 }
 
