@@ -2,8 +2,8 @@
 import type { NextOptions, SampleOptions } from '../types';
 import { maskTable } from './allowed';
 import { newWords } from './arrays';
-import { readBiases } from './biases';
 import { idCount, idRows, tokenIds } from './ids';
+import { readBiases } from './logit-bias';
 import { perRow } from './row-lists';
 
 /** The options, read: what a caller does to a list later changes nothing. */
