@@ -868,8 +868,7 @@ export class LMHead {
     lease(out);
     try {
       await this.#compute(job, options);
-      outputArray(out, count);
-      out.set(fresh);
+      firstOf(outputArray(out, count), count).set(fresh);
       return out;
     } finally {
       release(out);

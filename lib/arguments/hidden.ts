@@ -1,7 +1,7 @@
 /** Hidden states, and logits, as callers pass them. */
 import { LMHeadError } from '../errors';
 import type { FloatDtype, TensorLike } from '../types';
-import { memoryOf, requireMemory } from './arrays';
+import { lengthOf, memoryOf, requireMemory } from './arrays';
 import { arrayType, got, gotShape } from './describe';
 
 /** n rows of d numbers. */
@@ -32,7 +32,7 @@ export function hiddenRows(
   if (type === undefined) return tensorRows(hidden, hiddenSize, hiddenDtype, name);
   const data = hidden as Float32Array;
   const dtype = arrayDtype(type, hiddenDtype, name, 'hiddenDtype');
-  const { length } = data;
+  const length = lengthOf(data);
   if (length === 0) requireMemory(data, name);
   const n = length / hiddenSize;
   if (!Number.isInteger(n)) {
@@ -114,10 +114,11 @@ function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown, n
   const data = array as Float32Array;
   requireMemory(data, `${name}.data`);
   const n = rowsOf(dims, hiddenSize, name);
-  if (data.length !== n * hiddenSize) {
+  const length = lengthOf(data);
+  if (length !== n * hiddenSize) {
     throw new LMHeadError(
       'SHAPE',
-      `${name}.data: got ${data.length} numbers; want ${n * hiddenSize}, as ${name}.dims says`,
+      `${name}.data: got ${length} numbers; want ${n * hiddenSize}, as ${name}.dims says`,
     );
   }
   return { data: ofArray === 'Float16Array' ? bits(data) : data, dtype, n };
@@ -161,10 +162,11 @@ function rowsOf(dims: unknown, d: number, name: string): number {
 
 /** Refuses hidden states that went while other arguments were read: a list or a getter is the caller's code. */
 export function requireStill(data: Float32Array | Uint16Array, count: number): void {
-  if (data.length === count) return;
+  const length = lengthOf(data);
+  if (length === count) return;
   requireMemory(data, 'hidden');
   throw new LMHeadError(
     'SHAPE',
-    `hidden: got ${data.length} numbers, ${count} before the other arguments were read; want an array that stays`,
+    `hidden: got ${length} numbers, ${count} before the other arguments were read; want an array that stays`,
   );
 }

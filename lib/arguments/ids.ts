@@ -3,7 +3,7 @@
 import { IGNORED } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import type { TensorLike } from '../types';
-import { memoryOf, newWords, requireMemory } from './arrays';
+import { lengthOf, memoryOf, newWords, requireMemory } from './arrays';
 import { placeAmong } from './ascending-ids';
 import { arrayType, got, gotShape } from './describe';
 import { arrayOfDims, partsOfTensor } from './hidden';
@@ -93,7 +93,7 @@ function listOf(ids: unknown, name: string): { list: ArrayLike<unknown>; count: 
   if (arrayType(ids)) {
     const list = ids as Uint32Array;
     requireMemory(list, name);
-    return { list, count: memoryOf(list).length, isArray: true };
+    return { list, count: lengthOf(list), isArray: true };
   }
   if (isTensor(ids)) {
     const { data } = tensorOf(ids, name);
