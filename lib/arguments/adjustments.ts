@@ -139,13 +139,16 @@ function breakersOf(value: unknown, valid: number): number[][] {
       `dryBreakers: got ${got(value)}; want an array of ids and of arrays of ids`,
     );
   }
-  return value.map((item, i) => {
+  const sequences: number[][] = [];
+  for (let i = 0; i < value.length; i++) {
+    const item: unknown = value[i];
     const sequence = typeof item === 'number' ? [item] : item;
     const name = `dryBreakers[${i}]`;
     const count = idCount(sequence, name);
     if (count === 0) throw new LMHeadError('RANGE', `${name}: got no ids; want at least one`);
-    return [...tokenIds(sequence, name, count, valid)];
-  });
+    sequences.push([...tokenIds(sequence, name, count, valid)]);
+  }
+  return sequences;
 }
 
 type Check = (value: unknown, name: string, index: number) => number;

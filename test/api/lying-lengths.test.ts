@@ -132,6 +132,35 @@ describe('lists with much less in them than they say', () => {
     }
   });
 
+  it('stages and breakers stop at the first hole', () => {
+    throwsKind(() => head.sampleSync(hidden, { order: holes }), 'ARGUMENT', 'order[0]: got undefined');
+    const again = new Array(1e8).fill('topK', 0, 2);
+    throwsKind(() => head.sampleSync(hidden, { order: again }), 'RANGE', "order[1]: got 'topK' again");
+    const options = { history: [1], dryMultiplier: 1 };
+    const someHoles = [[1, 2], 4];
+    someHoles[3] = 5;
+    for (const dryBreakers of [holes, someHoles])
+      throwsKind(() => head.sampleSync(hidden, { ...options, dryBreakers }), 'ARGUMENT', 'dryBreakers[');
+    const sequence = [alike as never];
+    throwsKind(() => head.sampleSync(hidden, { ...options, dryBreakers: sequence }), 'ARGUMENT', '[0][2]');
+  });
+
+  it('numbers of millions of digits are refused by their size', () => {
+    const long = 1n << 16777216n;
+    const message = 'got a bigint of more than 128 bits';
+    throwsKind(() => head.sampleSync(hidden, { seed: long }), 'RANGE', `seed: ${message}`);
+    throwsKind(() => head.sampleSync(hidden, { seed: [1, -long] }), 'RANGE', `seed[1]: ${message}`);
+    throwsKind(() => head.sampler({ seed: long }), 'RANGE', `seed: ${message}`);
+    throwsKind(() => head.embed([long] as never), 'RANGE', `ids[0]: ${message}`);
+    throwsKind(() => head.sampler().accept(long), 'RANGE', `id[0]: ${message}`);
+    throwsKind(() => head.nearestSync(-long, 2), 'RANGE', message);
+    throwsKind(() => head.sampleSync(hidden, { step: long as never }), 'ARGUMENT', `step: ${message}`);
+    const state = { ...head.sampler().toJSON(), seed: '9'.repeat(2e6) };
+    throwsKind(() => head.sampler().restore(state), 'ARGUMENT', 'state.seed');
+    expect(head.sampler({ seed: 2n ** 64n - 1n }).toJSON().seed).toBe(`${2n ** 64n - 1n}`);
+    throwsKind(() => head.sampler({ seed: 2n ** 64n }), 'RANGE', `got ${2n ** 64n}n`);
+  });
+
   it('numbers per row are counted first', () => {
     for (const name of [
       'temperature',
