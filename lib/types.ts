@@ -11,8 +11,11 @@ import type { Stage } from './pass/sampling-stages';
 /** A value for every row, or one value per row. */
 export type PerRow<T> = T | readonly T[];
 
-/** Token ids, as tokenizers and runtimes hand them out. */
-export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array;
+/**
+ * Token ids, as tokenizers and runtimes hand them out. A tensor's `type` is 'int64', 'int32' or 'uint32'; where an option may be there
+ * once per row, one of [n, length] is n lists.
+ */
+export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array | TensorLike;
 
 /** Types of floating-point number that weights and hidden states come in. */
 export type FloatDtype = 'f32' | 'f16' | 'bf16';
@@ -43,7 +46,10 @@ export interface Float16ArrayLike extends ArrayBufferView {
   readonly [Symbol.toStringTag]: 'Float16Array';
 }
 
-/** A tensor of another runtime (onnxruntime's, for one): 'float32', 'float16' or 'bfloat16' in `type`. */
+/**
+ * A tensor of another runtime (onnxruntime's, for one): 'float32', 'float16' or 'bfloat16' in `type`; 'int64', 'int32' or 'uint32'
+ * where it holds ids.
+ */
 export interface TensorLike {
   readonly data: ArrayBufferView;
   readonly type?: string;
@@ -302,11 +308,15 @@ export interface SampleOptions extends CallOptions, PenaltyOptions {
   /** Ids that are never drawn: one list for all rows, or an array of one per row. */
   bannedIds?: Ids | readonly Ids[];
   /**
-   * The only ids that may be drawn: a Uint32Array of ⌈V/32⌉ words, where bit id % 32 of word ⌊id/32⌋ allows an id (as grammar
-   * engines hand them out), or a list of ids in anything but a Uint32Array. One for all rows, or an array of one per row. RANGE
-   * where nothing is left.
+   * The only ids that may be drawn: one list for all rows, or an array of one per row. A Uint32Array, such as `topK` returns, is a
+   * list of ids too. RANGE where nothing is left.
    */
-  allowed?: Ids | readonly Ids[];
+  allowedIds?: Ids | readonly Ids[];
+  /**
+   * The only ids that may be drawn, as grammar engines hand them out: bit id % 32 of word ⌊id/32⌋ allows an id. ⌈V/32⌉ words, or
+   * ⌈validVocabSize/32⌉; one mask for all rows, or an array of one per row. Not beside allowedIds. RANGE where nothing is left.
+   */
+  allowedMask?: Uint32Array | Int32Array | readonly (Uint32Array | Int32Array)[];
   /** A whole number below 2^64. Omitted: drawn from the system. Same seed, step and options: same token. */
   seed?: PerRow<number | bigint>;
   /** Position in the random stream, below 2^32. Row i of a batch uses step + i, unless one is given per row. Default 0. */
@@ -363,8 +373,14 @@ export interface SamplerOptions extends Omit<SampleOptions, 'step' | 'length' | 
   mirostat?: { tau?: number; eta?: number };
 }
 
-/** What holds for one token alone; goes before the sampler's own options. */
-export type NextOptions = Pick<SampleOptions, 'allowed' | 'bannedIds' | 'logitBias' | 'rows' | 'over'>;
+/**
+ * What holds for one token alone. Biases, bans and what may be drawn hold beside the sampler's own; `rows` and `over` stand in place of
+ * them.
+ */
+export type NextOptions = Pick<
+  SampleOptions,
+  'allowedIds' | 'allowedMask' | 'bannedIds' | 'logitBias' | 'rows' | 'over'
+>;
 
 /** A token, and the natural log of its probability. */
 export interface TokenLogProb {

@@ -2,11 +2,14 @@
 import { type Adjustments, PatchValue } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import type { SampleOptions } from '../types';
+import { maskTable } from './allowed';
 import { newWords } from './arrays';
-import { arrayType, got } from './describe';
-import { idCount, tokenIds } from './ids';
+import { got } from './describe';
+import { idCount, idRows, tokenIds } from './ids';
+import { readBiases } from './logit-bias';
 import { Patches } from './patches';
 import { repeatedNgramEnds, repeatLengths } from './penalties';
+import { perRow } from './row-lists';
 import { isPerRow } from './row-parameters';
 import { numberBetween, wholeNumber } from './values';
 
@@ -43,18 +46,18 @@ export function adjustmentsOf(
 ): Adjustments | undefined {
   if (options === undefined) return undefined;
   const patches = PATCHING.some(name => options[name] !== undefined);
-  if (!patches && options.allowed === undefined) return undefined;
+  if (!patches && options.allowedIds === undefined && options.allowedMask === undefined) return undefined;
   return {
     ...(patches ? patchTables(rowPatches(options, n, valid), n) : undefined),
-    ...maskTable(options.allowed, n, vocabulary, valid),
+    ...maskTable(options, n, vocabulary, valid),
   };
 }
 
 /** Patches of every row, or of one that stands for all. */
 function rowPatches(options: SampleOptions, n: number, valid: number): Patches[] {
   const biases = perRow(options.logitBias, 'logitBias', n);
-  const bans = perRow(options.bannedIds, 'bannedIds', n);
-  const histories = perRow(options.history, 'history', n);
+  const bans = idRows(options.bannedIds, 'bannedIds', n);
+  const histories = idRows(options.history, 'history', n);
   const repetition = perRowNumber(options.repetitionPenalty, 'repetitionPenalty', n, 1, penaltyFactor);
   const frequency = perRowNumber(options.frequencyPenalty, 'frequencyPenalty', n, 0, finite);
   const presence = perRowNumber(options.presencePenalty, 'presencePenalty', n, 0, finite);
@@ -87,7 +90,12 @@ function rowPatches(options: SampleOptions, n: number, valid: number): Patches[]
       frequency.value(row),
       presence.value(row),
     );
-    addBiases(patches, biases.value(row), biases.name(row), valid);
+    const bias = biases.value(row);
+    if (bias !== undefined) {
+      readBiases(bias, biases.name(row), valid, (id, added) => {
+        patches.add(id, added);
+      });
+    }
     const dry = multiplier.value(row);
     if (dry > 0) {
       const lengths = repeatLengths(tokens.subarray(-dryWindow), breakers, shortest.value(row));
@@ -131,13 +139,16 @@ function breakersOf(value: unknown, valid: number): number[][] {
       `dryBreakers: got ${got(value)}; want an array of ids and of arrays of ids`,
     );
   }
-  return value.map((item, i) => {
+  const sequences: number[][] = [];
+  for (let i = 0; i < value.length; i++) {
+    const item: unknown = value[i];
     const sequence = typeof item === 'number' ? [item] : item;
     const name = `dryBreakers[${i}]`;
     const count = idCount(sequence, name);
     if (count === 0) throw new LMHeadError('RANGE', `${name}: got no ids; want at least one`);
-    return [...tokenIds(sequence, name, count, valid)];
-  });
+    sequences.push([...tokenIds(sequence, name, count, valid)]);
+  }
+  return sequences;
 }
 
 type Check = (value: unknown, name: string, index: number) => number;
@@ -167,50 +178,6 @@ function perRowNumber<F extends number | undefined>(
   return { each: true, value: row => numbers[row] };
 }
 
-/** A list of lists or of maps: one for each row. */
-function isRowWise(value: unknown): boolean {
-  return Array.isArray(value) && value.length > 0 && typeof value[0] === 'object' && value[0] !== null;
-}
-
-/** Reads an option that is there once for all rows, or once for each. */
-function perRow(value: unknown, name: string, n: number) {
-  if (!isRowWise(value)) return { each: false, value: () => value, name: () => name };
-  const list = value as unknown[];
-  if (list.length !== n) {
-    throw new LMHeadError(
-      'SHAPE',
-      `${name}: got ${list.length} lists; want one for all rows, or ${n}, one per row`,
-    );
-  }
-  return { each: true, value: (row: number) => list[row], name: (row: number) => `${name}[${row}]` };
-}
-
-/** id → number, as a Map or as an object. */
-function addBiases(patches: Patches, biases: unknown, name: string, valid: number): void {
-  if (biases === undefined) return;
-  if (typeof biases !== 'object' || biases === null || Array.isArray(biases) || ArrayBuffer.isView(biases)) {
-    throw new LMHeadError(
-      'ARGUMENT',
-      `${name}: got ${got(biases)}; want an object or a Map of numbers by token id`,
-    );
-  }
-  const entries: Iterable<[unknown, unknown]> = biases instanceof Map ? biases : Object.entries(biases);
-  for (const [key, bias] of entries) {
-    const id = typeof key === 'string' && /^\d+$/.test(key) ? Number(key) : key;
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= valid) {
-      const kind = typeof id === 'number' ? 'RANGE' : 'ARGUMENT';
-      throw new LMHeadError(kind, `${name}: got a bias for ${got(key)}; want an id below ${valid}`);
-    }
-    if (typeof bias !== 'number' || !(bias < Infinity)) {
-      throw new LMHeadError(
-        typeof bias === 'number' ? 'RANGE' : 'ARGUMENT',
-        `${name}[${id}]: got ${got(bias)}; want a finite number, or -Infinity, which bans the id`,
-      );
-    }
-    patches.add(id, bias);
-  }
-}
-
 /** Tables of patches; one row's patches serve all n where there is but one. */
 function patchTables(
   rows: Patches[],
@@ -232,45 +199,4 @@ function patchTables(
   });
   for (let row = rows.length; row < n; row++) ranges.set(ranges.subarray(0, 2), 2 * row);
   return { ranges, ids, values };
-}
-
-/** The masks of `allowed`, one for all rows or one for each. */
-function maskTable(
-  allowed: unknown,
-  n: number,
-  vocabulary: number,
-  valid: number,
-): { allowed?: Uint32Array; allowedStride: number } {
-  if (allowed === undefined) return { allowedStride: 0 };
-  const masks = perRow(allowed, 'allowed', n);
-  const words = Math.ceil(vocabulary / 32);
-  const count = masks.each ? n : 1;
-  const table = newWords(count * words, 'allowed');
-  for (let row = 0; row < count; row++) {
-    const mask = table.subarray(row * words, (row + 1) * words);
-    fillMask(mask, masks.value(row), masks.name(row), vocabulary, valid);
-  }
-  return { allowed: table, allowedStride: masks.each ? words : 0 };
-}
-
-/** A mask of bits (a Uint32Array of ⌈V/32⌉ words), or a list of ids (anything else that lists numbers). */
-function fillMask(
-  mask: Uint32Array,
-  allowed: unknown,
-  name: string,
-  vocabulary: number,
-  valid: number,
-): void {
-  if (arrayType(allowed) !== 'Uint32Array') {
-    for (const id of tokenIds(allowed, name, idCount(allowed, name), valid)) mask[id >>> 5] |= 1 << (id & 31);
-    return;
-  }
-  const bits = allowed as Uint32Array;
-  if (bits.length !== mask.length) {
-    throw new LMHeadError(
-      'SHAPE',
-      `${name}: got a mask of ${bits.length} words for ${bits.length * 32} ids; want ${mask.length} words, a bit for each of ${vocabulary} ids (a list of ids goes in an array)`,
-    );
-  }
-  mask.set(bits);
 }

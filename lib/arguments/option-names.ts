@@ -73,7 +73,8 @@ const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   order: true,
   logitBias: true,
   bannedIds: true,
-  allowed: true,
+  allowedIds: true,
+  allowedMask: true,
   seed: true,
   stream: true,
   step: true,
@@ -118,7 +119,8 @@ const OPEN: NamesOf<OpenOptions> = {
 };
 const NORM: NamesOf<NormOptions> = { type: true, weight: true, bias: true, eps: true, offset: true };
 const NEXT: NamesOf<NextOptions> = {
-  allowed: true,
+  allowedIds: true,
+  allowedMask: true,
   bannedIds: true,
   logitBias: true,
   rows: true,
@@ -224,8 +226,14 @@ function isLeftOut(option: unknown): boolean {
   return option === undefined || option === false;
 }
 
+/** Names that were options once. */
+const REPLACED: Record<string, { by: string; wanted: string }> = {
+  allowed: { by: 'allowedIds', wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
+};
+
 /** The name most like one that is none; all of them where none is like it. */
 function meant(given: string, names: OptionNames['names']): string {
+  if (Object.hasOwn(REPLACED, given) && names.has(REPLACED[given].by)) return REPLACED[given].wanted;
   const plain = plainName(given);
   let best = '';
   let least = Math.max(2, Math.floor(plain.length / 3)) + 1;
