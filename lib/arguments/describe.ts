@@ -11,13 +11,16 @@ export function arrayType(value: unknown): string | undefined {
   return typedArrayTag.call(value);
 }
 
+/** Writing out a number takes the square of its digits. */
+const LONG = 1n << 128n;
+
 /** A short description of any value; runs none of its code. */
 export function got(value: unknown): string {
   switch (typeof value) {
     case 'string':
       return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
     case 'bigint':
-      return `${value}n`;
+      return value < LONG && value > -LONG ? `${value}n` : 'a bigint of more than 128 bits';
     case 'function':
       return 'a function';
     case 'object':

@@ -143,18 +143,20 @@ function packedOrder(value: unknown, options: SampleOptions): number {
   if (!Array.isArray(value)) {
     throw new LMHeadError('ARGUMENT', `order: got ${got(value)}; want an array of stages`);
   }
-  const order = value.map((stage, i) => {
-    if (STAGES.includes(stage)) return stage as Stage;
-    throw new LMHeadError(
-      typeof stage === 'string' ? 'RANGE' : 'ARGUMENT',
-      `order[${i}]: got ${got(stage)}; want one of ${STAGES.map(name => `'${name}'`).join(', ')}`,
-    );
-  });
-  order.forEach((stage, i) => {
-    if (order.indexOf(stage) !== i) {
+  const order: Stage[] = [];
+  for (let i = 0; i < value.length; i++) {
+    const stage = value[i];
+    if (!STAGES.includes(stage)) {
+      throw new LMHeadError(
+        typeof stage === 'string' ? 'RANGE' : 'ARGUMENT',
+        `order[${i}]: got ${got(stage)}; want one of ${STAGES.map(name => `'${name}'`).join(', ')}`,
+      );
+    }
+    if (order.includes(stage)) {
       throw new LMHeadError('RANGE', `order[${i}]: got '${stage}' again; want every stage once`);
     }
-  });
+    order.push(stage);
+  }
   for (const stage of STAGES) {
     const [given] = STAGE_OPTIONS[stage].filter(name => options[name] !== undefined);
     if (given !== undefined && !order.includes(stage)) {
