@@ -21,7 +21,9 @@ export interface NativeHead {
     dtype: number,
     bytes: Uint8Array,
     errors: Float64Array,
+    ticket?: number,
   ): Promise<NativeResult>;
+  abort(ticket: number): void;
   readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): NativeResult;
   readBytes(matrix: 0 | 1, offset: number, out: Uint8Array): NativeResult;
   timeRead(): number;

@@ -88,6 +88,9 @@ function nativeMatrix(source: MatrixSource): object {
   }
 }
 
+/** Jobs that may be aborted are numbered, across the heads of this thread. */
+let lastTicket = 0;
+
 function isLent(source: MatrixSource): boolean {
   return source.kind === 'memory' && !source.copy;
 }
@@ -158,33 +161,40 @@ export class NativeBackend implements HeadBackend {
     if (result !== undefined) settle(result, job);
   }
 
-  async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
-    if (!signal) return this.#send(job, undefined, times);
-    const abortFlag = new Int32Array(1);
-    // The caller is told at once; the job stops at its next chunk, or never starts.
-    return untilAbort(
-      signal,
-      () => this.#send(job, abortFlag, times),
-      () => {
-        abortFlag[0] = 1;
-      },
+  runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
+    return this.#abortable(signal, ticket =>
+      this.#until(
+        guarded(() =>
+          this.#head.runAsync(
+            job.n,
+            job.hidden,
+            DTYPE_CODE[job.hiddenDtype],
+            ...requestArguments(job),
+            ticket,
+            times,
+          ),
+        ),
+        result => settle(result, job),
+      ),
     );
   }
 
-  async #send(job: HiddenJob, abortFlag?: Int32Array, times?: Float64Array): Promise<void> {
-    const running = guarded(() =>
-      this.#head.runAsync(
-        job.n,
-        job.hidden,
-        DTYPE_CODE[job.hiddenDtype],
-        ...requestArguments(job),
-        abortFlag,
-        times,
-      ),
+  /** The caller is told at once; a job that waits is gone then, and one that runs stops at its next chunk. */
+  #abortable(signal: AbortSignal | undefined, start: (ticket?: number) => Promise<void>): Promise<void> {
+    if (!signal) return start();
+    const ticket = ++lastTicket;
+    return untilAbort(
+      signal,
+      () => start(ticket),
+      () => this.#head.abort(ticket),
     );
+  }
+
+  /** Takes what a job gives when it has ended. */
+  async #until(running: Promise<NativeResult>, take: (result: NativeResult) => void): Promise<void> {
     this.#pending++;
     try {
-      return settle(await running, job);
+      take(await running);
     } finally {
       this.#ended();
     }
@@ -196,23 +206,24 @@ export class NativeBackend implements HeadBackend {
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  async quantiseRows(
+  quantiseRows(
     dtype: QuantiseTarget,
     first: number,
     bytes: Uint8Array,
     errors: Float64Array,
+    signal?: AbortSignal,
   ): Promise<void> {
-    const running = guarded(() =>
-      this.#head.quantise(first, errors.length / 3, DTYPE_CODE[dtype], bytes, errors),
+    return this.#abortable(signal, ticket =>
+      this.#until(
+        guarded(() =>
+          this.#head.quantise(first, errors.length / 3, DTYPE_CODE[dtype], bytes, errors, ticket),
+        ),
+        result => {
+          if (Array.isArray(result) && result[0] === 1) throw notFinite(result[1]);
+          settle(result);
+        },
+      ),
     );
-    this.#pending++;
-    try {
-      const result = await running;
-      if (Array.isArray(result) && result[0] === 1) throw notFinite(result[1]);
-      settle(result);
-    } finally {
-      this.#ended();
-    }
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {

@@ -86,6 +86,12 @@ float finite_float(Napi::Value value, const char* name) {
   return static_cast<float>(number);
 }
 
+// What lib/backend/native.ts numbers the jobs by that it may abort; 0 for undefined.
+double ticket_from(Napi::Value value) {
+  constexpr size_t kMost = size_t{1} << 53;
+  return value.IsUndefined() ? 0 : static_cast<double>(whole_number(value, 1, kMost, "ticket"));
+}
+
 std::shared_ptr<HeadCore> core_from(Napi::Object spec, int64_t& owned_bytes) {
   const Napi::Env env = spec.Env();
   constexpr size_t kMostRows = 0xffffffff;  // ids are 32 bits, and the last one means "ignored"
@@ -118,6 +124,7 @@ void Head::define(Napi::Env env, Napi::Object exports) {
                                                InstanceMethod<&Head::run>("run"),
                                                InstanceMethod<&Head::run_async>("runAsync"),
                                                InstanceMethod<&Head::quantise>("quantise"),
+                                               InstanceMethod<&Head::abort>("abort"),
                                                InstanceMethod<&Head::read_rows>("readRows"),
                                                InstanceMethod<&Head::read_bytes>("readBytes"),
                                                InstanceMethod<&Head::time_read>("timeRead"),
@@ -180,7 +187,7 @@ Napi::Value Head::run(const Napi::CallbackInfo& info) {
   }
 }
 
-// (n, hidden, hiddenDtype, …request, abortFlag?, times?) -> Promise of undefined, candidates or [status, row, id]
+// (n, hidden, hiddenDtype, …request, ticket?, times?) -> Promise of undefined, candidates or [status, row, id]
 Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   HeadCore& head = core(env);
@@ -190,11 +197,9 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   auto job = std::make_unique<Job>();
   job->view = pass_view(info, 3, head.valid());
   job->request = pass_request(info, 3, n, head.output().rows, head.valid(), job->view.rows);
-  const size_t flag = 3 + kRequestArguments;
-  if (int32_t* const given = optional_array<int32_t>(info[flag], napi_int32_array, 1, "abortFlag"))
-    job->abort = reinterpret_cast<std::atomic<int32_t>*>(given);
-  job->request.crew.abort = job->abort;
-  job->times = optional_array<double>(info[flag + 1], napi_float64_array, 2, "times");
+  constexpr size_t kTicket = 3 + kRequestArguments;
+  job->ticket = ticket_from(info[kTicket]);
+  job->times = optional_array<double>(info[kTicket + 1], napi_float64_array, 2, "times");
   if (wants_candidates(info, 3)) job->request.candidates = &job->candidates;
   job->n = n;
   try {
@@ -206,7 +211,7 @@ Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
   return send(info, std::move(job), 3);
 }
 
-// (first, count, dtype, bytes, errors) -> Promise of undefined or [status, row, id]
+// (first, count, dtype, bytes, errors, ticket?) -> Promise of undefined or [status, row, id]
 Napi::Value Head::quantise(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Matrix& matrix = core(env).output();
@@ -220,6 +225,7 @@ Napi::Value Head::quantise(const Napi::CallbackInfo& info) {
       first, count, to,
       static_cast<uint8_t*>(typed_array(info[3], napi_uint8_array, count * row_bytes(to, matrix.columns), "bytes")),
       static_cast<WeightErrors*>(typed_array(info[4], napi_float64_array, count * 3, "errors"))};
+  job->ticket = ticket_from(info[5]);
   return send(info, std::move(job), 3);
 }
 
@@ -236,9 +242,13 @@ Napi::Value Head::send(const Napi::CallbackInfo& info, std::unique_ptr<Job> job,
     if (info[i].IsObject()) keep(info[i]);
   napi_value promise;
   if (napi_create_promise(env, &job->deferred, &promise) != napi_ok) throw Napi::Error::New(env);
-  Environment::of(env).channel->send(lane_, std::move(job));
+  job->lane = lane_;
+  Environment::of(env).channel->send(std::move(job));
   return {env, promise};
 }
+
+// (ticket): ends the job that was sent with it, if there is one still.
+void Head::abort(const Napi::CallbackInfo& info) { Environment::of(info.Env()).channel->abort(ticket_from(info[0])); }
 
 // (matrix: 0 output, 1 input; ids; out) -> undefined or [status, row, id]
 Napi::Value Head::read_rows(const Napi::CallbackInfo& info) {

@@ -23,6 +23,7 @@ class Head : public Napi::ObjectWrap<Head> {
   Napi::Value read_rows(const Napi::CallbackInfo& info);
   Napi::Value read_bytes(const Napi::CallbackInfo& info);
   Napi::Value time_read(const Napi::CallbackInfo& info);
+  void abort(const Napi::CallbackInfo& info);
   Napi::Value token(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
   HeadCore& core(Napi::Env env);  // throws CLOSED

@@ -6,19 +6,27 @@
 
 namespace lmhead {
 
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds(Clock::duration time) { return std::chrono::duration<double>(time).count(); }
+
+}  // namespace
+
 void Job::run(Gate& gate) {
-  using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
+  request.crew.abort = &cancelled;
   request.crew.gate = &gate;
   try {
-    result = quantisation ? core->quantise(*quantisation) : core->run(hidden.data(), n, request, view);
+    result = quantisation ? core->quantise(*quantisation, request.crew) : core->run(hidden.data(), n, request, view);
     if (!core->intact()) status = weights_changed;
   } catch (const std::bad_alloc&) {
     status = out_of_memory;
   }
   if (times) {
-    times[0] = std::chrono::duration<double>(start - sent).count();
-    times[1] = std::chrono::duration<double>(Clock::now() - start).count();
+    times[0] = seconds(start - sent);
+    times[1] = seconds(Clock::now() - start);
   }
 }
 
@@ -48,15 +56,33 @@ std::shared_ptr<Channel> Channel::open(napi_env env) {
   return channel;
 }
 
-void Channel::send(const std::shared_ptr<Lane>& lane, std::unique_ptr<Job> job) {
+void Channel::send(std::unique_ptr<Job> job) {
+  if (job->ticket != 0) abortable_.emplace(job->ticket, job.get());
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, function_);
+  const std::shared_ptr<Lane> lane = job->lane;
   TaskQueue::instance().push(lane, std::move(job));
 }
 
 void Channel::close(Lane& lane) {
-  for (std::unique_ptr<Task>& task : TaskQueue::instance().withdraw(lane)) {
+  TaskList waiting = TaskQueue::instance().withdraw(lane);
+  while (std::unique_ptr<Task> task = waiting.take_first()) {
     static_cast<Job&>(*task).status = Job::closed;
     post(std::move(task));
+  }
+}
+
+void Channel::abort(double ticket) {
+  const auto at = abortable_.find(ticket);
+  if (at == abortable_.end()) return;
+  Job& job = *at->second;
+  job.cancel();
+  if (std::unique_ptr<Task> waiting = TaskQueue::instance().withdraw(*job.lane, job)) {
+    job.result.status = PassResult::aborted;
+    if (job.times) job.times[0] = seconds(Clock::now() - job.sent);
+    job.hidden = {};  // where many are aborted, the next calls will hardly want all of this
+    forget(job);
+    waiting.release();
+    settle(std::unique_ptr<Job>(&job));
   }
 }
 
@@ -67,28 +93,37 @@ void Channel::post(std::unique_ptr<Task> job) {
 }
 
 void Channel::settle(napi_env env, napi_value, void* context, void* data) {
-  const std::unique_ptr<Job> job(static_cast<Job*>(static_cast<Task*>(data)));
+  std::unique_ptr<Job> job(static_cast<Job*>(static_cast<Task*>(data)));
   if (env == nullptr) return;  // torn down with the call still queued
   Channel& channel = *static_cast<Channel*>(context);
-  if (--channel.pending_ == 0) napi_unref_threadsafe_function(env, channel.function_);
+  channel.forget(*job);
   napi_handle_scope scope;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
-  for (napi_ref ref : job->kept) napi_delete_reference(env, ref);
-  channel.buffers.give_back(std::move(job->hidden));
+  channel.settle(std::move(job));
+  napi_close_handle_scope(env, scope);
+}
+
+void Channel::forget(const Job& job) {
+  if (--pending_ == 0) napi_unref_threadsafe_function(env_, function_);
+  if (job.ticket != 0) abortable_.erase(job.ticket);
+}
+
+void Channel::settle(std::unique_ptr<Job> job) {
+  for (napi_ref ref : job->kept) napi_delete_reference(env_, ref);
+  buffers.give_back(std::move(job->hidden));
   const int status = job->status == Job::closed            ? kClosed
                      : job->status == Job::out_of_memory   ? kOutOfMemory
                      : job->status == Job::weights_changed ? kWeightsChanged
                                                            : static_cast<int>(job->result.status);
   if (status == 0 && job->request.candidates) {
     try {
-      napi_resolve_deferred(env, job->deferred, candidates_to_js(env, job->candidates));
+      napi_resolve_deferred(env_, job->deferred, candidates_to_js(env_, job->candidates));
     } catch (const Napi::Error& error) {
-      napi_reject_deferred(env, job->deferred, error.Value());
+      napi_reject_deferred(env_, job->deferred, error.Value());
     }
   } else {
-    napi_resolve_deferred(env, job->deferred, result_to_js(env, status, job->result));
+    napi_resolve_deferred(env_, job->deferred, result_to_js(env_, status, job->result));
   }
-  napi_close_handle_scope(env, scope);
 }
 
 void Channel::shut_down(void* data) {

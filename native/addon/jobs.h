@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "../core/head/head_core.h"
@@ -24,9 +25,10 @@ struct Job final : Task {
   size_t n = 0;
   PassView view;
   PassRequest request;
-  std::atomic<int32_t> cancelled{0};
-  std::atomic<int32_t>* abort = &cancelled;  // request.crew.abort, writable; the caller's, where there is one
-  double* times = nullptr;                   // where asked for: seconds in the queue, seconds from start to end
+  std::atomic<int32_t> cancelled{0};  // request.crew.abort
+  std::shared_ptr<Lane> lane;         // that it is sent to
+  double ticket = 0;                  // what it is aborted by; 0: nothing
+  double* times = nullptr;            // where asked for: seconds in the queue, seconds from start to end
   std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
   std::vector<CandidateRow> candidates;      // request.candidates, where they are asked for
   std::optional<Quantisation> quantisation;  // instead of a pass
@@ -43,7 +45,7 @@ struct Job final : Task {
   void refuse(std::unique_ptr<Task> self) override;
   const void* owner() const override { return channel.get(); }
   bool is_wanted() const override;
-  void cancel() override { abort->store(1); }
+  void cancel() override { cancelled = 1; }
 };
 
 // Carries finished jobs back to the thread of their environment.
@@ -52,10 +54,13 @@ class Channel : public std::enable_shared_from_this<Channel> {
   // Null on failure, with a pending exception.
   static std::shared_ptr<Channel> open(napi_env env);
 
-  // On the JavaScript thread: queues a job of that head's.
-  void send(const std::shared_ptr<Lane>& lane, std::unique_ptr<Job> job);
+  // On the JavaScript thread: queues a job, in its lane.
+  void send(std::unique_ptr<Job> job);
   // On the JavaScript thread: hands back, as closed, that head's jobs that have not started.
   void close(Lane& lane);
+  // On the JavaScript thread: ends the job of that ticket, if there is one still. What has not started is settled here, and
+  // nothing of it is kept.
+  void abort(double ticket);
   // On any thread: hands a job back, or drops it where the environment is gone.
   void post(std::unique_ptr<Task> job);
   bool is_open() const { return open_.load(); }
@@ -64,11 +69,15 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
  private:
   static void settle(napi_env env, napi_value, void* context, void* data);
+  // On the JavaScript thread.
+  void forget(const Job& job);
+  void settle(std::unique_ptr<Job> job);  // one that is forgotten
   static void shut_down(void* channel);
 
   napi_env env_ = nullptr;
   napi_threadsafe_function function_ = nullptr;
-  size_t pending_ = 0;  // on the JavaScript thread
+  size_t pending_ = 0;  // on the JavaScript thread, as this is:
+  std::unordered_map<double, Job*> abortable_;
   std::mutex mutex_;
   std::atomic<bool> open_{true};  // false once the environment is going; written under the lock
 };
