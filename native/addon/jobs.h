@@ -1,7 +1,7 @@
 // Asynchronous passes and quantisation, and the channel that brings their results back to each JavaScript environment.
 #pragma once
 
-#include <napi.h>
+#include <node_api.h>
 
 #include <chrono>
 #include <memory>
@@ -16,6 +16,7 @@
 namespace lmhead {
 
 class Channel;
+struct Binding;
 
 struct Job final : Task {
   std::shared_ptr<HeadCore> core;
@@ -31,7 +32,10 @@ struct Job final : Task {
   std::vector<CandidateRow> candidates;      // request.candidates, where they are asked for
   std::optional<Quantisation> quantisation;  // instead of a pass
 
-  // The JavaScript side; touched on its thread only. `kept` are the arrays that the request points into.
+  std::vector<std::unique_ptr<std::byte[]>> inputs;  // copies of what the request reads, for as long as it does
+
+  // The JavaScript side; touched on its thread only. `kept` are the arrays that results go to.
+  const Binding* binding = nullptr;
   napi_deferred deferred = nullptr;
   std::vector<napi_ref> kept;
 
@@ -44,12 +48,14 @@ struct Job final : Task {
   const void* owner() const override { return channel.get(); }
   bool is_wanted() const override;
   void cancel() override { abort->store(1); }
+  // On the JavaScript thread, once it has ended. Throws Pending, Failure, std::bad_alloc.
+  napi_value result_to_js(napi_env env) const;
 };
 
 // Carries finished jobs back to the thread of their environment.
 class Channel : public std::enable_shared_from_this<Channel> {
  public:
-  // Null on failure, with a pending exception.
+  // Throws Pending, Failure, std::bad_alloc.
   static std::shared_ptr<Channel> open(napi_env env);
 
   // On the JavaScript thread: queues a job of that head's.
@@ -63,7 +69,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   HiddenBuffers buffers;  // on the JavaScript thread
 
  private:
-  static void settle(napi_env env, napi_value, void* context, void* data);
+  static void settle(napi_env env, void* context, void* data);
   static void shut_down(void* channel);
 
   napi_env env_ = nullptr;
