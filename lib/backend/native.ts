@@ -3,7 +3,7 @@
 import { notFinite, type QuantiseTarget } from '../dtypes/quantize';
 import { ACTIVATIONS } from '../dtypes/quantized-activations';
 import { ROW_FORMATS } from '../dtypes/row-format';
-import { type ErrorKind, LMHeadError } from '../errors';
+import { LMHeadError } from '../errors';
 import type { Capabilities, Dtype } from '../types';
 import { VERSION } from '../version';
 import { type Addon, chosenKernels, loadAddon, type NativeHead, type NativeResult } from './addon';
@@ -48,17 +48,6 @@ function errorOf([status, row, id]: [number, number, number]): LMHeadError {
       );
     default:
       return new LMHeadError('MEMORY', 'not enough memory for the pass');
-  }
-}
-
-/** Runs what may throw one of the addon's coded errors. */
-function guarded<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    const { code, message } = error as { code?: string; message: string };
-    if (!code?.startsWith('ERR_LMHEAD_')) throw error;
-    throw new LMHeadError(code.slice('ERR_LMHEAD_'.length) as ErrorKind, message, { cause: error });
   }
 }
 
@@ -126,37 +115,35 @@ export class NativeBackend implements HeadBackend {
     this.threads = spec.threads ?? defaultThreads();
     const sources = spec.input ? [spec.output, spec.input] : [spec.output];
     this.#matrices = sources.map(source => (isLent(source) ? source : source.dtype));
-    this.#head = guarded(() => nativeHead(addon, spec, this.threads));
+    this.#head = nativeHead(addon, spec, this.threads);
   }
 
   run(job: HiddenJob): void {
     const { top, sample, score } = job;
     // Written out, as every call pays for it.
-    const result = guarded(() =>
-      this.#head.run(
-        job.n,
-        job.hidden,
-        DTYPE_CODE[job.hiddenDtype],
-        job.rowParameters,
-        job.logits,
-        job.logProbs,
-        job.probs,
-        job.argmax,
-        top?.k,
-        top?.ids,
-        top?.logits,
-        top?.logProbs,
-        sample?.ids,
-        sample?.logProbs,
-        score?.targets,
-        score?.logProbs,
-        score?.ranks,
-        score?.entropy,
-        job.logSumExp,
-        job.adjustments,
-        job.candidates && true,
-        rareArguments(job),
-      ),
+    const result = this.#head.run(
+      job.n,
+      job.hidden,
+      DTYPE_CODE[job.hiddenDtype],
+      job.rowParameters,
+      job.logits,
+      job.logProbs,
+      job.probs,
+      job.argmax,
+      top?.k,
+      top?.ids,
+      top?.logits,
+      top?.logProbs,
+      sample?.ids,
+      sample?.logProbs,
+      score?.targets,
+      score?.logProbs,
+      score?.ranks,
+      score?.entropy,
+      job.logSumExp,
+      job.adjustments,
+      job.candidates && true,
+      rareArguments(job),
     );
     if (result !== undefined) settle(result, job);
   }
@@ -164,15 +151,13 @@ export class NativeBackend implements HeadBackend {
   runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
     return this.#abortable(signal, ticket =>
       this.#until(
-        guarded(() =>
-          this.#head.runAsync(
-            job.n,
-            job.hidden,
-            DTYPE_CODE[job.hiddenDtype],
-            ...requestArguments(job),
-            ticket,
-            times,
-          ),
+        this.#head.runAsync(
+          job.n,
+          job.hidden,
+          DTYPE_CODE[job.hiddenDtype],
+          ...requestArguments(job),
+          ticket,
+          times,
         ),
         result => settle(result, job),
       ),
@@ -215,9 +200,7 @@ export class NativeBackend implements HeadBackend {
   ): Promise<void> {
     return this.#abortable(signal, ticket =>
       this.#until(
-        guarded(() =>
-          this.#head.quantise(first, errors.length / 3, DTYPE_CODE[dtype], bytes, errors, ticket),
-        ),
+        this.#head.quantise(first, errors.length / 3, DTYPE_CODE[dtype], bytes, errors, ticket),
         result => {
           if (Array.isArray(result) && result[0] === 1) throw notFinite(result[1]);
           settle(result);
@@ -227,11 +210,11 @@ export class NativeBackend implements HeadBackend {
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
-    settle(guarded(() => this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out)));
+    settle(this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out));
   }
 
   readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void {
-    settle(guarded(() => this.#head.readBytes(matrix === 'output' ? 0 : 1, offset, out)));
+    settle(this.#head.readBytes(matrix === 'output' ? 0 : 1, offset, out));
   }
 
   share(): { output: MatrixSource; input?: MatrixSource } {
@@ -260,7 +243,8 @@ export class NativeBackend implements HeadBackend {
 
 /** What few passes ask for; undefined where nothing of it is. */
 function rareArguments({ view, measure, draft, sample }: PassJob): object | undefined {
-  const listed = sample?.topLogProbs && sample;
+  // Only its own: a getter on Object.prototype would be handed the arrays that threads write to.
+  const listed = sample && Object.hasOwn(sample, 'topLogProbs') ? sample : undefined;
   if (!view && measure === undefined && !draft && !listed) return undefined;
   return {
     rows: view?.rows,
@@ -309,9 +293,7 @@ export function nativeLogits(): LogitsBackend {
     kind: 'native',
     runLogits(job: LogitsJob): void {
       settle(
-        guarded(() =>
-          addon.runLogits(job.heldLogits, job.n, job.vocabSize, ...requestArguments(job), defaultThreads()),
-        ),
+        addon.runLogits(job.heldLogits, job.n, job.vocabSize, ...requestArguments(job), defaultThreads()),
         job,
       );
     },

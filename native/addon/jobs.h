@@ -1,7 +1,7 @@
 // Asynchronous passes and quantisation, and the channel that brings their results back to each JavaScript environment.
 #pragma once
 
-#include <napi.h>
+#include <node_api.h>
 
 #include <chrono>
 #include <memory>
@@ -17,6 +17,7 @@
 namespace lmhead {
 
 class Channel;
+struct Binding;
 
 struct Job final : Task {
   std::shared_ptr<HeadCore> core;
@@ -25,15 +26,18 @@ struct Job final : Task {
   size_t n = 0;
   PassView view;
   PassRequest request;
-  std::atomic<int32_t> cancelled{0};  // request.crew.abort
-  std::shared_ptr<Lane> lane;         // that it is sent to
-  double ticket = 0;                  // what it is aborted by; 0: nothing
-  double* times = nullptr;            // where asked for: seconds in the queue, seconds from start to end
+  std::atomic<int32_t> cancelled{0};         // request.crew.abort
+  std::shared_ptr<Lane> lane;                // that it is sent to
+  double ticket = 0;                         // what it is aborted by; 0: nothing
+  double* times = nullptr;                   // where asked for: seconds in the queue, seconds from start to end
   std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
   std::vector<CandidateRow> candidates;      // request.candidates, where they are asked for
   std::optional<Quantisation> quantisation;  // instead of a pass
 
-  // The JavaScript side; touched on its thread only. `kept` are the arrays that the request points into.
+  std::vector<std::unique_ptr<std::byte[]>> inputs;  // copies of what the request reads, for as long as it does
+
+  // The JavaScript side; touched on its thread only. `kept` are the arrays that results go to.
+  const Binding* binding = nullptr;
   napi_deferred deferred = nullptr;
   std::vector<napi_ref> kept;
 
@@ -46,16 +50,20 @@ struct Job final : Task {
   const void* owner() const override { return channel.get(); }
   bool is_wanted() const override;
   void cancel() override { cancelled = 1; }
+  // On the JavaScript thread, once it has ended. Throws Pending, Failure, std::bad_alloc.
+  napi_value result_to_js(napi_env env) const;
 };
 
 // Carries finished jobs back to the thread of their environment.
 class Channel : public std::enable_shared_from_this<Channel> {
  public:
-  // Null on failure, with a pending exception.
+  // Throws Pending, Failure, std::bad_alloc.
   static std::shared_ptr<Channel> open(napi_env env);
 
+  // On the JavaScript thread: will be told to abort this job, which is sent next. Throws std::bad_alloc.
+  void expect(Job& job);
   // On the JavaScript thread: queues a job, in its lane.
-  void send(std::unique_ptr<Job> job);
+  void send(std::unique_ptr<Job> job) noexcept;
   // On the JavaScript thread: hands back, as closed, that head's jobs that have not started.
   void close(Lane& lane);
   // On the JavaScript thread: ends the job of that ticket, if there is one still. What has not started is settled here, and
@@ -68,10 +76,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   HiddenBuffers buffers;  // on the JavaScript thread
 
  private:
-  static void settle(napi_env env, napi_value, void* context, void* data);
-  // On the JavaScript thread.
-  void forget(const Job& job);
-  void settle(std::unique_ptr<Job> job);  // one that is forgotten
+  static void settle(napi_env env, void* context, void* data);
+  void settle(std::unique_ptr<Job> job);  // on the JavaScript thread
   static void shut_down(void* channel);
 
   napi_env env_ = nullptr;
