@@ -36,6 +36,7 @@ import {
   type PassJob,
 } from './backend/backend';
 import { chooseBackend, createHead } from './backend/choose';
+import { untilAbort } from './backend/on-abort';
 import { floats } from './dtypes/half';
 import type { QuantiseTarget } from './dtypes/quantize';
 import { ACTIVATIONS } from './dtypes/quantized-activations';
@@ -616,7 +617,7 @@ export class LMHead {
   /**
    * Makes another head whose output matrix is quantised, and measures what that changes; this one stays as it is. Everything
    * else is the same, an input embedding of its own included. The native backend quantises on its threads, while the event
-   * loop runs. docs/quantization.md says what to expect.
+   * loop and other calls run. docs/quantization.md says what to expect.
    * @param dtype 'i8': int8 with a scale per row, for any d. 'q8_0': int8 with a scale per 32 numbers, d a multiple of 32;
    *   better where single numbers of a row are much larger than the others
    * @returns the new head, to be closed by itself, and its error; that of the logits if `hidden` is given. Rejects with RANGE
@@ -624,7 +625,7 @@ export class LMHead {
    */
   async quantize(
     dtype: 'i8' | 'q8_0',
-    options: QuantizeOptions = {},
+    options: QuantizeOptions & AsyncOptions = {},
   ): Promise<{ head: LMHead; error: QuantizationError }> {
     this.#requireOpen();
     const target = oneOf<QuantiseTarget>(dtype, 'dtype', ['i8', 'q8_0']);
@@ -634,11 +635,25 @@ export class LMHead {
       const { data, dtype } = hiddenRows(options.hidden, this.#hiddenSize, options.hiddenDtype);
       hidden = floats(data, dtype).slice();
     }
-    const settings = {
-      ...this.#settings,
-      activations: oneOf(options.activations, 'activations', ACTIVATIONS),
-    };
-    const { epilogue, activations, threads } = settings;
+    const activations = oneOf(options.activations, 'activations', ACTIVATIONS);
+    const signal = liveSignal(options.signal);
+    if (!signal) return this.#quantized(target, activations, hidden);
+    const stop = new AbortController();
+    return untilAbort(
+      signal,
+      () => this.#quantized(target, activations, hidden, stop.signal),
+      error => stop.abort(error),
+    );
+  }
+
+  async #quantized(
+    dtype: QuantiseTarget,
+    activations: Activations,
+    hidden?: Float32Array,
+    signal?: AbortSignal,
+  ): Promise<{ head: LMHead; error: QuantizationError }> {
+    const settings = { ...this.#settings, activations };
+    const { epilogue, threads } = settings;
     const { spec, weights } = await quantizedSpec(
       {
         backend: this.#backend,
@@ -653,12 +668,18 @@ export class LMHead {
         inputDtype: this.#inputDtype,
         requireOpen: () => this.#requireOpen(),
       },
-      target,
+      dtype,
+      signal,
     );
     const backend = createHead(this.#backend.kind, spec);
     const head = new LMHead({ spec, settings, backend }, token);
     const error: QuantizationError = { weights };
-    if (hidden) error.logits = await compareLogits(this.#backend, backend, spec, hidden);
+    try {
+      if (hidden) error.logits = await compareLogits(this.#backend, backend, spec, hidden, signal);
+    } catch (failure) {
+      head.close();
+      throw failure;
+    }
     return { head, error };
   }
 
