@@ -15,6 +15,8 @@ import type { Dtype } from '../types';
 export interface SavedHead {
   vocabSize: number;
   hiddenSize: number;
+  /** Of `input`. */
+  inputRows: number;
   output: Dtype;
   /** Absent: tied. */
   input?: Dtype;
@@ -151,6 +153,7 @@ function* pieces(head: SavedHead): Generator<Uint8Array> {
 function tensorsOf({
   vocabSize,
   hiddenSize,
+  inputRows,
   output,
   input,
   tied,
@@ -160,7 +163,7 @@ function tensorsOf({
   const matrix = (name: string, dtype: Dtype, which: 'output' | 'input'): SavedTensor => ({
     name,
     dtype,
-    shape: [vocabSize, hiddenSize],
+    shape: [which === 'input' ? inputRows : vocabSize, hiddenSize],
     read: (offset, out) => backend.readBytes(which, offset, out),
   });
   const vector = (name: string, numbers: Float32Array): SavedTensor => ({

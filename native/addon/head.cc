@@ -99,7 +99,10 @@ std::shared_ptr<HeadCore> core_from(Napi::Object spec, int64_t& owned_bytes) {
   if (activations != Activations::f32 && (!rounds_activations(output->view.dtype) || columns > kMostWholeNumbers))
     throw bad_argument(env, "activations");
   std::shared_ptr<StoredMatrix> input;
-  if (spec.Get("input").IsObject()) input = matrix_from(spec.Get("input").As<Napi::Object>(), rows, columns, owned_bytes);
+  if (spec.Get("input").IsObject()) {
+    const size_t input_rows = whole_number(spec.Get("inputRows"), 1, kMostRows, "inputRows");
+    input = matrix_from(spec.Get("input").As<Napi::Object>(), input_rows, columns, owned_bytes);
+  }
   std::vector<float> bias;
   if (const float* b = optional_array<float>(spec.Get("bias"), napi_float32_array, rows, "bias")) bias.assign(b, b + rows);
   Epilogue epilogue;
