@@ -130,6 +130,8 @@ export class LMHead {
   readonly #validVocabSize: number;
   readonly #dtype: Dtype;
   readonly #inputDtype: Dtype | undefined;
+  readonly #inputRows: number;
+  readonly #inputProblem: string | undefined;
   readonly #tied: boolean;
   readonly #parameterCount: number;
   readonly #settings: HeadSettings;
@@ -157,6 +159,8 @@ export class LMHead {
     this.#validVocabSize = spec.epilogue.validVocabSize;
     this.#dtype = spec.output.dtype;
     this.#inputDtype = spec.input?.dtype;
+    this.#inputRows = spec.inputRows ?? spec.vocabSize;
+    this.#inputProblem = spec.inputProblem;
     this.#tied = spec.input === undefined && !spec.untied;
     this.#parameterCount = countParameters(spec, settings);
     this.#lent = lentMemory(spec);
@@ -219,7 +223,12 @@ export class LMHead {
   get handle(): unknown {
     this.#requireOpen();
     const { vocabSize, hiddenSize } = this;
-    this.#handle ??= handleOf({ vocabSize, hiddenSize, untied: !this.#tied }, this.#settings, this.#backend);
+    const sizes = { vocabSize, hiddenSize, inputRows: this.#inputRows };
+    this.#handle ??= handleOf(
+      { ...sizes, untied: !this.#tied, inputProblem: this.#inputProblem },
+      this.#settings,
+      this.#backend,
+    );
     return this.#handle;
   }
 
@@ -248,6 +257,11 @@ export class LMHead {
     return this.#tied;
   }
 
+  /** Rows of the input embedding: V, but where it is another matrix, of as many rows as that has. */
+  get inputVocabSize(): number {
+    return this.#inputRows;
+  }
+
   /** Numbers held: V·d, counted once where tied and twice where not, with the bias and the norm's vectors if there are any. */
   get parameterCount(): number {
     return this.#parameterCount;
@@ -265,7 +279,7 @@ export class LMHead {
 
   /**
    * Rows of the input embedding, times `embeddingScale`.
-   * @param ids each below V
+   * @param ids each below `inputVocabSize`
    * @param out at least ids.length·d numbers, apart from the memory of `ids`; returned itself
    * @returns [ids.length, d]
    * @throws LMHeadError RANGE for an id that is none (naming its index), and as every method does
@@ -275,12 +289,12 @@ export class LMHead {
     if (!this.#tied && this.#inputDtype === undefined) {
       throw new LMHeadError(
         'TENSOR',
-        'inputEmbedding: got a head that is not tied, without its input embedding; want the option inputEmbedding, or a file that has it',
+        `inputEmbedding: got a head that is not tied, without its input embedding${because(this.#inputProblem)}; want the option inputEmbedding, or a file that has it`,
       );
     }
     const d = this.#hiddenSize;
     const count = idCount(ids, 'ids');
-    const wanted = tokenIds(ids, 'ids', count, this.#vocabSize);
+    const wanted = tokenIds(ids, 'ids', count, this.#inputRows);
     let result: Float32Array;
     if (out === undefined) {
       result = newFloats(count * d, 'embed');
@@ -607,6 +621,7 @@ export class LMHead {
     return {
       vocabSize: this.#vocabSize,
       hiddenSize: this.#hiddenSize,
+      inputRows: this.#inputRows,
       output: this.#dtype,
       input: this.#inputDtype,
       tied: this.#tied,
@@ -662,6 +677,8 @@ export class LMHead {
           vocabSize: this.#vocabSize,
           hiddenSize: this.#hiddenSize,
           untied: !this.#tied,
+          inputRows: this.#inputRows,
+          inputProblem: this.#inputProblem,
           epilogue,
           activations,
           threads,
@@ -970,9 +987,14 @@ function scoreOf(job: PassJob): Score {
 }
 
 function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): number {
-  const matrix = spec.vocabSize * spec.hiddenSize;
+  const { vocabSize, hiddenSize, input, inputRows = vocabSize } = spec;
+  const matrices = (input ? vocabSize + inputRows : vocabSize) * hiddenSize;
   const vectors = (epilogue.bias?.length ?? 0) + (norm?.weight.length ?? 0) + (norm?.bias?.length ?? 0);
-  return (spec.input ? 2 * matrix : matrix) + vectors;
+  return matrices + vectors;
+}
+
+function because(problem: string | undefined): string {
+  return problem === undefined ? '' : ` (${problem})`;
 }
 
 function lentMemory(spec: HeadSpec): ArrayBufferView[] {

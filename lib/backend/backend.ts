@@ -239,6 +239,10 @@ export interface HeadSpec {
   input?: MatrixSource;
   /** The input embedding is another matrix, which is not known where `input` is absent. */
   untied?: boolean;
+  /** Rows of `input`, where they are not as many as V. */
+  inputRows?: number;
+  /** Why `input` is absent though it is another matrix, for messages. */
+  inputProblem?: string;
   epilogue: Epilogue;
   activations: Activations;
   threads?: number;

@@ -95,6 +95,7 @@ function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
     threads,
     output: nativeMatrix(output),
     input: input && nativeMatrix(input),
+    inputRows: spec.inputRows ?? vocabSize,
     bias: epilogue.bias,
     logitScale: epilogue.logitScale,
     softCap: epilogue.softCap,

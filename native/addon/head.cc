@@ -109,6 +109,7 @@ struct SpecValues {
   napi_value vocab_size, hidden_size, valid_vocab_size, threads, activations, bias, logit_scale, soft_cap, cap_first;
   MatrixValues output;
   bool has_input;
+  napi_value input_rows;
   MatrixValues input;
 };
 
@@ -129,6 +130,7 @@ SpecValues spec_values(const Call& call) {
   if (!output) throw bad_argument("output", "a matrix");
   v.output = matrix_values(call, output);
   v.has_input = input != nullptr;
+  v.input_rows = call.property(spec, "inputRows");
   if (input) v.input = matrix_values(call, input);
   return v;
 }
@@ -144,7 +146,10 @@ std::shared_ptr<HeadCore> core_from(Arrays& arrays, const SpecValues& v, int64_t
   const Activations activations = static_cast<Activations>(whole_number(env, v.activations, 0, kActivations - 1, "activations"));
   if (activations != Activations::f32 && (!rounds_activations(output->view.dtype) || columns > kMostWholeNumbers))
     throw bad_argument("activations", "f32 with these weights");
-  if (v.has_input) input = matrix_from(arrays, v.input, rows, columns, owned_bytes);
+  if (v.has_input) {
+    const size_t input_rows = whole_number(env, v.input_rows, 1, kMostRows, "inputRows");
+    input = matrix_from(arrays, v.input, input_rows, columns, owned_bytes);
+  }
   std::vector<float> bias;
   if (const float* const b = arrays.input<float>(v.bias, rows, "bias")) bias.assign(b, b + rows);
   Epilogue epilogue;
