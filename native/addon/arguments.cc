@@ -159,7 +159,8 @@ void check_rows(const double* rows, size_t n, size_t valid) {
 }
 
 // Lists of ids for n rows; count: of ids.
-IdLists id_lists(Arrays& arrays, const RequestValues::IdListValues& values, size_t n, size_t valid, const char* name, size_t& count) {
+IdLists id_lists(Arrays& arrays, const RequestValues::IdListValues& values, size_t n, size_t valid, const char* name,
+                 size_t& count) {
   IdLists lists;
   count = arrays.length<uint32_t>(values.ids, name);
   lists.ranges = arrays.input<uint32_t>(values.ranges, 2 * n, name);
