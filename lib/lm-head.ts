@@ -434,7 +434,7 @@ export class LMHead {
    */
   sampler(options?: SamplerOptions): Sampler {
     this.#requireOpen();
-    return new Sampler(this, options);
+    return new Sampler(this, this.#validVocabSize, options);
   }
 
   /**
@@ -872,8 +872,7 @@ export class LMHead {
     lease(out);
     try {
       await this.#compute(job, options);
-      outputArray(out, count);
-      out.set(fresh);
+      firstOf(outputArray(out, count), count).set(fresh);
       return out;
     } finally {
       release(out);

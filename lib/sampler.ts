@@ -1,7 +1,7 @@
 /** A sampler: draws one token after another, and remembers what the next draw depends on. */
 import { got } from './arguments/describe';
 import { hiddenRows } from './arguments/hidden';
-import { tokenIds } from './arguments/ids';
+import { idCount, idRows, tokenIds } from './arguments/ids';
 import {
   knownOptions,
   MIROSTAT_OPTIONS,
@@ -9,6 +9,7 @@ import {
   type OptionNames,
   SAMPLER_OPTIONS,
 } from './arguments/option-names';
+import { type OwnIds, ownIds, withMoreIds } from './arguments/own-ids';
 import { drawnSeed } from './arguments/row-parameters';
 import { numberBetween, optionsObject, wholeNumber } from './arguments/values';
 import { LMHeadError } from './errors';
@@ -17,7 +18,6 @@ import { topCount } from './pass/sample-result';
 import type {
   AsyncOptions,
   Hidden,
-  Ids,
   NextOptions,
   Sample,
   SampledToken,
@@ -40,7 +40,10 @@ const LAST_STEP = 2 ** 32 - 1;
  */
 export class Sampler {
   readonly #head: LMHead;
+  /** Ids are below it. */
+  readonly #valid: number;
   readonly #options: SamplerOptions;
+  readonly #ids: OwnIds;
   readonly #first: readonly number[];
   readonly #mirostat: { tau: number; eta: number } | undefined;
   #seed: bigint;
@@ -51,12 +54,14 @@ export class Sampler {
   #pending = false;
 
   /** @internal */
-  constructor(head: LMHead, options: SamplerOptions = {}) {
+  constructor(head: LMHead, validVocabSize: number, options: SamplerOptions = {}) {
     knownOptions(options, SAMPLER_OPTIONS);
     this.#head = head;
-    this.#options = { ...options };
+    this.#valid = validVocabSize;
+    this.#ids = ownIds(options, head.vocabSize, validVocabSize);
+    this.#options = { ...options, ...this.#ids };
     const { history, mirostat, seed } = options;
-    this.#first = history === undefined ? [] : idList(history, 'history', head.vocabSize);
+    this.#first = history === undefined ? [] : idList(history, 'history', validVocabSize);
     this.#history = [...this.#first];
     topCount(options);
     if (mirostat !== undefined) {
@@ -79,8 +84,9 @@ export class Sampler {
   /**
    * Draws the next token, and accepts it.
    * @param hidden one hidden state
-   * @param options what holds for this token alone: `allowedIds` or `allowedMask` (a grammar's), `bannedIds`, `logitBias`, `rows` and `over` go
-   *   before the sampler's own; an AbortSignal
+   * @param options what holds for this token alone. `bannedIds`, `logitBias`, and `allowedIds` or `allowedMask` (a grammar's) hold
+   *   beside the sampler's own: biases are added, and what is drawn is banned by neither and allowed by both. `rows` and `over` stand
+   *   in place of the sampler's own. An AbortSignal
    */
   async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<SampledToken> {
     const request = this.#request(hidden, options, NEXT_OPTIONS.async);
@@ -100,7 +106,7 @@ export class Sampler {
   /** Takes a token that came from elsewhere (a prompt's, a tool's) for the next one; draws nothing. */
   accept(id: number | bigint): void {
     this.#requireIdle();
-    const [token] = tokenIds([id], 'id', 1, this.#head.vocabSize);
+    const [token] = tokenIds([id], 'id', 1, this.#valid);
     this.#history.push(token);
     this.#generated++;
   }
@@ -117,7 +123,7 @@ export class Sampler {
   /** A sampler in the same state, which goes its own way from here. */
   clone(): Sampler {
     this.#requireIdle();
-    const clone = new Sampler(this.#head, { ...this.#options, history: this.#first });
+    const clone = new Sampler(this.#head, this.#valid, { ...this.#options, history: this.#first });
     clone.restore(this.toJSON());
     return clone;
   }
@@ -144,7 +150,7 @@ export class Sampler {
     const restored = {
       seed: seedOf(BigInt(seed)),
       step: wholeNumber(step, 'state.step', 0, LAST_STEP + 1),
-      history: idList(history, 'state.history', this.#head.vocabSize),
+      history: idList(history, 'state.history', this.#valid),
       generated: wholeNumber(generated, 'state.generated', 0, Number.MAX_SAFE_INTEGER),
       limit: numberBetween(surpriseLimit, 'state.surpriseLimit', -Number.MAX_VALUE, Number.MAX_VALUE),
     };
@@ -179,10 +185,10 @@ export class Sampler {
       length: this.#generated,
     };
     if (this.#mirostat) request.maxSurprise = Math.max(this.#limit, 0);
-    for (const name of ['allowedIds', 'allowedMask', 'bannedIds', 'logitBias', 'rows', 'over'] as const) {
+    for (const name of ['rows', 'over'] as const) {
       if (options[name] !== undefined) Object.assign(request, { [name]: options[name] });
     }
-    return request;
+    return Object.assign(request, withMoreIds(this.#ids, options, this.#head.vocabSize, this.#valid));
   }
 
   #take(sample: Sample): SampledToken {
@@ -212,11 +218,8 @@ function listed({ ids, logProbs, counts }: TopLogProbs): TokenLogProb[] {
 }
 
 function idList(ids: unknown, name: string, bound: number): number[] {
-  const { length } = (ids ?? {}) as ArrayLike<unknown>;
-  if (typeof ids !== 'object' || typeof length !== 'number') {
-    throw new LMHeadError('ARGUMENT', `${name}: got ${got(ids)}; want an array of token ids`);
-  }
-  return [...tokenIds(ids as Ids, name, length, bound)];
+  const list = idRows(ids, name, 1);
+  return [...tokenIds(list.value(0), list.name(0), idCount(list.value(0), list.name(0)), bound)];
 }
 
 function seedOf(seed: unknown): bigint {

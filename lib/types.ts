@@ -11,8 +11,11 @@ import type { Stage } from './pass/sampling-stages';
 /** A value for every row, or one value per row. */
 export type PerRow<T> = T | readonly T[];
 
-/** Token ids, as tokenizers and runtimes hand them out. */
-export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array;
+/**
+ * Token ids, as tokenizers and runtimes hand them out. A tensor's `type` is 'int64', 'int32' or 'uint32'; where an option may be there
+ * once per row, one of [n, length] is n lists.
+ */
+export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array | TensorLike;
 
 /** Types of floating-point number that weights and hidden states come in. */
 export type FloatDtype = 'f32' | 'f16' | 'bf16';
@@ -43,7 +46,10 @@ export interface Float16ArrayLike extends ArrayBufferView {
   readonly [Symbol.toStringTag]: 'Float16Array';
 }
 
-/** A tensor of another runtime (onnxruntime's, for one): 'float32', 'float16' or 'bfloat16' in `type`. */
+/**
+ * A tensor of another runtime (onnxruntime's, for one): 'float32', 'float16' or 'bfloat16' in `type`; 'int64', 'int32' or 'uint32'
+ * where it holds ids.
+ */
 export interface TensorLike {
   readonly data: ArrayBufferView;
   readonly type?: string;
@@ -384,7 +390,10 @@ export interface SamplerOptions
   mirostat?: { tau?: number; eta?: number };
 }
 
-/** What holds for one token alone; goes before the sampler's own options. */
+/**
+ * What holds for one token alone. Biases, bans and what may be drawn hold beside the sampler's own; `rows` and `over` stand in place of
+ * them.
+ */
 export type NextOptions = Pick<
   SampleOptions,
   'allowedIds' | 'allowedMask' | 'bannedIds' | 'logitBias' | 'rows' | 'over'

@@ -4,7 +4,7 @@ import { LMHeadError } from '../errors';
 import type { SampleOptions } from '../types';
 import { memoryOf, newWords, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
-import { idCount, tokenIds } from './ids';
+import { idCount, idRows, tokenIds } from './ids';
 import { perRow } from './row-lists';
 
 /** Which options these are. */
@@ -26,7 +26,7 @@ export function maskTable(
     throw new LMHeadError('RANGE', 'allowedMask: got a mask beside allowedIds; want one of the two');
   }
   const lists = allowedIds !== undefined;
-  const given = lists ? perRow(allowedIds, 'allowedIds', n) : perRow(allowedMask, 'allowedMask', n);
+  const given = lists ? idRows(allowedIds, 'allowedIds', n) : perRow(allowedMask, 'allowedMask', n);
   const words = wordsFor(vocabulary);
   const count = given.each ? n : 1;
   const allowed = newWords(count * words, lists ? 'allowedIds' : 'allowedMask');

@@ -1,11 +1,9 @@
 /** Biases and bans, as callers pass them. */
 import type { Adjustments } from '../backend/backend';
-import { LMHeadError } from '../errors';
 import type { SampleOptions } from '../types';
-import { newWords } from './arrays';
 import { placeAmong } from './ascending-ids';
-import { got } from './describe';
-import { idCount, tokenIds } from './ids';
+import { idCount, idRows, tokenIds } from './ids';
+import { readBiases } from './logit-bias';
 import { Biases, type IdList, newDoubles, RowLists } from './patches';
 import { perRow } from './row-lists';
 
@@ -19,7 +17,7 @@ export interface RowBiases {
 
 export function rowBiases(options: SampleOptions, n: number, valid: number): RowBiases {
   const given = perRow(options.logitBias, 'logitBias', n);
-  const banned = perRow(options.bannedIds, 'bannedIds', n);
+  const banned = idRows(options.bannedIds, 'bannedIds', n);
   const each = given.each || banned.each;
   const lists: IdList[] = [];
   const rows = new RowLists(n, count => newDoubles(count, 'logitBias'));
@@ -47,35 +45,16 @@ export function rowBiases(options: SampleOptions, n: number, valid: number): Row
   };
 }
 
-/** id → number, as a Map or as an object. */
+/** Ids may come more than once. */
 function biasList(biases: unknown, name: string, valid: number): IdList | undefined {
   if (biases === undefined) return undefined;
-  if (typeof biases !== 'object' || biases === null || Array.isArray(biases) || ArrayBuffer.isView(biases)) {
-    throw new LMHeadError(
-      'ARGUMENT',
-      `${name}: got ${got(biases)}; want an object or a Map of numbers by token id`,
-    );
-  }
-  const entries: [unknown, unknown][] = biases instanceof Map ? [...biases] : Object.entries(biases);
-  const ids = newWords(entries.length, name);
-  const values = newDoubles(entries.length, name);
-  let at = 0;
-  for (const [key, bias] of entries) {
-    const id = typeof key === 'string' && /^\d+$/.test(key) ? Number(key) : key;
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= valid) {
-      const kind = typeof id === 'number' ? 'RANGE' : 'ARGUMENT';
-      throw new LMHeadError(kind, `${name}: got a bias for ${got(key)}; want an id below ${valid}`);
-    }
-    if (typeof bias !== 'number' || !(bias < Infinity)) {
-      throw new LMHeadError(
-        typeof bias === 'number' ? 'RANGE' : 'ARGUMENT',
-        `${name}[${id}]: got ${got(bias)}; want a finite number, or -Infinity, which bans the id`,
-      );
-    }
-    ids[at] = id;
-    values[at++] = bias;
-  }
-  return { ids, values };
+  const ids: number[] = [];
+  const values: number[] = [];
+  readBiases(biases, name, valid, (id, bias) => {
+    ids.push(id);
+    values.push(bias);
+  });
+  return { ids: Uint32Array.from(ids), values: Float64Array.from(values) };
 }
 
 function idList(ids: unknown, name: string, valid: number): Uint32Array | undefined {

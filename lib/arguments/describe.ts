@@ -1,4 +1,5 @@
 /** Words for error messages: what an argument was. */
+import { types } from 'node:util';
 
 /** The type of a typed array, whatever realm it comes from and whatever it claims; undefined for all else. */
 const typedArrayTag = Object.getOwnPropertyDescriptor(
@@ -33,10 +34,21 @@ export function got(value: unknown): string {
   if (type) return /^[AEIOU](?!int)/.test(type) || type === 'Int8Array' ? `an ${type}` : `a ${type}`;
   if (Array.isArray(value)) return 'an array';
   if (ArrayBuffer.isView(value)) return 'a DataView';
+  if (types.isMap(value)) return 'a Map';
+  if (types.isSet(value)) return 'a Set';
+  if (types.isPromise(value)) return 'a promise';
   return 'an object';
 }
 
 /** `name`, or `name[index]` where the value stands in a list. */
 export function label(name: string, index: number): string {
   return index < 0 ? name : `${name}[${index}]`;
+}
+
+/** A list of dimensions; the first of them, where there are many. */
+export function gotShape(dims: ArrayLike<unknown>): string {
+  const shape: string[] = [];
+  for (let i = 0; i < Math.min(dims.length, 8); i++) shape.push(got(dims[i]));
+  if (dims.length > 8) shape.push('…');
+  return `[${shape.join(', ')}]`;
 }

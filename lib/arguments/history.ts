@@ -6,10 +6,9 @@ import { newWords } from './arrays';
 import type { RowBiases } from './biases';
 import { Breakers } from './breakers';
 import { got, label } from './describe';
-import { idCount, tokenIds } from './ids';
+import { idCount, idRows, tokenIds } from './ids';
 import { type IdList, newDoubles, Patches, RowLists } from './patches';
 import { dryPenalty, TokenHistory } from './penalties';
-import { perRow } from './row-lists';
 import { isPerRow } from './row-parameters';
 import type { TokenCounts } from './token-counts';
 import { numberBetween, wholeNumber } from './values';
@@ -195,7 +194,7 @@ function requirePrompt(length: number, index: number, history: TokenHistory): vo
 
 /** One history for all rows, or one for each; of no tokens where none is given. */
 function rowHistories(value: unknown, n: number, valid: number) {
-  const given = perRow(value, 'history', n);
+  const given = idRows(value, 'history', n);
   const read = new Map<unknown, TokenHistory>();
   const historyOf = (row: number): TokenHistory => {
     const tokens = given.value(row);
@@ -211,12 +210,11 @@ function rowHistories(value: unknown, n: number, valid: number) {
   return { each: false, value: () => one };
 }
 
+/** A sampler's is there already, and follows its tokens. */
 function historyFrom(tokens: unknown, name: string, valid: number): TokenHistory {
   if (tokens === undefined) return new TokenHistory(new Uint32Array(0));
-  if (!(tokens instanceof TokenHistory)) {
-    return new TokenHistory(tokenIds(tokens, name, idCount(tokens, name), valid));
-  }
-  return tokens;
+  if (tokens instanceof TokenHistory) return tokens;
+  return new TokenHistory(tokenIds(tokens, name, idCount(tokens, name), valid));
 }
 
 /** How many of a history's latest tokens count. */

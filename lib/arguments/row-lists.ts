@@ -10,11 +10,10 @@ function isRowWise(value: unknown, n: number): value is unknown[] {
 /** Reads an option that is there once for all rows, or once for each. */
 export function perRow(value: unknown, name: string, n: number) {
   if (!isRowWise(value, n)) return { each: false, value: () => value, name: () => name };
-  if (value.length !== n) {
-    throw new LMHeadError(
-      'SHAPE',
-      `${name}: got ${value.length} lists; want one for all rows, or ${n}, one per row`,
-    );
-  }
+  if (value.length !== n) throw notPerRow(name, value.length, n);
   return { each: true, value: (row: number) => value[row], name: (row: number) => `${name}[${row}]` };
+}
+
+export function notPerRow(name: string, count: number, n: number): LMHeadError {
+  return new LMHeadError('SHAPE', `${name}: got ${count} lists; want one for all rows, or ${n}, one per row`);
 }

@@ -4,7 +4,7 @@ import { RowParameter } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import { packOrder, STAGE_OPTIONS, STAGES, type Stage } from '../pass/sampling-stages';
 import type { SampleOptions } from '../types';
-import { outOfMemory } from './arrays';
+import { lengthOf, outOfMemory } from './arrays';
 import { arrayType, got, label } from './describe';
 import { flag, numberBetween, wholeNumber } from './values';
 
@@ -201,13 +201,14 @@ function fill(
 /** A list of n values? Refuses one of another length. */
 export function isPerRow(value: unknown, name: string, n: number): value is ArrayLike<unknown> {
   if (typeof value !== 'object') return false;
-  if (!Array.isArray(value) && arrayType(value) === undefined) {
+  const isTyped = arrayType(value) !== undefined;
+  if (!isTyped && !Array.isArray(value)) {
     throw new LMHeadError(
       'ARGUMENT',
       `${name}: got ${got(value)}; want a number, or an array of one per row`,
     );
   }
-  const { length } = value as ArrayLike<unknown>;
+  const length = isTyped ? lengthOf(value as Float64Array) : (value as ArrayLike<unknown>).length;
   if (length === n) return true;
   throw new LMHeadError(
     'SHAPE',
