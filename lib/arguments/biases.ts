@@ -1,7 +1,6 @@
 /** Biases and bans, as callers pass them. */
 import type { Adjustments } from '../backend/backend';
 import type { SampleOptions } from '../types';
-import { newWords } from './arrays';
 import { placeAmong } from './ascending-ids';
 import { idCount, idRows, tokenIds } from './ids';
 import { readBiases } from './logit-bias';
@@ -46,19 +45,16 @@ export function rowBiases(options: SampleOptions, n: number, valid: number): Row
   };
 }
 
+/** Ids may come more than once. */
 function biasList(biases: unknown, name: string, valid: number): IdList | undefined {
   if (biases === undefined) return undefined;
-  const read: [number, number][] = [];
+  const ids: number[] = [];
+  const values: number[] = [];
   readBiases(biases, name, valid, (id, bias) => {
-    read.push([id, bias]);
+    ids.push(id);
+    values.push(bias);
   });
-  const ids = newWords(read.length, name);
-  const values = newDoubles(read.length, name);
-  read.forEach(([id, bias], i) => {
-    ids[i] = id;
-    values[i] = bias;
-  });
-  return { ids, values };
+  return { ids: Uint32Array.from(ids), values: Float64Array.from(values) };
 }
 
 function idList(ids: unknown, name: string, valid: number): Uint32Array | undefined {

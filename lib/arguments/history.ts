@@ -210,12 +210,11 @@ function rowHistories(value: unknown, n: number, valid: number) {
   return { each: false, value: () => one };
 }
 
+/** A sampler's is there already, and follows its tokens. */
 function historyFrom(tokens: unknown, name: string, valid: number): TokenHistory {
   if (tokens === undefined) return new TokenHistory(new Uint32Array(0));
-  if (!(tokens instanceof TokenHistory)) {
-    return new TokenHistory(tokenIds(tokens, name, idCount(tokens, name), valid));
-  }
-  return tokens;
+  if (tokens instanceof TokenHistory) return tokens;
+  return new TokenHistory(tokenIds(tokens, name, idCount(tokens, name), valid));
 }
 
 /** How many of a history's latest tokens count. */

@@ -24,7 +24,6 @@ const MANY = 32;
 export class TokenHistory {
   #tokens: Uint32Array;
   #length: number;
-  #highest = -1;
   readonly #counts = new Map<string, { window: number; prompt: number; counts: TokenCounts }>();
   /** At every place of the last token (but the last): how many tokens up to there are those at the end. */
   #matches: Uint32Array = new Uint32Array(0);
@@ -44,16 +43,10 @@ export class TokenHistory {
   constructor(tokens: Uint32Array) {
     this.#tokens = tokens;
     this.#length = tokens.length;
-    for (let i = 0; i < tokens.length; i++) if (tokens[i] > this.#highest) this.#highest = tokens[i];
   }
 
   get length(): number {
     return this.#length;
-  }
-
-  /** -1 where there is none. */
-  get highestId(): number {
-    return this.#highest;
   }
 
   /** A copy. */
@@ -65,7 +58,6 @@ export class TokenHistory {
     if (this.#length === this.#tokens.length) this.#tokens = larger(this.#tokens, 2 * this.#length);
     const at = this.#length++;
     this.#tokens[at] = token;
-    if (token > this.#highest) this.#highest = token;
     this.#found.clear();
     for (const { window, prompt, counts } of this.#counts.values()) {
       counts.add(token, at >= prompt);
