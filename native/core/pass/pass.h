@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 
+#include "../dassert.h"
 #include "../kernels/kernels.h"
 #include "../kernels/quantized_activations.h"
 #include "../numerics/aligned.h"
@@ -108,6 +109,7 @@ class HeldSource final : public LogitSource {
   // Reading a logit costs about as much as a few multiply-adds from cache.
   double work() const override { return 8.0 * static_cast<double>(n_) * static_cast<double>(vocabulary_); }
   Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override {
+    LMHEAD_DASSERT(first_row + rows <= vocabulary_ && first_column + columns <= n_);
     const float* const from = logits_ + first_column * vocabulary_ + first_row;
     if (stays_) return {from, vocabulary_};
     for (size_t c = 0; c < columns; c++) std::memcpy(scratch + c * rows, from + c * vocabulary_, rows * sizeof(float));

@@ -4,14 +4,14 @@
 #include <bit>
 #include <limits>
 
+#include "filtered_set.h"
+
 namespace lmhead {
 
 namespace {
 
-constexpr float kBanned = -std::numeric_limits<float>::infinity();
-
 float patched(float u, const Patch& patch) {
-  if (patch.add == -std::numeric_limits<double>::infinity()) return kBanned;
+  if (patch.add == -std::numeric_limits<double>::infinity()) return kDropped;
   double x = static_cast<double>(u) + patch.add;
   x = x > 0 ? x / patch.penalty : x * patch.penalty;
   return static_cast<float>(x - patch.subtract);
@@ -75,11 +75,12 @@ Adjustments::Changes Adjustments::changes(size_t hidden, const Tile& tile) const
 void Adjustments::apply(const Changes& changes, const Tile& tile, float* u) const {
   for (const uint32_t* id = changes.begin; id != changes.end; id++) {
     const size_t row = tile.rows_below(*id);
+    LMHEAD_DASSERT(row < tile.rows);
     if (tile.id(row) == *id) u[row] = patched(u[row], patches[id - ids]);  // it may be no row of a subset
   }
   if (!changes.mask) return;
   for (size_t row = 0; row < tile.rows; row++)
-    if (!may_be_drawn(changes.mask, tile.id(row))) u[row] = kBanned;
+    if (!may_be_drawn(changes.mask, tile.id(row))) u[row] = kDropped;
 }
 
 }  // namespace lmhead
