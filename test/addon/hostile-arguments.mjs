@@ -239,6 +239,9 @@ function spec() {
   };
 }
 
+/** How many jobs have been numbered, to be aborted. */
+let tickets = 0;
+
 /** A call of every kind: { receiver, name, arguments }. */
 const KINDS = {
   Head: () => ({ receiver: addon, name: 'Head', list: [spec()] }),
@@ -251,15 +254,20 @@ const KINDS = {
   },
   runAsync(head) {
     const call = KINDS.run(head);
-    const flag = chance(30) ? arrayOf(Int32Array, 1) : undefined;
+    const ticket = chance(50) ? ++tickets : undefined;
     const times = chance(30) ? arrayOf(Float64Array, 2) : undefined;
-    return { ...call, name: 'runAsync', list: [...call.list, flag, times] };
+    return { ...call, name: 'runAsync', list: [...call.list, ticket, times] };
   },
+  abort: head => ({ receiver: head, name: 'abort', list: [1 + below(tickets + 1)] }),
   quantise(head) {
     const first = below(V);
     const count = below(V - first + 1);
-    const list = [first, count, 12, arrayOf(Uint8Array, count * (D + 4)), arrayOf(Float64Array, count * 3)];
-    return { receiver: head, name: 'quantise', list };
+    const results = [arrayOf(Uint8Array, count * (D + 4)), arrayOf(Float64Array, count * 3)];
+    return {
+      receiver: head,
+      name: 'quantise',
+      list: [first, count, 12, ...results, chance(50) ? ++tickets : undefined],
+    };
   },
   readRows(head) {
     const ids = ascending(below(10), V);
@@ -591,8 +599,8 @@ for (let i = 0; i < calls; i++) {
         },
       );
       pending.add(settled);
-      await settled;
-      pending.delete(settled);
+      void settled.then(() => pending.delete(settled));
+      if (chance(50) || pending.size > 30) await settled; // the others run, or wait, beside the next calls
     }
   } catch (error) {
     judge(error);
