@@ -551,7 +551,9 @@ describe('GPTQ', () => {
     throwsKind(() => open([qweight, scales], { quantization_config: { bits: 3 } }), 'DTYPE', '3 bits');
     throwsKind(() => open([qweight, scales], { hidden_size: 40 }), 'DTYPE', 'bits');
     const zeros = { name: 'lm_head.qzeros', dtype: 'I32', shape: [1, 3], bytes: new Uint8Array(12) };
-    throwsKind(() => open([qweight, scales, zeros]), 'SHAPE', 'qzeros');
+    throwsKind(() => open([qweight, scales, zeros]), 'DTYPE', '3 bits');
+    const four = { quantization_config: { bits: 4 } };
+    throwsKind(() => open([qweight, scales, zeros], four), 'SHAPE', 'qzeros');
     throwsKind(() => open([qweight, { ...scales, shape: [2, v / 2] }]), 'SHAPE', 'qweight');
     throwsKind(() => open([qweight, { ...scales, shape: [v] }]), 'SHAPE', 'scales');
   });

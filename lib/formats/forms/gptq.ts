@@ -57,7 +57,10 @@ function gptq(
 ): MatrixForm {
   const { v, groups, qweight, scales, zeros } = packed;
   const { quantization, hiddenSize } = context;
-  const bits = quantization?.bits ?? (hiddenSize === undefined ? 4 : (words * 32) / hiddenSize);
+  // Each says it: the description, the width, the zero points.
+  const bits =
+    quantization?.bits ??
+    (hiddenSize === undefined ? (32 * (zeros?.entry.shape[1] ?? 0)) / v : (words * 32) / hiddenSize);
   if (!GPTQ_BITS.includes(bits)) {
     throw new LMHeadError(
       'DTYPE',

@@ -32,7 +32,8 @@ export function packedForm(leaves: Leaves, context: FormContext): MatrixForm | u
       `tensor: ${context.module} in ${context.file} has its columns' groups in another order (weight_g_idx); want them in their own`,
     );
   }
-  const bits = bitsOf(words, scales, context);
+  const shape = leaves.get('weight_shape');
+  const bits = bitsOf(words, scales, shape !== undefined, context);
   const columns = (words * 32) / bits;
   const groups = scales.entry.shape[1] ?? 1;
   if (
@@ -44,7 +45,6 @@ export function packedForm(leaves: Leaves, context: FormContext): MatrixForm | u
     throw wrongShape(context, scales, FORM, `[${rows}, groups of a row]`);
   }
   const zeros = leaves.get('weight_zero_point');
-  const shape = leaves.get('weight_shape');
   if (
     shape &&
     (shape.entry.dtype !== 'I64' || shape.entry.shape.length !== 1 || shape.entry.shape[0] !== 2)
@@ -105,10 +105,13 @@ export function packedForm(leaves: Leaves, context: FormContext): MatrixForm | u
   };
 }
 
-/** What the config says, or what the width says; without either 4, which is what everyone packs. */
-function bitsOf(words: number, scales: Part, context: FormContext): number {
+/** What the width says, or the config; without either 4, which is what everyone packs, if the matrix's own shape can confirm it. */
+function bitsOf(words: number, scales: Part, confirmed: boolean, context: FormContext): number {
   const { quantization, hiddenSize } = context;
-  const bits = hiddenSize !== undefined ? (words * 32) / hiddenSize : (quantization?.bits ?? 4);
+  const bits =
+    hiddenSize !== undefined
+      ? (words * 32) / hiddenSize
+      : (quantization?.bits ?? (confirmed ? 4 : Number.NaN));
   if (BITS.includes(bits)) return bits;
   throw wrongShape(context, scales, `${FORM} of ${words} words a row`, 'numbers of 4 or 8 bits');
 }
