@@ -1,7 +1,7 @@
 /** Reads a model's config.json, as Hugging Face's transformers write it, for what it says about the head. */
 import { LMHeadError } from '../errors';
 import type { JsonValue } from './json-scanner';
-import type { ModelFacts, NormEps, Origins } from './model-facts';
+import type { ModelFacts, NormEps, Origins, QuantizationFacts } from './model-facts';
 import { type ConfigMembers, FAMILIES, type Family } from './model-families';
 
 type Members = Map<string, JsonValue>;
@@ -11,6 +11,7 @@ const VOCAB_SIZES = ['vocab_size', 'padded_vocab_size'];
 const TIES = ['tie_word_embeddings', 'tie_embedding', 'share_input_output_layers', 'weight_tying'];
 /** The part about text, in a config of several parts. */
 const TEXT_PARTS = ['text_config', 'llm_config', 'language_config', 'thinker_config', 'decoder'];
+const QUANTIZATIONS = ['quantization', 'quantization_config'];
 const CAP = 'final_logit_softcapping';
 /** Keys of the eps of norms that are surely of the one kind, and of those that mostly are of the other. */
 const RMS_EPS = ['rms_norm_eps'];
@@ -43,6 +44,7 @@ export function factsOf(config: Members, file: string): ModelFacts {
     tied: said('tied', () => reader.tied ?? family?.tied),
     vocabSize: said('vocabSize', () => reader.vocabSize),
     softCap: said('softCap', () => reader.softCap(family)),
+    quantization: reader.quantization,
     origins,
   };
   if (!family) {
@@ -69,6 +71,37 @@ function normOf(family: Family, reader: ConfigReader): ModelFacts['norm'] {
   const { type, eps, offset = 0, weightless } = rule;
   const [key, fallback] = eps;
   return { type, eps: key === undefined ? fallback : reader.checkedEps(key, fallback), offset, weightless };
+}
+
+/** What quantize_config.json, or the part of a config.json about it, says. Values of other types than these say nothing. */
+export function quantizationOf(config: Members): QuantizationFacts {
+  const number = (members: Members, key: string) => {
+    const value = members.get(key);
+    return typeof value === 'number' ? value : undefined;
+  };
+  const text = (members: Members, key: string) => {
+    const value = members.get(key);
+    return typeof value === 'string' ? value : undefined;
+  };
+  const sizes = (members: Members) => ({
+    bits: number(members, 'bits'),
+    groupSize: number(members, 'group_size'),
+    mode: text(members, 'mode'),
+  });
+  const block = config.get('weight_block_size');
+  const modules = new Map<string, ReturnType<typeof sizes>>();
+  for (const [key, value] of config) if (value instanceof Map) modules.set(key, sizes(value));
+  return {
+    ...sizes(config),
+    format: text(config, 'checkpoint_format'),
+    block:
+      Array.isArray(block) &&
+      block.length === 2 &&
+      block.every(size => Number.isSafeInteger(size) && (size as number) > 0)
+        ? (block as [number, number])
+        : undefined,
+    modules,
+  };
 }
 
 /** Is one more than the tokenizer's largest id the number of ids that the model predicts? */
@@ -121,6 +154,16 @@ class ConfigReader implements ConfigMembers {
       return this.size(['decoder_vocab_size']);
     }
     return this.size(VOCAB_SIZES);
+  }
+
+  get quantization(): QuantizationFacts | undefined {
+    for (const part of this.#parts) {
+      for (const key of QUANTIZATIONS) {
+        const value = part.get(key);
+        if (value instanceof Map) return quantizationOf(value);
+      }
+    }
+    return undefined;
   }
 
   /** A whole number above 0, under the first of its names that is there. */

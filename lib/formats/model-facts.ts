@@ -32,6 +32,8 @@ export interface ModelFacts {
   unitRows?: boolean;
   /** What of this MLX's converter has already brought into the weights. */
   inMlx?: 'offset' | 'scales';
+  /** How matrices are quantized. */
+  quantization?: QuantizationFacts;
   /** Of things that are said: by whom. */
   origins?: Partial<Origins>;
 }
@@ -40,6 +42,20 @@ export type Origins = Record<
   'tied' | 'norm' | 'logitScale' | 'softCap' | 'embeddingScale' | 'vocabSize',
   Origin
 >;
+
+/** What a description says of quantized matrices; absent: it does not say. */
+export interface QuantizationFacts {
+  bits?: number;
+  groupSize?: number;
+  /** MLX's. */
+  mode?: string;
+  /** GPTQ's, of a checkpoint. */
+  format?: string;
+  /** Rows and columns that share a scale. */
+  block?: readonly [number, number];
+  /** Of modules that are quantized in a way of their own. */
+  modules?: ReadonlyMap<string, Pick<QuantizationFacts, 'bits' | 'groupSize' | 'mode'>>;
+}
 
 export interface NormEps {
   /** The description's key. */

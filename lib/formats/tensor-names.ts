@@ -1,7 +1,9 @@
 /** Which tensors of a file make up the head: by the names that architectures give them. */
 import { LMHeadError } from '../errors';
 import { warn } from '../warning';
+import { formOf, type MatrixForm } from './forms';
 import { isLogitBias, type NamedPart, namedPart, type PartKind, partAnywhere } from './head-names';
+import type { QuantizationFacts } from './model-facts';
 import { isReal, usable } from './stored-numbers';
 import { quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
 import { type UnreadForm, unreadForm } from './unread-forms';
@@ -26,9 +28,14 @@ export interface VectorTensor {
   name: string;
   entry: TensorEntry;
 }
+/** Its name and entry are those of the tensor with its numbers, where it is stored as several. */
 export interface MatrixTensor extends VectorTensor {
   rows: number;
   columns: number;
+  /** The module that it is the weight of. */
+  module?: string;
+  /** How to make one matrix of it, where it is no plain one. */
+  form?: MatrixForm;
 }
 export interface NormTensors {
   weight: VectorTensor;
@@ -48,6 +55,8 @@ export interface Wishes {
   source?: string;
   /** The final norm's module, where the description knows it. */
   normName?: string;
+  quantization?: QuantizationFacts;
+  hiddenSize?: number;
 }
 
 /** A module that by its name is a part of a head, with its tensors by what of it they are. */
@@ -57,6 +66,8 @@ interface Module extends Omit<NamedPart, 'leaf'> {
 type Modules = Record<PartKind, Module[]>;
 
 const SHOWN = 8;
+/** Tensors that say what another one's numbers stand for. */
+const OF_ANOTHER = /(?:^|\.)(?:scales|biases|weight_scale\w*|weight_zero_point|qzeros|absmax|SCB)$/;
 
 /**
  * Finds the output matrix, the input embedding where it is another, the output's bias, and what may be the final norm.
@@ -68,31 +79,71 @@ const SHOWN = 8;
  */
 export function findHeadTensors(tensors: TensorTable, file: string, wishes: Wishes): HeadTensors {
   const modules = modulesOf(tensors);
-  const name = wishes.tensor ?? outputName(tensors, modules, file, wishes);
-  if (name === undefined || !tensors.has(name)) {
-    const what = name === undefined ? "no tensor with an output matrix's name" : `no tensor ${quoted(name)}`;
-    throw new LMHeadError('TENSOR', `tensor: ${file} has ${what}; ${available(tensors)}`);
-  }
-  const output = matrix(tensors, name, file);
-  const [v, d] = wishes.layout === 'vd' ? [output.rows, output.columns] : [output.columns, output.rows];
-  const found: HeadTensors = { output, untied: false, norms: normsOf(modules, d, wishes.normName) };
-  const input = inputOf(modules.embedding, name, v, d);
+  const found =
+    wishes.tensor === undefined ? outputOf(tensors, modules, file, wishes) : named(tensors, file, wishes);
+  const { tied, tensor } = wishes;
+  const [v, d] = wishes.layout === 'vd' ? [found.rows, found.columns] : [found.columns, found.rows];
+  const head: HeadTensors = { output: found, untied: false, norms: normsOf(modules, d, wishes.normName) };
+  const input = inputOf(modules.embedding, found, v, d, file, wishes);
   if (input !== undefined) {
-    found.untied = true;
-    if (typeof input === 'string') found.inputProblem = `${file} has ${input}`;
-    else found.input = input;
-    if (wishes.tied === true && wishes.tensor === undefined && found.input) found.saidTied = true;
-  } else if (!isEmbedding(modules, name)) {
+    head.untied = true;
+    if (typeof input === 'string') head.inputProblem = `${file} has ${input}`;
+    else head.input = input;
+    if (tied === true && tensor === undefined && head.input) head.saidTied = true;
+  } else if (!isEmbedding(modules, found)) {
     // Of a matrix with no output's name, alone and undescribed, nothing says that the input is another.
-    const named = wishes.tensor === undefined ? namedPart(name) !== undefined : wishes.tied !== undefined;
-    found.untied = wishes.tied !== true && named;
+    const isNamed = tensor === undefined ? namedPart(found.name) !== undefined : tied !== undefined;
+    head.untied = tied !== true && isNamed;
   }
-  found.bias = biasOf(tensors, modules, output, v, file);
-  return found;
+  head.bias = biasOf(tensors, modules, found, v, file);
+  return head;
 }
 
-function isEmbedding(modules: Modules, name: string): boolean {
-  return modules.embedding.some(module => plainMatrix(module)?.name === name);
+/** The matrix that the option `tensor` names. */
+function named(tensors: TensorTable, file: string, wishes: Wishes): MatrixTensor {
+  const name = wishes.tensor!;
+  const entry = tensors.get(name);
+  if (!entry) {
+    throw new LMHeadError('TENSOR', `tensor: ${file} has no tensor ${quoted(name)}; ${available(tensors)}`);
+  }
+  const module = name.slice(0, Math.max(0, name.lastIndexOf('.')));
+  const leaves = new Map<string, VectorTensor>([
+    [name.slice(module.length && module.length + 1), { name, entry }],
+  ]);
+  if (module !== '') {
+    for (const [other, its] of tensors) {
+      if (other.startsWith(`${module}.`))
+        leaves.set(other.slice(module.length + 1), { name: other, entry: its });
+    }
+  }
+  const form = formOf(leaves, { file, module, ...wishes });
+  return form ? formed(form, module) : plain({ name, entry }, file, module || undefined);
+}
+
+function outputOf(tensors: TensorTable, modules: Modules, file: string, wishes: Wishes): MatrixTensor {
+  const output = firstMatrix(modules.output, file, wishes);
+  if (output) return output;
+  const embedding = firstMatrix(modules.embedding, file, wishes);
+  if (embedding) {
+    if (wishes.tied === false) {
+      warn(
+        'LMHEAD_TIE',
+        `according to ${wishes.source} input and output are not tied, but ${file} has no output matrix beside ` +
+          `${embedding.name}, which serves as both`,
+      );
+    }
+    return embedding;
+  }
+  const name = onlyMatrix(tensors);
+  if (name !== undefined) return plain({ name, entry: tensors.get(name)! }, file);
+  throw new LMHeadError(
+    'TENSOR',
+    `tensor: ${file} has no tensor with an output matrix's name; ${available(tensors)}`,
+  );
+}
+
+function isEmbedding(modules: Modules, { module }: MatrixTensor): boolean {
+  return module !== undefined && modules.embedding.some(each => each.module === module);
 }
 
 function modulesOf(tensors: TensorTable): Modules {
@@ -122,14 +173,12 @@ function collect(tensors: TensorTable, partOf: (name: string) => NamedPart | und
   return modules;
 }
 
-/** The matrix of the best of the modules that has one. */
-function firstMatrix(modules: readonly Module[], file: string, required: boolean): VectorTensor | undefined {
+/** The matrix of the best of the modules that has one. An output in a form that is not read is not passed over. */
+function firstMatrix(modules: readonly Module[], file: string, wishes: Wishes): MatrixTensor | undefined {
   for (const module of modules) {
-    const unread = unreadForm(module);
-    // An embedding cannot stand in for an output that is there in a form that is not read.
-    if (unread && required) throw notRead(file, module.module, unread);
-    const plain = plainMatrix(module);
-    if (plain) return plain;
+    const matrix = matrixOf(module, file, wishes);
+    if (matrix && !('unread' in matrix)) return matrix;
+    if (matrix) throw notRead(file, module.module, matrix.unread);
   }
   return undefined;
 }
@@ -143,31 +192,23 @@ function notRead(file: string, module: string, { form, tensor }: UnreadForm): LM
   );
 }
 
-/** A module's tensor, where it is no more than that. */
-function plainMatrix(module: Module): VectorTensor | undefined {
-  if (unreadForm(module)) return undefined;
-  const plain = module.leaves.get('weight') ?? module.leaves.get('');
-  return plain && plain.entry.shape.length !== 1 ? plain : undefined;
+/** A module's matrix, whatever form it is stored in. */
+function matrixOf(
+  module: Module,
+  file: string,
+  wishes: Wishes,
+): MatrixTensor | { unread: UnreadForm } | undefined {
+  const form = formOf(module.leaves, { file, module: module.module, ...wishes });
+  if (form) return formed(form, module.module);
+  const unread = unreadForm(module);
+  if (unread) return { unread };
+  const tensor = module.leaves.get('weight') ?? module.leaves.get('');
+  return tensor && tensor.entry.shape.length !== 1 ? plain(tensor, file, module.module) : undefined;
 }
 
-function outputName(
-  tensors: TensorTable,
-  modules: Modules,
-  file: string,
-  { tied, source }: Wishes,
-): string | undefined {
-  const output = firstMatrix(modules.output, file, true);
-  if (output) return output.name;
-  const embedding = firstMatrix(modules.embedding, file, true);
-  if (!embedding) return onlyMatrix(tensors);
-  if (tied === false) {
-    warn(
-      'LMHEAD_TIE',
-      `according to ${source} input and output are not tied, but ${file} has no output matrix beside ${embedding.name}, ` +
-        'which serves as both',
-    );
-  }
-  return embedding.name;
+function formed(form: MatrixForm, module: string): MatrixTensor {
+  const { rows, columns } = form;
+  return { ...form.parts[0], rows, columns, module, form };
 }
 
 /**
@@ -176,25 +217,34 @@ function outputName(
  */
 function inputOf(
   modules: readonly Module[],
-  output: string,
+  output: MatrixTensor,
   v: number,
   d: number,
+  file: string,
+  wishes: Wishes,
 ): MatrixTensor | string | undefined {
-  const all = modules.flatMap(module => plainMatrix(module) ?? []);
-  if (all.some(({ name }) => name === output)) return undefined;
-  const fit = all.filter(({ entry: { shape } }) => shape.length === 2 && shape[0] > 0 && shape[1] === d);
-  const best = fit.find(({ entry }) => entry.shape[0] === v) ?? fit[0];
-  if (best && usable(best.entry)) {
-    const [rows, columns] = best.entry.shape;
-    return { ...best, rows, columns };
-  }
-  if (best) return `the embedding ${best.name} in ${best.entry.dtype}, which is not read`;
+  if (modules.some(({ module }) => module === output.module)) return undefined;
+  const problems: string[] = [];
+  let best: MatrixTensor | undefined;
   for (const module of modules) {
-    const unread = unreadForm(module);
-    if (unread) return `the embedding ${module.module} in a form that is not read, ${unread.form}`;
+    try {
+      const matrix = matrixOf(module, file, wishes);
+      if (!matrix) continue;
+      if ('unread' in matrix) {
+        problems.push(`the embedding ${module.module} in a form that is not read, ${matrix.unread.form}`);
+      } else if (!matrix.form && !usable(matrix.entry)) {
+        problems.push(`the embedding ${matrix.name} in ${matrix.entry.dtype}, which is not read`);
+      } else if (matrix.columns !== d) {
+        problems.push(
+          `the embedding ${matrix.name} [${matrix.rows},${matrix.columns}], whose rows are no hidden states`,
+        );
+      } else if (!best || (best.rows !== v && matrix.rows === v)) best = matrix;
+    } catch (error) {
+      if (!(error instanceof LMHeadError)) throw error;
+      problems.push(`an embedding that cannot be used: ${error.message}`);
+    }
   }
-  if (all.length === 0) return undefined;
-  return `the embedding ${all[0].name} ${shapeText(all[0].entry.shape)}, whose rows are no hidden states`;
+  return best ?? problems[0];
 }
 
 /** What may be the final norm: beside the embedding first, then by the name. */
@@ -217,7 +267,7 @@ function onlyMatrix(tensors: TensorTable): string | undefined {
   const names: string[] = [];
   const others: string[] = [];
   for (const [name, entry] of tensors) {
-    if (entry.shape.length !== 2) continue;
+    if (entry.shape.length !== 2 || OF_ANOTHER.test(name)) continue;
     if (usable(entry)) names.push(name);
     else if (isReal(entry)) others.push(name);
   }
@@ -225,8 +275,7 @@ function onlyMatrix(tensors: TensorTable): string | undefined {
   return names.length === 0 && others.length === 1 ? others[0] : undefined;
 }
 
-function matrix(tensors: TensorTable, name: string, file: string): MatrixTensor {
-  const entry = tensors.get(name)!;
+function plain({ name, entry }: VectorTensor, file: string, module?: string): MatrixTensor {
   const { shape } = entry;
   if (shape.length !== 2 || shape[0] === 0 || shape[1] === 0) {
     throw new LMHeadError(
@@ -234,7 +283,7 @@ function matrix(tensors: TensorTable, name: string, file: string): MatrixTensor 
       `tensor: ${name} in ${file} is ${shapeText(shape)}; want two dimensions above 0`,
     );
   }
-  return { name, entry, rows: shape[0], columns: shape[1] };
+  return { name, entry, rows: shape[0], columns: shape[1], module };
 }
 
 /** The bias of the logits: beside the output matrix, or under a name of its own. */
@@ -245,8 +294,8 @@ function biasOf(
   v: number,
   file: string,
 ): VectorTensor | undefined {
-  const tied = isEmbedding(modules, output.name);
-  const own = besideWeight(output.name, '.bias');
+  const tied = isEmbedding(modules, output);
+  const own = output.module === undefined ? undefined : `${output.module}.bias`;
   const beside = own === undefined ? undefined : tensors.get(own);
   if (beside) {
     const { shape } = beside;

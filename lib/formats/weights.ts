@@ -7,7 +7,7 @@ import { ggufFacts } from './gguf-facts';
 import { ggufParts } from './gguf-parts';
 import { headTensorNames, requiredNames } from './head-names';
 import { JsonScanner, type JsonValue } from './json-scanner';
-import { describesModel, endsWithTokenizer, factsOf } from './model-config';
+import { describesModel, endsWithTokenizer, factsOf, quantizationOf } from './model-config';
 import type { ModelFacts } from './model-facts';
 import { indexNames, snapshotIn, weightsIn } from './model-folder';
 import { readNpy } from './npy';
@@ -216,6 +216,10 @@ function* modelFacts(file: string, askTokenizer: boolean): Plan<ModelFacts | und
   const config = yield* readJson(folder, 'config.json');
   if (config === undefined || !describesModel(config)) return undefined;
   const facts = factsOf(config, 'config.json');
+  if (facts.quantization === undefined) {
+    const quantize = yield* readJson(folder, 'quantize_config.json');
+    if (quantize instanceof Map) facts.quantization = quantizationOf(quantize);
+  }
   if (!askTokenizer || !endsWithTokenizer(facts)) return facts;
   const size = yield* readBeside(folder, 'tokenizer.json', MOST_TOKENIZER_BYTES, tokenizerSize);
   if (!size) return facts;

@@ -19,6 +19,7 @@ import { widenedRows } from '../dtypes/dequantize';
 import { floats } from '../dtypes/half';
 import { isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
+import type { MatrixForm } from '../formats/forms';
 import type { ModelFacts } from '../formats/model-facts';
 import { follow, followSync, look, type Plan, readBytes } from '../formats/read-plan';
 import { bytesEach, storedAs, toFloats } from '../formats/stored-numbers';
@@ -131,7 +132,7 @@ export function* headPlan(
   const { name, tensors, facts } = weights;
   const found = findHeadTensors(tensors, name, { ...facts, tensor: tensor ?? weights.only, layout });
   // A wrong type may have the wrong shape, too: it is the cause.
-  storedAs(found.output.entry, `tensor: ${found.output.name} in ${name}`);
+  if (!found.output.form) storedAs(found.output.entry, `tensor: ${found.output.name} in ${name}`);
   const { rows, columns } = found.output;
   const { vocabSize, hiddenSize } = layout === 'vd' ? headSizes(rows, columns) : headSizes(columns, rows);
   if (facts) requireFit(facts, found.output, vocabSize, hiddenSize, options);
@@ -202,15 +203,23 @@ function* resolveTie(weights: Weights, found: HeadTensors): Plan<void> {
 }
 
 function* sameBytes(weights: Weights, a: MatrixTensor, b: MatrixTensor): Plan<boolean> {
+  if (a.rows !== b.rows || a.form?.label !== b.form?.label) return false;
+  const [these, those] = [a.form?.parts ?? [a], b.form?.parts ?? [b]];
+  for (const [i, part] of these.entries()) {
+    if (!(yield* sameTensor(weights, part, those[i]))) return false;
+  }
+  return these.length === those.length;
+}
+
+function* sameTensor(weights: Weights, a: VectorTensor, b: VectorTensor | undefined): Plan<boolean> {
   const size = a.entry.end - a.entry.begin;
-  if (a.entry.dtype !== b.entry.dtype || a.rows !== b.rows || size !== b.entry.end - b.entry.begin)
-    return false;
+  if (a.entry.dtype !== b?.entry.dtype || size !== b.entry.end - b.entry.begin) return false;
   yield* requireInFile(weights, a);
   yield* requireInFile(weights, b);
   let length = COMPARED_FIRST;
   for (let at = 0; at < size; at += length, length = COMPARED_AT_ONCE) {
     const part = Math.min(length, size - at);
-    const of = ({ name, entry }: MatrixTensor) =>
+    const of = ({ name, entry }: VectorTensor) =>
       readBytes(weights.pathOf(name), { offset: entry.begin + at, length: part });
     if (Buffer.compare(yield* of(a), yield* of(b)) !== 0) return false;
   }
@@ -328,8 +337,9 @@ function* matrixSource(
   load: boolean,
   unitRows = false,
 ): Plan<MatrixSource> {
-  const { name, entry, rows, columns } = tensor;
+  const { name, entry, rows, columns, form } = tensor;
   const what = `tensor: ${name} in ${weights.name}`;
+  if (form) return yield* formedSource(weights, form, what, asked, unitRows);
   const { dtype, converted } = storedAs(entry, what);
   const path = weights.pathOf(name);
   const { begin, end } = entry;
@@ -356,13 +366,49 @@ function* matrixSource(
     yield* readBytes(path, { offset: begin, length: end - begin, into: new Uint8Array(data.buffer) });
   }
   if (unitRows) {
-    const numbers = widenedRows(data, dtype, columns);
-    const unit = sharedNumbers('f32', rows, columns) as Float32Array;
     const [v, d] = asked === 'vd' ? [rows, columns] : [columns, rows];
-    toUnitRows(numbers, unit, layout === 'vd' ? { v, d, row: d, column: 1 } : { v, d, row: 1, column: v });
-    return { kind: 'memory', data: unit, dtype: 'f32', copy: layout === 'dv', layout };
+    const strides = layout === 'vd' ? { row: d, column: 1 } : { row: 1, column: v };
+    return unitSource(widenedRows(data, dtype, columns), v, d, layout, strides);
   }
   return { kind: 'memory', data, dtype, copy: layout === 'dv', layout };
+}
+
+/** Of a matrix that is stored in a form of its own: made one of a dtype that a pass reads. */
+function* formedSource(
+  weights: Weights,
+  form: MatrixForm,
+  what: string,
+  asked: 'vd' | 'dv',
+  unitRows: boolean,
+): Plan<MatrixSource> {
+  if (asked === 'dv') {
+    throw new LMHeadError(
+      'RANGE',
+      `layout: got 'dv' with ${what.slice('tensor: '.length)}, ${form.label}; want 'vd'`,
+    );
+  }
+  const { rows, columns, dtype } = form;
+  for (const part of form.parts) yield* requireInFile(weights, part);
+  const data = sharedNumbers(dtype, rows, columns);
+  yield* form.fill(
+    (part, offset, length) =>
+      readBytes(weights.pathOf(part.name), { offset: part.entry.begin + offset, length }),
+    data as Float32Array | Uint8Array,
+  );
+  if (!unitRows) return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
+  return unitSource(widenedRows(data, dtype, columns), rows, columns, 'vd', { row: columns, column: 1 });
+}
+
+function unitSource(
+  numbers: Float32Array,
+  v: number,
+  d: number,
+  layout: 'vd' | 'dv',
+  strides: { row: number; column: number },
+): MatrixSource {
+  const unit = sharedNumbers('f32', v, d) as Float32Array;
+  toUnitRows(numbers, unit, { v, d, ...strides });
+  return { kind: 'memory', data: unit, dtype: 'f32', copy: layout === 'dv', layout };
 }
 
 /** Divides each of v rows by its length, in float64. */
