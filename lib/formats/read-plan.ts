@@ -151,9 +151,10 @@ async function readAsync(
     open.set(path, file);
   }
   const bytes = destination(read);
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength); // Yarn's Plug'n'Play reads into nothing else
   for (let at = 0; at < bytes.byteLength; ) {
     const wanted = Math.min(bytes.byteLength - at, MOST_AT_ONCE);
-    at += some(path, (await file.read(bytes, at, wanted, read.offset + at)).bytesRead);
+    at += some(path, (await file.read(buffer, at, wanted, read.offset + at)).bytesRead);
   }
   return bytes;
 }
