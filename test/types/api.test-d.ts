@@ -73,6 +73,7 @@ describe('arguments', () => {
     expectTypeOf<number[]>().toExtend<Ids>();
     expectTypeOf<Int32Array>().toExtend<Ids>();
     expectTypeOf<BigInt64Array>().toExtend<Ids>();
+    expectTypeOf<{ data: BigInt64Array; type: 'int64'; dims: readonly number[] }>().toExtend<Ids>();
     expectTypeOf<string[]>().not.toExtend<Ids>();
   });
 
