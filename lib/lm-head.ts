@@ -587,9 +587,10 @@ export class LMHead {
   /**
    * Writes the head as a .safetensors file that `open` makes the same head of: weights in the type that they are held in, bias
    * and final norm, and in the metadata whatever else it was made with. It is written beside `path` and takes that name, and
-   * the place of a file that had it, when all of it is on the disk.
+   * the place of a file that had it, when all of it is on the disk. The mode of that file is kept, and its owner where that
+   * may be; of a symbolic link what it leads to is replaced.
    * @param path a path, or a file: URL
-   * @returns rejects with IO where it cannot be written
+   * @returns rejects with IO where it cannot be written, or where something is that is no regular file
    */
   async save(path: string | URL): Promise<void> {
     this.#requireOpen();

@@ -177,7 +177,7 @@ function* readBeside<T>(
   folder: string,
   name: string,
   most: number | undefined,
-  parse: (text: string) => T,
+  parse: (text: Uint8Array) => T,
 ): Plan<T | undefined> {
   const path = join(folder, name);
   const found = yield* look(path);
