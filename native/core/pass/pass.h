@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 
+#include "../dassert.h"
 #include "../kernels/kernels.h"
 #include "../kernels/quantized_activations.h"
 #include "../numerics/aligned.h"
@@ -104,7 +105,9 @@ class HeldSource final : public LogitSource {
   size_t group() const override { return 16; }
   // Reading a logit costs about as much as a few multiply-adds from cache.
   double work() const override { return 8.0 * static_cast<double>(n_) * static_cast<double>(vocabulary_); }
-  Logits logits(size_t first_row, size_t, size_t first_column, size_t, float*) const override {
+  Logits logits(size_t first_row, [[maybe_unused]] size_t rows, size_t first_column, [[maybe_unused]] size_t columns,
+                float*) const override {
+    LMHEAD_DASSERT(first_row + rows <= vocabulary_ && first_column + columns <= n_);
     return {logits_ + first_column * vocabulary_ + first_row, vocabulary_};
   }
 

@@ -5,15 +5,14 @@
 #include <limits>
 
 #include "../sinks/candidate.h"
+#include "filtered_set.h"
 
 namespace lmhead {
 
 namespace {
 
-constexpr float kBanned = -std::numeric_limits<float>::infinity();
-
 float patched_logit(float u, const Patch& patch) {
-  if (patch.add == -std::numeric_limits<double>::infinity()) return kBanned;
+  if (patch.add == -std::numeric_limits<double>::infinity()) return kDropped;
   double x = static_cast<double>(u) + patch.add;
   x = x > 0 ? x / patch.penalty : x * patch.penalty;
   return static_cast<float>(x - patch.subtract);
@@ -83,7 +82,7 @@ void Adjustments::apply(const Changes& changes, const Tile& tile, float* u) cons
   if (changes.any_ids()) apply_to_ids(changes, tile, u);
   if (!changes.mask) return;
   for (size_t row = 0; row < tile.rows; row++)
-    if (!may_be_drawn(changes.mask, tile.id(row))) u[row] = kBanned;
+    if (!may_be_drawn(changes.mask, tile.id(row))) u[row] = kDropped;
 }
 
 // Goes through the three lists at once.
@@ -104,6 +103,7 @@ void Adjustments::apply_to_ids(const Changes& changes, const Tile& tile, float* 
     }
     if (own_id == id) patch = patches[own.begin++ - patched.ids];
     const size_t row = tile.rows_below(id);
+    LMHEAD_DASSERT(row < tile.rows);
     if (tile.id(row) == id) u[row] = patched_logit(u[row], patch);  // it may be no row of a subset
   }
 }
