@@ -35,7 +35,7 @@ export function tokenizerSize(text: string | Uint8Array): number {
 }
 
 /** As `tokenizerSize`, of added_tokens.json: ids by token. */
-export function addedTokensSize(text: string): number {
+export function addedTokensSize(text: string | Uint8Array): number {
   const scanner = new JsonScanner(text);
   let size = 0;
   scanner.members(() => {
@@ -46,7 +46,7 @@ export function addedTokensSize(text: string): number {
 }
 
 /** As `tokenizerSize`, of tokenizer_config.json, which has added tokens by id. */
-export function tokenizerConfigSize(text: string): number {
+export function tokenizerConfigSize(text: string | Uint8Array): number {
   const scanner = new JsonScanner(text, { python: true });
   let size = 0;
   scanner.object(key => {

@@ -118,15 +118,31 @@ function rowParameters(n) {
   return table;
 }
 
+/** Lists of ids for n rows, which share one; an array of `values` goes with each. */
+function idLists(n, valid) {
+  const ids = ascending(1 + below(8), valid);
+  const ranges = words(2 * n);
+  for (let i = 0; i < n; i++) ranges.set([0, ids.length], 2 * i);
+  return { ranges, ids };
+}
+
 function adjustments(n, valid) {
   const result = { allowedStride: 0 };
-  if (chance(70)) {
-    const ids = ascending(1 + below(8), valid);
-    result.ranges = words(2 * n);
-    for (let i = 0; i < n; i++) result.ranges.set([0, ids.length], 2 * i);
-    result.ids = ids;
-    result.values = arrayOf(Float64Array, 3 * ids.length);
-    for (let i = 0; i < ids.length; i++) result.values.set([below(5) - 2, 1.2, 0.1], 3 * i);
+  if (chance(50)) {
+    const lists = idLists(n, valid);
+    const values = arrayOf(Float64Array, 3 * lists.ids.length);
+    for (let i = 0; i < lists.ids.length; i++) values.set([below(5) - 2, 1.2, 0.1], 3 * i);
+    result.patches = { ...lists, values };
+  }
+  if (chance(50)) {
+    const lists = idLists(n, valid);
+    result.biases = { ...lists, values: arrayOf(Float64Array, lists.ids.length).map(() => below(5) - 2) };
+  }
+  if (chance(50)) {
+    const lists = idLists(n, valid);
+    const penalties = arrayOf(Float64Array, 3 * n);
+    for (let i = 0; i < n; i++) penalties.set([1.2, 0.1, 0.2], 3 * i);
+    result.counted = { ...lists, counts: words(lists.ids.length).map(() => below(3)), penalties };
   }
   if (chance(50)) {
     const mask = Math.ceil(V / 32);
@@ -232,6 +248,7 @@ function spec() {
     threads: 1 + below(3),
     output: matrix(chance(30)),
     input: chance(20) ? matrix(false) : undefined,
+    inputRows: V,
     bias: chance(30) ? floats(V) : undefined,
     logitScale: 1,
     softCap: pick([0, 20]),
