@@ -40,6 +40,7 @@ import { untilAbort } from './backend/on-abort';
 import { floats } from './dtypes/half';
 import type { QuantiseTarget } from './dtypes/quantize';
 import { ACTIVATIONS } from './dtypes/quantized-activations';
+import type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 import { LMHeadError } from './errors';
 import { handleOf, partsOf } from './head/handle';
 import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
@@ -318,7 +319,10 @@ export class LMHead {
    * @param request what to return, and how; temperature 0 only where a sample is the one distribution asked for
    * @returns what was asked for, and logSumExp [n], of logits over temperature
    */
-  async run<const R extends RunRequest>(hidden: Hidden, request: R & AsyncOptions): Promise<RunResult<R>> {
+  async run<const R extends RunRequest & AsyncOptions & EffectiveRequest<R, RunRequest & AsyncOptions>>(
+    hidden: Hidden,
+    request: R,
+  ): Promise<RunResult<R>> {
     this.#requireOpen();
     const asked = requested(request, RUN_OPTIONS.async);
     const job = this.#runJob(asked, hidden, request);
@@ -327,7 +331,10 @@ export class LMHead {
   }
 
   /** As `run`, at once: the event loop waits. */
-  runSync<const R extends RunRequest>(hidden: Hidden, request: R): RunResult<R> {
+  runSync<const R extends RunRequest & EffectiveRequest<R, RunRequest>>(
+    hidden: Hidden,
+    request: R,
+  ): RunResult<R> {
     this.#requireOpen();
     const asked = requested(request, RUN_OPTIONS.sync);
     const job = this.#runJob(asked, hidden, request);
@@ -336,7 +343,7 @@ export class LMHead {
   }
 
   /**
-   * Raw logits: scaled, biased and capped as the model's are, never divided by a temperature.
+   * Raw logits: scaled, biased and capped as the model's are, never divided by a temperature (one is taken, and does nothing).
    * @returns [n,V]; −∞ at and beyond validVocabSize
    */
   async logits(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
@@ -401,7 +408,7 @@ export class LMHead {
   }
 
   /**
-   * The best id of each row, the lowest of equals.
+   * The best id of each row, the lowest of equals, at any temperature.
    * @returns [n]
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
@@ -421,13 +428,16 @@ export class LMHead {
   }
 
   /**
-   * Draws a token per row. The filters are top-k, top-p, min-p, in this order; then the temperature divides what is left
-   * (0 takes the likeliest token). The same seed, step and options draw the same token.
+   * Draws a token per row: single logits change, stages filter, and a token is drawn of what is left, as SampleOptions tells
+   * (temperature 0 takes the likeliest). The same seed, step, stream and options draw the same token.
    * @returns ids [n]; logProbs [n] under the distribution that was sampled; with `topLogProbs` also what is likeliest, raw and
    *   as sampled
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
-  async sample(hidden: Hidden, options?: SampleOptions & AsyncOptions): Promise<Sample> {
+  async sample<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
+    hidden: Hidden,
+    options?: O,
+  ): Promise<Sample> {
     this.#requireOpen();
     const job = this.#prepare(SAMPLE, this.#rows(hidden, options, SAMPLE_OPTIONS.async), options);
     await this.#compute(job, options);
@@ -435,7 +445,10 @@ export class LMHead {
   }
 
   /** As `sample`, at once: the event loop waits. */
-  sampleSync(hidden: Hidden, options?: SampleOptions): Sample {
+  sampleSync<const O extends SampleOptions & Effective<O, SampleOptions>>(
+    hidden: Hidden,
+    options?: O,
+  ): Sample {
     this.#requireOpen();
     const job = this.#prepare(SAMPLE, this.#rows(hidden, options, SAMPLE_OPTIONS.sync), options);
     this.#computeSync(job);
@@ -446,18 +459,22 @@ export class LMHead {
    * A sampler: draws token after token, with a history for penalties, a random stream, and mirostat.
    * @throws LMHeadError RANGE, ARGUMENT for options that are none
    */
-  sampler(options?: SamplerOptions): Sampler {
+  sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(options?: O): Sampler {
     this.#requireOpen();
     return new Sampler(this, this.#validVocabSize, options);
   }
 
   /**
    * What `sample` draws from: the ids that the filters leave, and their probabilities.
-   * @param options as sample's; seed, step and topLogProbs have no effect. Temperature 0 leaves the likeliest token alone
+   * @param options as sample's, so that the same object serves both; topLogProbs has no effect here, and seed, step and stream have one
+   *   on XTC alone. Temperature 0 leaves the likeliest token alone
    * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
-  async candidates(hidden: Hidden, options?: SampleOptions & AsyncOptions): Promise<Candidates> {
+  async candidates<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
+    hidden: Hidden,
+    options?: O,
+  ): Promise<Candidates> {
     this.#requireOpen();
     const job = this.#prepare(CANDIDATES, this.#rows(hidden, options, CANDIDATES_OPTIONS.async), options);
     await this.#compute(job, options);
@@ -465,7 +482,10 @@ export class LMHead {
   }
 
   /** As `candidates`, at once: the event loop waits. */
-  candidatesSync(hidden: Hidden, options?: SampleOptions): Candidates {
+  candidatesSync<const O extends SampleOptions & Effective<O, SampleOptions>>(
+    hidden: Hidden,
+    options?: O,
+  ): Candidates {
     this.#requireOpen();
     const job = this.#prepare(CANDIDATES, this.#rows(hidden, options, CANDIDATES_OPTIONS.sync), options);
     this.#computeSync(job);
@@ -559,23 +579,20 @@ export class LMHead {
    *   the draft's ids before it, too. A draft id that is not among `rows` does not stand
    * @throws LMHeadError NAN where a row that counts has NaN, and as every method does
    */
-  async verifyDraft(
-    hidden: Hidden,
-    draftIds: Ids,
-    draftLogProbs?: Float32Array,
-    options?: VerifyDraftOptions & AsyncOptions,
-  ): Promise<DraftVerdict> {
+  async verifyDraft<
+    const O extends VerifyDraftOptions & AsyncOptions & Effective<O, VerifyDraftOptions & AsyncOptions>,
+  >(hidden: Hidden, draftIds: Ids, draftLogProbs?: Float32Array, options?: O): Promise<DraftVerdict> {
     const job = this.#draftJob(hidden, draftIds, draftLogProbs, options, true);
     await this.#compute(job, options);
     return verdictOf(job.draft!, job.n);
   }
 
   /** As `verifyDraft`, at once: the event loop waits. */
-  verifyDraftSync(
+  verifyDraftSync<const O extends VerifyDraftOptions & Effective<O, VerifyDraftOptions>>(
     hidden: Hidden,
     draftIds: Ids,
     draftLogProbs?: Float32Array,
-    options?: VerifyDraftOptions,
+    options?: O,
   ): DraftVerdict {
     const job = this.#draftJob(hidden, draftIds, draftLogProbs, options, false);
     this.#computeSync(job);

@@ -186,7 +186,8 @@ export interface CallOptions {
   norm?: boolean;
   /**
    * Divides the logits of a distribution (logProbs, probs, topK's logProbs, score, sample, logSumExp). Raw logits are
-   * never divided. Default 1; 0 is greedy in sample, a RANGE error elsewhere.
+   * never divided, and what is best does not depend on it: `logits` and `argmax` take one, so that one object of options serves
+   * every method, and are as without it. At least 1e-300; default 1; 0 is greedy where a token is drawn, a RANGE error elsewhere.
    */
   temperature?: PerRow<number>;
   /**
