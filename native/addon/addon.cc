@@ -1,5 +1,5 @@
 // The module: what `require` of the binary returns.
-#include <node_api.h>
+#include <napi.h>
 
 #include <atomic>
 #include <string>
@@ -146,7 +146,7 @@ const Kernels& kernels() {
 
 }  // namespace lmhead
 
-NAPI_MODULE_INIT() {
+static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   try {
     lmhead::initialise(env, exports);
   } catch (...) {
@@ -154,3 +154,5 @@ NAPI_MODULE_INIT() {
   }
   return exports;
 }
+
+NODE_API_MODULE(lmhead, initialize)
