@@ -561,7 +561,8 @@ export class LMHead {
    * @param draftLogProbs [draftIds.length, V], or with `rows` [draftIds.length, rows.length] in their order: the log-probabilities
    *   that each draft id was drawn from, all of them, as the correction is drawn from what they leave. Omitted: the draft was
    *   certain of its ids (greedy, or looked up)
-   * @param options as for `sample`; row i uses step + i, in streams of its own. A draft id that is not among `rows` does not stand
+   * @param options as for `sample`; row i uses step + i, in streams of its own. One history is that before the first row: each row has
+   *   the draft's ids before it, too. A draft id that is not among `rows` does not stand
    * @throws LMHeadError NAN where a row that counts has NaN, and as every method does
    */
   async verifyDraft<
@@ -751,7 +752,8 @@ export class LMHead {
       sample: undefined,
       score: undefined,
       logSumExp: undefined,
-      adjustments: asked & DRAWN ? adjustmentsOf(options, n, this.#vocabSize, valid) : undefined,
+      adjustments:
+        asked & (SAMPLE | CANDIDATES) ? adjustmentsOf(options, n, this.#vocabSize, valid) : undefined,
       candidates: asked & CANDIDATES ? noCandidates() : undefined,
     };
     if (asked & TOP) {
@@ -819,6 +821,8 @@ export class LMHead {
     const names = keep ? VERIFY_DRAFT_OPTIONS.async : VERIFY_DRAFT_OPTIONS.sync;
     const job = this.#prepare(DRAFT, this.#rows(hidden, options, names), options);
     job.draft = draftJob(draftIds, draftLogProbs, job.n, this.#vocabSize, job.view, keep);
+    const { ids } = job.draft;
+    job.adjustments = adjustmentsOf(options, job.n, this.#vocabSize, this.#validVocabSize, ids);
     return job;
   }
 

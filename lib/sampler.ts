@@ -1,6 +1,7 @@
 /** A sampler: draws one token after another, and remembers what the next draw depends on. */
 import { got } from './arguments/describe';
 import { hiddenRows } from './arguments/hidden';
+import { breakersOf } from './arguments/history';
 import { idCount, idRows, tokenIds } from './arguments/ids';
 import {
   knownOptions,
@@ -10,6 +11,7 @@ import {
   SAMPLER_OPTIONS,
 } from './arguments/option-names';
 import { type OwnIds, ownIds, withMoreIds } from './arguments/own-ids';
+import { TokenHistory } from './arguments/penalties';
 import { drawnSeed } from './arguments/row-parameters';
 import { numberBetween, optionsObject, wholeNumber } from './arguments/values';
 import { LMHeadError } from './errors';
@@ -18,6 +20,7 @@ import { topCount } from './pass/sample-result';
 import type {
   AsyncOptions,
   Hidden,
+  Ids,
   NextOptions,
   Sample,
   SampledToken,
@@ -44,11 +47,11 @@ export class Sampler {
   readonly #valid: number;
   readonly #options: SamplerOptions;
   readonly #ids: OwnIds;
-  readonly #first: readonly number[];
+  readonly #first: Uint32Array;
   readonly #mirostat: { tau: number; eta: number } | undefined;
   #seed: bigint;
   #step = 0;
-  #history: number[];
+  #history: TokenHistory;
   #generated = 0;
   #limit: number;
   #pending = false;
@@ -59,10 +62,13 @@ export class Sampler {
     this.#head = head;
     this.#valid = validVocabSize;
     this.#ids = ownIds(options, head.vocabSize, validVocabSize);
-    this.#options = { ...options, ...this.#ids };
-    const { history, mirostat, seed } = options;
-    this.#first = history === undefined ? [] : idList(history, 'history', validVocabSize);
-    this.#history = [...this.#first];
+    const { history, mirostat, promptLength, seed } = options;
+    // Read here, once and for all tokens.
+    const dryBreakers = breakersOf(options.dryBreakers, validVocabSize) as SamplerOptions['dryBreakers'];
+    this.#options = { ...options, ...this.#ids, dryBreakers };
+    if (promptLength !== undefined) wholeNumber(promptLength, 'promptLength', 0, Number.MAX_SAFE_INTEGER);
+    this.#first = history === undefined ? new Uint32Array(0) : idList(history, 'history', validVocabSize);
+    this.#history = new TokenHistory(this.#first.slice());
     topCount(options);
     if (mirostat !== undefined) {
       knownOptions(mirostat, MIROSTAT_OPTIONS, 'mirostat');
@@ -78,7 +84,7 @@ export class Sampler {
 
   /** The tokens that penalties are about, oldest first: those given at first, and those drawn or accepted since. A copy. */
   get history(): Uint32Array {
-    return Uint32Array.from(this.#history);
+    return this.#history.toArray();
   }
 
   /**
@@ -93,6 +99,10 @@ export class Sampler {
     this.#pending = true;
     try {
       return this.#take(await this.#head.sample(hidden, { ...request, signal: options.signal }));
+    } catch (error) {
+      // A pass that was cancelled may go on for a while, and reads what this history has kept.
+      this.#history = new TokenHistory(this.#history.toArray());
+      throw error;
     } finally {
       this.#pending = false;
     }
@@ -114,7 +124,7 @@ export class Sampler {
   /** Back to the beginning: the same hidden states give the same tokens again. */
   reset(): void {
     this.#requireIdle();
-    this.#history = [...this.#first];
+    this.#history = new TokenHistory(this.#first.slice());
     this.#step = 0;
     this.#generated = 0;
     this.#limit = 2 * (this.#mirostat?.tau ?? 0);
@@ -133,7 +143,7 @@ export class Sampler {
     return {
       seed: String(this.#seed),
       step: this.#step,
-      history: [...this.#history],
+      history: Array.from(this.#history.toArray()),
       generated: this.#generated,
       surpriseLimit: this.#limit,
     };
@@ -156,7 +166,7 @@ export class Sampler {
     };
     this.#seed = restored.seed;
     this.#step = restored.step;
-    this.#history = restored.history;
+    this.#history = new TokenHistory(restored.history);
     this.#generated = restored.generated;
     this.#limit = restored.limit;
   }
@@ -175,14 +185,15 @@ export class Sampler {
     this.#requireIdle();
     knownOptions(options, names);
     const { mirostat, ...own } = this.#options;
+    const { promptLength } = own;
     const { n } = hiddenRows(hidden, this.#head.hiddenSize, own.hiddenDtype);
     if (n !== 1) throw new LMHeadError('SHAPE', `hidden: got ${n} hidden states; want one`);
     const request: SampleOptions = {
       ...own,
       seed: this.#seed,
       step: this.#step,
-      history: this.#history,
-      length: this.#generated,
+      history: this.#history as unknown as Ids,
+      length: promptLength === undefined ? this.#generated : Math.max(this.#history.length - promptLength, 0),
     };
     if (this.#mirostat) request.maxSurprise = Math.max(this.#limit, 0);
     for (const name of ['rows', 'over'] as const) {
@@ -217,9 +228,9 @@ function listed({ ids, logProbs, counts }: TopLogProbs): TokenLogProb[] {
   return Array.from(ids.subarray(0, counts[0]), (id, i) => ({ id, logProb: logProbs[i] }));
 }
 
-function idList(ids: unknown, name: string, bound: number): number[] {
+function idList(ids: unknown, name: string, bound: number): Uint32Array {
   const list = idRows(ids, name, 1);
-  return [...tokenIds(list.value(0), list.name(0), idCount(list.value(0), list.name(0)), bound)];
+  return tokenIds(list.value(0), list.name(0), idCount(list.value(0), list.name(0)), bound);
 }
 
 function seedOf(seed: unknown): bigint {

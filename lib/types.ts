@@ -231,8 +231,16 @@ export interface TopK {
 
 /** Penalties on tokens that were there before. They change logits before any filter sees them. */
 export interface PenaltyOptions {
-  /** The tokens so far, oldest first, of which the penalties are; one list for all rows, or an array of one per row. */
+  /**
+   * The tokens so far, oldest first, of which the penalties are; one list for all rows, or an array of one per row. In verifyDraft one
+   * list is what was there before the draft: each row has the draft's ids before it, too. A list per row is taken as it is.
+   */
   history?: Ids | readonly Ids[];
+  /**
+   * This many of the history's first tokens are the prompt: frequencyPenalty, presencePenalty and minLength don't count them;
+   * repetitionPenalty, DRY and noRepeatNgram do. At most the history's length. Default 0.
+   */
+  promptLength?: PerRow<number>;
   /** Of the history, this many of the latest count for the three penalties that follow. Default: all of it. */
   penaltyWindow?: number;
   /** Of tokens in the window: a logit above 0 is divided by it, another multiplied. Above 0; default 1. */
@@ -260,7 +268,10 @@ export interface PenaltyOptions {
   minLength?: PerRow<number>;
   /** Tokens that end a text. */
   endIds?: Ids;
-  /** How many tokens there are, for minLength. Default: the history's length. */
+  /**
+   * How many tokens there are, for minLength. Default: the history's length, less promptLength. In verifyDraft one number is that of the
+   * first row, and each further row has one more.
+   */
   length?: PerRow<number>;
 }
 
@@ -365,11 +376,17 @@ export interface TopLogProbs {
 }
 
 /** How a sampler draws. Options are single values, since it draws one token at a time. */
-export interface SamplerOptions extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history'> {
+export interface SamplerOptions
+  extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history' | 'promptLength'> {
   /** A whole number below 2^64. Omitted: drawn from the system, and part of the state. */
   seed?: number | bigint;
   /** Tokens before the first that is drawn, for penalties. They don't count for minLength. */
   history?: Ids;
+  /**
+   * This many tokens, of `history` and of those that are accepted after it, are the prompt: see PenaltyOptions. minLength then counts
+   * all tokens after it. A token is drawn when they are there.
+   */
+  promptLength?: number;
   /** Mirostat v2: steers maxSurprise so that the surprise of what is drawn comes to tau bits (default 5), at the rate eta (0.1). */
   mirostat?: { tau?: number; eta?: number };
 }

@@ -44,6 +44,7 @@ const CALL: NamesOf<CallOptions> = {
 /** What is about drawing a token, and nothing else. */
 const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   history: true,
+  promptLength: true,
   penaltyWindow: true,
   repetitionPenalty: true,
   frequencyPenalty: true,
@@ -133,6 +134,7 @@ const HELD = without(SAMPLE, 'norm', 'rows', 'over');
 /** Options that say how another is meant; what is about drawing needs a sample, besides. */
 const NEEDED: Record<string, string> = {
   over: 'rows',
+  promptLength: 'history',
   penaltyWindow: 'history',
   repetitionPenalty: 'history',
   frequencyPenalty: 'history',

@@ -70,26 +70,55 @@ void check_rows(Napi::Env env, const double* rows, size_t n, size_t valid) {
   }
 }
 
+// Lists of ids for n rows, from an object { ranges, ids, ... }; count: of ids.
+IdLists id_lists(Napi::Object from, size_t n, size_t valid, const char* name, size_t& count) {
+  const Napi::Env env = from.Env();
+  IdLists lists;
+  lists.ranges = static_cast<uint32_t*>(typed_array(from.Get("ranges"), napi_uint32_array, 2 * n, name));
+  const Napi::Value ids = from.Get("ids");
+  if (!ids.IsTypedArray()) throw bad_argument(env, name);
+  count = ids.As<Napi::TypedArray>().ElementLength();
+  lists.ids = static_cast<uint32_t*>(typed_array(ids, napi_uint32_array, count, name));
+  // Rows share lists, so ids are looked at before rows are.
+  std::vector<size_t> starts;  // of runs of ascending ids
+  for (size_t i = 0; i < count; i++) {
+    if (lists.ids[i] >= valid) throw bad_argument(env, name);
+    if (i > 0 && lists.ids[i] <= lists.ids[i - 1]) starts.push_back(i);
+  }
+  for (size_t row = 0; row < n; row++) {
+    const size_t begin = lists.ranges[2 * row], end = lists.ranges[2 * row + 1];
+    if (begin > end || end > count) throw bad_argument(env, name);
+    const auto next = std::upper_bound(starts.begin(), starts.end(), begin);
+    if (next != starts.end() && *next < end) throw bad_argument(env, name);
+  }
+  return lists;
+}
+
 // An Adjustments of lib/backend/backend.ts.
 Adjustments adjustments_from(Napi::Object from, size_t n, size_t vocabulary, size_t valid) {
   const Napi::Env env = from.Env();
   Adjustments a;
   a.valid = valid;
-  a.ranges = optional_array<uint32_t>(from.Get("ranges"), napi_uint32_array, 2 * n, "adjustments.ranges");
-  if (a.ranges) {
-    const Napi::Value ids = from.Get("ids");
-    if (!ids.IsTypedArray()) throw bad_argument(env, "adjustments.ids");
-    const size_t count = ids.As<Napi::TypedArray>().ElementLength();
-    a.ids = static_cast<uint32_t*>(typed_array(ids, napi_uint32_array, count, "adjustments.ids"));
+  size_t count = 0;
+  if (from.Get("patches").IsObject()) {
+    const Napi::Object patches = from.Get("patches").As<Napi::Object>();
+    a.patched = id_lists(patches, n, valid, "adjustments.patches", count);
     constexpr size_t kNumbers = sizeof(Patch) / sizeof(double);
-    a.patches = static_cast<Patch*>(typed_array(from.Get("values"), napi_float64_array, kNumbers * count, "adjustments.values"));
-    for (size_t row = 0; row < n; row++) {
-      const size_t begin = a.ranges[2 * row], end = a.ranges[2 * row + 1];
-      if (begin > end || end > count) throw bad_argument(env, "adjustments.ranges");
-      if (row > 0 && begin == a.ranges[2 * row - 2] && end == a.ranges[2 * row - 1]) continue;  // as the row before
-      for (size_t i = begin; i < end; i++)
-        if (a.ids[i] >= valid || (i > begin && a.ids[i] <= a.ids[i - 1])) throw bad_argument(env, "adjustments.ids");
-    }
+    a.patches =
+        static_cast<Patch*>(typed_array(patches.Get("values"), napi_float64_array, kNumbers * count, "adjustments.patches"));
+  }
+  if (from.Get("biases").IsObject()) {
+    const Napi::Object biases = from.Get("biases").As<Napi::Object>();
+    a.biased = id_lists(biases, n, valid, "adjustments.biases", count);
+    a.biases = static_cast<double*>(typed_array(biases.Get("values"), napi_float64_array, count, "adjustments.biases"));
+  }
+  if (from.Get("counted").IsObject()) {
+    const Napi::Object counted = from.Get("counted").As<Napi::Object>();
+    a.counted = id_lists(counted, n, valid, "adjustments.counted", count);
+    a.counts = static_cast<uint32_t*>(typed_array(counted.Get("counts"), napi_uint32_array, count, "adjustments.counted"));
+    constexpr size_t kNumbers = sizeof(Penalties) / sizeof(double);
+    a.penalties =
+        static_cast<Penalties*>(typed_array(counted.Get("penalties"), napi_float64_array, kNumbers * n, "adjustments.counted"));
   }
   if (!from.Get("allowed").IsUndefined()) {
     const size_t words = (vocabulary + 31) / 32;

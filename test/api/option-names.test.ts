@@ -138,6 +138,7 @@ describe('options without an effect', () => {
     frequencyPenalty: 1,
     presencePenalty: 1,
     penaltyWindow: 4,
+    promptLength: 0,
     dryMultiplier: 1,
     dryBase: 2,
     dryAllowedLength: 2,
