@@ -121,7 +121,8 @@ const SAMPLE = {
   order: () => ['temperature', 'topK', 'topP', 'minP'],
   logitBias: () => pick([{ 3: 1 }, new Map([[2, -Infinity]])]),
   bannedIds: () => ids(3),
-  allowed: () => pick([[1, 2, 3, 9, 5], new Uint32Array(Math.ceil(V / 32)).fill(7)]),
+  allowedIds: () => [1, 2, 3, 9, 5],
+  allowedMask: () => new Uint32Array(Math.ceil(V / 32)).fill(7),
   seed: () => pick([1, 5n, [1]]),
   step: () => 1,
   stream: () => 1,
@@ -178,7 +179,7 @@ const SAMPLER = { ...SAMPLE, mirostat: () => ({ tau: 3, eta: 0.1 }) };
 const NEXT = {
   bannedIds: SAMPLE.bannedIds,
   logitBias: SAMPLE.logitBias,
-  allowed: SAMPLE.allowed,
+  allowedIds: SAMPLE.allowedIds,
   rows: CALL.rows,
 };
 
