@@ -14,6 +14,7 @@ export interface ChainOptions {
   minLength?: number;
   length?: number;
   history?: readonly number[];
+  promptLength?: number;
   penaltyWindow?: number;
   repetitionPenalty?: number;
   frequencyPenalty?: number;
@@ -100,7 +101,7 @@ export function choose(
 /** Biases, bans and penalties, rounded once. */
 function adjust(given: ArrayLike<number>, options: ChainOptions, valid: number): Float32Array | NoToken {
   const { logitBias, bannedIds = [], allowed, endIds = [], minLength = 0, history = [] } = options;
-  const { length = history.length } = options;
+  const { promptLength = 0, length = history.length - promptLength } = options;
   const u = Float64Array.from(given).subarray(0, valid);
   logitBias?.forEach((bias, id) => {
     u[id] += bias;
@@ -127,19 +128,27 @@ function penalize(u: Float64Array, history: readonly number[], options: ChainOpt
   const { repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, dryMultiplier = 0 } = options;
   const { dryBase = 1.75, dryAllowedLength = 2 } = options;
   const window = latest(history, options.penaltyWindow);
+  const output = window.slice(Math.max(0, (options.promptLength ?? 0) - (history.length - window.length)));
   const counts = new Map<number, number>();
-  for (const id of window) counts.set(id, (counts.get(id) ?? 0) + 1);
+  for (const id of output) counts.set(id, (counts.get(id) ?? 0) + 1);
   const taken = new Map<number, number>();
   for (const [id, count] of counts) taken.set(id, count * frequencyPenalty + presencePenalty);
   if (dryMultiplier > 0) {
     for (const [id, repeated] of repeats(history, options)) {
-      const exponent = Math.min(repeated - dryAllowedLength, Math.floor(88.7228391 / Math.log(dryBase)));
+      const exponent = Math.min(repeated - dryAllowedLength, largestExponent(dryBase));
       const penalty = Math.min(dryMultiplier * dryBase ** exponent, 3.4028234663852886e38);
       taken.set(id, (taken.get(id) ?? 0) + penalty);
     }
   }
-  for (const id of counts.keys()) u[id] = u[id] > 0 ? u[id] / repetitionPenalty : u[id] * repetitionPenalty;
+  for (const id of new Set(window)) u[id] = u[id] > 0 ? u[id] / repetitionPenalty : u[id] * repetitionPenalty;
   for (const [id, penalty] of taken) u[id] -= penalty;
+}
+
+/** As float32 has it. */
+function largestExponent(base: number): number {
+  const b = Math.fround(base);
+  if (b <= Math.fround(1.000001) || b === Infinity) return Infinity;
+  return Math.floor(Math.fround(Math.fround(88.7228391) / Math.fround(Math.log(b))));
 }
 
 function latest(history: readonly number[], count = Infinity): readonly number[] {

@@ -96,7 +96,7 @@ function sizeOf(dice: Dice): number {
 
 /** What holds for all rows of a call. */
 type Common = 'penaltyWindow' | 'dryWindow' | 'dryBreakers' | 'endIds' | 'order';
-type OfRow = Exclude<keyof ChainOptions, Common>;
+type OfRow = Exclude<keyof ChainOptions, Common | 'promptLength'>;
 
 type Value<K extends keyof ChainOptions> = (dice: Dice, V: number) => NonNullable<ChainOptions[K]>;
 
@@ -199,12 +199,14 @@ export function samplingCase(seed: number): SamplingCase {
   const padding = dice.chance(0.1) ? dice.below(70) : 0;
   for (const name of names) {
     if (!(name in VALUES)) continue;
-    const values = valuesOf(dice, name as OfRow, V, n, padding > 0);
+    const masks = name === 'allowed' && dice.chance(0.5);
+    const values = valuesOf(dice, name as OfRow, V, n, masks);
     chains.forEach((chain, i) => {
       Object.assign(chain, { [name]: values.each[i] });
     });
-    options[name] = values.given;
+    options[name === 'allowed' ? (masks ? 'allowedMask' : 'allowedIds') : name] = values.given;
   }
+  addPrompts(dice, chains, options);
   chains.forEach((chain, i) => {
     chain.step ??= i;
   });
@@ -212,6 +214,19 @@ export function samplingCase(seed: number): SamplingCase {
   if (rows && dice.chance(0.3)) options.over = 'vocabulary';
   if (dice.chance(0.2)) options.topLogProbs = dice.below(21);
   return { V, n, logits, chains, options: options as SampleOptions, rows, padding };
+}
+
+/** As many tokens of the histories as are prompts. */
+function addPrompts(dice: Dice, chains: ChainOptions[], options: Record<string, unknown>): void {
+  const lengths = chains.map(({ history }) => history?.length ?? -1);
+  const shortest = Math.min(...lengths);
+  if (shortest < 0 || dice.chance(0.6)) return;
+  const each = dice.chance(0.5) ? lengths.map(length => dice.below(length + 1)) : undefined;
+  const one = dice.below(shortest + 1);
+  chains.forEach((chain, i) => {
+    chain.promptLength = each ? each[i] : one;
+  });
+  options.promptLength = each ?? one;
 }
 
 /** At least one, each once, in any order. */
@@ -241,37 +256,42 @@ function commonOptions(dice: Dice, names: Set<keyof ChainOptions>, V: number): C
 }
 
 /** An option's value in each row, and how a caller says so. */
-function valuesOf<K extends OfRow>(dice: Dice, name: K, V: number, n: number, listed: boolean) {
+function valuesOf<K extends OfRow>(dice: Dice, name: K, V: number, n: number, masks: boolean) {
   const value = VALUES[name] as Value<K>;
   if (dice.chance(0.5)) {
     const one = value(dice, V);
     const each = dice.list(n, i => (name === 'step' ? (one as number) + i : one));
-    return { each, given: spoken(dice, one, V, listed) };
+    return { each, given: spoken(dice, one, V, masks) };
   }
   const each = dice.list(n, () => value(dice, V));
-  return { each, given: each.map(one => spoken(dice, one, V, listed)) as PerRow<unknown> };
+  return { each, given: each.map(one => spoken(dice, one, V, masks)) as PerRow<unknown> };
 }
 
-/**
- * The forms in which callers give lists of ids, masks and biases.
- * @param listed no masks
- */
-function spoken(dice: Dice, value: unknown, V: number, listed: boolean): unknown {
+/** The forms in which callers give lists of ids, masks and biases. */
+function spoken(dice: Dice, value: unknown, V: number, masks: boolean): unknown {
   if (Array.isArray(value)) return idsAs(dice, value);
-  if (value instanceof Set) return listed || dice.chance(0.5) ? idsAs(dice, [...value]) : maskOf(value, V);
+  if (value instanceof Set) return masks ? maskOf(value, V, dice.chance(0.5)) : idsAs(dice, [...value]);
   if (value instanceof Map) return dice.chance(0.5) ? value : Object.fromEntries(value);
   return value;
 }
 
 function idsAs(dice: Dice, list: number[]): Ids {
-  const form = dice.below(4);
-  if (form === 0) return Int32Array.from(list);
-  if (form === 1) return BigInt64Array.from(list, BigInt);
-  return list;
+  switch (dice.below(6)) {
+    case 0:
+      return Int32Array.from(list);
+    case 1:
+      return BigInt64Array.from(list, BigInt);
+    case 2:
+      return Uint32Array.from(list);
+    case 3:
+      return { type: 'int64', data: BigInt64Array.from(list, BigInt), dims: [list.length] };
+    default:
+      return list;
+  }
 }
 
-function maskOf(allowed: ReadonlySet<number>, V: number): Uint32Array {
+function maskOf(allowed: ReadonlySet<number>, V: number, signed: boolean): Uint32Array | Int32Array {
   const mask = new Uint32Array(Math.ceil(V / 32));
   for (const id of allowed) mask[id >>> 5] |= 1 << (id & 31);
-  return mask;
+  return signed ? new Int32Array(mask.buffer) : mask;
 }

@@ -4,8 +4,10 @@ import {
   type Candidates,
   LMHead,
   LMHeadError,
+  type NextOptions,
   type Sample,
   type SampledToken,
+  type SampleOptions,
   type TopLogProbs,
 } from '../../lib';
 import type { LogitsBackend } from '../../lib/backend/backend';
@@ -13,7 +15,7 @@ import { nativeLogits } from '../../lib/backend/native';
 import { referenceLogits } from '../../lib/reference/backend';
 import { backends } from './backends';
 import { drawFrom } from './held-draws';
-import { type Chosen, choose, type NoToken } from './naive-chain';
+import { type ChainOptions, type Chosen, choose, type NoToken } from './naive-chain';
 import { expectClose } from './numbers';
 import { Random } from './random';
 import { type SamplingCase, samplingCase } from './sampling-cases';
@@ -252,35 +254,70 @@ function expectLog(got: number, wanted: number, what: string): void {
   expect.fail(`log-probability, ${what}: got ${got}, want ${wanted}`);
 }
 
+/** Options of single values, as a caller says them. */
+function spokenOf({ allowed, ...chain }: ChainOptions) {
+  return { ...chain, allowedIds: allowed && [...allowed] } satisfies SampleOptions;
+}
+
+/** A case's first row, where products with powers of two are exact. */
+function oneRow(seed: number): { V: number; u: Float32Array; chain: ChainOptions } | undefined {
+  const { V, logits, chains } = samplingCase(seed);
+  if (V > 300 || !logits.every(x => x === 0 || Math.abs(x) > 2 ** -100)) return undefined;
+  return { V, u: logits.subarray(0, V), chain: chains[0] };
+}
+
+/** What holds for one token alone, of another case. */
+function momentary(seed: number, V: number): ChainOptions {
+  const { chains } = samplingCase(seed);
+  const { logitBias, bannedIds, allowed } = chains[0];
+  return {
+    logitBias: logitBias && new Map([...logitBias].filter(([id]) => id < V)),
+    bannedIds: bannedIds?.filter(id => id < V),
+    allowed: allowed && new Set([...allowed].map(id => id % V)),
+  };
+}
+
+/** As both say: a sampler's options and those of one token. */
+function both(own: ChainOptions, now: ChainOptions): ChainOptions {
+  const logitBias = new Map(own.logitBias);
+  for (const [id, bias] of now.logitBias ?? []) logitBias.set(id, (logitBias.get(id) ?? 0) + bias);
+  const [a, b] = [own.allowed, now.allowed];
+  return {
+    ...own,
+    logitBias,
+    bannedIds: [...(own.bannedIds ?? []), ...(now.bannedIds ?? [])],
+    allowed: a && b ? new Set([...a].filter(id => b.has(id))) : (a ?? b),
+  };
+}
+
 /** Some tokens in a row by samplers, natively and by the reference, whose options are those of a case. */
 export function checkSampler(seed: number, counts: Counts): void {
+  const row = oneRow(seed);
+  if (!row) return;
   const dice = new Random(seed);
-  const { V, logits, chains } = samplingCase(seed);
-  const { step, length, ...chain } = chains[0];
-  if (V > 300 || !logits.every(x => x === 0 || Math.abs(x) > 2 ** -100)) return;
-  const u = logits.subarray(0, V);
-  const { allowed, ...same } = chain;
-  const mirostat =
-    chain.order || dice.below(3) > 0 ? undefined : { tau: 0.5 * dice.below(12), eta: 0.1 * dice.below(9) };
-  const options = { ...same, allowed: allowed && [...allowed], mirostat };
-  const [sampler, ...others] = backends.map(backend =>
-    LMHead.from(u, { vocabSize: V, hiddenSize: 1, backend }).sampler(options),
-  );
+  const { V, u } = row;
+  const { step, length, ...chain } = row.chain;
+  const steered = !chain.order && dice.below(3) === 0;
+  const mirostat = steered ? { tau: 0.5 * dice.below(12), eta: 0.1 * dice.below(9) } : undefined;
+  const heads = backends.map(backend => LMHead.from(u, { vocabSize: V, hiddenSize: 1, backend }));
+  const samplers = heads.map(head => head.sampler({ ...spokenOf(chain), mirostat }));
   const history = [...(chain.history ?? [])];
   let limit = 2 * (mirostat?.tau ?? 0);
   counts.cases++;
-  for (let generated = 0; generated < 8; generated++) {
-    // A power of two, by which products are exact.
+  for (let drawn = 0; drawn < 8; drawn++) {
     const h = dice.pick([1, 0.5, -1, 2]);
-    const now = { ...chain, history, length: generated, step: generated };
+    const more = dice.below(3) === 0 ? momentary(seed + 7919 * drawn, V) : {};
+    const now = { ...both(chain, more), history, step: drawn };
+    // What is drawn counts for the shortest text; with a prompt, all that follows it does.
+    if (chain.promptLength === undefined) now.length = drawn;
     if (mirostat) now.maxSurprise = Math.max(limit, 0);
     const wanted = choose(
       u.map(x => h * x),
       now,
     );
-    const [got, ...rest] = [sampler, ...others].map(each => {
+    const [got, ...others] = samplers.map(sampler => {
       try {
-        return each.nextSync(Float32Array.of(h));
+        return sampler.nextSync(Float32Array.of(h), spokenOf(more) as NextOptions);
       } catch (error) {
         if (!(error instanceof LMHeadError)) throw error;
         return error.code;
@@ -288,22 +325,96 @@ export function checkSampler(seed: number, counts: Counts): void {
     });
     if (typeof wanted === 'string' || typeof got === 'string') {
       counts.refused++;
-      expect([got, ...rest]).toEqual([got, ...rest].map(() => CODES[wanted as NoToken]));
+      for (const code of [got, ...others]) expect(code).toBe(CODES[wanted as NoToken]);
       return;
     }
-    for (const other of rest) expect((other as SampledToken).id).toBe(got.id);
+    for (const other of others) expect((other as SampledToken).id).toBe(got.id);
     counts.rows++;
-    if (wanted.close || wanted.closeDraw) {
-      counts.close++;
-      if (got.id !== wanted.id) {
-        counts.otherwise++;
-        return;
-      }
+    if (wanted.close || wanted.closeDraw) counts.close++;
+    if (got.id !== wanted.id && (wanted.close || wanted.closeDraw)) {
+      counts.otherwise++;
+      return;
     }
-    expect(got.id).toBe(wanted.id);
-    const logProb = wanted.logProbs[wanted.ids.indexOf(wanted.id)];
-    expectLog(got.logProb, logProb, `token ${generated}`);
+    expect(got.id, `token ${drawn} of sampler ${seed}`).toBe(wanted.id);
+    expectLog(got.logProb, wanted.logProbs[wanted.ids.indexOf(wanted.id)], `token ${drawn}`);
     history.push(got.id);
     if (mirostat) limit -= mirostat.eta * (-got.logProb / Math.LN2 - mirostat.tau);
   }
+}
+
+/**
+ * A draft that is certain of its ids, held against a model: at temperature 0 what drawing token by token gives, at any other
+ * tokens of the distributions that would be drawn from.
+ */
+export function checkDraft(seed: number, counts: Counts): void {
+  const row = oneRow(seed);
+  if (!row) return;
+  const dice = new Random(seed);
+  const { V, u } = row;
+  const { step = 0, ...chain } = row.chain;
+  const n = 1 + dice.below(6);
+  const greedy = dice.below(2) === 0;
+  if (greedy) {
+    chain.temperature = 0;
+    delete chain.order;
+  }
+  const first = Math.min(step, 2 ** 32 - 1 - n);
+  const scales = Array.from({ length: n }, () => dice.pick([1, 0.5, -1, 2]));
+  const draft: number[] = [];
+  const wanted: (Chosen | NoToken)[] = [];
+  let stands = true;
+  let expected = 0;
+  for (let i = 0; i < n; i++) {
+    const history = [...(chain.history ?? []), ...draft];
+    const length = chain.length === undefined ? undefined : chain.length + i;
+    const logits = u.map(x => scales[i] * x);
+    const chosen = choose(logits, { ...chain, history, length, step: first + i });
+    wanted.push(chosen);
+    if (i === n - 1 && dice.below(2)) break; // a bonus
+    const right = typeof chosen !== 'string' && dice.below(4) > 0;
+    draft.push(right ? chosen.ids[0] : dice.below(V));
+    stands &&= typeof chosen !== 'string' && chosen.ids[0] === draft[i];
+    if (stands) expected++;
+  }
+  counts.cases++;
+  const verdicts = backends.map(backend => {
+    const head = LMHead.from(u, { vocabSize: V, hiddenSize: 1, backend });
+    try {
+      const options = { ...spokenOf(chain), step: first };
+      return head.verifyDraftSync(Float32Array.from(scales), draft, undefined, options);
+    } catch (error) {
+      if (!(error instanceof LMHeadError)) throw error;
+      return `${error.code} ${error.message}`;
+    } finally {
+      head.close();
+    }
+  });
+  const [got, ...others] = verdicts;
+  for (const other of others) {
+    if (typeof got === 'string' || typeof other === 'string') {
+      expect(other).toBe(got);
+      continue;
+    }
+    expect([other.accepted, [...other.ids]]).toEqual([got.accepted, [...got.ids]]);
+    expectClose(other.logProbs, got.logProbs, { relative: 3e-6, absolute: 2 ** -30 });
+  }
+  if (typeof got === 'string') {
+    counts.refused++;
+    // Of the rows that the draft reached, one has no token.
+    expect(wanted.map(why => typeof why === 'string' && CODES[why])).toContain(got.split(' ')[0]);
+    return;
+  }
+  counts.rows += got.ids.length;
+  if (greedy) expect(got.accepted, `draft ${seed}`).toBe(expected);
+  got.ids.forEach((id, i) => {
+    const chosen = wanted[i] as Chosen;
+    if (chosen.close) {
+      counts.close++;
+      return;
+    }
+    const place = chosen.ids.indexOf(id);
+    expect(place, `id ${i} of draft ${seed}`).toBeGreaterThanOrEqual(0);
+    expect(i < got.accepted ? id : -1).toBe(i < got.accepted ? draft[i] : -1);
+    expectLog(got.logProbs[i], chosen.logProbs[place], `id ${i} of draft ${seed}`);
+  });
 }
