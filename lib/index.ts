@@ -33,6 +33,7 @@ export type {
   Neighbours,
   NextOptions,
   NormOptions,
+  NumberArray,
   OpenOptions,
   OutOption,
   PassTiming,

@@ -1,4 +1,5 @@
 /** The class that users hold: checked arguments in, one pass over the weights, results out. */
+import { type InspectOptions, inspect } from 'node:util';
 
 import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
@@ -244,8 +245,14 @@ export class LMHead {
   }
 
   /** What the output matrix holds: 'f32', 'f16', 'bf16', or a quantised dtype. */
-  get dtype(): string {
+  get dtype(): Dtype {
     return this.#dtype;
+  }
+
+  /** What console.log shows. @hidden */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const { vocabSize, hiddenSize, dtype, backend, tied, threads } = this;
+    return `LMHead ${inspect({ vocabSize, hiddenSize, dtype, backend, tied, threads }, options)}`;
   }
 
   /** What hidden states are rounded to; see the option. */
@@ -998,7 +1005,7 @@ function scoreOf(job: PassJob): Score {
     sum -= logProbs[i];
   }
   const nll = count === 0 ? Number.NaN : sum / count;
-  const score: Score = { logProbs, ranks, count, nll, perplexity: Math.exp(nll) };
+  const score: Score = { logProbs, ranks, count, nllSum: sum, nll, perplexity: Math.exp(nll) };
   if (entropy) score.entropy = entropy;
   return score;
 }

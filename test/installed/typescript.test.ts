@@ -19,6 +19,7 @@ export const head: LMHead = LMHead.from(new Float32Array(6), options);
 export const top: TopK = head.topKSync(new Float32Array(2), 1);
 export const score: Promise<Score> = head.score(new Float32Array(2), [1]);
 export const { logSumExp, argmax } = head.runSync(new Float32Array(2), { argmax: true });
+head.sampleSync(new Float32Array(2), { seed: undefined, topK: new Uint8Array(1), bannedIds: undefined });
 // @ts-expect-error: it was not asked for
 export const { logits } = head.runSync(new Float32Array(2), { argmax: true });
 // @ts-expect-error: a required size is missing
@@ -34,6 +35,7 @@ function compile(name: string, options: object, by = compiler): string {
   const common = {
     target: 'es2022',
     strict: true,
+    exactOptionalPropertyTypes: true,
     isolatedModules: true,
     skipLibCheck: false,
     outDir: 'out',

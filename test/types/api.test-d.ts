@@ -242,6 +242,11 @@ describe('results', () => {
     expectTypeOf(head.run(hidden, {})).resolves.toHaveProperty('logSumExp');
     expectTypeOf(head.runSync(hidden, { top: 3 })).not.toHaveProperty('logits');
     expectTypeOf(head.runSync(hidden, { argmax: false })).not.toHaveProperty('argmax');
+    const perhaps = head.runSync(hidden, {} as { logits: boolean; top?: number; targets?: Ids });
+    expectTypeOf(perhaps.logits).toEqualTypeOf<Float32Array | undefined>();
+    expectTypeOf(perhaps.top).toEqualTypeOf<TopK | undefined>();
+    expectTypeOf(perhaps.score).toEqualTypeOf<Score | undefined>();
+    expectTypeOf(perhaps).not.toHaveProperty('argmax');
   });
 
   it('of the functions over held logits', () => {
