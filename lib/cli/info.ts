@@ -1,9 +1,8 @@
 import type { MatrixSource } from '../backend/backend';
 import { capabilities } from '../backend/choose';
 import { type HeadReport, openHead } from '../head/open';
-import { LMHead } from '../lm-head';
 import type { Command } from './command';
-import { HEAD_OPTIONS, openOptions } from './head';
+import { HEAD_OPTIONS, openOptions, withNamed } from './head';
 import { bytesText, count, jsonLine, pairs } from './output';
 
 export const info: Command = {
@@ -15,41 +14,43 @@ export const info: Command = {
     ['lmhead info model.safetensors', 'shape, type of number, tie, final norm, bytes'],
     ['lmhead info ./a-model-folder --json', 'the same for a program'],
   ],
-  async run(parsed, streams) {
+  async run(parsed, { out }) {
     const options = openOptions(parsed);
     // The parts, for what a head does not show of itself; they are mapped, not read.
     const { spec, settings, backend, report } = await openHead(parsed.file, options);
     backend.close();
-    const head = await LMHead.open(parsed.file!, options);
-    const { output, input, epilogue } = spec;
-    const { norm, embeddingScale } = settings;
-    const { isa } = capabilities();
-    const bytes = bytesOf(output) + (input ? bytesOf(input) : 0);
-    const facts = {
-      family: report.family ?? null,
-      tensors: { output: report.output, input: report.input ?? null },
-      vocabSize: head.vocabSize,
-      validVocabSize: epilogue.validVocabSize,
-      hiddenSize: head.hiddenSize,
-      dtype: head.dtype,
-      bytes,
-      mapped: output.kind === 'file' && output.mmap && output.layout === 'vd',
-      tied: head.tied,
-      inputRows: head.tied || input ? head.inputVocabSize : null,
-      parameters: head.parameterCount,
-      bias: epilogue.bias !== undefined,
-      norm: norm ? { type: norm.type, eps: norm.eps, ...(norm.offset ? { offset: norm.offset } : {}) } : null,
-      logitScale: epilogue.logitScale,
-      softCap: epilogue.softCap || null,
-      embeddingScale,
-      backend: head.backend,
-      isa: head.backend === 'native' ? isa : null,
-      threads: head.threads,
-      origins: report.origins,
-    };
-    head.close();
-    streams.stdout.write(parsed.flag('json') ? jsonLine({ file: parsed.file, ...facts }) : forPeople(facts));
-    return true;
+    return withNamed(parsed, async head => {
+      const { output, input, epilogue } = spec;
+      const { norm, embeddingScale } = settings;
+      const { isa } = capabilities();
+      const bytes = bytesOf(output) + (input ? bytesOf(input) : 0);
+      const facts = {
+        family: report.family ?? null,
+        tensors: { output: report.output, input: report.input ?? null },
+        vocabSize: head.vocabSize,
+        validVocabSize: epilogue.validVocabSize,
+        hiddenSize: head.hiddenSize,
+        dtype: head.dtype,
+        bytes,
+        mapped: output.kind === 'file' && output.mmap && output.layout === 'vd',
+        tied: head.tied,
+        inputRows: head.tied || input ? head.inputVocabSize : null,
+        parameters: head.parameterCount,
+        bias: epilogue.bias !== undefined,
+        norm: norm
+          ? { type: norm.type, eps: norm.eps, ...(norm.offset ? { offset: norm.offset } : {}) }
+          : null,
+        logitScale: epilogue.logitScale,
+        softCap: epilogue.softCap || null,
+        embeddingScale,
+        backend: head.backend,
+        isa: head.backend === 'native' ? isa : null,
+        threads: head.threads,
+        origins: report.origins,
+      };
+      await out.write(parsed.flag('json') ? jsonLine({ file: parsed.file, ...facts }) : forPeople(facts));
+      return true;
+    });
   },
 };
 
