@@ -1,7 +1,7 @@
 /** The header of a .gguf file: metadata, then where each tensor lies. Versions 2 and 3, little-endian. */
 import { LMHeadError } from '../errors';
 import { type FilePlan, MOST_HEADER_BYTES } from './read-plan';
-import { countOf, quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
+import { countOf, MOST_KEYS, quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
 
 /** Of an array no more than this is needed. */
 export interface GgufArray {
@@ -21,6 +21,8 @@ const FIRST_READ = 1 << 16;
 /** Of ggml's own. */
 const LONGEST_TENSOR_NAME = 63;
 const MOST_DIMENSIONS = 4;
+/** All experts of a layer are one tensor: no file has as many. */
+const MOST_TENSORS = 100_000;
 const DEFAULT_ALIGNMENT = 32;
 
 /** ggml's types by their numbers: name, numbers in a block, bytes of a block. */
@@ -121,6 +123,8 @@ function parseHeader(cursor: Cursor): GgufHeader {
   const tensorCount = cursor.count('number of tensors', 24); // a tensor's entry has at least that many bytes
   const keyCount = cursor.count('number of keys', 13);
   const metadata = new Map<string, GgufValue>();
+  requireFew('keys', keyCount, MOST_KEYS);
+  requireFew('tensors', tensorCount, MOST_TENSORS);
   for (let i = 0; i < keyCount; i++) readKey(cursor, metadata);
   const alignment = (metadata.get('general.alignment') as number | undefined) ?? DEFAULT_ALIGNMENT;
 
@@ -161,6 +165,10 @@ function parseHeader(cursor: Cursor): GgufHeader {
     entry.end += entry.begin;
   }
   return { tensors, metadata };
+}
+
+function requireFew(things: string, count: number, most: number): void {
+  if (count > most) throw new SyntaxError(`it has ${count} ${things}, more than ${most}`);
 }
 
 function readKey(cursor: Cursor, metadata: Map<string, GgufValue>): void {

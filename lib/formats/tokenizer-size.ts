@@ -5,7 +5,7 @@ import { JsonScanner } from './json-scanner';
  * @returns one more than the largest id; 0 where the file has none
  * @throws SyntaxError where it is no such file
  */
-export function tokenizerSize(text: string): number {
+export function tokenizerSize(text: string | Uint8Array): number {
   const scanner = new JsonScanner(text);
   let size = 0;
   const id = () => {
@@ -17,7 +17,7 @@ export function tokenizerSize(text: string): number {
     } else if (key === 'model' && scanner.next() === 'object') {
       scanner.object(field => {
         if (field !== 'vocab' || scanner.next() === 'scalar') scanner.skip();
-        else if (scanner.next() === 'object') scanner.members(id);
+        else if (scanner.next() === 'object') scanner.values(id);
         else {
           // A Unigram model's is a list of pairs, in which a token's place is its id.
           let count = 0;
@@ -35,7 +35,7 @@ export function tokenizerSize(text: string): number {
 }
 
 /** As `tokenizerSize`, of added_tokens.json: ids by token. */
-export function addedTokensSize(text: string): number {
+export function addedTokensSize(text: string | Uint8Array): number {
   const scanner = new JsonScanner(text);
   let size = 0;
   scanner.members(() => {
@@ -46,7 +46,7 @@ export function addedTokensSize(text: string): number {
 }
 
 /** As `tokenizerSize`, of tokenizer_config.json, which has added tokens by id. */
-export function tokenizerConfigSize(text: string): number {
+export function tokenizerConfigSize(text: string | Uint8Array): number {
   const scanner = new JsonScanner(text, { python: true });
   let size = 0;
   scanner.object(key => {

@@ -138,7 +138,9 @@ function* modelFolder(path: string, names: string[]): Plan<{ path: string; names
   if (!names.includes('snapshots')) return { path, names };
   const snapshots = yield* look(join(path, 'snapshots'));
   if (snapshots.kind !== 'folder') return { path, names };
-  const main = yield* readBeside(join(path, 'refs'), 'main', 1000, text => text.trim());
+  const main = yield* readBeside(join(path, 'refs'), 'main', 1000, bytes =>
+    Buffer.from(bytes).toString().trim(),
+  );
   const snapshot = join(path, 'snapshots', snapshotIn(path, snapshots.names, main));
   const found = yield* look(snapshot);
   return found.kind === 'folder' ? { path: snapshot, names: found.names } : { path, names };
@@ -325,7 +327,7 @@ function* readBeside<T>(
   folder: string,
   name: string,
   most: number | undefined,
-  parse: (text: string) => T,
+  parse: (text: Uint8Array) => T,
 ): Plan<T | undefined> {
   const path = join(folder, name);
   const found = yield* look(path);

@@ -100,16 +100,24 @@ function checked(path: unknown, options: OpenOptions): { file: string; kind: Bac
 /** Where a path or a file: URL points. */
 export function filePath(path: unknown): string {
   if (typeof path === 'string') return resolve(path);
-  if (path instanceof URL) {
+  const href = hrefOf(path);
+  if (href !== undefined) {
     try {
-      return fileURLToPath(path);
+      return fileURLToPath(href);
     } catch (cause) {
-      throw new LMHeadError('ARGUMENT', `path: got ${path.href.slice(0, 80)}; want a path or a file: URL`, {
+      throw new LMHeadError('ARGUMENT', `path: got ${href.slice(0, 80)}; want a path or a file: URL`, {
         cause,
       });
     }
   }
   throw new LMHeadError('ARGUMENT', `path: got ${got(path)}; want a path or a file: URL`);
+}
+
+/** What a URL says, be it this realm's, another's, or a browser environment's. */
+function hrefOf(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { href, protocol } = value as Partial<URL>;
+  return typeof href === 'string' && typeof protocol === 'string' ? href : undefined;
 }
 
 /** Reads headers and the small tensors, and with `load` the matrices too. */

@@ -24,7 +24,7 @@ describe('the package', () => {
   it('has the binaries, what compiles them elsewhere, and no tests', () => {
     for (const name of [
       'CMakeLists.txt',
-      'binding.gyp',
+      'native/lmhead.gypi',
       'native/sources.json',
       'scripts/build-native.mjs',
       'LICENSE',
@@ -42,11 +42,17 @@ describe('the package', () => {
     for (const name of [...core, ...addon]) expect(files).toContain(name);
   });
 
-  it('runs no script when it is installed', () => {
-    const { scripts, gypfile } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as {
+  it('runs no script when it is installed, and brings no other package', () => {
+    const { scripts, gypfile, dependencies } = JSON.parse(
+      readFileSync(join(installed, 'package.json'), 'utf8'),
+    ) as {
       scripts: Record<string, string>;
       gypfile: boolean;
+      dependencies?: object;
     };
+    expect(dependencies).toBeUndefined();
+    // Yarn compiles where it finds one.
+    expect(files).not.toContain('binding.gyp');
     expect(Object.keys(scripts).filter(name => /^(pre|post)?install$/.test(name))).toEqual([]);
     expect(gypfile).toBe(false);
     expect(existsSync(join(installed, 'build'))).toBe(false);
