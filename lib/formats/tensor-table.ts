@@ -11,6 +11,8 @@ export interface TensorEntry {
   columnMajor?: true;
   /** The bytes of a number come highest first. */
   bigEndian?: true;
+  /** Of a member of a ZIP archive: where its local header is. `begin` and `end` then count from its first byte. */
+  zipHeader?: number;
 }
 
 /** By name. */

@@ -11,15 +11,18 @@ import { describesModel, endsWithTokenizer, factsOf, quantizationOf } from './mo
 import type { ModelFacts } from './model-facts';
 import { indexNames, snapshotIn, weightsIn } from './model-folder';
 import { readNpy } from './npy';
+import { isNpz, readNpz } from './npz';
 import { describesParams, factsOfParams } from './params';
+import { isCheckpoint, readPytorchLegacy, readPytorchZip } from './pytorch';
 import { type FilePlan, look, notAFile, type Plan, readBytes, readText, within } from './read-plan';
-import { readSafetensors } from './safetensors';
+import { readSafetensors, type SafetensorsHeader } from './safetensors';
 import { savedFacts } from './saved-head';
 import { nameQuantised } from './saved-quantized';
 import { readShardIndex } from './shard-index';
 import { besideWeight } from './tensor-names';
 import { quoted, type TensorTable } from './tensor-table';
 import { addedTokensSize, tokenizerConfigSize, tokenizerSize } from './tokenizer-size';
+import { readZip, type ZipMember } from './zip';
 
 /** The tensors at a path, and what is said of them. */
 export interface Weights {
@@ -28,6 +31,8 @@ export interface Weights {
   tensors: TensorTable;
   /** The file that has that tensor. */
   pathOf(tensor: string): string;
+  /** Files in memory, by the tensor that they are of: where the one on the disk is compressed. */
+  unpacked?: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
   facts?: ModelFacts;
   /** The one tensor of a file that can hold no more. */
   only?: string;
@@ -53,7 +58,8 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
   const { size } = found;
   const name = basename(file);
   const pathOf = () => file;
-  switch (yield* kindOf(file, size)) {
+  const kind = yield* kindOf(file, size);
+  switch (kind) {
     case 'gguf': {
       const header = yield* within(file, size, bytes => readGguf(name, bytes));
       return { name, ...(yield* readParts(dirname(file), name, header)) };
@@ -67,9 +73,18 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
       const shards = yield* within(file, size, bytes => readShardIndex(name, bytes));
       return { name, ...(yield* readIndexed(file, shards, wanted, askTokenizer)) };
     }
+  }
+  // Of the others any may be one of several.
+  const indexed = yield* indexOf(file);
+  if (indexed) return { name, ...(yield* readIndexed(file, indexed, wanted, askTokenizer, name)) };
+  switch (kind) {
+    case 'zip':
+      return yield* readArchive(file, size, wanted, askTokenizer);
+    case 'pytorch-legacy': {
+      const tensors = yield* within(file, size, bytes => readPytorchLegacy(name, bytes));
+      return { name, tensors, pathOf, facts: yield* modelFacts(file, askTokenizer) };
+    }
     default: {
-      const indexed = yield* indexOf(file);
-      if (indexed) return { name, ...(yield* readIndexed(file, indexed, wanted, askTokenizer, name)) };
       const { tensors, metadata } = yield* within(file, size, bytes => readSafetensors(name, bytes));
       nameQuantised(tensors, metadata, name);
       const saved = savedFacts(metadata, name);
@@ -77,6 +92,44 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
       const facts = yield* modelFacts(file, askTokenizer);
       return { name, tensors, pathOf, facts: isMlx(metadata) ? factsInMlx(facts) : facts };
     }
+  }
+}
+
+/** A PyTorch checkpoint, or an archive of NumPy's arrays. */
+function* readArchive(
+  file: string,
+  size: number,
+  wanted: string | undefined,
+  askTokenizer: boolean,
+): Plan<Weights> {
+  const name = basename(file);
+  const members = yield* within(file, size, bytes => readDirectory(name, bytes));
+  const facts = yield* modelFacts(file, askTokenizer);
+  const pathOf = () => file;
+  if (isCheckpoint(members)) {
+    const tensors = yield* within(file, size, bytes => readPytorchZip(name, bytes, members));
+    return { name, tensors, pathOf, facts };
+  }
+  if (!isNpz(members)) {
+    throw new LMHeadError(
+      'FORMAT',
+      `${name}: it is a ZIP archive, but neither a PyTorch checkpoint nor an .npz; want the file of weights that is in it`,
+    );
+  }
+  const arrays = yield* within(file, size, bytes => readNpz(name, bytes, members, wanted));
+  return { name, ...arrays, pathOf, facts };
+}
+
+function* readDirectory(name: string, size: number): FilePlan<Map<string, ZipMember>> {
+  try {
+    return yield* readZip(size);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new LMHeadError(
+      'FORMAT',
+      `${name}: it is a ZIP archive, as PyTorch checkpoints and .npz files are, but ${error.message}; want a whole file`,
+      { cause: error },
+    );
   }
 }
 
@@ -172,6 +225,30 @@ function* readFile<T>(path: string, reader: (name: string, size: number) => File
   return yield* within(path, found.size, size => reader(basename(path), size));
 }
 
+/** The header of a shard: of .safetensors, or a PyTorch checkpoint. */
+function* readShard(path: string): Plan<SafetensorsHeader> {
+  const found = yield* look(path);
+  if (found.kind !== 'file') throw notAFile(path, found);
+  const name = basename(path);
+  const kind = yield* kindOf(path, found.size);
+  if (kind === 'zip') {
+    const members = yield* within(path, found.size, size => readDirectory(name, size));
+    if (!isCheckpoint(members)) {
+      throw new LMHeadError(
+        'FORMAT',
+        `${name}: it is a ZIP archive without a PyTorch checkpoint in it; want a shard`,
+      );
+    }
+    const tensors = yield* within(path, found.size, size => readPytorchZip(name, size, members));
+    return { tensors, metadata: new Map() };
+  }
+  if (kind === 'pytorch-legacy') {
+    const tensors = yield* within(path, found.size, size => readPytorchLegacy(name, size));
+    return { tensors, metadata: new Map() };
+  }
+  return yield* within(path, found.size, size => readSafetensors(name, size));
+}
+
 /** The tensors that can be part of a head. Only the shards that have them need be there. */
 function* readShards(
   folder: string,
@@ -191,7 +268,7 @@ function* readShards(
     const path = join(folder, shard);
     if (own !== undefined && !its.some(name => required.has(name)) && (yield* look(path)).kind !== 'file')
       continue;
-    const header = yield* readFile(path, readSafetensors);
+    const header = yield* readShard(path);
     mlx ||= isMlx(header.metadata);
     for (const name of its) {
       const entry = header.tensors.get(name);

@@ -21,7 +21,7 @@ import { isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { MatrixForm } from '../formats/forms';
 import type { ModelFacts } from '../formats/model-facts';
-import { follow, followSync, look, type Plan, readBytes } from '../formats/read-plan';
+import { follow, followSync, look, type Plan, type ReadRequest, readBytes } from '../formats/read-plan';
 import { bytesEach, storedAs, toFloats } from '../formats/stored-numbers';
 import {
   besideWeight,
@@ -33,6 +33,7 @@ import {
 } from '../formats/tensor-names';
 import { countOf, quoted } from '../formats/tensor-table';
 import { readWeights, type Weights } from '../formats/weights';
+import { bytesBegin, LOCAL_BYTES } from '../formats/zip';
 import type { Dtype, NormOptions, OpenOptions } from '../types';
 import { warn } from '../warning';
 
@@ -136,6 +137,7 @@ export function* headPlan(
   const { rows, columns } = found.output;
   const { vocabSize, hiddenSize } = layout === 'vd' ? headSizes(rows, columns) : headSizes(columns, rows);
   if (facts) requireFit(facts, found.output, vocabSize, hiddenSize, options);
+  if (isOnePlace(weights, found)) join(found, found.output);
   if (found.saidTied) yield* resolveTie(weights, found);
   const said = yield* saidOptions(weights, found, vocabSize, hiddenSize);
   const settings = headSettings({ ...said, ...given(options) }, vocabSize, hiddenSize);
@@ -182,6 +184,29 @@ function reportOf(
   };
 }
 
+/** Does the file itself say that they are one, as a checkpoint of PyTorch does of tensors that share their numbers? */
+function isOnePlace(weights: Weights, { output, input }: HeadTensors): boolean {
+  if (!input || output.form || input.form || weights.unpacked?.has(output.name)) return false;
+  const [a, b] = [output.entry, input.entry];
+  return (
+    weights.pathOf(output.name) === weights.pathOf(input.name) &&
+    a.zipHeader === b.zipHeader &&
+    a.begin === b.begin &&
+    a.end === b.end &&
+    a.dtype === b.dtype &&
+    a.columnMajor === b.columnMajor &&
+    output.rows === input.rows
+  );
+}
+
+/** Input and output are that one matrix. */
+function join(found: HeadTensors, matrix: MatrixTensor): void {
+  found.output = matrix;
+  found.input = undefined;
+  found.untied = false;
+  found.saidTied = undefined;
+}
+
 /** So many bytes of two matrices are compared at first; those that differ mostly do so at once. */
 const COMPARED_FIRST = 2 ** 16;
 const COMPARED_AT_ONCE = 2 ** 22;
@@ -189,12 +214,7 @@ const COMPARED_AT_ONCE = 2 ** 22;
 /** Decides by their bytes whether output and embedding, which are said to be tied, are one. */
 function* resolveTie(weights: Weights, found: HeadTensors): Plan<void> {
   const { output, input } = found;
-  if (input && (yield* sameBytes(weights, output, input))) {
-    found.output = input;
-    found.input = undefined;
-    found.untied = false;
-    return;
-  }
+  if (input && (yield* sameBytes(weights, output, input))) return join(found, input);
   warn(
     'LMHEAD_TIE',
     `according to ${weights.facts?.source} input and output are tied, but ${weights.name} has ${output.name} and ` +
@@ -220,7 +240,7 @@ function* sameTensor(weights: Weights, a: VectorTensor, b: VectorTensor | undefi
   for (let at = 0; at < size; at += length, length = COMPARED_AT_ONCE) {
     const part = Math.min(length, size - at);
     const of = ({ name, entry }: VectorTensor) =>
-      readBytes(weights.pathOf(name), { offset: entry.begin + at, length: part });
+      readTensor(weights, name, { offset: entry.begin + at, length: part });
     if (Buffer.compare(yield* of(a), yield* of(b)) !== 0) return false;
   }
   return true;
@@ -341,8 +361,6 @@ function* matrixSource(
   const what = `tensor: ${name} in ${weights.name}`;
   if (form) return yield* formedSource(weights, form, what, asked, unitRows);
   const { dtype, converted } = storedAs(entry, what);
-  const path = weights.pathOf(name);
-  const { begin, end } = entry;
   if (!isFloat(dtype) && asked === 'dv') {
     throw new LMHeadError(
       'RANGE',
@@ -352,18 +370,21 @@ function* matrixSource(
   // Column by column, a matrix lies as its transpose does row by row.
   const layout = entry.columnMajor ? (asked === 'vd' ? 'dv' : 'vd') : asked;
   yield* requireInFile(weights, tensor);
-  if (!load && !converted && !unitRows) {
+  const { begin, end } = entry;
+  if (!load && !converted && !unitRows && !weights.unpacked?.has(name)) {
+    const path = weights.pathOf(name);
     return { kind: 'file', path, offset: begin, length: end - begin, dtype, mmap, layout };
   }
   const data = sharedNumbers(dtype, rows, columns);
   if (converted) {
     for (let at = 0; at < end - begin; at += CONVERTED_AT_ONCE) {
       const length = Math.min(CONVERTED_AT_ONCE, end - begin - at);
-      const bytes = yield* readBytes(path, { offset: begin + at, length });
+      const bytes = yield* readTensor(weights, name, { offset: begin + at, length });
       data.set(toFloats(bytes, entry, what), at / bytesEach(entry));
     }
   } else {
-    yield* readBytes(path, { offset: begin, length: end - begin, into: new Uint8Array(data.buffer) });
+    const into = new Uint8Array(data.buffer);
+    yield* readTensor(weights, name, { offset: begin, length: end - begin, into });
   }
   if (unitRows) {
     const [v, d] = asked === 'vd' ? [rows, columns] : [columns, rows];
@@ -391,8 +412,7 @@ function* formedSource(
   for (const part of form.parts) yield* requireInFile(weights, part);
   const data = sharedNumbers(dtype, rows, columns);
   yield* form.fill(
-    (part, offset, length) =>
-      readBytes(weights.pathOf(part.name), { offset: part.entry.begin + offset, length }),
+    (part, offset, length) => readTensor(weights, part.name, { offset: part.entry.begin + offset, length }),
     data as Float32Array | Uint8Array,
   );
   if (!unitRows) return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
@@ -425,8 +445,35 @@ function toUnitRows(
   }
 }
 
-/** A header alone can be a well-formed file; but there is no head in it. */
+/** Bytes of a tensor's file. */
+function readTensor(weights: Weights, name: string, read: ReadRequest): Plan<Uint8Array<ArrayBuffer>> {
+  const unpacked = weights.unpacked?.get(name);
+  return unpacked ? copyOf(unpacked, read) : readBytes(weights.pathOf(name), read);
+}
+
+// biome-ignore lint/correctness/useYield: a plan that needs nothing.
+function* copyOf(bytes: Uint8Array, { offset, length, into }: ReadRequest): Plan<Uint8Array<ArrayBuffer>> {
+  const copy = (into ?? new Uint8Array(length)) as Uint8Array<ArrayBuffer>;
+  copy.set(bytes.subarray(offset, offset + length));
+  return copy;
+}
+
+/** A header alone can be a well-formed file; but there is no head in it. Where a tensor of an archive lies is known from here on. */
 function* requireInFile(weights: Weights, { name, entry }: VectorTensor): Plan<void> {
+  if (weights.unpacked?.has(name)) return;
+  if (entry.zipHeader !== undefined) {
+    const header = yield* readTensor(weights, name, { offset: entry.zipHeader, length: LOCAL_BYTES });
+    const begin = bytesBegin(header, entry.zipHeader);
+    if (begin === undefined) {
+      throw new LMHeadError(
+        'FORMAT',
+        `${weights.name}: ${name} is not where it should be; want a whole file`,
+      );
+    }
+    entry.zipHeader = undefined;
+    entry.begin += begin;
+    entry.end += begin;
+  }
   const found = yield* look(weights.pathOf(name));
   if (found.kind === 'file' && found.size >= entry.end) return;
   throw new LMHeadError(
@@ -453,7 +500,7 @@ function* vector(weights: Weights, tensor: VectorTensor, argument: string): Plan
   if (!isFloat(dtype))
     throw new LMHeadError('DTYPE', `${what} is ${entry.dtype}; want F32, F16, BF16 or F64`);
   yield* requireInFile(weights, tensor);
-  const bytes = yield* readBytes(weights.pathOf(name), {
+  const bytes = yield* readTensor(weights, name, {
     offset: entry.begin,
     length: entry.end - entry.begin,
   });

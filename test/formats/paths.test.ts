@@ -41,13 +41,13 @@ describe('a file of another kind', () => {
       'Git-LFS',
     ],
     [
-      'a PyTorch checkpoint',
+      'half a PyTorch checkpoint',
       'pytorch_model.bin',
       'PK\x03\x04\0\0\x08\x08archive/data.pkl',
       'PyTorch',
-      'safetensors',
+      'cut short',
     ],
-    ['an .npz', 'w.npz', 'PK\x03\x04\0\0\x08\x08arr_0.npy', '.npz'],
+    ['half an .npz', 'w.npz', 'PK\x03\x04\0\0\x08\x08arr_0.npy', '.npz', 'cut short'],
     ['a pickle', 'old.pt', Buffer.from('8002636f7264657265640a', 'hex'), 'pickle', 'safetensors'],
     [
       'an ONNX model',
@@ -110,13 +110,9 @@ describe('a folder', () => {
   it.each([
     ['that is empty', [], 'is empty', 'model.safetensors'],
     ['of other things', ['README.md', 'vocab.txt'], 'no weights', 'README.md, vocab.txt'],
-    [
-      'of PyTorch checkpoints',
-      ['pytorch_model.bin', 'config.json'],
-      'not read',
-      'pytorch_model.bin',
-      'safetensors',
-    ],
+    ['of what training leaves', ['training_args.bin', 'optimizer.pt'], 'no weights', 'training_args.bin'],
+    ['of two PyTorch checkpoints', ['a.bin', 'b.bin'], '2 .bin files'],
+    ['of a TensorFlow checkpoint', ['model.ckpt', 'config.json'], 'not read', 'model.ckpt', 'safetensors'],
     ['of an ONNX model', ['model.onnx'], 'model.onnx'],
     [
       'with three files to choose from',
