@@ -56,7 +56,7 @@ export class Sampler {
   #limit: number;
   #pending = false;
 
-  /** @internal */
+  /** @hidden */
   constructor(head: LMHead, validVocabSize: number, options: SamplerOptions = {}) {
     knownOptions(options, SAMPLER_OPTIONS);
     this.#head = head;

@@ -20,7 +20,7 @@ export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array | TensorLik
 /** Types of floating-point number that weights and hidden states come in. */
 export type FloatDtype = 'f32' | 'f16' | 'bf16';
 
-/** Quantised weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantisation.md). */
+/** Quantised weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantization.md). */
 export type QuantisedDtype =
   | 'q8_0'
   | 'q6_k'
@@ -121,7 +121,7 @@ export interface HeadOptions {
   /**
    * 'f32' (default): hidden states keep their precision. 'i8', 'i16': an approximation that is never made by itself. Hidden states
    * are rounded to so many bits, and multiplied with weights in i8, q8_0 or q6_k as whole numbers: several times as fast for
-   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantisation.md has formulas and errors.
+   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantization.md has formulas and errors.
    */
   activations?: Activations;
   /** 'auto' (default): native, or the reference with one warning where no binary loads; 'native' or 'reference'. */
@@ -186,7 +186,8 @@ export interface CallOptions {
   norm?: boolean;
   /**
    * Divides the logits of a distribution (logProbs, probs, topK's logProbs, score, sample, logSumExp). Raw logits are
-   * never divided. Default 1; 0 is greedy in sample, a RANGE error elsewhere.
+   * never divided, and what is best does not depend on it: `logits` and `argmax` take one, so that one object of options serves
+   * every method, and are as without it. At least 1e-300; default 1; 0 is greedy where a token is drawn, a RANGE error elsewhere.
    */
   temperature?: PerRow<number>;
   /**

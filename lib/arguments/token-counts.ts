@@ -19,21 +19,14 @@ export class TokenCounts {
    * @param prompt so many of them are not counted
    */
   constructor(tokens: Uint32Array, prompt: number) {
-    const order = ascendingOrder(tokens);
-    let distinct = 0;
-    for (let i = 0; i < order.length; i++) {
-      if (i === 0 || tokens[order[i]] !== tokens[order[i - 1]]) distinct++;
-    }
-    this.#ids = newWords(distinct, 'history');
-    this.#totals = newWords(distinct, 'history');
-    this.#counts = newWords(distinct, 'history');
-    for (let i = 0, place = -1; i < order.length; i++) {
-      const token = tokens[order[i]];
-      if (i === 0 || token !== this.#ids[place]) this.#ids[++place] = token;
-      this.#totals[place]++;
-      if (order[i] >= prompt) this.#counts[place]++;
-    }
-    this.#size = distinct;
+    let highest = 0;
+    for (let i = 0; i < tokens.length; i++) if (tokens[i] > highest) highest = tokens[i];
+    const { ids, totals, counts } =
+      highest < 16 * tokens.length ? tally(tokens, prompt, highest) : tallySorted(tokens, prompt);
+    this.#ids = ids;
+    this.#totals = totals;
+    this.#counts = counts;
+    this.#size = ids.length;
   }
 
   get ids(): Uint32Array {
@@ -83,6 +76,50 @@ export class TokenCounts {
     this.#ids[place] = token;
     this.#totals[place] = this.#counts[place] = 0;
   }
+}
+
+interface Tally {
+  ids: Uint32Array;
+  totals: Uint32Array;
+  counts: Uint32Array;
+}
+
+function newTally(size: number): Tally {
+  const [ids, totals, counts] = [0, 1, 2].map(() => newWords(size, 'history'));
+  return { ids, totals, counts };
+}
+
+/** By a number for each id that there might be. */
+function tally(tokens: Uint32Array, prompt: number, highest: number): Tally {
+  const ofAll = newWords(highest + 1, 'history');
+  const ofPrompt = newWords(highest + 1, 'history');
+  for (let i = 0; i < tokens.length; i++) ofAll[tokens[i]]++;
+  for (let i = 0; i < Math.min(prompt, tokens.length); i++) ofPrompt[tokens[i]]++;
+  let size = 0;
+  for (let id = 0; id <= highest; id++) if (ofAll[id] > 0) size++;
+  const tally = newTally(size);
+  for (let id = 0, place = 0; id <= highest; id++) {
+    if (ofAll[id] === 0) continue;
+    tally.ids[place] = id;
+    tally.totals[place] = ofAll[id];
+    tally.counts[place++] = ofAll[id] - ofPrompt[id];
+  }
+  return tally;
+}
+
+/** By sorting them, where those that might be are many more. */
+function tallySorted(tokens: Uint32Array, prompt: number): Tally {
+  const order = ascendingOrder(tokens);
+  let size = 0;
+  for (let i = 0; i < order.length; i++) if (i === 0 || tokens[order[i]] !== tokens[order[i - 1]]) size++;
+  const tally = newTally(size);
+  for (let i = 0, place = -1; i < order.length; i++) {
+    const token = tokens[order[i]];
+    if (i === 0 || token !== tally.ids[place]) tally.ids[++place] = token;
+    tally.totals[place]++;
+    if (order[i] >= prompt) tally.counts[place]++;
+  }
+  return tally;
 }
 
 /** A copy with room for `count` words, and for some at least. */

@@ -239,6 +239,10 @@ export interface HeadSpec {
   input?: MatrixSource;
   /** The input embedding is another matrix, which is not known where `input` is absent. */
   untied?: boolean;
+  /** Rows of `input`, where they are not as many as V. */
+  inputRows?: number;
+  /** Why `input` is absent though it is another matrix, for messages. */
+  inputProblem?: string;
   epilogue: Epilogue;
   activations: Activations;
   threads?: number;
@@ -259,9 +263,15 @@ export interface HeadBackend {
    * Quantises rows of the output matrix from `first` on; see lib/dtypes/quantize.ts.
    * @param bytes whole rows of that dtype; are filled
    * @param errors [rows,3]: max, squares and total of each row's WeightErrorSums
-   * @throws LMHeadError RANGE (rejects): a row has NaN or an infinity; CLOSED, IO, MEMORY
+   * @throws LMHeadError RANGE (rejects): a row has NaN or an infinity; ABORTED, CLOSED, IO, MEMORY
    */
-  quantiseRows(dtype: QuantiseTarget, first: number, bytes: Uint8Array, errors: Float64Array): Promise<void>;
+  quantiseRows(
+    dtype: QuantiseTarget,
+    first: number,
+    bytes: Uint8Array,
+    errors: Float64Array,
+    signal?: AbortSignal,
+  ): Promise<void>;
   /** Rows of the output or the input matrix, widened to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
   /** Bytes of the output or the input matrix [V,d] from `offset` on, row by row in the type that it is held in. */

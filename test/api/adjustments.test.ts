@@ -180,7 +180,7 @@ describe.each(backends)('adjustments, %s', backend => {
   });
 
   it('are refused where ids and a mask are given, and under the name that both have replaced', () => {
-    const both = { allowedIds: [1], allowedMask: maskOf(1) };
+    const both: SampleOptions = { allowedIds: [1], allowedMask: maskOf(1) };
     throwsKind(() => head.sampleSync(hidden, both), 'RANGE', 'allowedMask', 'allowedIds');
     const old = { allowed: [1] } as object;
     const wanted = 'allowed: got an option that';

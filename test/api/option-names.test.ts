@@ -195,6 +195,6 @@ describe('options without an effect', () => {
     sampler.nextSync(hidden, { rows: [0, 2] });
     head.sampler({ rows: [0, 2], seed: 1 }).nextSync(hidden, { over: 'vocabulary' });
     expect(() => sampler.nextSync(hidden)).toThrow(/^over: got "vocabulary" without rows/);
-    expect(() => head.sampler({ minLength: 2 })).toThrow(/^minLength: got 2 without endIds/);
+    expect(() => head.sampler({ minLength: 2 } as object)).toThrow(/^minLength: got 2 without endIds/);
   });
 });

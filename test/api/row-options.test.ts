@@ -365,9 +365,9 @@ describe.each(backends)('requests of run, %s', backend => {
   });
 
   it.each([undefined, null, 3, 'logits', ['logits'], new Float32Array(1)])('are not %s', async request => {
-    for (const run of ['runSync', 'run'] as const) {
-      const result = (async () => head[run](hidden, request as object))();
-      await expect(result).rejects.toMatchObject({
+    const bad = request as object;
+    for (const run of [() => head.runSync(hidden, bad), () => head.run(hidden, bad)]) {
+      await expect(async () => run()).rejects.toMatchObject({
         code: 'ERR_LMHEAD_ARGUMENT',
         message: expect.stringMatching(/^request: got .*; want an object$/),
       });

@@ -133,7 +133,7 @@ describe.each(backends)('a sampler, %s', backend => {
     throwsKind(() => head.sampler({ logitBias: new Set([1]) as never }), 'ARGUMENT', 'logitBias: got a Set');
     throwsKind(() => head.sampler({ allowedIds: 'x' as never }), 'ARGUMENT', 'allowedIds');
     throwsKind(() => head.sampler({ allowedMask: Uint32Array.of(1, 2) }), 'SHAPE', 'allowedMask');
-    const both = { allowedIds: [1], allowedMask: Uint32Array.of(2) };
+    const both: NextOptions = { allowedIds: [1], allowedMask: Uint32Array.of(2) };
     throwsKind(() => head.sampler(both), 'RANGE', 'allowedMask', 'allowedIds');
     throwsKind(() => head.sampler().nextSync(states[0], both), 'RANGE', 'allowedMask', 'allowedIds');
   });
