@@ -95,6 +95,7 @@ const ids = length =>
     () => Uint32Array.from({ length }, () => below(60)),
     () => BigInt64Array.from({ length }, () => BigInt(below(60))),
     () => new Uint32Array(changing, 0, length),
+    () => ({ type: 'int64', data: new BigInt64Array(length), dims: [length] }),
   ])();
 const CALL = {
   temperature: () => pick([1, 0.5, [1]]),
@@ -121,13 +122,14 @@ const SAMPLE = {
   order: () => ['temperature', 'topK', 'topP', 'minP'],
   logitBias: () => pick([{ 3: 1 }, new Map([[2, -Infinity]])]),
   bannedIds: () => ids(3),
-  allowedIds: () => [1, 2, 3, 9, 5],
-  allowedMask: () => new Uint32Array(Math.ceil(V / 32)).fill(7),
+  allowedIds: () => pick([[1, 2, 3, 9, 5], Uint32Array.of(1, 60)]),
+  allowedMask: () => new (pick([Uint32Array, Int32Array]))(Math.ceil(V / 32)).fill(7),
   seed: () => pick([1, 5n, [1]]),
   step: () => 1,
   stream: () => 1,
   topLogProbs: () => 3,
   history: () => ids(12),
+  promptLength: () => 1,
   penaltyWindow: () => 8,
   repetitionPenalty: () => 1.1,
   frequencyPenalty: () => 0.1,
@@ -191,8 +193,9 @@ function some(makers, chance = 6) {
   if ('over' in options) options.rows ??= [1, 2];
   if ('order' in options)
     for (const name of ['topNSigma', 'typicalP', 'epsilon', 'eta', 'pLess']) delete options[name];
+  if ('allowedIds' in options) delete options.allowedMask;
   if ('minLength' in options) options.endIds ??= [1];
-  if (Object.keys(options).some(name => /Penalty|dry|Window|noRepeat/.test(name)))
+  if (Object.keys(options).some(name => /Penalty|dry|Window|noRepeat|prompt/.test(name)))
     options.history ??= [1, 2, 1];
   return options;
 }
