@@ -1,4 +1,5 @@
 export { capabilities } from './backend/choose';
+export type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 export { type ErrorKind, LMHeadError } from './errors';
 export { LMHead } from './lm-head';
 export {

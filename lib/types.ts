@@ -11,13 +11,16 @@ import type { Stage } from './pass/sampling-stages';
 /** A value for every row, or one value per row. */
 export type PerRow<T> = T | readonly T[];
 
-/** Token ids, as tokenizers and runtimes hand them out. */
-export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array;
+/**
+ * Token ids, as tokenizers and runtimes hand them out. A tensor's `type` is 'int64', 'int32' or 'uint32'; where an option may be there
+ * once per row, one of [n, length] is n lists.
+ */
+export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array | TensorLike;
 
 /** Types of floating-point number that weights and hidden states come in. */
 export type FloatDtype = 'f32' | 'f16' | 'bf16';
 
-/** Quantised weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantisation.md). */
+/** Quantised weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantization.md). */
 export type QuantisedDtype =
   | 'q8_0'
   | 'q6_k'
@@ -43,7 +46,10 @@ export interface Float16ArrayLike extends ArrayBufferView {
   readonly [Symbol.toStringTag]: 'Float16Array';
 }
 
-/** A tensor of another runtime (onnxruntime's, for one): 'float32', 'float16' or 'bfloat16' in `type`. */
+/**
+ * A tensor of another runtime (onnxruntime's, for one): 'float32', 'float16' or 'bfloat16' in `type`; 'int64', 'int32' or 'uint32'
+ * where it holds ids.
+ */
 export interface TensorLike {
   readonly data: ArrayBufferView;
   readonly type?: string;
@@ -115,7 +121,7 @@ export interface HeadOptions {
   /**
    * 'f32' (default): hidden states keep their precision. 'i8', 'i16': an approximation that is never made by itself. Hidden states
    * are rounded to so many bits, and multiplied with weights in i8, q8_0 or q6_k as whole numbers: several times as fast for
-   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantisation.md has formulas and errors.
+   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantization.md has formulas and errors.
    */
   activations?: Activations;
   /** 'auto' (default): native, or the reference with one warning where no binary loads; 'native' or 'reference'. */
@@ -180,7 +186,8 @@ export interface CallOptions {
   norm?: boolean;
   /**
    * Divides the logits of a distribution (logProbs, probs, topK's logProbs, score, sample, logSumExp). Raw logits are
-   * never divided. Default 1; 0 is greedy in sample, a RANGE error elsewhere.
+   * never divided, and what is best does not depend on it: `logits` and `argmax` take one, so that one object of options serves
+   * every method, and are as without it. At least 1e-300; default 1; 0 is greedy where a token is drawn, a RANGE error elsewhere.
    */
   temperature?: PerRow<number>;
   /**
@@ -224,8 +231,16 @@ export interface TopK {
 
 /** Penalties on tokens that were there before. They change logits before any filter sees them. */
 export interface PenaltyOptions {
-  /** The tokens so far, oldest first, of which the penalties are; one list for all rows, or an array of one per row. */
+  /**
+   * The tokens so far, oldest first, of which the penalties are; one list for all rows, or an array of one per row. In verifyDraft one
+   * list is what was there before the draft: each row has the draft's ids before it, too. A list per row is taken as it is.
+   */
   history?: Ids | readonly Ids[];
+  /**
+   * This many of the history's first tokens are the prompt: frequencyPenalty, presencePenalty and minLength don't count them;
+   * repetitionPenalty, DRY and noRepeatNgram do. At most the history's length. Default 0.
+   */
+  promptLength?: PerRow<number>;
   /** Of the history, this many of the latest count for the three penalties that follow. Default: all of it. */
   penaltyWindow?: number;
   /** Of tokens in the window: a logit above 0 is divided by it, another multiplied. Above 0; default 1. */
@@ -253,7 +268,10 @@ export interface PenaltyOptions {
   minLength?: PerRow<number>;
   /** Tokens that end a text. */
   endIds?: Ids;
-  /** How many tokens there are, for minLength. Default: the history's length. */
+  /**
+   * How many tokens there are, for minLength. Default: the history's length, less promptLength. In verifyDraft one number is that of the
+   * first row, and each further row has one more.
+   */
   length?: PerRow<number>;
 }
 
@@ -302,11 +320,15 @@ export interface SampleOptions extends CallOptions, PenaltyOptions {
   /** Ids that are never drawn: one list for all rows, or an array of one per row. */
   bannedIds?: Ids | readonly Ids[];
   /**
-   * The only ids that may be drawn: a Uint32Array of ⌈V/32⌉ words, where bit id % 32 of word ⌊id/32⌋ allows an id (as grammar
-   * engines hand them out), or a list of ids in anything but a Uint32Array. One for all rows, or an array of one per row. RANGE
-   * where nothing is left.
+   * The only ids that may be drawn: one list for all rows, or an array of one per row. A Uint32Array, such as `topK` returns, is a
+   * list of ids too. RANGE where nothing is left.
    */
-  allowed?: Ids | readonly Ids[];
+  allowedIds?: Ids | readonly Ids[];
+  /**
+   * The only ids that may be drawn, as grammar engines hand them out: bit id % 32 of word ⌊id/32⌋ allows an id. ⌈V/32⌉ words, or
+   * ⌈validVocabSize/32⌉; one mask for all rows, or an array of one per row. Not beside allowedIds. RANGE where nothing is left.
+   */
+  allowedMask?: Uint32Array | Int32Array | readonly (Uint32Array | Int32Array)[];
   /** A whole number below 2^64. Omitted: drawn from the system. Same seed, step and options: same token. */
   seed?: PerRow<number | bigint>;
   /** Position in the random stream, below 2^32. Row i of a batch uses step + i, unless one is given per row. Default 0. */
@@ -354,17 +376,29 @@ export interface TopLogProbs {
 }
 
 /** How a sampler draws. Options are single values, since it draws one token at a time. */
-export interface SamplerOptions extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history'> {
+export interface SamplerOptions
+  extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history' | 'promptLength'> {
   /** A whole number below 2^64. Omitted: drawn from the system, and part of the state. */
   seed?: number | bigint;
   /** Tokens before the first that is drawn, for penalties. They don't count for minLength. */
   history?: Ids;
+  /**
+   * This many tokens, of `history` and of those that are accepted after it, are the prompt: see PenaltyOptions. minLength then counts
+   * all tokens after it. A token is drawn when they are there.
+   */
+  promptLength?: number;
   /** Mirostat v2: steers maxSurprise so that the surprise of what is drawn comes to tau bits (default 5), at the rate eta (0.1). */
   mirostat?: { tau?: number; eta?: number };
 }
 
-/** What holds for one token alone; goes before the sampler's own options. */
-export type NextOptions = Pick<SampleOptions, 'allowed' | 'bannedIds' | 'logitBias' | 'rows' | 'over'>;
+/**
+ * What holds for one token alone. Biases, bans and what may be drawn hold beside the sampler's own; `rows` and `over` stand in place of
+ * them.
+ */
+export type NextOptions = Pick<
+  SampleOptions,
+  'allowedIds' | 'allowedMask' | 'bannedIds' | 'logitBias' | 'rows' | 'over'
+>;
 
 /** A token, and the natural log of its probability. */
 export interface TokenLogProb {

@@ -1,4 +1,4 @@
-// Builds the addon under AddressSanitizer, in build-asan/, and runs test/asan/every-way.mjs over it. Linux with GCC.
+// Builds the addon under AddressSanitizer and UBSan, in build-asan/, and runs test/asan/every-way.mjs over it. Linux with GCC.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -22,7 +22,7 @@ run(process.execPath, [
   'compile',
   '-O',
   'build-asan',
-  '--CDLMHEAD_SANITIZE=address',
+  '--CDLMHEAD_SANITIZE=address,undefined',
   '--parallel',
   '4',
 ]);

@@ -45,6 +45,7 @@ const CALL: NamesOf<CallOptions> = {
 /** What is about drawing a token, and nothing else. */
 const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   history: true,
+  promptLength: true,
   penaltyWindow: true,
   repetitionPenalty: true,
   frequencyPenalty: true,
@@ -74,7 +75,8 @@ const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   order: true,
   logitBias: true,
   bannedIds: true,
-  allowed: true,
+  allowedIds: true,
+  allowedMask: true,
   seed: true,
   stream: true,
   step: true,
@@ -119,7 +121,8 @@ const OPEN: NamesOf<OpenOptions> = {
 };
 const NORM: NamesOf<NormOptions> = { type: true, weight: true, bias: true, eps: true, offset: true };
 const NEXT: NamesOf<NextOptions> = {
-  allowed: true,
+  allowedIds: true,
+  allowedMask: true,
   bannedIds: true,
   logitBias: true,
   rows: true,
@@ -132,6 +135,7 @@ const HELD = without(SAMPLE, 'norm', 'rows', 'over');
 /** Options that say how another is meant; what is about drawing needs a sample, besides. */
 const NEEDED: Record<string, string> = {
   over: 'rows',
+  promptLength: 'history',
   penaltyWindow: 'history',
   repetitionPenalty: 'history',
   frequencyPenalty: 'history',
@@ -167,7 +171,7 @@ export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', without(SAMPLE, 'ov
 export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
 export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
 export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);
-export const QUANTIZE_OPTIONS = only('quantize', QUANTIZE);
+export const QUANTIZE_OPTIONS = only('quantize', { ...QUANTIZE, ...ASYNC });
 export const LOG_SOFTMAX_OPTIONS = only('logSoftmax', { hiddenDtype: true, temperature: true, out: true });
 export const SOFTMAX_OPTIONS = only('softmax', { hiddenDtype: true, temperature: true, out: true });
 export const TOP_K_OF_OPTIONS = only('topKOf', { hiddenDtype: true });
@@ -206,7 +210,7 @@ export function knownOptions(value: unknown, { method, names }: OptionNames, nam
       if (options[key] === undefined) continue;
       throw new LMHeadError(
         'ARGUMENT',
-        `${key}: got an option that ${method} does not take; want ${nearestName(key, names.keys())}`,
+        `${key}: got an option that ${method} does not take; want ${meant(key, names)}`,
       );
     }
     for (const other of needed) {
@@ -223,4 +227,15 @@ export function knownOptions(value: unknown, { method, names }: OptionNames, nam
 
 function isLeftOut(option: unknown): boolean {
   return option === undefined || option === false;
+}
+
+/** Names that were options once. */
+const REPLACED: Record<string, { by: string; wanted: string }> = {
+  allowed: { by: 'allowedIds', wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
+};
+
+/** The name most like one that is none; all of them where none is like it. */
+function meant(given: string, names: OptionNames['names']): string {
+  if (Object.hasOwn(REPLACED, given) && names.has(REPLACED[given].by)) return REPLACED[given].wanted;
+  return nearestName(given, names.keys());
 }

@@ -1,6 +1,6 @@
 import type { MatrixSource } from '../backend/backend';
 import { capabilities } from '../backend/choose';
-import { openHead } from '../head/open';
+import { type HeadReport, openHead } from '../head/open';
 import type { Command } from './command';
 import { HEAD_OPTIONS, openOptions, withNamed } from './head';
 import { bytesText, count, jsonLine, pairs } from './output';
@@ -17,7 +17,7 @@ export const info: Command = {
   async run(parsed, { out }) {
     const options = openOptions(parsed);
     // The parts, for what a head does not show of itself; they are mapped, not read.
-    const { spec, settings, backend } = await openHead(parsed.file, options);
+    const { spec, settings, backend, report } = await openHead(parsed.file, options);
     backend.close();
     return withNamed(parsed, async head => {
       const { output, input, epilogue } = spec;
@@ -25,6 +25,8 @@ export const info: Command = {
       const { isa } = capabilities();
       const bytes = bytesOf(output) + (input ? bytesOf(input) : 0);
       const facts = {
+        family: report.family ?? null,
+        tensors: { output: report.output, input: report.input ?? null },
         vocabSize: head.vocabSize,
         validVocabSize: epilogue.validVocabSize,
         hiddenSize: head.hiddenSize,
@@ -32,6 +34,7 @@ export const info: Command = {
         bytes,
         mapped: output.kind === 'file' && output.mmap && output.layout === 'vd',
         tied: head.tied,
+        inputRows: head.tied || input ? head.inputVocabSize : null,
         parameters: head.parameterCount,
         bias: epilogue.bias !== undefined,
         norm: norm
@@ -43,6 +46,7 @@ export const info: Command = {
         backend: head.backend,
         isa: head.backend === 'native' ? isa : null,
         threads: head.threads,
+        origins: report.origins,
       };
       await out.write(parsed.flag('json') ? jsonLine({ file: parsed.file, ...facts }) : forPeople(facts));
       return true;
@@ -51,6 +55,7 @@ export const info: Command = {
 };
 
 function forPeople(facts: {
+  family: string | null;
   vocabSize: number;
   validVocabSize: number;
   hiddenSize: number;
@@ -58,6 +63,7 @@ function forPeople(facts: {
   bytes: number;
   mapped: boolean;
   tied: boolean;
+  inputRows: number | null;
   parameters: number;
   bias: boolean;
   norm: { type: string; eps: number; offset?: number } | null;
@@ -67,36 +73,38 @@ function forPeople(facts: {
   backend: string;
   isa: string | null;
   threads: number;
+  origins: HeadReport['origins'];
 }): string {
+  const { origins } = facts;
   const padding = facts.vocabSize - facts.validVocabSize;
   const { norm } = facts;
   const threads = `${facts.threads} ${facts.threads === 1 ? 'thread' : 'threads'}`;
   const optional: [string, string | undefined][] = [
-    ['bias', facts.bias ? 'yes' : undefined],
+    ['bias', facts.bias ? `yes (${origins.bias})` : undefined],
     [
       'norm',
-      norm ? `${norm.type}, eps ${norm.eps}${norm.offset ? `, weight + ${norm.offset}` : ''}` : 'none found',
+      norm
+        ? `${norm.type}, eps ${norm.eps}${norm.offset ? `, weight + ${norm.offset}` : ''} (${origins.norm})`
+        : 'none found',
     ],
-    ['logit scale', facts.logitScale === 1 ? undefined : String(facts.logitScale)],
-    ['soft cap', facts.softCap ? String(facts.softCap) : undefined],
-    ['embedding scale', facts.embeddingScale === 1 ? undefined : String(facts.embeddingScale)],
-  ];
-  return pairs([
+    ['logit scale', facts.logitScale === 1 ? undefined : `${facts.logitScale} (${origins.logitScale})`],
+    ['soft cap', facts.softCap ? `${facts.softCap} (${origins.softCap})` : undefined],
     [
-      'vocabulary',
-      `${count(facts.vocabSize)} tokens${padding > 0 ? `, the last ${count(padding)} of them padding` : ''}`,
+      'embedding scale',
+      facts.embeddingScale === 1 ? undefined : `${facts.embeddingScale} (${origins.embeddingScale})`,
     ],
+  ];
+  const padded =
+    padding > 0 ? `, the last ${count(padding)} of them padding (${origins.validVocabSize})` : '';
+  return pairs([
+    ...(facts.family === null ? [] : [['family', facts.family] as [string, string]]),
+    ['vocabulary', `${count(facts.vocabSize)} tokens${padded}`],
     ['hidden size', count(facts.hiddenSize)],
     [
       'weights',
       `${facts.dtype}, ${bytesText(facts.bytes)}, ${facts.mapped ? 'mapped and used where they lie' : 'read into memory'}`,
     ],
-    [
-      'tied',
-      facts.tied
-        ? 'yes: one matrix is input and output embedding'
-        : 'no: the input embedding is another matrix',
-    ],
+    ['tied', `${tieText(facts)} (${origins.tied})`],
     ['parameters', count(facts.parameters)],
     ...optional.filter((entry): entry is [string, string] => entry[1] !== undefined),
     [
@@ -104,6 +112,13 @@ function forPeople(facts: {
       facts.backend === 'native' ? `native, ${facts.isa}, ${threads}` : 'in plain JavaScript, slowly',
     ],
   ]);
+}
+
+function tieText(facts: { tied: boolean; inputRows: number | null; vocabSize: number }): string {
+  if (facts.tied) return 'yes: one matrix is input and output embedding';
+  if (facts.inputRows === null) return 'no, and the input embedding is not known';
+  const rows = facts.inputRows === facts.vocabSize ? '' : `, of ${count(facts.inputRows)} rows`;
+  return `no: the input embedding is another matrix${rows}`;
 }
 
 function bytesOf(source: MatrixSource): number {

@@ -8,6 +8,29 @@ const EXTENSIONS = ['.safetensors', '.gguf', '.npy'];
 const OTHERS = ['.bin', '.pt', '.pth', '.ckpt', '.onnx', '.h5', '.msgpack', '.npz'];
 const SHOWN = 4;
 
+/** Names of the indexes that may list a file as a shard. */
+export function indexNames(file: string): string[] {
+  const [, base] = /^(.+)-\d{5}-of-\d{5}\.safetensors$/i.exec(file) ?? [];
+  const names = new Set([STANDARD[1]]);
+  if (base !== undefined) names.add(`${base}.safetensors.index.json`);
+  return file === STANDARD[0] ? [] : [...names];
+}
+
+/**
+ * The snapshot in a hub's cache of a model.
+ * @param main what the cache says of its main branch: a snapshot's name
+ * @throws LMHeadError IO where there are several, and nothing says which
+ */
+export function snapshotIn(folder: string, names: readonly string[], main: string | undefined): string {
+  if (main !== undefined && names.includes(main)) return main;
+  if (names.length === 1) return names[0];
+  throw noWeights(
+    folder,
+    `has ${names.length === 0 ? 'no snapshots' : `the snapshots ${shown(names)}, and no refs/main that says which`}`,
+    'the path of one of them',
+  );
+}
+
 /**
  * @param names of what is in the folder
  * @returns the file's path

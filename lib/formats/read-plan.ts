@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import * as fs from 'node:fs';
 import * as fsPromises from 'node:fs/promises';
-import { LMHeadError } from '../errors';
+import { isSystemError, LMHeadError } from '../errors';
 
 /** Bytes [offset, offset + length) of the file, please. */
 export interface ReadRequest {
@@ -198,7 +198,7 @@ function unreadable(path: string, why: string, cause?: unknown): LMHeadError {
 
 /** What the system says, in this library's terms. */
 function readable(path: string, error: unknown): unknown {
-  if (error instanceof LMHeadError || !(error instanceof Error) || !('code' in error)) return error;
+  if (!isSystemError(error)) return error;
   return unreadable(path, error.message, error);
 }
 

@@ -33,3 +33,29 @@ export function tokenizerSize(text: string | Uint8Array): number {
   scanner.end();
   return size;
 }
+
+/** As `tokenizerSize`, of added_tokens.json: ids by token. */
+export function addedTokensSize(text: string | Uint8Array): number {
+  const scanner = new JsonScanner(text);
+  let size = 0;
+  scanner.members(() => {
+    size = Math.max(size, scanner.wholeNumber() + 1);
+  });
+  scanner.end();
+  return size;
+}
+
+/** As `tokenizerSize`, of tokenizer_config.json, which has added tokens by id. */
+export function tokenizerConfigSize(text: string | Uint8Array): number {
+  const scanner = new JsonScanner(text, { python: true });
+  let size = 0;
+  scanner.object(key => {
+    if (key !== 'added_tokens_decoder' || scanner.next() !== 'object') return scanner.skip();
+    scanner.members(id => {
+      if (/^\d{1,15}$/.test(id)) size = Math.max(size, Number(id) + 1);
+      scanner.skip();
+    });
+  });
+  scanner.end();
+  return size;
+}

@@ -11,6 +11,8 @@ import { replaceFile, replaceFileSync } from './replace-file';
 export interface SavedHead {
   vocabSize: number;
   hiddenSize: number;
+  /** Of `input`. */
+  inputRows: number;
   output: Dtype;
   /** Absent: tied. */
   input?: Dtype;
@@ -84,6 +86,7 @@ function* pieces(head: SavedHead): Generator<Uint8Array> {
 function tensorsOf({
   vocabSize,
   hiddenSize,
+  inputRows,
   output,
   input,
   tied,
@@ -93,7 +96,7 @@ function tensorsOf({
   const matrix = (name: string, dtype: Dtype, which: 'output' | 'input'): SavedTensor => ({
     name,
     dtype,
-    shape: [vocabSize, hiddenSize],
+    shape: [which === 'input' ? inputRows : vocabSize, hiddenSize],
     read: (offset, out) => backend.readBytes(which, offset, out),
   });
   const vector = (name: string, numbers: Float32Array): SavedTensor => ({

@@ -19,7 +19,7 @@ function wrongLists(bound: number): [what: string, ids: unknown, kind: ErrorKind
     ['a length of 1.5', { length: 1.5 }, 'ARGUMENT', 'an object'],
     ['a length in quotes', { length: '2' }, 'ARGUMENT', 'an object'],
     ['a length of 2^53', { length: 2 ** 53 }, 'ARGUMENT', 'an object'],
-    ['a Set', new Set([1, 2]), 'ARGUMENT', 'an object'],
+    ['a Set', new Set([1, 2]), 'ARGUMENT', 'a Set'],
     ['a DataView', new DataView(new ArrayBuffer(8)), 'ARGUMENT', 'a DataView'],
     ['the id after the last', [0, bound], 'RANGE', '[1]', `got ${bound}`, want],
     ['−1', [-1, 0], 'RANGE', '[0]', 'got -1', want],

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { project, run, USE, USED, write } from './project';
+import { tool } from './tools';
 
 const require = createRequire(__filename);
 const compiler = require.resolve('typescript/bin/tsc');
@@ -29,7 +30,7 @@ beforeAll(() => {
   symlinkSync(dirname(require.resolve('@types/node/package.json')), join(project, 'types-node'), 'junction');
 });
 
-function compile(name: string, options: object): string {
+function compile(name: string, options: object, by = compiler): string {
   const common = {
     target: 'es2022',
     strict: true,
@@ -49,7 +50,7 @@ function compile(name: string, options: object): string {
       include: ['.'],
     }),
   );
-  return run({ name: '', command: [process.execPath] }, [compiler, '-p', config]);
+  return run({ name: '', command: [process.execPath] }, [by, '-p', config]);
 }
 
 describe('TypeScript', () => {
@@ -62,5 +63,11 @@ describe('TypeScript', () => {
     write(`${name}/use.${extension}`, IMPORT + USE);
     expect(compile(name, options)).toBe('');
     expect(run(runtime, [join(project, name, 'out', `use.${output}`)])).toMatch(USED);
+  });
+
+  it('5.2, the oldest that docs/embedding-in-an-app.md promises, reads the declarations', () => {
+    const options = { module: 'node16', moduleResolution: 'node16', noEmit: true };
+    write('oldest/types.mts', TYPES);
+    expect(compile('oldest', options, tool('typescript@5.2.2', 'typescript/bin/tsc'))).toBe('');
   });
 });

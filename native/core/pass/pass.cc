@@ -6,6 +6,7 @@
 #include <limits>
 #include <mutex>
 
+#include "../sampling/filtered_set.h"
 #include "../sampling/materialized_row.h"
 #include "../sinks/dense.h"
 #include "../sinks/distributions.h"
@@ -46,8 +47,7 @@ void ProductSource::prepare(size_t first_column, size_t columns) const {
     prepared_.rounded.round(activations_, hidden, stride, columns, e_.columns);
     prepared_.rounded.pack(kernels_, e_.dtype);
   } else if (packed) {
-    prepared_.data.resize(packed->size(hidden, stride, columns, e_.columns) / sizeof(float));
-    packed->pack(hidden, stride, columns, e_.columns, prepared_.data.data());
+    packed->pack(hidden, stride, columns, e_.columns, prepared_.data);
   } else {
     return;
   }
@@ -98,6 +98,7 @@ LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t 
 
 void ProductSource::make(const Matrix& e, size_t first_row, size_t rows, const float* bias, size_t first_column, size_t columns,
                          float* out, size_t out_stride) const {
+  LMHEAD_DASSERT(first_row + rows <= e.rows && first_column + columns <= n_);
   const size_t stride = hidden_stride(e.columns), dtype = static_cast<size_t>(e.dtype);
   const bool is_prepared = first_column >= prepared_.first && first_column + columns <= prepared_.first + prepared_.columns;
   if (activations_ != Activations::f32)
@@ -263,8 +264,10 @@ class Block {
   }
 
   float logit_of(size_t column, uint32_t id) const {
+    const size_t place = source_.place_of(id);
+    LMHEAD_DASSERT(place < source_.valid());
     float u;
-    return *source_.logits(source_.place_of(id), 1, begin_ + column, 1, &u).data;
+    return *source_.logits(place, 1, begin_ + column, 1, &u).data;
   }
 
   std::vector<bool> which(Sampling way) const {
@@ -429,7 +432,7 @@ class Block {
         const Candidate winner = race_->winner(c);
         std::vector<Candidate> best;
         if (drawn_top_) best = drawn_top_->best(c);
-        std::erase_if(best, [](const Candidate& o) { return o.logit == -std::numeric_limits<float>::infinity(); });
+        std::erase_if(best, [](const Candidate& o) { return !is_in(o.logit); });
         const auto log_prob = [&](float logit) { return d.log_prob(logit); };
         return write_sample(c, {winner.id, log_prob(winner.logit)}, best, log_prob);
       }
@@ -472,6 +475,7 @@ class Block {
   void write_sample(size_t c, const Choice& choice, std::vector<Candidate>& left, LogProb log_prob) {
     const SampleOutputs& out = request_.sample;
     if (!out.ids) return;
+    LMHEAD_DASSERT(source_.place_of(choice.id) < source_.valid() && !std::isnan(choice.log_prob));
     out.ids[begin_ + c] = choice.id;
     out.log_probs[begin_ + c] = static_cast<float>(choice.log_prob);
     if (!out.raw_log_probs) return;

@@ -6,15 +6,19 @@
 //   keep_at_least(floor)               logits from there on, and the best and its equals always
 //   keep_share(share, T)               the best whose mass reaches that share of all
 //   keep_typical(share, T)             the most typical whose mass does
-//   exclude_top(floor)                 of logits from there on only the last in order stays
 //   keep_best()                        the best alone
+//   last_from(floor)                   of logits from there on the last in order, if there is any
+//   drop_where(drops)                  all that drops(candidate)
+//   is_sound()                         for assertions: something is in, and the best of it is max()
 // and, where it is a list, keep_count(k), the k best.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "../numerics/fixed_point_sum.h"
+#include "filtered_set.h"
 #include "filters.h"
 
 namespace lmhead {
@@ -26,11 +30,14 @@ class Chain {
 
   // Goes on to the end, or to a stage that the set does not do.
   void run() {
+    LMHEAD_DASSERT(set_.is_sound());
     for (; progress_.order; progress_.order >>= 4) {
       const Stage stage = static_cast<Stage>(progress_.order & 15);
       if (!row_.works(stage)) continue;
       if (!set_.does(stage)) return;
       apply(stage);
+      LMHEAD_DASSERT(set_.is_sound());
+      LMHEAD_DASSERT(is_temperature(progress_.temperature));
     }
   }
 
@@ -41,7 +48,7 @@ class Chain {
       case Stage::none:
         return;
       case Stage::top_n_sigma:
-        return set_.keep_at_least(set_.max() - row_.top_n_sigma * set_.deviation());
+        return set_.keep_at_least(Floor(set_.max() - row_.top_n_sigma * set_.deviation()));
       case Stage::top_k:
         if constexpr (Set::kIsList) set_.keep_count(row_.top_k);
         return;
@@ -50,7 +57,7 @@ class Chain {
       case Stage::top_p:
         return set_.keep_share(row_.top_p, temperature);
       case Stage::min_p:
-        return set_.keep_at_least(set_.max() + temperature * row_.log_min_p);
+        return set_.keep_at_least(Floor(set_.max() + temperature * row_.log_min_p));
       case Stage::epsilon:
         return set_.keep_at_least(floor_of(row_.log_epsilon, moments().log_sum));
       case Stage::eta: {
@@ -62,8 +69,12 @@ class Chain {
         const Moments m = moments();
         return set_.keep_at_least(floor_of(m.log_squares - 2 * m.log_sum, m.log_sum));
       }
-      case Stage::xtc:
-        return set_.exclude_top(floor_of(row_.log_xtc_threshold, moments().log_sum));
+      case Stage::xtc: {
+        const double log_sum = moments().log_sum;
+        // Where the best falls short, no other reaches it: beside large logits the difference would be lost in a floor.
+        if (row_.log_xtc_threshold - kEarly + log_sum > 0) return;
+        return exclude_top(floor_of(row_.log_xtc_threshold, log_sum));
+      }
       case Stage::temperature:
         return set_temperature();
       case Stage::max_surprise:
@@ -71,10 +82,22 @@ class Chain {
     }
   }
 
-  Moments moments() const { return set_.moments(progress_.temperature); }
+  Moments moments() const {
+    const Moments m = set_.moments(progress_.temperature);
+    LMHEAD_DASSERT(std::isfinite(m.log_sum) && std::isfinite(m.entropy) && std::isfinite(m.log_squares));
+    return m;
+  }
 
   // The logit from which on log p >= log_p.
-  double floor_of(double log_p, double log_sum) const { return set_.max() + progress_.temperature * (log_p - kEarly + log_sum); }
+  Floor floor_of(double log_p, double log_sum) const {
+    return Floor(set_.max() + progress_.temperature * (log_p - kEarly + log_sum));
+  }
+
+  // Of logits from there on only the last in order stays.
+  void exclude_top(const Floor& floor) {
+    const std::optional<Candidate> stays = set_.last_from(floor);
+    if (stays) set_.drop_where([&](const Candidate& c) { return floor.admits(c.logit) && c.id != stays->id; });
+  }
 
   void set_temperature() {
     double& temperature = progress_.temperature;
@@ -106,6 +129,7 @@ class Chain {
 // mass of the first half says in which half the boundary lies.
 template <class T, class Order, class MassOf>
 size_t place_of_share(T* first, size_t count, Mass& before, double wanted, Order order, MassOf mass_of) {
+  LMHEAD_DASSERT(count > 0 && std::isfinite(wanted));
   T *begin = first, *end = first + count;
   while (end - begin > 1) {
     T* const middle = begin + (end - begin) / 2;

@@ -65,6 +65,9 @@ struct Choice {
   double log_sum = 0;  // over it; see Left
 };
 
+// What logits may be divided by.
+inline bool is_temperature(double t) { return t > 0 && t <= std::numeric_limits<double>::max(); }
+
 // How far a chain has come: the stages still to run, packed, and the temperature in force.
 struct Progress {
   uint64_t order;
@@ -80,7 +83,7 @@ struct Left {
   double log_prob(float logit, double log_sum) const { return (static_cast<double>(logit) - max) / temperature - log_sum; }
 };
 // Leaves of `candidates`, which hold every id of the row that the first filter can keep, those that the chain keeps, in any
-// order. None has a NaN logit; the largest is finite. Ids with logit -inf are dropped.
+// order. None has a NaN logit; the largest is finite. Ids that are not in (see filtered_set.h) go.
 Left filter(std::vector<Candidate>& candidates, const RowSampling& row, Progress from);
 inline Left filter(std::vector<Candidate>& candidates, const RowSampling& row) { return filter(candidates, row, {row.order}); }
 

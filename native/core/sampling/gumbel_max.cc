@@ -4,11 +4,14 @@
 
 #include "../numerics/exact_math.h"
 #include "../sinks/sink.h"
+#include "filtered_set.h"
+#include "filters.h"
 
 namespace lmhead {
 
 void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& stream, double temperature, RaceLeader& leader) {
-  if (chunk.max == -std::numeric_limits<float>::infinity()) return;
+  if (!is_in(chunk.max)) return;
+  LMHEAD_DASSERT(is_temperature(temperature));
   const float* const u = chunk.logits;
   const auto offer = [&](uint32_t i) {
     const uint32_t id = chunk.ids ? chunk.ids[i] : chunk.first + i;
@@ -28,7 +31,7 @@ void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& st
   // Where a temperature is so low that logits over it overflow, or ids are no neighbours, every one is looked at closely.
   if (!std::isfinite(to_beat) || chunk.ids) {
     for (uint32_t i = 0; i < chunk.rows; i++)
-      if (u[i] != -std::numeric_limits<float>::infinity()) offer(i);
+      if (is_in(u[i])) offer(i);
     return;
   }
   const size_t count = kernels.race_candidates(u, chunk.rows, chunk.first, {stream, inverse_temperature, to_beat}, found);

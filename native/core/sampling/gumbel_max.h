@@ -7,13 +7,14 @@
 
 #include "../kernels/kernels.h"
 #include "../sinks/candidate.h"
+#include "filtered_set.h"
 
 namespace lmhead {
 
 // Who is ahead. The same in whatever order ids are offered.
 struct RaceLeader {
   double key = -std::numeric_limits<double>::infinity();
-  Candidate candidate{-std::numeric_limits<float>::infinity(), kNoId};
+  Candidate candidate{kDropped, kNoId};
 
   void offer(double other_key, Candidate other) {
     if (other_key > key || (other_key == key && other.id < candidate.id)) {
@@ -32,7 +33,7 @@ struct RaceChunk {
   float max;  // of the logits
 };
 
-// Lets a chunk's ids run, but those of logit -inf.
+// Lets those of a chunk's ids run that are in.
 void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& stream, double temperature, RaceLeader& leader);
 
 }  // namespace lmhead

@@ -14,12 +14,9 @@ namespace lmhead {
 
 namespace {
 
-constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr float kLowest = -std::numeric_limits<float>::max();
 // So few are filtered sooner as a list; and of so many a share's boundary is found among them.
 constexpr size_t kFew = 1024, kFewAtBoundary = 8192;
-// Chunks that one thread takes at a time.
-constexpr size_t kTaskChunks = 16;
 
 // Finite floats by their order.
 int32_t place_of(float x) {
@@ -40,6 +37,15 @@ float float_before(float x) { return float_at(place_of(x) - 1); }
 HeldRow::HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, const Crew& crew)
     : kernels_(kernels), logits_(logits), size_(count), ids_(ids), crew_(crew), max_(max), maxima_(chunks()) {
   each_chunk([&](const Chunk& chunk, unsigned) { maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max; });
+  LMHEAD_DASSERT(is_sound());
+}
+
+bool HeldRow::is_sound() const {
+  if (!std::isfinite(max_) || max_ != *std::max_element(maxima_.begin(), maxima_.end())) return false;
+  for (size_t index = 0; index < chunks(); index++)
+    if (const Chunk chunk = chunk_at(index); is_in(chunk.max) && kernels_.max(chunk.logits, chunk.rows).max != chunk.max)
+      return false;
+  return true;
 }
 
 HeldRow::Chunk HeldRow::chunk_at(size_t index) const {
@@ -50,16 +56,6 @@ HeldRow::Chunk HeldRow::chunk_at(size_t index) const {
           static_cast<uint32_t>(first),
           ids_ ? ids_ + first : nullptr,
           maxima_[index]};
-}
-
-template <class Use>
-void HeldRow::each_chunk(Use use) const {
-  const size_t count = chunks();
-  const auto work = [&](size_t task, unsigned slot) {
-    for (size_t i = task * kTaskChunks; i < std::min(count, (task + 1) * kTaskChunks); i++)
-      if (maxima_[i] != kNever) use(chunk_at(i), slot);
-  };
-  crew_.share_out((count + kTaskChunks - 1) / kTaskChunks, work, Crew::To::the_end);
 }
 
 template <class T, class Use>
@@ -76,7 +72,7 @@ bool HeldRow::is_long() {
   size_t seen = 0;
   for (size_t index = 0; index < chunks() && seen <= kFew; index++) {
     const Chunk chunk = chunk_at(index);
-    if (chunk.max != kNever) seen += kernels_.count_above(chunk.logits, chunk.rows, kNever, false);
+    if (is_in(chunk.max)) seen += kernels_.count_above(chunk.logits, chunk.rows, kDropped, false);
   }
   if (seen <= kFew) count_ = seen;
   return seen > kFew;
@@ -85,30 +81,15 @@ bool HeldRow::is_long() {
 size_t HeldRow::count() {
   if (!count_)
     count_ = sum_over_chunks<size_t>(
-        [&](const Chunk& chunk, size_t& sum) { sum += kernels_.count_above(chunk.logits, chunk.rows, kNever, false); });
+        [&](const Chunk& chunk, size_t& sum) { sum += kernels_.count_above(chunk.logits, chunk.rows, kDropped, false); });
   return *count_;
 }
 
-template <class Drop>
-void HeldRow::drop(Drop drop) {
-  each_chunk([&](const Chunk& chunk, unsigned) { maxima_[chunk.index] = drop(chunk); });
-  count_.reset();
-  mass_.reset();
-}
-
-template <class Drops>
-void HeldRow::drop_where(Drops drops) {
-  drop([&](const Chunk& chunk) {
-    for (size_t i = 0; i < chunk.rows; i++)
-      if (drops(chunk.candidate(i))) chunk.logits[i] = kNever;
-    return kernels_.max(chunk.logits, chunk.rows).max;
-  });
-}
-
 void HeldRow::keep_to(const Candidate& last) {
+  LMHEAD_DASSERT(is_in(last.logit));
   drop([&](const Chunk& chunk) {
     float* const u = chunk.logits;
-    if (chunk.max < last.logit) return kNever;
+    if (chunk.max < last.logit) return kDropped;
     // Loops that compilers make vectors of.
     const size_t rows = chunk.rows;
     const float floor = last.logit;
@@ -116,10 +97,10 @@ void HeldRow::keep_to(const Candidate& last) {
     for (size_t i = 0; i < rows; i++) equal += u[i] == floor;
     for (size_t i = 0; i < rows; i++) {
       const float x = u[i];
-      u[i] = x >= floor ? x : kNever;
+      u[i] = x >= floor ? x : kDropped;
     }
     for (size_t i = 0; equal > 0 && i < rows; i++)
-      if (better(last, chunk.candidate(i))) u[i] = kNever;
+      if (better(last, chunk.candidate(i))) u[i] = kDropped;
     return chunk.max > last.logit ? chunk.max : kernels_.max(u, chunk.rows).max;
   });
 }
@@ -131,8 +112,8 @@ std::vector<Candidate>& HeldRow::list() {
   for (size_t index = 0; index < chunks(); index++) {
     uint32_t found[kChunkRows];
     const Chunk chunk = chunk_at(index);
-    if (chunk.max == kNever) continue;
-    const size_t count = kernels_.indices_above(chunk.logits, chunk.rows, kNever, false, found);
+    if (!is_in(chunk.max)) continue;
+    const size_t count = kernels_.indices_above(chunk.logits, chunk.rows, kDropped, false, found);
     for (size_t i = 0; i < count; i++) list_->push_back(chunk.candidate(found[i]));
   }
   return *list_;
@@ -144,8 +125,8 @@ std::vector<Candidate> HeldRow::best(size_t k) const {
   if (k == 0) return best;
   for (size_t index = 0; index < chunks(); index++) {
     const Chunk chunk = chunk_at(index);
-    const float beaten = best.size() < k ? kNever : best[k - 1].logit;
-    if (chunk.max <= beaten) continue;
+    const float beaten = best.size() < k ? kDropped : best[k - 1].logit;
+    if (!is_in(chunk.max) || chunk.max <= beaten) continue;
     for (size_t i = 0; i < chunk.rows; i++)
       if (chunk.logits[i] > beaten) best.push_back(chunk.candidate(i));
     std::sort(best.begin(), best.end(), better);
@@ -157,11 +138,15 @@ std::vector<Candidate> HeldRow::best(size_t k) const {
 void HeldRow::write_back() {
   if (!list_) {  // the row lies there, but for chunks in which nothing is left
     for (size_t i = 0; i < chunks(); i++)
-      if (const Chunk chunk = chunk_at(i); chunk.max == kNever) std::fill_n(chunk.logits, chunk.rows, kNever);
+      if (const Chunk chunk = chunk_at(i); !is_in(chunk.max)) std::fill_n(chunk.logits, chunk.rows, kDropped);
     return;
   }
-  std::fill(logits_, logits_ + size_, kNever);
-  for (const Candidate& c : *list_) logits_[ids_ ? std::lower_bound(ids_, ids_ + size_, c.id) - ids_ : c.id] = c.logit;
+  std::fill(logits_, logits_ + size_, kDropped);
+  for (const Candidate& c : *list_) {
+    const size_t place = ids_ ? static_cast<size_t>(std::lower_bound(ids_, ids_ + size_, c.id) - ids_) : c.id;
+    LMHEAD_DASSERT(place < size_ && (!ids_ || ids_[place] == c.id));
+    logits_[place] = c.logit;
+  }
 }
 
 bool HeldRow::does(Stage stage) { return stage != Stage::top_k && is_long(); }
@@ -193,27 +178,26 @@ double HeldRow::deviation() const {
   DeviationSums sums;
   for (size_t index = 0; index < chunks(); index++) {
     const Chunk chunk = chunk_at(index);
-    for (size_t i = 0; chunk.max != kNever && i < chunk.rows; i++)
-      if (chunk.logits[i] != kNever) sums.add(static_cast<double>(chunk.logits[i]) - max_);
+    for (size_t i = 0; is_in(chunk.max) && i < chunk.rows; i++)
+      if (is_in(chunk.logits[i])) sums.add(static_cast<double>(chunk.logits[i]) - max_);
   }
   return sums.deviation();
 }
 
-void HeldRow::keep_at_least(double floor) {
-  if (floor >= max_) return keep_to({max_, kNoId});
-  if (floor < kLowest) return;
-  const float nearest = static_cast<float>(floor);
-  keep_to({nearest >= floor ? nearest : std::nextafter(nearest, max_), kNoId});
+void HeldRow::keep_at_least(const Floor& floor) {
+  if (!floor.admits(kLowest)) keep_to({std::min(floor.least(), max_), kNoId});
 }
 
 void HeldRow::keep_share(double share, double temperature) {
   const Key key;
   // All together, logits further below the largest have less than what may be left out: the largest alone has 1.
   const double left_out = (1 - share) / static_cast<double>(size_);
-  Range keys{0, left_out > 0 ? std::min(-log_positive(left_out), -kFaint) : -kFaint};
+  Range keys{0, left_out > 0 ? std::min(0 - log_positive(left_out), -kFaint) : -kFaint};  // not -0, as bins go by keys' bits
   // Of a flat row what there is: else one bin would hold it.
-  if (key.of(x_of(*std::min_element(maxima_.begin(), maxima_.end()), temperature)) < keys.high / 16)
-    keys = keys_within(key, keys, temperature);
+  float flattest = max_;
+  for (const float max : maxima_)
+    if (is_in(max)) flattest = std::min(flattest, max);
+  if (key.of(x_of(flattest, temperature)) < keys.high / 16) keys = keys_within(key, keys, temperature);
   const Last last = place_by(key, keys.high, share, temperature);
   keep_to(last);
   mass_ = {temperature, last.through};
@@ -224,7 +208,6 @@ void HeldRow::keep_typical(double share, double temperature) {
   const Key key{m.log_sum, m.entropy};
   const Last last = place_by(key, std::max(key.of(0), key.of(kFaint)), share, temperature);
   drop_where([&](const Candidate& c) { return last < Keyed{c, key.of(x_of(c.logit, temperature)), 0}; });
-  max_ = *std::max_element(maxima_.begin(), maxima_.end());
 }
 
 double HeldRow::x_of(float u, double temperature) const { return (static_cast<double>(u) - max_) / temperature; }
@@ -337,7 +320,7 @@ std::vector<HeldRow::Keyed> HeldRow::candidates_within(const Key& key, const Ran
       if (chunk.max < side.least) return;
       const float* const u = chunk.logits;
       alignas(64) float some[kChunkRows];
-      for (size_t i = 0, rows = chunk.rows; i < rows; i++) some[i] = u[i] <= side.most ? u[i] : kNever;
+      for (size_t i = 0, rows = chunk.rows; i < rows; i++) some[i] = u[i] <= side.most ? u[i] : kDropped;
       uint32_t found[kChunkRows];
       const size_t count = kernels_.indices_above(some, chunk.rows, side.least, true, found);
       for (size_t i = 0; i < count; i++) some[i] = u[found[i]];
@@ -350,25 +333,23 @@ std::vector<HeldRow::Keyed> HeldRow::candidates_within(const Key& key, const Ran
   return all;
 }
 
-void HeldRow::exclude_top(double floor) {
-  // A floor may be -inf, as what is dropped is, and that is no token.
-  const auto is_top = [&](const Candidate& c) { return c.logit != kNever && static_cast<double>(c.logit) >= floor; };
+std::optional<Candidate> HeldRow::last_from(const Floor& floor) const {
   std::vector<std::optional<Candidate>> lasts(crew_.threads);
   each_chunk([&](const Chunk& chunk, unsigned slot) {
-    if (chunk.max < floor) return;
+    if (!floor.admits(chunk.max)) return;
     for (size_t i = 0; i < chunk.rows; i++)
-      if (const Candidate c = chunk.candidate(i); is_top(c) && (!lasts[slot] || better(*lasts[slot], c))) lasts[slot] = c;
+      if (const Candidate c = chunk.candidate(i); floor.admits(c.logit) && (!lasts[slot] || better(*lasts[slot], c)))
+        lasts[slot] = c;
   });
-  std::optional<Candidate> stays;
-  for (const std::optional<Candidate>& last : lasts)
-    if (last && (!stays || better(*stays, *last))) stays = last;
-  if (!stays) return;
-  drop_where([&](const Candidate& c) { return is_top(c) && c.id != stays->id; });
-  max_ = stays->logit;
+  std::optional<Candidate> last;
+  for (const std::optional<Candidate>& each : lasts)
+    if (each && (!last || better(*last, *each))) last = each;
+  return last;
 }
 
 void HeldRow::keep_best() {
   const size_t index = static_cast<size_t>(std::find(maxima_.begin(), maxima_.end(), max_) - maxima_.begin());
+  LMHEAD_DASSERT(index < chunks());
   const Chunk chunk = chunk_at(index);
   keep_to(chunk.candidate(static_cast<size_t>(std::find(chunk.logits, chunk.logits + chunk.rows, max_) - chunk.logits)));
 }
@@ -381,6 +362,7 @@ Choice HeldRow::race(const Left& left, const Stream& stream) const {
   });
   RaceLeader winner;
   for (const RaceLeader& leader : leaders) winner.offer(leader.key, leader.candidate);
+  LMHEAD_DASSERT(winner.candidate.id != kNoId);
   const double log_sum = log_positive(mass(left).value() / kMassUnits);
   const Candidate& c = winner.candidate;
   return {c.id, left.log_prob(c.logit, log_sum), log_sum};

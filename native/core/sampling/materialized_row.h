@@ -1,7 +1,8 @@
-// A row of logits that is held, and filtered where it lies: what a filter drops becomes -inf. Only when few are left, or a filter
-// asks for it, they become a list. Nothing is sorted.
+// A row of logits that is held, and filtered where it lies: what a filter drops becomes kDropped. Only when few are left, or a
+// filter asks for it, they become a list. Nothing is sorted.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "../numerics/fixed_point_sum.h"
 #include "../sinks/sink.h"
 #include "../threads/crew.h"
+#include "filtered_set.h"
 #include "filters.h"
 
 namespace lmhead {
@@ -20,7 +22,7 @@ class HeldRow {
   HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, const Crew& crew);
 
   Left filter(const RowSampling& row);
-  // After filter. The logits given: those of what is left, and -inf.
+  // After filter. The logits given: those of what is left, and kDropped.
   void write_back();
   Choice race(const Left& left, const Stream& stream) const;
   // Of what is left, in any order, the k best at least.
@@ -37,14 +39,24 @@ class HeldRow {
   size_t count();
   Moments moments(double temperature) const;
   double deviation() const;
-  void keep_at_least(double floor);
+  void keep_at_least(const Floor& floor);
   void keep_share(double share, double temperature);
   void keep_typical(double share, double temperature);
-  void exclude_top(double floor);
   void keep_best();
+  std::optional<Candidate> last_from(const Floor& floor) const;
+  template <class Drops>  // drops(candidate)
+  void drop_where(Drops drops) {
+    drop([&](const Chunk& chunk) {
+      for (size_t i = 0; i < chunk.rows; i++)
+        if (is_in(chunk.logits[i]) && drops(chunk.candidate(i))) chunk.logits[i] = kDropped;
+      return kernels_.max(chunk.logits, chunk.rows).max;
+    });
+    max_ = *std::max_element(maxima_.begin(), maxima_.end());
+  }
+  bool is_sound() const;
 
  private:
-  // Logits of neighbouring places; what is not left is -inf, or anything where nothing is (max is -inf).
+  // Logits of neighbouring places; what is not left is kDropped, or anything where nothing is (max is kDropped).
   struct Chunk {
     size_t index;
     float* logits;
@@ -71,15 +83,25 @@ class HeldRow {
   size_t chunks() const { return (size_ + kChunkRows - 1) / kChunkRows; }
   Chunk chunk_at(size_t index) const;
   template <class Use>  // use(chunk, slot), for chunks in which something is left
-  void each_chunk(Use use) const;
+  void each_chunk(Use use) const {
+    constexpr size_t kTaskChunks = 16;  // that one thread takes at a time
+    const size_t count = chunks();
+    const auto work = [&](size_t task, unsigned slot) {
+      for (size_t i = task * kTaskChunks; i < std::min(count, (task + 1) * kTaskChunks); i++)
+        if (is_in(maxima_[i])) use(chunk_at(i), slot);
+    };
+    crew_.share_out((count + kTaskChunks - 1) / kTaskChunks, work, Crew::To::the_end);
+  }
   template <class T, class Use>  // use(chunk, T&), and the Ts' sum
   T sum_over_chunks(Use use) const;
   // Whether more are left than are filtered sooner as a list.
   bool is_long();
-  template <class Drop>  // drop(chunk) returns the largest logit that it leaves, or -inf whatever lies there then
-  void drop(Drop drop);
-  template <class Drops>  // drops(candidate)
-  void drop_where(Drops drops);
+  template <class Drop>  // drop(chunk) returns the largest logit that it leaves, or kDropped whatever lies there then
+  void drop(Drop drop) {
+    each_chunk([&](const Chunk& chunk, unsigned) { maxima_[chunk.index] = drop(chunk); });
+    count_.reset();
+    mass_.reset();
+  }
   // Drops all that `last` is better than.
   void keep_to(const Candidate& last);
   Mass mass_in_place(double temperature) const;

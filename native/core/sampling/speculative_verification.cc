@@ -6,13 +6,13 @@
 #include <vector>
 
 #include "../numerics/exact_math.h"
+#include "filtered_set.h"
 #include "materialized_row.h"
 
 namespace lmhead {
 
 namespace {
 
-constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr size_t kNowhere = std::numeric_limits<size_t>::max();
 
 // Some neighbouring columns of another source.
@@ -41,7 +41,7 @@ struct Proposal {
   size_t place = kNowhere;
 
   // Whether the draft can have drawn what it proposes, so that it may stand. (A finite log-probability whose q underflows can.)
-  bool is_possible() const { return !log_probs || log_probs[place] != kNever; }
+  bool is_possible() const { return !log_probs || log_probs[place] != -std::numeric_limits<float>::infinity(); }
 
   double operator()(size_t i) const {
     if (log_probs) return exp_negative(std::min(static_cast<double>(log_probs[i]), 0.0));
@@ -52,7 +52,7 @@ struct Proposal {
 // A row's distribution after its filters: p = mass / sum, of places, with the bits that the reference gives them.
 class Target {
  public:
-  // u: [count] logits, of `ids` (null: of 0, 1, 2 ...); those that may not be drawn are -inf. sum: of masses.
+  // u: [count] logits, of `ids` (null: of 0, 1, 2 ...); those that may not be drawn are not in. sum: of masses.
   Target(const Kernels& kernels, const float* u, size_t count, const uint32_t* ids, const Left& left, const Mass& sum)
       : kernels_(kernels),
         u_(u),
@@ -91,7 +91,7 @@ class Target {
       const size_t rows = std::min(kChunkRows, count_ - first);
       const float* const u = u_ + first;
       const float max = kernels_.max(u, rows).max;
-      if (max == kNever) continue;
+      if (!is_in(max)) continue;
       const double to_beat = best + top - (std::abs(best) + std::abs(top)) * 0x1p-48 - 1e-9;
       if (max * inverse_temperature + kMaxNoise < to_beat) continue;
       if (!std::isfinite(to_beat) || ids_) {
@@ -129,9 +129,11 @@ class Verification {
 
   // Goes on through rows whose logits [rows, vocabulary] these are; they are overwritten.
   PassResult take(float* logits, size_t first_row, size_t rows) {
-    for (size_t i = 0; i < rows && !ended_; i++)
+    for (size_t i = 0; i < rows && !ended_; i++) {
+      if (request_.crew.aborted()) return {PassResult::aborted};
       if (const PassResult result = take_row(logits + i * source_.vocabulary(), first_row + i); result.status != PassResult::ok)
         return result;
+    }
     return {};
   }
 
@@ -142,11 +144,11 @@ class Verification {
     const RowSampling sampling = parse_row(request_.row_parameters + row * kRowParameters);
     const bool adjusted = request_.adjustments.any();
     // Where there was nothing before, it is not the adjustments that leave nothing.
-    const bool was_nothing = !adjusted || kernels_.max(u, valid_).max == kNever;
+    const bool was_nothing = !adjusted || !is_in(kernels_.max(u, valid_).max);
     if (adjusted) adjust(u, row);
     const MaxResult m = kernels_.max(u, valid_);
     if (m.nan_at >= 0) return {PassResult::nan, row, id_of(static_cast<size_t>(m.nan_at))};
-    if (m.max == kNever) return {was_nothing ? PassResult::unnormalised : PassResult::nothing_left, row};
+    if (!is_in(m.max)) return {was_nothing ? PassResult::unnormalised : PassResult::nothing_left, row};
     const size_t proposed = row < draft_.length ? source_.place_of(draft_.ids[row]) : kNowhere;
     Proposal q{nullptr, proposed};
     if (draft_.log_probs && row < draft_.length) q.log_probs = draft_.log_probs + row * source_.vocabulary();
@@ -186,6 +188,7 @@ class Verification {
   uint32_t id_of(size_t place) const { return source_.ids() ? source_.ids()[place] : static_cast<uint32_t>(place); }
 
   void put(size_t row, size_t place, float log_prob, bool accepted) {
+    LMHEAD_DASSERT(place < valid_);
     draft_.out_ids[row] = id_of(place);
     draft_.out_log_probs[row] = log_prob;
     if (accepted) ++*draft_.accepted;

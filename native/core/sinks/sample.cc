@@ -38,17 +38,13 @@ void ReachSink::consume(const Tile& tile, unsigned slot) {
     if (!takes_[column] || list.overflown) continue;
     const double reach = rows_[column].first_filter().temperature * rows_[column].log_min_p;
     list.max = std::max(list.max, tile.maxima[c].max);
-    if (list.max == -std::numeric_limits<float>::infinity()) continue;
-    // Rounded down: what is kept beyond need, filter() drops.
-    const double floor = static_cast<double>(list.max) + reach;
-    const float threshold = std::nextafter(static_cast<float>(floor), -std::numeric_limits<float>::infinity());
+    if (!is_in(list.max)) continue;
+    const Floor floor(static_cast<double>(list.max) + reach);
     uint32_t found[kChunkRows];
     const float* const u = tile.column(c);
-    // Where all is within reach, but for -inf.
-    const bool some = threshold > -std::numeric_limits<float>::infinity();
-    const size_t count = kernels_.indices_above(u, tile.rows, threshold, some, found);
+    const size_t count = kernels_.indices_above(u, tile.rows, floor.least(), true, found);
     if (list.candidates.size() + count > kMost) {
-      std::erase_if(list.candidates, [&](const Candidate& held) { return held.logit < threshold; });
+      std::erase_if(list.candidates, [&](const Candidate& held) { return !floor.admits(held.logit); });
       if (list.candidates.size() + count > kMost) {
         list.overflown = true;
         list.candidates = {};

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "../sampling/filtered_set.h"
 #include "../sampling/filters.h"
 #include "../sampling/gumbel_max.h"
 #include "sink.h"
@@ -30,7 +31,7 @@ class RaceSink final : public Sink {
   std::vector<RaceLeader> leaders_;  // [slots, columns]
 };
 
-// What min-p may leave; all but -inf without it. The maximum only grows, so an id that is out of reach now stays so.
+// What min-p may leave; all that is in without it. The maximum only grows, so an id that is out of reach now stays so.
 class ReachSink final : public Sink {
  public:
   ReachSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> takes, unsigned slots);
@@ -42,7 +43,7 @@ class ReachSink final : public Sink {
  private:
   static constexpr size_t kMost = 4096;  // per column and thread
   struct List {
-    float max = -std::numeric_limits<float>::infinity();
+    float max = kDropped;
     bool overflown = false;
     std::vector<Candidate> candidates;
   };
