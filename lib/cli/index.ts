@@ -8,6 +8,15 @@ import { fileStream } from './streams';
 // Where messages can't be written, there is nobody to be told.
 process.stderr.on('error', () => {});
 
+// Unless Node was told to be silent.
+if (process.listenerCount('warning') > 0) {
+  const said = new Set<string>();
+  process.removeAllListeners('warning').on('warning', ({ message }) => {
+    if (!said.has(message)) process.stderr.write(`lmhead: warning: ${message}\n`);
+    said.add(message);
+  });
+}
+
 const controller = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
   // The second one is for those who don't want to wait.

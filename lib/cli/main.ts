@@ -1,5 +1,7 @@
 /** Which command, and what became of it. */
+import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
+import { nearestName } from '../arguments/nearest-name';
 import { LMHeadError } from '../errors';
 import { VERSION } from '../version';
 import { bench } from './bench';
@@ -76,7 +78,14 @@ async function run(args: string[], terminal: Terminal): Promise<number> {
 
 function commandNamed(name: string): Command {
   if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name];
-  throw new UsageError(`'${name}': want one of ${Object.keys(COMMANDS).join(', ')}`);
+  const names = Object.keys(COMMANDS);
+  const nearest = nearestName(name, names);
+  const meant = names.includes(nearest)
+    ? `; did you mean ${nearest}?`
+    : existsSync(name)
+      ? `; lmhead info ${name} says what that holds`
+      : '';
+  throw new UsageError(`'${name}': want one of ${names.join(', ')}${meant}`);
 }
 
 function oneLine(error: unknown): string {

@@ -43,7 +43,9 @@ export function* readSafetensors(name: string, fileSize: number): FilePlan<Safet
   const start = yield { offset: 0, length: 8 };
   const length = new DataView(start.buffer, start.byteOffset).getBigUint64(0, true);
   if (length > BigInt(fileSize - 8)) {
-    throw malformed(name, `a header of ${length} bytes does not fit in a file of ${fileSize}`);
+    const text = Buffer.from(start).toString('latin1');
+    const fault = /^[\t\n\r -~]*$/.test(text) ? `it begins as text does, with ${JSON.stringify(text)}: ` : '';
+    throw malformed(name, `${fault}a header of ${length} bytes does not fit in a file of ${fileSize}`);
   }
   if (length > MOST_HEADER_BYTES) {
     throw malformed(name, `the header has ${length} bytes, more than ${MOST_HEADER_BYTES}`);
