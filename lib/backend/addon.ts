@@ -50,7 +50,12 @@ export function loadAddon(): Addon {
       chosen = loaded.select(process.env.LMHEAD_ISA || undefined);
       addon = loaded;
     } catch (error) {
-      failure = error as LMHeadError;
+      failure =
+        error instanceof LMHeadError
+          ? error
+          : new LMHeadError('LOAD', `the native binary does not start: ${(error as Error).message}`, {
+              cause: error,
+            });
       throw failure;
     }
   }
