@@ -192,7 +192,8 @@ describe('lists with much less in them than they say', () => {
   it('more ids than there is room for at first are all read', () => {
     for (const count of [4095, 4096, 4097, 8192, 8193, 50_000]) {
       const ids = Array.from({ length: count }, (_, i) => (7 * i) % V);
-      expect(head.embed(ids)).toEqual(head.embed(Uint32Array.from(ids)));
+      const bytes = (list: Ids) => Buffer.from(head.embed(list).buffer);
+      expect(bytes(ids).equals(bytes(Uint32Array.from(ids)))).toBe(true);
       throwsKind(() => head.embed([...ids, V]), 'RANGE', `ids[${count}]: got ${V}`);
     }
   });
