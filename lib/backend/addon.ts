@@ -10,6 +10,7 @@ export interface Addon {
   runLogits(...args: unknown[]): NativeResult;
   multiplyAddRate(threads: number): number;
   externalMemory(): number;
+  renewGuards(): void;
   Head: new (spec: object) => NativeHead;
 }
 export interface NativeHead {

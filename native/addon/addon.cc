@@ -5,6 +5,7 @@
 
 #include "../core/roofline.h"
 #include "../core/sampling/speculative_verification.h"
+#include "../core/storage/map_guard.h"
 #include "arguments.h"
 #include "environment.h"
 #include "head.h"
@@ -71,6 +72,12 @@ Napi::Value external_memory(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
 }
 
+// () -> undefined: others may have set a handler of SIGBUS
+Napi::Value renew_guards(const Napi::CallbackInfo& info) {
+  MapGuard::renew();
+  return info.Env().Undefined();
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   keep_loaded();
   env.SetInstanceData(new Environment(env));
@@ -78,6 +85,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("runLogits", Napi::Function::New<run_logits>(env, "runLogits"));
   exports.Set("multiplyAddRate", Napi::Function::New<multiply_add_rate>(env, "multiplyAddRate"));
   exports.Set("externalMemory", Napi::Function::New<external_memory>(env, "externalMemory"));
+  exports.Set("renewGuards", Napi::Function::New<renew_guards>(env, "renewGuards"));
   Head::define(env, exports);
   return exports;
 }

@@ -7,6 +7,7 @@
 
 #include "../core/head/shared_matrices.h"
 #include "../core/roofline.h"
+#include "../core/storage/map_guard.h"
 #include "arguments.h"
 #include "environment.h"
 
@@ -250,6 +251,7 @@ Napi::Value Head::read_rows(const Napi::CallbackInfo& info) {
   const uint32_t* const ids = static_cast<uint32_t*>(typed_array(info[1], napi_uint32_array, count, "ids"));
   float* const out =
       static_cast<float*>(typed_array(info[2], napi_float32_array, product_or_throw(env, count, matrix.columns, "ids"), "out"));
+  MapGuard::renew();
   const auto widen = head.kernels().widen[static_cast<size_t>(matrix.dtype)];
   for (size_t i = 0; i < count; i++) {
     if (ids[i] >= matrix.rows) throw bad_argument(env, "ids");
@@ -268,6 +270,7 @@ Napi::Value Head::read_bytes(const Napi::CallbackInfo& info) {
   if (!info[2].IsTypedArray()) throw bad_argument(env, "out");
   const size_t count = info[2].As<Napi::TypedArray>().ElementLength();
   if (count > size - offset) throw bad_argument(env, "out");
+  MapGuard::renew();
   std::memcpy(typed_array(info[2], napi_uint8_array, count, "out"), matrix.data + offset, count);
   return {env, result_to_js(env, head.intact() ? 0 : kWeightsChanged, {})};
 }

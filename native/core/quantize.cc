@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "storage/map_guard.h"
 #include "threads/pool.h"
 
 namespace lmhead {
@@ -123,7 +124,8 @@ size_t quantise_rows(const Kernels& kernels, const Matrix& e, size_t first, size
   std::atomic<size_t> next{0}, bad{e.rows};
   ThreadPool::instance().run(threads, [&](unsigned slot) {
     float* const row = wide.data() + slot * e.columns;
-    for (size_t begin; (begin = next.fetch_add(kRows, std::memory_order_relaxed)) < count;)
+    for (size_t begin; (begin = next.fetch_add(kRows, std::memory_order_relaxed)) < count;) {
+      MapGuard::renew();
       for (size_t i = begin; i < std::min(begin + kRows, count); i++) {
         kernels.widen[static_cast<size_t>(e.dtype)](e.row(first + i), e.columns, row);
         if (is_finite(row, e.columns)) {
@@ -134,6 +136,7 @@ size_t quantise_rows(const Kernels& kernels, const Matrix& e, size_t first, size
         while (first + i < lowest && !bad.compare_exchange_weak(lowest, first + i)) {
         }
       }
+    }
   });
   return bad.load();
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "../sinks/sink.h"
+#include "../storage/map_guard.h"
 #include "../threads/pool.h"
 
 namespace lmhead {
@@ -30,12 +31,14 @@ std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, unsig
   std::atomic<size_t> next{0};
   ThreadPool::instance().run(threads, [&](unsigned slot) {
     float* const row = wide.data() + slot * e.columns;
-    for (size_t first; (first = next.fetch_add(kChunkRows, std::memory_order_relaxed)) < e.rows;)
+    for (size_t first; (first = next.fetch_add(kChunkRows, std::memory_order_relaxed)) < e.rows;) {
+      MapGuard::renew();
       for (size_t i = first; i < std::min(first + kChunkRows, e.rows); i++) {
         kernels.widen[static_cast<size_t>(e.dtype)](e.row(i), e.columns, row);
         const double square = sum_of_squares(row, e.columns);
         result[i] = square == 0 ? 0 : 1 / std::sqrt(square);
       }
+    }
   });
   return result;
 }
