@@ -216,19 +216,16 @@ export function isPerRow(value: unknown, name: string, n: number): value is Arra
   );
 }
 
-/** Logits are multiplied by 1/T: those up to 10^8 stay finite, and so in their order. */
-const COLDEST = 1e-300;
-
 /** `limit` 1: zero is allowed. */
 function temperatureColumn(value: unknown, name: string, index: number, limit: number): number {
   if (typeof value === 'number') {
     if (value === 0 && limit === 1) return 0;
-    if (value >= COLDEST && value < Infinity) return value;
+    if (value > 0 && value < Infinity) return value;
   }
   const wanted =
     limit === 1
-      ? `a finite number of at least ${COLDEST}, or 0 for the likeliest token`
-      : `a finite number of at least ${COLDEST} (0 is for a sample alone)`;
+      ? 'a finite number above 0, or 0 for the likeliest token'
+      : 'a finite number above 0 (0 is for a sample alone)';
   throw new LMHeadError(
     typeof value === 'number' ? 'RANGE' : 'ARGUMENT',
     `${label(name, index)}: got ${got(value)}; want ${wanted}`,

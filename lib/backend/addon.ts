@@ -15,6 +15,7 @@ export interface Addon {
   runLogits(...args: unknown[]): NativeResult;
   multiplyAddRate(threads: number): number;
   externalMemory(): number;
+  renewGuards(): void;
   Head: new (spec: object) => NativeHead;
 }
 export interface NativeHead {

@@ -17,6 +17,7 @@ import type {
   Measure,
   PassJob,
 } from './backend';
+import { keepMapsGuarded } from './map-signal';
 import { untilAbort } from './on-abort';
 import { nanError, nothingLeftError, unnormalisedError } from './row-errors';
 import { defaultThreads } from './threads';
@@ -117,6 +118,7 @@ export class NativeBackend implements HeadBackend {
     const sources = spec.input ? [spec.output, spec.input] : [spec.output];
     this.#matrices = sources.map(source => (isLent(source) ? source : source.dtype));
     this.#head = nativeHead(addon, spec, this.threads);
+    if (sources.some(source => source.kind === 'file' && source.mmap)) keepMapsGuarded(addon);
   }
 
   run(job: HiddenJob): void {

@@ -29,7 +29,7 @@ const MOST_IDS = 2 ** 32 - 1;
 
 /** Options of `softmax` and `logSoftmax`. */
 export interface DistributionOptions {
-  /** Divides the logits; finite and at least 1e-300, one for all rows or one per row. Default 1. */
+  /** Divides the logits; finite and above 0, one for all rows or one per row. Default 1. */
   temperature?: PerRow<number>;
   /** At least n·V numbers, apart from the memory of `logits`; returned itself. */
   out?: Float32Array;

@@ -119,9 +119,7 @@ const CHAIN: Record<Stage, (u: Float32Array, left: Left, sampling: RowSampling) 
     const power = share < 1 ? (share > 0 ? expNegative(temperatureExponent * logPositive(share)) : 0) : 1;
     const dynamic = low + (high - low) * (temperatureExponent === 0 ? 1 : power);
     // So low a temperature is greedy.
-    return 1 / dynamic < Infinity
-      ? { ...left, temperature: dynamic }
-      : { ids: left.ids.slice(0, 1), temperature };
+    return dynamic > 0 ? { ...left, temperature: dynamic } : { ids: left.ids.slice(0, 1), temperature };
   },
 
   maxSurprise: (u, left, { maxSurprise }) =>

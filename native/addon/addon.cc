@@ -6,6 +6,7 @@
 
 #include "../core/roofline.h"
 #include "../core/sampling/speculative_verification.h"
+#include "../core/storage/map_guard.h"
 #include "callbacks.h"
 #include "head.h"
 #include "keep_loaded.h"
@@ -84,6 +85,12 @@ napi_value arm_fault(Call& call) {
 }
 #endif
 
+// () -> undefined: others may have set a handler of SIGBUS
+napi_value renew_guards(Call& call) {
+  MapGuard::renew();
+  return undefined(call.env());
+}
+
 napi_ref reference_to(napi_env env, napi_value value) {
   napi_ref result;
   node(napi_create_reference, env, value, uint32_t{1}, &result);
@@ -104,6 +111,7 @@ napi_value bind(Call& call) {
                       {"runLogits", make_function<run_logits>(env, "runLogits", binding)},
                       {"multiplyAddRate", make_function<multiply_add_rate>(env, "multiplyAddRate", binding)},
                       {"externalMemory", make_function<external_memory>(env, "externalMemory", binding)},
+                      {"renewGuards", make_function<renew_guards>(env, "renewGuards", binding)},
                       {"Head", Head::make_class(env, binding)},
                   });
 #if defined(LMHEAD_FAULTS)

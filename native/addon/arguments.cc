@@ -149,8 +149,7 @@ void check_rows(const double* rows, size_t n, size_t valid) {
   const auto share = [](double x) { return x >= 0 && x <= 1; };
   const auto finite = [](double x) { return x >= 0 && std::isfinite(x); };
   for (const double* p = rows; p < rows + n * kRowParameters; p += kRowParameters) {
-    const bool temperature = p[0] == 0 || (p[0] > 0 && std::isfinite(p[0]) && std::isfinite(1 / p[0]));
-    if (!temperature || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !share(p[2]) || !(p[3] <= 0) || !word(p[4]) ||
+    if (!finite(p[0]) || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !share(p[2]) || !(p[3] <= 0) || !word(p[4]) ||
         !word(p[5]) || !word(p[6]) || !share(p[7]) || !(p[8] <= 0) || !(p[9] <= 0) || !finite(p[10]) || !share(p[12]) ||
         !(p[13] <= 0) || !finite(p[0] + p[14]) || !finite(p[14]) || !finite(p[15]) || !(p[16] >= 0) || !is_order(p[17]) ||
         !word(p[18]))

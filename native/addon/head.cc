@@ -7,6 +7,7 @@
 
 #include "../core/head/shared_matrices.h"
 #include "../core/roofline.h"
+#include "../core/storage/map_guard.h"
 #include "callbacks.h"
 
 namespace lmhead {
@@ -347,6 +348,7 @@ napi_value Head::read_rows(Call& call) {
   float* const out = arrays.output<float>(call.given(2), product_or_throw(count, matrix.columns, "ids"), "out");
   if (!call.given(2)) throw bad_argument("out", "a Float32Array");
   const uint32_t* const ids = arrays.input<uint32_t>(call.given(1), count, "ids");
+  MapGuard::renew();
   const auto widen = head->kernels().widen[static_cast<size_t>(matrix.dtype)];
   for (size_t i = 0; i < count; i++) {
     if (ids[i] >= matrix.rows) throw bad_argument("ids", "ids below " + std::to_string(matrix.rows));
@@ -364,6 +366,7 @@ napi_value Head::read_bytes(Call& call) {
   const size_t offset = whole_number(call.env(), call.given(1), 0, size, "offset");
   const size_t count = arrays.length<uint8_t>(call.given(2), "out");
   if (count > size - offset) throw bad_argument("out", "at most the bytes that are left");
+  MapGuard::renew();
   if (count > 0) std::memcpy(arrays.output<uint8_t>(call.given(2), count, "out"), matrix.data + offset, count);
   return result_to_js(call.env(), head->intact() ? 0 : kWeightsChanged, {});
 }

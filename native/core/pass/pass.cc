@@ -13,6 +13,7 @@
 #include "../sinks/sample.h"
 #include "../sinks/top_k.h"
 #include "../sources/product.h"
+#include "../storage/map_guard.h"
 
 namespace lmhead {
 
@@ -67,6 +68,7 @@ size_t ProductSource::group() const {
 
 LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t first_column, size_t columns,
                                           float* scratch) const {
+  MapGuard::renew();
   if (!subset_.ids) {
     make(e_, first_row, rows, epilogue_.bias ? epilogue_.bias + first_row : nullptr, first_column, columns, scratch, rows);
     return {scratch, rows};
@@ -563,7 +565,8 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   std::vector<Sampling> ways(n, Sampling::none);
   for (size_t i = 0; i < n; i++) {
     if (request.row_parameters) rows[i] = parse_row(request.row_parameters + i * kRowParameters);
-    if (rows[i].temperature != 0) inverse_temperatures[i] = 1 / rows[i].temperature;
+    // Of so low a temperature that this overflows, the largest number will do: unequal logits are as far apart as numbers get.
+    if (rows[i].temperature != 0) inverse_temperatures[i] = std::min(1 / rows[i].temperature, std::numeric_limits<double>::max());
     if (request.draws())
       ways[i] = way_to_sample(rows[i], valid, request.candidates != nullptr, request.adjustments.allows_few(i));
   }

@@ -112,7 +112,7 @@ class Chain {
                              ? 1
                              : (share > 0 ? exp_negative(row_.temperature_exponent * log_positive(share)) : 0);
     temperature = low + (high - low) * power;
-    if (std::isfinite(1 / temperature)) return;
+    if (temperature > 0) return;
     // So low a temperature is greedy.
     set_.keep_best();
     temperature = row_.temperature;
