@@ -200,6 +200,8 @@ function some(makers, chance = 6) {
   return options;
 }
 const folder = isMainThread ? mkdtempSync(join(tmpdir(), 'lmhead-hostile-')) : '';
+// What is saved under an odd name stays there.
+if (isMainThread) process.chdir(folder);
 
 /** Each: what it is called on, its good arguments, and what options there are. */
 const TARGETS = {};
