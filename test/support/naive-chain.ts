@@ -254,8 +254,14 @@ function chooseAmong(u: Float32Array, options: ChainOptions): Chosen {
   for (const stage of options.order ?? DEFAULT_ORDER) STAGE[stage](left, options);
   const logProbs = left.logProbs();
   const race = left.ids
-    .map(id => ({ id, key: u[id] / left.temperature - Math.log(exponential(seed, step, stream, id)) }))
-    .sort((a, b) => b.key - a.key || a.id - b.id);
+    .map(id => {
+      const waiting = exponential(seed, step, stream, id);
+      return { id, waiting, key: u[id] / left.temperature - Math.log(waiting) };
+    })
+    // Keys are equal where nothing is left of what the random number adds to so large a quotient.
+    .sort((a, b) =>
+      a.key === b.key ? u[b.id] - u[a.id] || a.waiting - b.waiting || a.id - b.id : b.key - a.key,
+    );
   const [first, second] = race;
   const closeDraw = second !== undefined && first.key - second.key <= CLOSE + 1e-9 * Math.abs(first.key);
   return { adjusted: u, ids: left.ids, logProbs, id: first.id, close: left.close, closeDraw };
