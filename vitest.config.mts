@@ -5,6 +5,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     exclude: ['test/installed/**'], // npm run test:package
     pool: 'forks',
+    maxWorkers: '100%', // by default one CPU stays free
     testTimeout: 60000,
   },
 });

@@ -1,7 +1,9 @@
 // Builds the C++ core and its tests without Node, in build-native/, and runs them. `--sanitize address,undefined` or
 // `--sanitize thread` builds them with that; `--toolchain linux-arm64` compiles them for another CPU and runs them under an
-// emulator; a last argument chooses the tests whose names contain it.
-import { spawnSync } from 'node:child_process';
+// emulator; a last argument chooses the tests whose names contain it. One process per CPU runs its share of them.
+import { spawn, spawnSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { emulatorOf } from './emulators.mjs';
 
@@ -29,4 +31,26 @@ if (toolchain) options.push(`-DCMAKE_TOOLCHAIN_FILE=native/toolchains/${toolchai
 run('cmake', ['-S', '.', '-B', folder, ...options]);
 run('cmake', ['--build', folder, '--parallel', '4']);
 const [command, ...leading] = [...(emulatorOf[toolchain] ?? []), `${folder}/lmhead_test`];
-run(command, [...leading, ...positionals]);
+const counts = { passed: 0, failed: 0 };
+
+/** Runs a share of the tests, forwards what it prints, and adds up its last line. */
+function runShard(shard, shards) {
+  const options = { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] };
+  const child = spawn(command, [...leading, positionals[0] ?? '', `${shard}/${shards}`], options);
+  createInterface({ input: child.stdout }).on('line', line => {
+    const summary = /^(\d+) passed, (\d+) failed$/.exec(line);
+    if (!summary) return console.log(line);
+    counts.passed += Number(summary[1]);
+    counts.failed += Number(summary[2]);
+  });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (status, signal) => resolve(signal ?? status));
+  });
+}
+
+const shards = availableParallelism();
+const ends = await Promise.all(Array.from({ length: shards }, (_, i) => runShard(i, shards)));
+for (const end of ends) if (end !== 0) console.log(`lmhead_test ended with ${end}`);
+console.log(`${counts.passed} passed, ${counts.failed} failed`);
+process.exit(ends.every(end => end === 0) && counts.passed > 0 ? 0 : 1);

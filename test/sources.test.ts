@@ -22,6 +22,45 @@ it('core knows nothing of Node', () => {
   }
 });
 
+/** The addon's files by name, without comments. */
+const addonFiles = Object.fromEntries(
+  readdirSync(join(native, 'addon'))
+    .filter(name => /\.(cc|h)$/.test(name))
+    .map(name => [name, readFileSync(join(native, 'addon', name), 'utf8').replace(/\/\/.*$/gm, '')]),
+);
+
+it('Node.js enters the addon by callbacks.h alone, where every C++ exception ends', () => {
+  const registers =
+    /napi_(create_function|define_class|wrap|add_finalizer|set_instance_data|create_threadsafe_function|add_\w*cleanup_hook|create_external\w*|create_async_work|module_register)\b/;
+  const users = Object.keys(addonFiles).filter(name => registers.test(addonFiles[name]));
+  expect(users).toEqual(['callbacks.h']);
+  const callbacks = addonFiles['callbacks.h'];
+  const section = callbacks.slice(
+    callbacks.indexOf('namespace callbacks {'),
+    callbacks.indexOf('napi_value make_function('),
+  );
+  const functions = section.match(/^\w[\w ]*\(.*\{$/gm)!;
+  expect(functions.length).toBeGreaterThan(3);
+  for (const signature of functions) expect(signature).toContain(') noexcept {');
+  // Of node-addon-api: what makes values, and registers the module.
+  const byOtherWays =
+    /Napi::(Function|ObjectWrap|InstanceWrap|\w*ThreadSafeFunction|Async\w+|External|Addon)\b|AddFinalizer|AddCleanupHook|SetInstanceData/;
+  for (const text of Object.values(addonFiles)) expect(text).not.toMatch(byOtherWays);
+});
+
+it('the addon runs callers’ code by Call::property alone, which refuses once arrays are taken', () => {
+  const runs =
+    /napi_(get_property|get_named_property|get_element|get_all_property_names|has_\w+|set_\w*property|set_element|call_function|coerce_to_(string|number|object)|instanceof|run_script|strict_equals)\b/g;
+  const uses = Object.entries(addonFiles).flatMap(([name, text]) =>
+    (text.match(runs) ?? []).map(use => `${name} ${use}`),
+  );
+  const byNodeAddonApi =
+    /\.(Get|Set|Has|Delete|Call|New|ToString|ToNumber|ToObject|GetPropertyNames|InstanceOf)\(/;
+  for (const text of Object.values(addonFiles)) expect(text).not.toMatch(byNodeAddonApi);
+  // The second is for the constructors that are taken when the addon is loaded.
+  expect(uses).toEqual(['addon.cc napi_get_named_property', 'arguments.cc napi_get_named_property']);
+});
+
 it('kernels use no function of GCC that region.h does not have for MSVC', () => {
   const kernels = join(native, 'core/kernels');
   const known = readFileSync(join(kernels, 'generic/region.h'), 'utf8').match(/(?<=#define )__builtin_\w+/g);

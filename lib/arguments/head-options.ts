@@ -47,7 +47,7 @@ export function headSettings(
 ): HeadSettings {
   const { bias, softCap, validVocabSize, norm, threads } = options;
   const epilogue: Epilogue = {
-    bias: bias === undefined ? undefined : float32ArrayOf(bias, 'bias', vocabSize, 'vocabSize').slice(),
+    bias: bias === undefined ? undefined : vectorOf(bias, 'bias', vocabSize, 'vocabSize'),
     logitScale: float32Number(options.logitScale, 'logitScale', 1),
     softCap: softCap === undefined ? 0 : positive(softCap, 'softCap'),
     capOrder: oneOf(options.capOrder, 'capOrder', ['scale-then-cap', 'cap-then-scale']),
@@ -63,6 +63,11 @@ export function headSettings(
     norm: norm === undefined ? undefined : normOptions(norm, hiddenSize),
     threads: threads === undefined ? undefined : wholeNumber(threads, 'threads', 1, MOST_THREADS),
   };
+}
+
+/** A copy of a caller's vector. */
+function vectorOf(value: unknown, name: string, length: number, lengthName: string): Float32Array {
+  return new Float32Array(float32ArrayOf(value, name, length, lengthName));
 }
 
 /** Options that `headSettings` makes the same settings of. */
@@ -114,8 +119,8 @@ function normOptions(norm: NormOptions, d: number): NormOptions {
   if (eps < 0) throw new LMHeadError('RANGE', `norm.eps: got ${eps}; want a finite number of at least 0`);
   return {
     type: oneOf(type, 'norm.type', ['layernorm', 'rmsnorm']),
-    weight: float32ArrayOf(weight, 'norm.weight', d, 'hiddenSize').slice(),
-    bias: bias === undefined ? undefined : float32ArrayOf(bias, 'norm.bias', d, 'hiddenSize').slice(),
+    weight: vectorOf(weight, 'norm.weight', d, 'hiddenSize'),
+    bias: bias === undefined ? undefined : vectorOf(bias, 'norm.bias', d, 'hiddenSize'),
     eps,
     offset: finiteNumber(norm.offset, 'norm.offset', 0),
   };

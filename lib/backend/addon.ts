@@ -4,7 +4,12 @@ import { LMHeadError } from '../errors';
 import type { Candidates } from '../types';
 import { loadBinary } from './binary';
 
-/** What native/addon exports. `lib/backend/native.ts` knows the arguments' order. */
+/** What native/addon exports. */
+interface Binary {
+  /** The addon for this copy of the library: whatever it throws of its own is an error of this class. */
+  bind(errorClass: typeof LMHeadError): Addon;
+}
+/** `lib/backend/native.ts` knows the arguments' order. */
 export interface Addon {
   select(isa: string | undefined): { isa: string; available: string[]; napi: number };
   runLogits(...args: unknown[]): NativeResult;
@@ -22,7 +27,9 @@ export interface NativeHead {
     dtype: number,
     bytes: Uint8Array,
     errors: Float64Array,
+    ticket?: number,
   ): Promise<NativeResult>;
+  abort(ticket: number): void;
   readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): NativeResult;
   readBytes(matrix: 0 | 1, offset: number, out: Uint8Array): NativeResult;
   timeRead(): number;
@@ -40,11 +47,16 @@ export function loadAddon(): Addon {
   if (failure) throw failure;
   if (!addon) {
     try {
-      const loaded = loadBinary() as Addon;
-      chosen = select(loaded);
+      const loaded = (loadBinary() as Binary).bind(LMHeadError);
+      chosen = loaded.select(process.env.LMHEAD_ISA || undefined);
       addon = loaded;
     } catch (error) {
-      failure = error as LMHeadError;
+      failure =
+        error instanceof LMHeadError
+          ? error
+          : new LMHeadError('LOAD', `the native binary does not start: ${(error as Error).message}`, {
+              cause: error,
+            });
       throw failure;
     }
   }
@@ -52,14 +64,6 @@ export function loadAddon(): Addon {
 }
 
 let chosen: { isa: string; available: string[]; napi: number } | undefined;
-
-function select(loaded: Addon) {
-  try {
-    return loaded.select(process.env.LMHEAD_ISA || undefined);
-  } catch (error) {
-    throw new LMHeadError('ISA', (error as Error).message, { cause: error });
-  }
-}
 
 /** The kernel table in use, those there are, and the Node-API version. Throws as loadAddon does. */
 export function chosenKernels(): { isa: string; available: string[]; napi: number } {

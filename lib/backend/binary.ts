@@ -1,13 +1,35 @@
 /** Finds the native binary and loads it, or says which files were tried, why each failed, and what to do. */
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { types } from 'node:util';
 import { LMHeadError } from '../errors';
 import { currentLibc } from './libc';
 
 /** Where this code is: lib/backend/ or dist/backend/ in the package, or a bundle (one of ES modules has no __dirname). */
-const here = typeof __dirname === 'string' ? __dirname : dirname(resolve(process.argv[1] ?? '.'));
+const here = realFolder(typeof __dirname === 'string' ? __dirname : dirname(ownFile() ?? process.execPath));
+// Tools that trace the files of a deployment (@vercel/nft, so Next.js) find the binaries by this expression.
+const packagePrebuilds = typeof __dirname === 'string' ? join(__dirname, '..', '..', 'prebuilds') : undefined;
 const requireFile = createRequire(join(here, 'binary.js'));
+
+/** The file that this function runs in, as the stack knows it. */
+function ownFile(): string | undefined {
+  const { prepareStackTrace } = Error;
+  try {
+    Error.prepareStackTrace = (_, sites) => sites[0]?.getFileName();
+    const name = new Error().stack as string | undefined;
+    if (name?.startsWith('file:')) return fileURLToPath(name);
+    return name && isAbsolute(name) ? name : undefined;
+  } finally {
+    Error.prepareStackTrace = prepareStackTrace;
+  }
+}
+
+/** A single executable of Bun's has its code in a folder that no loader sees: what lies beside the executable counts. */
+function realFolder(folder: string): string {
+  return /^(\/\$bunfs|B:[\\/]~BUN)([\\/]|$)/.test(folder) ? dirname(process.execPath) : folder;
+}
 
 /** What could be loaded but was not, and why. */
 interface Failure {
@@ -50,7 +72,13 @@ function builtHere(folder: string): string {
 
 function prebuilt(folder: string): string {
   const libc = currentLibc();
-  return join(folder, 'prebuilds', platform(), libc ? `lmhead.${libc}.node` : 'lmhead.node');
+  return join(prebuildsOf(folder), platform(), libc ? `lmhead.${libc}.node` : 'lmhead.node');
+}
+
+function prebuildsOf(folder: string): string {
+  return packagePrebuilds && dirname(packagePrebuilds) === folder
+    ? packagePrebuilds
+    : join(folder, 'prebuilds');
 }
 
 /** The package; where this code was bundled, also the folder of the bundle, and the package as seen from there. */
@@ -97,7 +125,7 @@ function loadError(failures: Failure[]): LMHeadError {
 
 /** One line, without the path that stands before it. */
 function messageOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
+  const text = types.isNativeError(error) ? error.message : String(error);
   return text.trim().replace(/\s*\n\s*/g, '; ');
 }
 
@@ -144,10 +172,10 @@ function* advice(failures: Failure[]): Generator<string> {
 
 function prebuiltNames(folder: string): string[] {
   try {
-    return readdirSync(join(folder, 'prebuilds'), { withFileTypes: true })
+    return readdirSync(prebuildsOf(folder), { withFileTypes: true })
       .filter(entry => entry.isDirectory())
       .flatMap(({ name }) =>
-        readdirSync(join(folder, 'prebuilds', name))
+        readdirSync(join(prebuildsOf(folder), name))
           .filter(file => file.endsWith('.node'))
           .map(file => [name, /^lmhead\.(\w+)\.node$/.exec(file)?.[1]].filter(Boolean).join(' ')),
       );

@@ -15,12 +15,16 @@ export type BackendKind = 'native' | 'reference';
 
 let warned = false;
 
+const CHOICES = ['auto', 'native', 'reference'] as const;
+
 /**
- * @param wished the option `backend`
- * @throws LOAD where 'native' is wished for and there is none; ISA where LMHEAD_ISA names what is not to be had
+ * @param wished the option `backend`; where that is 'auto' or left out, LMHEAD_BACKEND decides
+ * @throws LOAD where 'native' is wished for and there is none; ISA where LMHEAD_ISA names what is not to be had; ARGUMENT
  */
 export function chooseBackend(wished?: unknown): BackendKind {
-  const choice = oneOf(wished, 'backend', ['auto', 'native', 'reference']);
+  const option = oneOf(wished, 'backend', CHOICES);
+  const choice =
+    option === 'auto' ? oneOf(process.env.LMHEAD_BACKEND || undefined, 'LMHEAD_BACKEND', CHOICES) : option;
   if (choice === 'reference') return choice;
   const problem = nativeUnavailable();
   if (!problem) return 'native';

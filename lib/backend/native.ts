@@ -3,7 +3,7 @@
 import { notFinite, type QuantiseTarget } from '../dtypes/quantize';
 import { ACTIVATIONS } from '../dtypes/quantized-activations';
 import { ROW_FORMATS } from '../dtypes/row-format';
-import { type ErrorKind, LMHeadError } from '../errors';
+import { LMHeadError } from '../errors';
 import type { Capabilities, Dtype } from '../types';
 import { VERSION } from '../version';
 import { type Addon, chosenKernels, loadAddon, type NativeHead, type NativeResult } from './addon';
@@ -52,17 +52,6 @@ function errorOf([status, row, id]: [number, number, number]): LMHeadError {
   }
 }
 
-/** Runs what may throw one of the addon's coded errors. */
-function guarded<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    const { code, message } = error as { code?: string; message: string };
-    if (!code?.startsWith('ERR_LMHEAD_')) throw error;
-    throw new LMHeadError(code.slice('ERR_LMHEAD_'.length) as ErrorKind, message, { cause: error });
-  }
-}
-
 /** Throws what a result says, or puts candidates where the job wants them. */
 function settle(result: NativeResult, job?: PassJob): void {
   if (result === undefined) return;
@@ -89,6 +78,9 @@ function nativeMatrix(source: MatrixSource): object {
   }
 }
 
+/** Jobs that may be aborted are numbered, across the heads of this thread. */
+let lastTicket = 0;
+
 function isLent(source: MatrixSource): boolean {
   return source.kind === 'memory' && !source.copy;
 }
@@ -104,6 +96,7 @@ function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
     threads,
     output: nativeMatrix(output),
     input: input && nativeMatrix(input),
+    inputRows: spec.inputRows ?? vocabSize,
     bias: epilogue.bias,
     logitScale: epilogue.logitScale,
     softCap: epilogue.softCap,
@@ -124,69 +117,72 @@ export class NativeBackend implements HeadBackend {
     this.threads = spec.threads ?? defaultThreads();
     const sources = spec.input ? [spec.output, spec.input] : [spec.output];
     this.#matrices = sources.map(source => (isLent(source) ? source : source.dtype));
-    this.#head = guarded(() => nativeHead(addon, spec, this.threads));
+    this.#head = nativeHead(addon, spec, this.threads);
     if (sources.some(source => source.kind === 'file' && source.mmap)) keepMapsGuarded(addon);
   }
 
   run(job: HiddenJob): void {
     const { top, sample, score } = job;
     // Written out, as every call pays for it.
-    const result = guarded(() =>
-      this.#head.run(
-        job.n,
-        job.hidden,
-        DTYPE_CODE[job.hiddenDtype],
-        job.rowParameters,
-        job.logits,
-        job.logProbs,
-        job.probs,
-        job.argmax,
-        top?.k,
-        top?.ids,
-        top?.logits,
-        top?.logProbs,
-        sample?.ids,
-        sample?.logProbs,
-        score?.targets,
-        score?.logProbs,
-        score?.ranks,
-        score?.entropy,
-        job.logSumExp,
-        job.adjustments,
-        job.candidates && true,
-        rareArguments(job),
-      ),
+    const result = this.#head.run(
+      job.n,
+      job.hidden,
+      DTYPE_CODE[job.hiddenDtype],
+      job.rowParameters,
+      job.logits,
+      job.logProbs,
+      job.probs,
+      job.argmax,
+      top?.k,
+      top?.ids,
+      top?.logits,
+      top?.logProbs,
+      sample?.ids,
+      sample?.logProbs,
+      score?.targets,
+      score?.logProbs,
+      score?.ranks,
+      score?.entropy,
+      job.logSumExp,
+      job.adjustments,
+      job.candidates && true,
+      rareArguments(job),
     );
     if (result !== undefined) settle(result, job);
   }
 
-  async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
-    if (!signal) return this.#send(job, undefined, times);
-    const abortFlag = new Int32Array(1);
-    // The caller is told at once; the job stops at its next chunk, or never starts.
-    return untilAbort(
-      signal,
-      () => this.#send(job, abortFlag, times),
-      () => {
-        abortFlag[0] = 1;
-      },
+  runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
+    return this.#abortable(signal, ticket =>
+      this.#until(
+        this.#head.runAsync(
+          job.n,
+          job.hidden,
+          DTYPE_CODE[job.hiddenDtype],
+          ...requestArguments(job),
+          ticket,
+          times,
+        ),
+        result => settle(result, job),
+      ),
     );
   }
 
-  async #send(job: HiddenJob, abortFlag?: Int32Array, times?: Float64Array): Promise<void> {
-    const running = guarded(() =>
-      this.#head.runAsync(
-        job.n,
-        job.hidden,
-        DTYPE_CODE[job.hiddenDtype],
-        ...requestArguments(job),
-        abortFlag,
-        times,
-      ),
+  /** The caller is told at once; a job that waits is gone then, and one that runs stops at its next chunk. */
+  #abortable(signal: AbortSignal | undefined, start: (ticket?: number) => Promise<void>): Promise<void> {
+    if (!signal) return start();
+    const ticket = ++lastTicket;
+    return untilAbort(
+      signal,
+      () => start(ticket),
+      () => this.#head.abort(ticket),
     );
+  }
+
+  /** Takes what a job gives when it has ended. */
+  async #until(running: Promise<NativeResult>, take: (result: NativeResult) => void): Promise<void> {
     this.#pending++;
     try {
-      return settle(await running, job);
+      take(await running);
     } finally {
       this.#ended();
     }
@@ -198,31 +194,30 @@ export class NativeBackend implements HeadBackend {
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  async quantiseRows(
+  quantiseRows(
     dtype: QuantiseTarget,
     first: number,
     bytes: Uint8Array,
     errors: Float64Array,
+    signal?: AbortSignal,
   ): Promise<void> {
-    const running = guarded(() =>
-      this.#head.quantise(first, errors.length / 3, DTYPE_CODE[dtype], bytes, errors),
+    return this.#abortable(signal, ticket =>
+      this.#until(
+        this.#head.quantise(first, errors.length / 3, DTYPE_CODE[dtype], bytes, errors, ticket),
+        result => {
+          if (Array.isArray(result) && result[0] === 1) throw notFinite(result[1]);
+          settle(result);
+        },
+      ),
     );
-    this.#pending++;
-    try {
-      const result = await running;
-      if (Array.isArray(result) && result[0] === 1) throw notFinite(result[1]);
-      settle(result);
-    } finally {
-      this.#ended();
-    }
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
-    settle(guarded(() => this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out)));
+    settle(this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out));
   }
 
   readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void {
-    settle(guarded(() => this.#head.readBytes(matrix === 'output' ? 0 : 1, offset, out)));
+    settle(this.#head.readBytes(matrix === 'output' ? 0 : 1, offset, out));
   }
 
   share(): { output: MatrixSource; input?: MatrixSource } {
@@ -251,7 +246,8 @@ export class NativeBackend implements HeadBackend {
 
 /** What few passes ask for; undefined where nothing of it is. */
 function rareArguments({ view, measure, draft, sample }: PassJob): object | undefined {
-  const listed = sample?.topLogProbs && sample;
+  // Only its own: a getter on Object.prototype would be handed the arrays that threads write to.
+  const listed = sample && Object.hasOwn(sample, 'topLogProbs') ? sample : undefined;
   if (!view && measure === undefined && !draft && !listed) return undefined;
   return {
     rows: view?.rows,
@@ -300,9 +296,7 @@ export function nativeLogits(): LogitsBackend {
     kind: 'native',
     runLogits(job: LogitsJob): void {
       settle(
-        guarded(() =>
-          addon.runLogits(job.heldLogits, job.n, job.vocabSize, ...requestArguments(job), defaultThreads()),
-        ),
+        addon.runLogits(job.heldLogits, job.n, job.vocabSize, ...requestArguments(job), defaultThreads()),
         job,
       );
     },

@@ -13,7 +13,8 @@ const waitingFor = new WeakMap<AbortSignal, Waiting>();
 
 /**
  * What `start` gives, or ABORTED as soon as the signal fires.
- * @param stop called when it fires, before the caller is told; maybe before `start` is called
+ * @param start not called where the signal fires at once
+ * @param stop called when it fires after that, before the caller is told
  * @throws ARGUMENT where the signal takes no listener; then nothing is started
  */
 export async function untilAbort<T>(
@@ -21,6 +22,8 @@ export async function untilAbort<T>(
   start: () => Promise<T>,
   stop: (error: LMHeadError) => void,
 ): Promise<T> {
+  let started = false;
+  let early = false;
   let tell!: (error: LMHeadError) => void;
   const fired = new Promise<never>((_, reject) => {
     tell = reject;
@@ -28,10 +31,17 @@ export async function untilAbort<T>(
   fired.catch(() => undefined); // where `start` throws, nobody else listens
   const forget = onAbort(signal, () => {
     const error = new LMHeadError('ABORTED', 'the call was aborted', { cause: reasonOf(signal) });
-    stop(error);
+    early = !started;
     tell(error);
+    try {
+      if (started) stop(error);
+    } catch {
+      // It goes on to its end, then; a signal's listener must not throw.
+    }
   });
   try {
+    if (early) return await fired;
+    started = true;
     return await Promise.race([start(), fired]);
   } finally {
     forget();

@@ -32,10 +32,14 @@ export interface Quantizable {
   requireOpen(): void;
 }
 
-/** @throws LMHeadError SHAPE, RANGE (a row with NaN or an infinity, or activations that cannot be rounded), CLOSED, MEMORY */
+/**
+ * @param signal a real one; rejects with its reason between two blocks
+ * @throws LMHeadError SHAPE, RANGE (a row with NaN or an infinity, or activations that cannot be rounded), CLOSED, MEMORY
+ */
 export async function quantizedSpec(
   head: Quantizable,
   dtype: QuantiseTarget,
+  signal?: AbortSignal,
 ): Promise<{ spec: HeadSpec; weights: QuantizationError['weights'] }> {
   const { vocabSize, hiddenSize: d } = head.spec;
   requireWholeBlocks(dtype, d, 'weight');
@@ -49,7 +53,8 @@ export async function quantizedSpec(
     const count = Math.min(ROWS, vocabSize - first);
     const errors = new Float64Array(count * 3);
     const part = bytes.subarray(first * stride, (first + count) * stride);
-    await head.backend.quantiseRows(dtype, first, part, errors);
+    await head.backend.quantiseRows(dtype, first, part, errors, signal);
+    signal?.throwIfAborted();
     head.requireOpen(); // a job that runs is not stopped
     for (let i = 0; i < errors.length; i += 3) {
       max = Math.max(max, errors[i]);
@@ -65,7 +70,8 @@ export async function quantizedSpec(
 
 function copyOfInput({ backend, spec, inputDtype }: Quantizable): MatrixSource | undefined {
   if (inputDtype === undefined) return undefined;
-  const bytes = sharedBytes(spec.vocabSize * rowBytes(inputDtype, spec.hiddenSize));
+  const { inputRows = spec.vocabSize } = spec;
+  const bytes = sharedBytes(inputRows * rowBytes(inputDtype, spec.hiddenSize));
   backend.readBytes('input', 0, bytes);
   if (!isFloat(inputDtype)) return held(bytes, inputDtype);
   const { buffer } = bytes;
@@ -75,12 +81,14 @@ function copyOfInput({ backend, spec, inputDtype }: Quantizable): MatrixSource |
 /**
  * Runs both on the same hidden states.
  * @param hidden [n,d]
+ * @param signal a real one; rejects with its reason between two blocks
  */
 export async function compareLogits(
   before: HeadBackend,
   after: HeadBackend,
   { vocabSize, hiddenSize: d, epilogue }: Omit<HeadSpec, 'output' | 'input'>,
   hidden: Float32Array,
+  signal?: AbortSignal,
 ): Promise<NonNullable<QuantizationError['logits']>> {
   const positions = hidden.length / d;
   let max = 0;
@@ -91,8 +99,8 @@ export async function compareLogits(
     const n = Math.min(POSITIONS, positions - first);
     const part = hidden.subarray(first * d, (first + n) * d);
     const [a, b] = [jobOf(part, n, vocabSize), jobOf(part, n, vocabSize)];
-    await before.runAsync(a);
-    await after.runAsync(b);
+    await before.runAsync(a, signal);
+    await after.runAsync(b, signal);
     for (let row = 0; row < n; row++) {
       for (let id = 0; id < epilogue.validVocabSize; id++) {
         const i = row * vocabSize + id;
@@ -105,6 +113,7 @@ export async function compareLogits(
       if (a.argmax![row] === b.argmax![row]) agreeing++;
     }
     await setImmediate();
+    signal?.throwIfAborted();
   }
   return {
     positions,

@@ -69,6 +69,16 @@ function quantisedBytes(source: MatrixSource): Uint8Array | undefined {
 /** Rows that are quantised at a time; between them the event loop runs. */
 const PAUSE_ROWS = 64;
 
+/** One that waits or runs. */
+interface ReferenceCall {
+  /** Until it is stopped. */
+  job?: HiddenJob;
+  /** A copy of the job's. */
+  hidden?: Float32Array;
+  stopped?: LMHeadError;
+  times?: Float64Array;
+}
+
 class ReferenceHead implements HeadBackend {
   readonly kind = 'reference';
   readonly threads = 1;
@@ -85,7 +95,7 @@ class ReferenceHead implements HeadBackend {
     const { vocabSize, hiddenSize, output, input } = spec;
     this.#spec = spec;
     this.#output = load(output, vocabSize, hiddenSize);
-    this.#input = input && load(input, vocabSize, hiddenSize);
+    this.#input = input && load(input, spec.inputRows ?? vocabSize, hiddenSize);
     this.#bytes = { output: quantisedBytes(output), input: input && quantisedBytes(input) };
   }
 
@@ -95,41 +105,39 @@ class ReferenceHead implements HeadBackend {
   }
 
   async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
-    if (!signal) return this.#queue(job, () => undefined, times);
-    let stopped: LMHeadError | undefined;
-    // The caller is told at once, however long the row takes that is being computed.
+    const call: ReferenceCall = { job, hidden: floats(job.hidden, job.hiddenDtype).slice(), times };
+    if (!signal) return this.#queue(call);
+    // The caller is told at once, however long the row takes that is being computed; and what waits keeps nothing.
     return untilAbort(
       signal,
-      () => this.#queue(job, () => stopped, times),
+      () => this.#queue(call),
       error => {
-        stopped = error;
+        call.stopped = error;
+        call.hidden = undefined;
+        call.job = undefined;
       },
     );
   }
 
-  async #queue(job: HiddenJob, stopped: () => LMHeadError | undefined, times?: Float64Array): Promise<void> {
-    const hidden = floats(job.hidden, job.hiddenDtype).slice();
+  async #queue(call: ReferenceCall): Promise<void> {
     const sent = performance.now();
     const running = this.#last.then(async () => {
       const start = performance.now();
-      await this.#rowByRow(job, hidden, stopped);
-      times?.set([(start - sent) / 1000, (performance.now() - start) / 1000]);
+      await this.#rowByRow(call);
+      call.times?.set([(start - sent) / 1000, (performance.now() - start) / 1000]);
     });
     this.#last = running.catch(() => undefined);
     return running;
   }
 
-  async #rowByRow(
-    job: HiddenJob,
-    hidden: Float32Array,
-    stopped: () => LMHeadError | undefined,
-  ): Promise<void> {
+  async #rowByRow(call: ReferenceCall): Promise<void> {
     if (this.#closed) throw new LMHeadError('CLOSED', 'the head was closed before the call started');
-    for (let row = 0; row < job.n; row++) {
+    const n = call.job?.n ?? 1;
+    for (let row = 0; row < n; row++) {
       await setImmediate(); // let others run too
-      const error = stopped();
-      if (error) throw error;
-      if (!this.#row(job, hidden, row)) return;
+      const { stopped, job, hidden } = call;
+      if (stopped) throw stopped;
+      if (!this.#row(job!, hidden!, row)) return;
     }
   }
 
@@ -158,6 +166,7 @@ class ReferenceHead implements HeadBackend {
     first: number,
     bytes: Uint8Array,
     errors: Float64Array,
+    signal?: AbortSignal,
   ): Promise<void> {
     const d = this.#spec.hiddenSize;
     const stride = rowBytes(dtype, d);
@@ -166,7 +175,10 @@ class ReferenceHead implements HeadBackend {
       if (!row.every(Number.isFinite)) throw notFinite(first + i);
       const { max, squares, total } = quantiseRow(row, dtype, bytes.subarray(i * stride, (i + 1) * stride));
       errors.set([max, squares, total], i * 3);
-      if (i % PAUSE_ROWS === PAUSE_ROWS - 1) await setImmediate();
+      if (i % PAUSE_ROWS === PAUSE_ROWS - 1) {
+        await setImmediate();
+        if (signal?.aborted) throw new LMHeadError('ABORTED', 'the call was aborted');
+      }
     }
   }
 

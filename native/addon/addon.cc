@@ -1,13 +1,13 @@
 // The module: what `require` of the binary returns.
 #include <napi.h>
 
+#include <atomic>
 #include <string>
 
 #include "../core/roofline.h"
 #include "../core/sampling/speculative_verification.h"
 #include "../core/storage/map_guard.h"
-#include "arguments.h"
-#include "environment.h"
+#include "callbacks.h"
 #include "head.h"
 #include "keep_loaded.h"
 
@@ -18,82 +18,135 @@ namespace {
 std::atomic<const Kernels*> selected{nullptr};
 
 // (name or undefined) -> { isa, available, napi }: chooses the kernel table; the best one where no name is given.
-Napi::Value select(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  Napi::Array available = Napi::Array::New(env);
+napi_value select(Call& call) {
+  const napi_env env = call.env();
+  std::vector<napi_value> available;
   std::string names;
   for (const Kernels* table : available_kernels()) {
-    available.Set(available.Length(), table->name);
+    available.push_back(string(env, table->name));
     names += (names.empty() ? "" : ", ") + std::string(table->name);
   }
   const Kernels* table = available_kernels().front();
-  if (!info[0].IsUndefined()) {
-    const std::string name = info[0].ToString();
+  if (const napi_value given = call.given(0)) {
+    const std::string name = text_of(env, given);
     table = find_kernels(name);
-    if (!table) throw coded_error(env, "ISA", "LMHEAD_ISA: got '" + name + "'; this machine has " + names);
+    if (!table) throw Failure{"ISA", "LMHEAD_ISA: got '" + name + "'; this machine has " + names};
   }
   // Bits are promised for one CPU path: the first choice stands for the process.
   const Kernels* none = nullptr;
   selected.compare_exchange_strong(none, table);
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("isa", selected.load()->name);
-  result.Set("available", available);
-  result.Set("napi", NAPI_VERSION);
-  return result;
+  return object(
+      env,
+      {{"isa", string(env, selected.load()->name)}, {"available", array(env, available)}, {"napi", number(env, NAPI_VERSION)}});
 }
 
 // (logits, n, vocabSize, …request, threads) -> undefined, candidates or [status, row, id]
-Napi::Value run_logits(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const size_t n = whole_number(info[1], 0, 0xffffffff, "n");
-  const size_t vocabulary = whole_number(info[2], 1, 0xffffffff, "vocabSize");
-  PassRequest request = pass_request(info, 3, n, vocabulary, vocabulary);
-  const float* const logits = static_cast<float*>(typed_array(info[0], napi_float32_array, n * vocabulary, "logits"));
-  request.crew.threads = static_cast<unsigned>(whole_number(info[3 + kRequestArguments], 1, 1024, "threads"));
-  try {
-    std::vector<CandidateRow> candidates;
-    if (wants_candidates(info, 3)) request.candidates = &candidates;
-    const PassResult result = run_request(kernels(), HeldSource(logits, n, vocabulary), request);
-    if (request.candidates && result.status == PassResult::ok) return candidates_to_js(env, candidates);
-    return {env, result_to_js(env, result.status, result)};
-  } catch (const std::bad_alloc&) {
-    throw coded_error(env, "MEMORY", "not enough memory for the pass");
-  }
+napi_value run_logits(Call& call) {
+  const RequestValues values = request_values(call, 3);
+  Arrays arrays(call, Arrays::Use::in_call);
+  const size_t n = whole_number(call.env(), call.given(1), 0, 0xffffffff, "n");
+  const size_t vocabulary = whole_number(call.env(), call.given(2), 1, 0xffffffff, "vocabSize");
+  if (values.rows) throw bad_argument("rows", "none over logits");
+  PassRequest request = asked_of(arrays, values, n, vocabulary, vocabulary).request;
+  const Arrays::Bytes logits = arrays.look_at<float>(call.given(0), n * vocabulary, "logits");
+  request.crew.threads = static_cast<unsigned>(whole_number(call.env(), call.given(3 + kRequestArguments), 1, 1024, "threads"));
+  std::vector<CandidateRow> candidates;
+  if (values.candidates) request.candidates = &candidates;
+  PassResult result;
+  needs_memory_for("the pass", [&] {
+    const HeldSource source(reinterpret_cast<const float*>(logits.data), n, vocabulary, logits.stays);
+    result = run_request(kernels(), source, request);
+  });
+  if (values.candidates && result.status == PassResult::ok) return candidates_to_js(call.env(), candidates);
+  return result_to_js(call.env(), result.status, result);
 }
 
 // (threads) -> multiply-adds per second
-Napi::Value multiply_add_rate(const Napi::CallbackInfo& info) {
-  const unsigned threads = static_cast<unsigned>(whole_number(info[0], 1, 1024, "threads"));
-  return Napi::Number::New(info.Env(), lmhead::multiply_add_rate(kernels(), threads));
+napi_value multiply_add_rate(Call& call) {
+  const unsigned threads = static_cast<unsigned>(whole_number(call.env(), call.given(0), 1, 1024, "threads"));
+  return number(call.env(), lmhead::multiply_add_rate(kernels(), threads));
 }
 
 // () -> bytes outside of its heap that V8 knows of in this environment, which process.memoryUsage() does not tell
-Napi::Value external_memory(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
+napi_value external_memory(Call& call) {
+  int64_t bytes;
+  node(napi_adjust_external_memory, call.env(), int64_t{0}, &bytes);
+  return number(call.env(), static_cast<double>(bytes));
 }
+
+#if defined(LMHEAD_FAULTS)
+// (kind: 0 allocation, 1 Node-API; count) -> what faults::arm returns
+napi_value arm_fault(Call& call) {
+  const auto kind = static_cast<faults::Kind>(whole_number(call.env(), call.given(0), 0, 1, "kind"));
+  const int64_t count = static_cast<int64_t>(number_of(call.env(), call.given(1)));
+  const napi_value before = number(call.env(), static_cast<double>(faults::arm(kind, -1)));
+  faults::arm(kind, count);  // last, so that nothing here is counted
+  return before;
+}
+#endif
 
 // () -> undefined: others may have set a handler of SIGBUS
-Napi::Value renew_guards(const Napi::CallbackInfo& info) {
+napi_value renew_guards(Call& call) {
   MapGuard::renew();
-  return info.Env().Undefined();
+  return undefined(call.env());
 }
 
-Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+napi_ref reference_to(napi_env env, napi_value value) {
+  napi_ref result;
+  node(napi_create_reference, env, value, uint32_t{1}, &result);
+  return result;
+}
+
+// (LMHeadError) -> what lib/ calls; functions throw errors of that class
+napi_value bind(Call& call) {
+  const napi_env env = call.env();
+  const napi_value error_class = call.given(0);
+  if (!error_class || type_of(env, error_class) != napi_function) throw bad_argument("LMHeadError", "a class");
+  Environment& environment = call.environment();
+  environment.bindings.push_back(std::make_unique<Binding>(Binding{environment, reference_to(env, error_class)}));
+  Binding& binding = *environment.bindings.back();
+  const napi_value result =
+      object(env, {
+                      {"select", make_function<select>(env, "select", binding)},
+                      {"runLogits", make_function<run_logits>(env, "runLogits", binding)},
+                      {"multiplyAddRate", make_function<multiply_add_rate>(env, "multiplyAddRate", binding)},
+                      {"externalMemory", make_function<external_memory>(env, "externalMemory", binding)},
+                      {"renewGuards", make_function<renew_guards>(env, "renewGuards", binding)},
+                      {"Head", Head::make_class(env, binding)},
+                  });
+#if defined(LMHEAD_FAULTS)
+  define(env, result, {{"armFault", make_function<arm_fault>(env, "armFault", binding)}});
+#endif
+  return result;
+}
+
+void initialise(napi_env env, napi_value exports) {
   keep_loaded();
-  env.SetInstanceData(new Environment(env));
-  exports.Set("select", Napi::Function::New<select>(env, "select"));
-  exports.Set("runLogits", Napi::Function::New<run_logits>(env, "runLogits"));
-  exports.Set("multiplyAddRate", Napi::Function::New<multiply_add_rate>(env, "multiplyAddRate"));
-  exports.Set("externalMemory", Napi::Function::New<external_memory>(env, "externalMemory"));
-  exports.Set("renewGuards", Napi::Function::New<renew_guards>(env, "renewGuards"));
-  Head::define(env, exports);
-  return exports;
+  auto environment = std::make_unique<Environment>(env);
+  // Of no copy of lib/ yet: its errors are plain ones.
+  environment->bindings.push_back(std::make_unique<Binding>(Binding{*environment, nullptr}));
+  Environment& kept = *environment;
+  give_environment(env, std::move(environment));
+  kept.channel = Channel::open(env);
+  Binding& binding = *kept.bindings.front();
+  define(env, exports, {{"bind", make_function<bind>(env, "bind", binding)}});
 }
 
 }  // namespace
 
-Environment::Environment(Napi::Env env) : channel(Channel::open(env)) {
-  if (!channel) throw Napi::Error::New(env);
+Environment::Environment(napi_env env) {
+  napi_value global, constructor;
+  node(napi_get_global, env, &global);
+  for (const auto& [name, reference] : {std::pair{"Uint32Array", &uint32_array}, std::pair{"Float32Array", &float32_array}}) {
+    node(napi_get_named_property, env, global, name, &constructor);
+    *reference = reference_to(env, constructor);
+  }
+}
+
+Environment& Environment::of(napi_env env) {
+  void* environment;
+  node(napi_get_instance_data, env, &environment);
+  return *static_cast<Environment*>(environment);
 }
 
 const Kernels& kernels() {
@@ -103,5 +156,13 @@ const Kernels& kernels() {
 
 }  // namespace lmhead
 
-static Napi::Object initialise_module(Napi::Env env, Napi::Object exports) { return lmhead::initialise(env, exports); }
-NODE_API_MODULE(lmhead, initialise_module)
+static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  try {
+    lmhead::initialise(env, exports);
+  } catch (...) {
+    lmhead::raise(env, nullptr);
+  }
+  return exports;
+}
+
+NODE_API_MODULE(lmhead, initialize)

@@ -2,49 +2,137 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
 
 #include "../core/sinks/top_k.h"
 
 namespace lmhead {
 
-Napi::Error coded_error(Napi::Env env, const char* code, const std::string& message) {
-  Napi::Error error = Napi::Error::New(env, message);
-  error.Set("code", Napi::String::New(env, std::string("ERR_LMHEAD_") + code));
-  return error;
+Failure bad_argument(const char* name, const std::string& wanted) {
+  return {"ARGUMENT", std::string(name) + ": got something else; want " + wanted};
 }
 
-Napi::Error bad_argument(Napi::Env env, const char* name) {
-  return coded_error(env, "ARGUMENT", std::string(name) + ": not what the native addon takes");
+// ---- calls ------------------------------------------------------------------------------------------------------------------
+
+Call::Call(napi_env env, napi_callback_info info) : env_(env), info_(info) {
+  size_t count = kMost;
+  void* binding;
+  node(napi_get_cb_info, env, info, &count, arguments_, &self_, &binding);
+  binding_ = static_cast<Binding*>(binding);
 }
 
-void* typed_array(Napi::Value value, napi_typedarray_type type, size_t length, const char* name) {
-  napi_typedarray_type actual;
-  size_t count;
-  void* data;
-  if (!value.IsTypedArray() ||
-      napi_get_typedarray_info(value.Env(), value, &actual, &count, &data, nullptr, nullptr) != napi_ok || actual != type ||
-      count < length || (data == nullptr && length > 0))
-    throw bad_argument(value.Env(), name);
-  return data;
+bool Call::is_construction() const {
+  napi_value target;
+  node(napi_get_new_target, env_, info_, &target);
+  return target != nullptr;
 }
 
-size_t whole_number(Napi::Value value, size_t low, size_t high, const char* name) {
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+napi_value Call::or_null(napi_value value) const { return type_of(env_, value) == napi_undefined ? nullptr : value; }
+
+napi_value Call::property(napi_value object, const char* name) const {
+  if (sealed_) throw std::logic_error("a property is read after the arrays");
+  napi_value value;
+  node(napi_get_named_property, env_, object, name, &value);
+  return or_null(value);
+}
+
+size_t whole_number(napi_env env, napi_value value, size_t low, size_t high, const char* name) {
+  const double number = value ? number_of(env, value) : -1;
   if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)) || std::floor(number) != number)
-    throw bad_argument(value.Env(), name);
+    throw bad_argument(name, "a whole number from " + std::to_string(low) + " to " + std::to_string(high));
   return static_cast<size_t>(number);
 }
 
-Dtype dtype_from(Napi::Value value) { return static_cast<Dtype>(whole_number(value, 0, kDtypes - 1, "dtype")); }
+Dtype dtype_from(napi_env env, napi_value value) { return static_cast<Dtype>(whole_number(env, value, 0, kDtypes - 1, "dtype")); }
 
-Dtype hidden_dtype_from(Napi::Value value) { return static_cast<Dtype>(whole_number(value, 0, kFloatDtypes - 1, "hiddenDtype")); }
-
-const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d) {
-  if (n > (std::numeric_limits<size_t>::max() >> 3) / d) throw bad_argument(value.Env(), "n");
-  const napi_typedarray_type type = dtype == Dtype::f32 ? napi_float32_array : napi_uint16_array;
-  return static_cast<const uint8_t*>(typed_array(value, type, n * d, "hidden"));
+Dtype hidden_dtype_from(napi_env env, napi_value value) {
+  return static_cast<Dtype>(whole_number(env, value, 0, kFloatDtypes - 1, "hiddenDtype"));
 }
+
+// ---- arrays -----------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+const char* name_of(napi_typedarray_type type) {
+  switch (type) {
+    case napi_float32_array:
+      return "a Float32Array";
+    case napi_float64_array:
+      return "a Float64Array";
+    case napi_uint8_array:
+      return "a Uint8Array";
+    case napi_uint16_array:
+      return "a Uint16Array";
+    case napi_int32_array:
+      return "an Int32Array";
+    default:
+      return "a Uint32Array";
+  }
+}
+
+}  // namespace
+
+Arrays::Arrays(Call& call, Use use) : env_(call.env()), use_(use) { call.sealed_ = true; }
+
+Arrays::Found Arrays::find(napi_value array, napi_typedarray_type type, const char* name) const {
+  bool is_typed_array = false, is_array_buffer;
+  napi_typedarray_type actual;
+  Found found;
+  void* data;
+  napi_value buffer;
+  if (array) node(napi_is_typedarray, env_, array, &is_typed_array);
+  if (!is_typed_array) throw bad_argument(name, name_of(type));
+  node(napi_get_typedarray_info, env_, array, &actual, &found.count, &data, &buffer, nullptr);
+  if (actual != type) throw bad_argument(name, name_of(type));
+  node(napi_is_arraybuffer, env_, buffer, &is_array_buffer);  // "no" for a SharedArrayBuffer
+  found.data = static_cast<uint8_t*>(data);
+  found.is_shared = !is_array_buffer;
+  return found;
+}
+
+Arrays::Found Arrays::find(napi_value array, napi_typedarray_type type, size_t count, const char* name) const {
+  const Found found = find(array, type, name);
+  if (found.count < count || (!found.data && count > 0))
+    throw Failure{"SHAPE", std::string(name) + ": got " + std::to_string(found.count) + " elements; want at least " +
+                               std::to_string(count) + " that stay while the arguments are read"};
+  return found;
+}
+
+void* Arrays::output_bytes(napi_value array, napi_typedarray_type type, size_t count, size_t size, const char* name) {
+  if (reading_) throw std::logic_error("an array for results is taken after one that is read");
+  if (!array) return nullptr;
+  uint8_t* const data = find(array, type, count, name).data;
+  written_.push_back({data, data + count * size});
+  outputs_.push_back(array);
+  return data;
+}
+
+Arrays::Bytes Arrays::look(napi_value array, napi_typedarray_type type, size_t count, size_t size, const char* name) {
+  reading_ = true;
+  const Found found = find(array, type, count, name);
+  const Range read{found.data, found.data + count * size};
+  const bool written = std::any_of(written_.begin(), written_.end(),
+                                   [&](const Range& range) { return range.begin < read.end && read.begin < range.end; });
+  return {found.data, found.is_shared, use_ == Use::in_call && !found.is_shared && !written};
+}
+
+const void* Arrays::input_bytes(napi_value array, napi_typedarray_type type, size_t count, size_t size, const char* name) {
+  if (!array) return nullptr;
+  const Bytes bytes = look(array, type, count, size, name);
+  if (bytes.stays) return bytes.data;
+  copies_.push_back(std::make_unique_for_overwrite<std::byte[]>(count * size));
+  if (count > 0) std::memcpy(copies_.back().get(), bytes.data, count * size);
+  return copies_.back().get();
+}
+
+Arrays::Bytes hidden_bytes(Arrays& arrays, napi_value hidden, Dtype dtype, size_t n, size_t d) {
+  if (n > (std::numeric_limits<size_t>::max() >> 3) / d) throw bad_argument("n", "fewer hidden states");
+  return dtype == Dtype::f32 ? arrays.look_at<float>(hidden, n * d, "hidden") : arrays.look_at<uint16_t>(hidden, n * d, "hidden");
+}
+
+// ---- requests ---------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -56,7 +144,7 @@ bool is_order(double packed) {
 }
 
 // See RowParameter of lib/backend/backend.ts.
-void check_rows(Napi::Env env, const double* rows, size_t n, size_t valid) {
+void check_rows(const double* rows, size_t n, size_t valid) {
   const auto word = [](double x) { return x >= 0 && x <= 4294967295.0; };
   const auto share = [](double x) { return x >= 0 && x <= 1; };
   const auto finite = [](double x) { return x >= 0 && std::isfinite(x); };
@@ -65,182 +153,258 @@ void check_rows(Napi::Env env, const double* rows, size_t n, size_t valid) {
         !word(p[5]) || !word(p[6]) || !share(p[7]) || !(p[8] <= 0) || !(p[9] <= 0) || !finite(p[10]) || !share(p[12]) ||
         !(p[13] <= 0) || !finite(p[0] + p[14]) || !finite(p[14]) || !finite(p[15]) || !(p[16] >= 0) || !is_order(p[17]) ||
         !word(p[18]))
-      throw bad_argument(env, "rowParameters");
+      throw bad_argument("rowParameters", "numbers in the ranges of RowParameter");
   }
 }
 
+// Lists of ids for n rows; count: of ids.
+IdLists id_lists(Arrays& arrays, const RequestValues::IdListValues& values, size_t n, size_t valid, const char* name,
+                 size_t& count) {
+  IdLists lists;
+  count = arrays.length<uint32_t>(values.ids, name);
+  lists.ranges = arrays.input<uint32_t>(values.ranges, 2 * n, name);
+  lists.ids = arrays.input<uint32_t>(values.ids, count, name);
+  if (!lists.ranges) throw bad_argument(name, "ranges of ids");
+  // Rows share lists, so ids are looked at before rows are.
+  std::vector<size_t> starts;  // of runs of ascending ids
+  for (size_t i = 0; i < count; i++) {
+    if (lists.ids[i] >= valid) throw bad_argument(name, "ids below " + std::to_string(valid));
+    if (i > 0 && lists.ids[i] <= lists.ids[i - 1]) starts.push_back(i);
+  }
+  for (size_t row = 0; row < n; row++) {
+    const size_t begin = lists.ranges[2 * row], end = lists.ranges[2 * row + 1];
+    if (begin > end || end > count) throw bad_argument(name, "ranges of ids");
+    const auto next = std::upper_bound(starts.begin(), starts.end(), begin);
+    if (next != starts.end() && *next < end) throw bad_argument(name, "ascending ids, each once");
+  }
+  return lists;
+}
+
+// Structs of float64 numbers, one after another.
+template <class T>
+const T* records(Arrays& arrays, napi_value values, size_t count, const char* name) {
+  static_assert(sizeof(T) % sizeof(double) == 0);
+  if (!values) throw bad_argument(name, "a Float64Array");
+  return reinterpret_cast<const T*>(arrays.input<double>(values, sizeof(T) / sizeof(double) * count, name));
+}
+
 // An Adjustments of lib/backend/backend.ts.
-Adjustments adjustments_from(Napi::Object from, size_t n, size_t vocabulary, size_t valid) {
-  const Napi::Env env = from.Env();
+Adjustments adjustments_of(Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid) {
+  const auto& from = values.adjustments;
   Adjustments a;
   a.valid = valid;
-  a.ranges = optional_array<uint32_t>(from.Get("ranges"), napi_uint32_array, 2 * n, "adjustments.ranges");
-  if (a.ranges) {
-    const Napi::Value ids = from.Get("ids");
-    if (!ids.IsTypedArray()) throw bad_argument(env, "adjustments.ids");
-    const size_t count = ids.As<Napi::TypedArray>().ElementLength();
-    a.ids = static_cast<uint32_t*>(typed_array(ids, napi_uint32_array, count, "adjustments.ids"));
-    constexpr size_t kNumbers = sizeof(Patch) / sizeof(double);
-    a.patches = static_cast<Patch*>(typed_array(from.Get("values"), napi_float64_array, kNumbers * count, "adjustments.values"));
-    for (size_t row = 0; row < n; row++) {
-      const size_t begin = a.ranges[2 * row], end = a.ranges[2 * row + 1];
-      if (begin > end || end > count) throw bad_argument(env, "adjustments.ranges");
-      if (row > 0 && begin == a.ranges[2 * row - 2] && end == a.ranges[2 * row - 1]) continue;  // as the row before
-      for (size_t i = begin; i < end; i++)
-        if (a.ids[i] >= valid || (i > begin && a.ids[i] <= a.ids[i - 1])) throw bad_argument(env, "adjustments.ids");
-    }
+  size_t count = 0;
+  if (from.patches.given) {
+    a.patched = id_lists(arrays, from.patches, n, valid, "adjustments.patches", count);
+    a.patches = records<Patch>(arrays, from.patches.values, count, "adjustments.patches");
   }
-  if (!from.Get("allowed").IsUndefined()) {
+  if (from.biases.given) {
+    a.biased = id_lists(arrays, from.biases, n, valid, "adjustments.biases", count);
+    a.biases = records<double>(arrays, from.biases.values, count, "adjustments.biases");
+  }
+  if (from.counted.given) {
+    a.counted = id_lists(arrays, from.counted, n, valid, "adjustments.counted", count);
+    a.counts = arrays.input<uint32_t>(from.counted.values, count, "adjustments.counted");
+    if (!a.counts) throw bad_argument("adjustments.counted", "counts");
+    a.penalties = records<Penalties>(arrays, from.penalties, n, "adjustments.counted");
+  }
+  if (from.allowed) {
     const size_t words = (vocabulary + 31) / 32;
-    a.allowed_stride = whole_number(from.Get("allowedStride"), 0, words, "adjustments.allowedStride");
-    const size_t size = n == 0 ? 0 : (n - 1) * a.allowed_stride + words;
-    a.allowed = static_cast<uint32_t*>(typed_array(from.Get("allowed"), napi_uint32_array, size, "adjustments.allowed"));
+    a.allowed_stride = whole_number(arrays.env(), from.allowed_stride, 0, words, "adjustments.allowedStride");
+    a.allowed = arrays.input<uint32_t>(from.allowed, n == 0 ? 0 : (n - 1) * a.allowed_stride + words, "adjustments.allowed");
   }
   return a;
 }
 
-// The last argument of a request that starts at info[first]; empty where it is undefined.
-Napi::Object rare_arguments(const Napi::CallbackInfo& info, size_t first) {
-  const Napi::Value value = info[first + kRequestArguments - 1];
-  if (value.IsUndefined()) return {};
-  if (!value.IsObject()) throw bad_argument(info.Env(), "request");
-  return value.As<Napi::Object>();
-}
-
-// A DraftJob of lib/backend/backend.ts.
-DraftCheck draft_check(Napi::Object draft, size_t n, size_t vocabulary) {
-  const Napi::Env env = draft.Env();
-  const Napi::Value ids = draft.Get("ids");
-  DraftCheck check;
-  if (!ids.IsTypedArray()) throw bad_argument(env, "draft.ids");
-  check.length = ids.As<Napi::TypedArray>().ElementLength();
-  if (check.length != n && check.length + 1 != n) throw bad_argument(env, "draft.ids");
-  check.ids = static_cast<uint32_t*>(typed_array(ids, napi_uint32_array, check.length, "draft.ids"));
-  check.log_probs = optional_array<float>(draft.Get("logProbs"), napi_float32_array, check.length * vocabulary, "draft.logProbs");
-  check.accepted = static_cast<uint32_t*>(typed_array(draft.Get("accepted"), napi_uint32_array, 1, "draft.accepted"));
-  check.out_ids = static_cast<uint32_t*>(typed_array(draft.Get("outIds"), napi_uint32_array, n, "draft.outIds"));
-  check.out_log_probs = static_cast<float*>(typed_array(draft.Get("outLogProbs"), napi_float32_array, n, "draft.outLogProbs"));
-  return check;
-}
-
 // A TopLogProbs of lib/types.ts.
-ListOutputs list_outputs(Napi::Value from, size_t n, size_t k) {
-  const Napi::Env env = from.Env();
-  if (!from.IsObject()) throw bad_argument(env, "sample");
-  const Napi::Object list = from.As<Napi::Object>();
-  ListOutputs out;
-  out.counts = static_cast<uint32_t*>(typed_array(list.Get("counts"), napi_uint32_array, n, "sample.counts"));
-  out.ids = static_cast<uint32_t*>(typed_array(list.Get("ids"), napi_uint32_array, n * k, "sample.ids"));
-  out.log_probs = static_cast<float*>(typed_array(list.Get("logProbs"), napi_float32_array, n * k, "sample.logProbs"));
+ListOutputs list_outputs(Arrays& arrays, const RequestValues::List& list, size_t n, size_t k) {
+  const ListOutputs out = {arrays.output<uint32_t>(list.counts, n, "sample.counts"),
+                           arrays.output<uint32_t>(list.ids, n * k, "sample.ids"),
+                           arrays.output<float>(list.log_probs, n * k, "sample.logProbs")};
+  if (!list.counts || !list.ids || !list.log_probs) throw bad_argument("sample", "lists of log-probabilities");
   return out;
 }
 
-// A Sample of lib/types.ts with topLogProbs; `ids` may be in its lists.
-void add_lists(Napi::Object sample, size_t n, size_t ids, SampleOutputs& out) {
-  const Napi::Value top = sample.Get("topLogProbs");
-  if (!top.IsObject()) throw bad_argument(sample.Env(), "sample");
-  out.k = static_cast<uint32_t>(whole_number(top.As<Napi::Object>().Get("k"), 0, std::min(ids, kMaxHeap), "sample.k"));
-  out.top = list_outputs(top, n, out.k);
-  out.raw_top = list_outputs(sample.Get("rawTopLogProbs"), n, out.k);
-  out.raw_log_probs = static_cast<float*>(typed_array(sample.Get("rawLogProbs"), napi_float32_array, n, "sample.rawLogProbs"));
+RequestValues::List list_values(const Call& call, napi_value list) {
+  return {call.property_if(list, "counts"), call.property_if(list, "ids"), call.property_if(list, "logProbs")};
+}
+
+// An object, or null where it is not given.
+napi_value object_or_null(const Call& call, napi_value value, const char* name) {
+  if (value && !is_object(call.env(), value)) throw bad_argument(name, "an object");
+  return value;
+}
+
+RequestValues::IdListValues id_list_values(const Call& call, napi_value lists, const char* name, const char* values) {
+  if (!object_or_null(call, lists, name)) return {};
+  return {lists, call.property(lists, "ranges"), call.property(lists, "ids"), call.property(lists, values)};
 }
 
 }  // namespace
 
-bool wants_candidates(const Napi::CallbackInfo& info, size_t first) { return !info[first + 17].IsUndefined(); }
+RequestValues request_values(const Call& call, size_t first) {
+  RequestValues v{};
+  size_t next = first;
+  for (napi_value* const value :
+       {&v.row_parameters, &v.logits, &v.log_probs, &v.probs, &v.argmax, &v.k, &v.top_ids, &v.top_logits, &v.top_log_probs,
+        &v.sample_ids, &v.sample_log_probs, &v.targets, &v.score_log_probs, &v.ranks, &v.entropy, &v.log_sum_exp})
+    *value = call.given(next++);
+  if (const napi_value from = object_or_null(call, call.given(next++), "adjustments")) {
+    auto& a = v.adjustments;
+    a.patches = id_list_values(call, call.property(from, "patches"), "adjustments.patches", "values");
+    a.biases = id_list_values(call, call.property(from, "biases"), "adjustments.biases", "values");
+    const napi_value counted = object_or_null(call, call.property(from, "counted"), "adjustments.counted");
+    a.counted = id_list_values(call, counted, "adjustments.counted", "counts");
+    a.penalties = call.property_if(counted, "penalties");
+    a.allowed = call.property(from, "allowed");
+    a.allowed_stride = call.property(from, "allowedStride");
+  }
+  v.candidates = call.given(next++) != nullptr;
+  const napi_value more = object_or_null(call, call.given(next), "request");
+  if (!more) return v;
+  v.rows = call.property(more, "rows");
+  v.over_vocabulary = call.property(more, "overVocabulary");
+  v.measure = call.property(more, "measure");
+  if (const napi_value draft = object_or_null(call, call.property(more, "draft"), "draft"))
+    v.draft = {draft,
+               call.property(draft, "ids"),
+               call.property(draft, "logProbs"),
+               call.property(draft, "accepted"),
+               call.property(draft, "outIds"),
+               call.property(draft, "outLogProbs")};
+  if (const napi_value sample = object_or_null(call, call.property(more, "listed"), "sample")) {
+    const napi_value top = object_or_null(call, call.property(sample, "topLogProbs"), "sample.topLogProbs");
+    v.listed = {sample, call.property_if(top, "k"), call.property(sample, "rawLogProbs"), list_values(call, top),
+                list_values(call, object_or_null(call, call.property(sample, "rawTopLogProbs"), "sample.rawTopLogProbs"))};
+  }
+  return v;
+}
 
-Napi::Object candidates_to_js(Napi::Env env, const std::vector<CandidateRow>& rows) {
-  Napi::Uint32Array offsets = Napi::Uint32Array::New(env, rows.size() + 1);
+Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabulary, size_t valid) {
+  Asked asked;
+  PassRequest& r = asked.request;
+  PassView& view = asked.view;
+  // As wide as results are, and how many ids may be ranked.
+  const size_t listed = v.rows ? arrays.length<uint32_t>(v.rows, "rows") : 0;
+  if (v.rows && listed == 0) throw bad_argument("rows", "ids");
+  const size_t width = v.rows ? listed : vocabulary, ranked = v.rows ? listed : valid;
+  if (n > (std::numeric_limits<size_t>::max() >> 3) / width) throw bad_argument("n", "fewer rows");
+
+  // Results.
+  r.logits = arrays.output<float>(v.logits, n * width, "logits");
+  r.log_probs = arrays.output<float>(v.log_probs, n * width, "logProbs");
+  r.probs = arrays.output<float>(v.probs, n * width, "probs");
+  r.argmax = arrays.output<uint32_t>(v.argmax, n, "argmax");
+  if (v.k) {
+    r.top.k = static_cast<uint32_t>(whole_number(arrays.env(), v.k, 1, ranked, "k"));
+    r.top.ids = arrays.output<uint32_t>(v.top_ids, n * r.top.k, "top.ids");
+    r.top.logits = arrays.output<float>(v.top_logits, n * r.top.k, "top.logits");
+    r.top.log_probs = arrays.output<float>(v.top_log_probs, n * r.top.k, "top.logProbs");
+    if (!v.top_ids || !v.top_logits || !v.top_log_probs) throw bad_argument("top", "ids, logits and logProbs");
+  }
+  r.sample.ids = arrays.output<uint32_t>(v.sample_ids, n, "sample.ids");
+  r.sample.log_probs = arrays.output<float>(v.sample_log_probs, n, "sample.logProbs");
+  if (v.sample_ids && (!v.sample_log_probs || !v.row_parameters)) throw bad_argument("sample", "logProbs and rowParameters");
+  r.score.log_probs = arrays.output<float>(v.score_log_probs, n, "score.logProbs");
+  r.score.ranks = arrays.output<uint32_t>(v.ranks, n, "ranks");
+  r.score.entropy = arrays.output<float>(v.entropy, n, "entropy");
+  if (v.targets && (!v.score_log_probs || !v.ranks)) throw bad_argument("score", "logProbs and ranks");
+  r.log_sum_exp = arrays.output<float>(v.log_sum_exp, n, "logSumExp");
+  if (v.candidates && !v.row_parameters) throw bad_argument("candidates", "rowParameters");
+  if (v.draft.given) {
+    if (!v.row_parameters) throw bad_argument("draft", "rowParameters");
+    r.draft.accepted = arrays.output<uint32_t>(v.draft.accepted, 1, "draft.accepted");
+    r.draft.out_ids = arrays.output<uint32_t>(v.draft.out_ids, n, "draft.outIds");
+    r.draft.out_log_probs = arrays.output<float>(v.draft.out_log_probs, n, "draft.outLogProbs");
+    if (!v.draft.accepted || !v.draft.out_ids || !v.draft.out_log_probs) throw bad_argument("draft", "places for results");
+  }
+  if (v.listed.given) {
+    if (!v.sample_ids) throw bad_argument("sample", "ids");
+    r.sample.k = static_cast<uint32_t>(whole_number(arrays.env(), v.listed.k, 0, std::min(ranked, kMaxHeap), "sample.k"));
+    r.sample.top = list_outputs(arrays, v.listed.top, n, r.sample.k);
+    r.sample.raw_top = list_outputs(arrays, v.listed.raw_top, n, r.sample.k);
+    if (!v.listed.raw_log_probs) throw bad_argument("sample.rawLogProbs", "a Float32Array");
+    r.sample.raw_log_probs = arrays.output<float>(v.listed.raw_log_probs, n, "sample.rawLogProbs");
+  }
+
+  // What is read.
+  if (v.rows) {
+    view.rows = {arrays.input<uint32_t>(v.rows, listed, "rows"), listed};
+    if (view.rows.ids[listed - 1] >= valid) throw bad_argument("rows", "ids below " + std::to_string(valid));
+    for (size_t i = 1; i < listed; i++)
+      if (view.rows.ids[i - 1] >= view.rows.ids[i]) throw bad_argument("rows", "ascending ids, each once");
+  }
+  if (v.measure) view.measure = static_cast<Measure>(whole_number(arrays.env(), v.measure, 0, 2, "measure"));
+  view.over_vocabulary = v.over_vocabulary && is_truthy(arrays.env(), v.over_vocabulary);
+  r.row_parameters = arrays.input<double>(v.row_parameters, n * kRowParameters, "rowParameters");
+  if (r.row_parameters) check_rows(r.row_parameters, n, valid);
+  r.score.targets = arrays.input<uint32_t>(v.targets, n, "targets");
+  for (size_t i = 0; r.score.targets && i < n; i++) {
+    const uint32_t id = r.score.targets[i];
+    const bool is_one = v.rows ? std::binary_search(view.rows.ids, view.rows.ids + listed, id) : id < valid;
+    if (id != kIgnored && !is_one) throw bad_argument("targets", "ids of rows");
+  }
+  r.adjustments = adjustments_of(arrays, v, n, vocabulary, valid);
+  if (v.draft.given) {
+    r.draft.length = arrays.length<uint32_t>(v.draft.ids, "draft.ids");
+    if (r.draft.length != n && r.draft.length + 1 != n) throw bad_argument("draft.ids", "one for each row, or one fewer");
+    r.draft.ids = arrays.input<uint32_t>(v.draft.ids, r.draft.length, "draft.ids");
+    r.draft.log_probs = arrays.input<float>(v.draft.log_probs, r.draft.length * width, "draft.logProbs");
+  }
+  return asked;
+}
+
+// ---- candidates -------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// A new typed array. Made by its constructor, which throws where there is no memory: what Node-API makes ends the process then.
+template <class T>
+napi_value new_array(napi_env env, napi_ref constructor, size_t count, T*& data) {
+  napi_value made_by, length = number(env, static_cast<double>(count)), array;
+  node(napi_get_reference_value, env, constructor, &made_by);
+  try {
+    node(napi_new_instance, env, made_by, size_t{1}, &length, &array);
+  } catch (const Pending&) {
+    bool pending = false;
+    if (napi_is_exception_pending(env, &pending) != napi_ok || !pending) throw;
+    napi_value exception;
+    napi_get_and_clear_last_exception(env, &exception);
+    throw std::bad_alloc();
+  }
+  void* bytes;
+  node(napi_get_typedarray_info, env, array, nullptr, nullptr, &bytes, nullptr, nullptr);
+  data = static_cast<T*>(bytes);
+  return array;
+}
+
+}  // namespace
+
+napi_value candidates_to_js(napi_env env, const std::vector<CandidateRow>& rows) {
+  const Environment& environment = Environment::of(env);
   size_t count = 0;
-  for (size_t i = 0; i < rows.size(); i++) offsets[i + 1] = static_cast<uint32_t>(count += rows[i].ids.size());
-  if (count > 0xffffffff) throw coded_error(env, "MEMORY", "more candidates than offsets can count");
-  Napi::Uint32Array ids = Napi::Uint32Array::New(env, count);
-  Napi::Float32Array probs = Napi::Float32Array::New(env, count);
+  for (const CandidateRow& row : rows) count += row.ids.size();
+  const auto too_many = [&] {
+    return Failure{"MEMORY", "candidates: " + std::to_string(count) + " numbers do not fit into memory; want fewer at a time"};
+  };
+  if (count > 0xffffffff) throw too_many();  // offsets are 32 bits
+  uint32_t *all_offsets, *all_ids;
+  float* all_probs;
+  napi_value offsets, ids, probs;
+  try {
+    offsets = new_array(env, environment.uint32_array, rows.size() + 1, all_offsets);
+    ids = new_array(env, environment.uint32_array, count, all_ids);
+    probs = new_array(env, environment.float32_array, count, all_probs);
+  } catch (const std::bad_alloc&) {
+    throw too_many();
+  }
+  size_t end = 0;
   for (size_t i = 0; i < rows.size(); i++) {
-    std::copy(rows[i].ids.begin(), rows[i].ids.end(), ids.Data() + offsets[i]);
-    std::copy(rows[i].probs.begin(), rows[i].probs.end(), probs.Data() + offsets[i]);
+    std::copy(rows[i].ids.begin(), rows[i].ids.end(), all_ids + end);
+    std::copy(rows[i].probs.begin(), rows[i].probs.end(), all_probs + end);
+    all_offsets[i + 1] = static_cast<uint32_t>(end += rows[i].ids.size());
   }
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("ids", ids);
-  result.Set("probs", probs);
-  result.Set("offsets", offsets);
-  return result;
-}
-
-PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid,
-                         RowSubset subset) {
-  const Napi::Env env = info.Env();
-  const auto has = [&](uint32_t id) {
-    return subset.ids ? std::binary_search(subset.ids, subset.ids + subset.count, id) : id < valid;
-  };
-  const size_t ranked = subset.ids ? subset.count : valid, all = vocabulary;
-  if (subset.ids) vocabulary = subset.count;
-  const auto floats = [&](size_t i, size_t length, const char* name) {
-    return optional_array<float>(info[first + i], napi_float32_array, length, name);
-  };
-  const auto words = [&](size_t i, size_t length, const char* name) {
-    return optional_array<uint32_t>(info[first + i], napi_uint32_array, length, name);
-  };
-  if (n > (std::numeric_limits<size_t>::max() >> 3) / vocabulary) throw bad_argument(env, "n");
-  const size_t dense = n * vocabulary;
-  PassRequest r;
-  r.row_parameters = optional_array<double>(info[first], napi_float64_array, n * kRowParameters, "rowParameters");
-  if (r.row_parameters) check_rows(env, r.row_parameters, n, valid);
-  r.logits = floats(1, dense, "logits");
-  r.log_probs = floats(2, dense, "logProbs");
-  r.probs = floats(3, dense, "probs");
-  r.argmax = words(4, n, "argmax");
-  if (!info[first + 5].IsUndefined()) {
-    r.top.k = static_cast<uint32_t>(whole_number(info[first + 5], 1, ranked, "k"));
-    r.top.ids = words(6, n * r.top.k, "top.ids");
-    r.top.logits = floats(7, n * r.top.k, "top.logits");
-    r.top.log_probs = floats(8, n * r.top.k, "top.logProbs");
-    if (!r.top.ids || !r.top.logits || !r.top.log_probs) throw bad_argument(env, "top");
-  }
-  r.sample.ids = words(9, n, "sample.ids");
-  r.sample.log_probs = floats(10, n, "sample.logProbs");
-  if (r.sample.ids && (!r.sample.log_probs || !r.row_parameters)) throw bad_argument(env, "sample");
-  r.score.targets = words(11, n, "targets");
-  r.score.log_probs = floats(12, n, "score.logProbs");
-  r.score.ranks = words(13, n, "ranks");
-  r.score.entropy = floats(14, n, "entropy");
-  if (r.score.targets) {
-    if (!r.score.log_probs || !r.score.ranks) throw bad_argument(env, "score");
-    for (size_t i = 0; i < n; i++)
-      if (r.score.targets[i] != kIgnored && !has(r.score.targets[i])) throw bad_argument(env, "targets");
-  }
-  r.log_sum_exp = floats(15, n, "logSumExp");
-  if (info[first + 16].IsObject()) r.adjustments = adjustments_from(info[first + 16].As<Napi::Object>(), n, all, valid);
-  if (wants_candidates(info, first) && !r.row_parameters) throw bad_argument(env, "candidates");
-  if (const Napi::Object more = rare_arguments(info, first); !more.IsEmpty()) {
-    if (more.Get("draft").IsObject()) {
-      if (!r.row_parameters) throw bad_argument(env, "draft");
-      r.draft = draft_check(more.Get("draft").As<Napi::Object>(), n, vocabulary);
-    }
-    if (more.Get("listed").IsObject()) {
-      if (!r.sample.ids) throw bad_argument(env, "sample");
-      add_lists(more.Get("listed").As<Napi::Object>(), n, ranked, r.sample);
-    }
-  }
-  return r;
-}
-
-PassView pass_view(const Napi::CallbackInfo& info, size_t first, size_t valid) {
-  const Napi::Env env = info.Env();
-  const Napi::Object more = rare_arguments(info, first);
-  PassView view;
-  if (more.IsEmpty()) return view;
-  const Napi::Value rows = more.Get("rows");
-  if (rows.IsTypedArray()) {
-    view.rows.count = rows.As<Napi::TypedArray>().ElementLength();
-    view.rows.ids = static_cast<uint32_t*>(typed_array(rows, napi_uint32_array, view.rows.count, "rows"));
-    if (view.rows.count == 0 || view.rows.ids[view.rows.count - 1] >= valid) throw bad_argument(env, "rows");
-    for (size_t i = 1; i < view.rows.count; i++)
-      if (view.rows.ids[i - 1] >= view.rows.ids[i]) throw bad_argument(env, "rows");
-  }
-  view.measure = static_cast<Measure>(whole_number(more.Get("measure"), 0, 2, "measure"));
-  view.over_vocabulary = more.Get("overVocabulary").ToBoolean();
-  return view;
+  return object(env, {{"ids", ids}, {"probs", probs}, {"offsets", offsets}});
 }
 
 }  // namespace lmhead

@@ -1,49 +1,191 @@
 // Arguments from JavaScript. lib/ has checked them for the message; here they are checked for safety.
+//
+// Properties may be getters, and these may do anything: close the head, detach an array. So a call first reads all properties, by
+// Call, and then takes its arrays, by Arrays; from there on no JavaScript runs, and what was found stays as it is.
 #pragma once
 
-#include <napi.h>
-
-#include <limits>
+#include <cstddef>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "../core/head/pass_view.h"
+#include "environment.h"
+#include "javascript.h"
 
 namespace lmhead {
 
-// An Error with `code`, for lib/ to turn into an LMHeadError.
-Napi::Error coded_error(Napi::Env env, const char* code, const std::string& message);
-Napi::Error bad_argument(Napi::Env env, const char* name);
+Failure bad_argument(const char* name, const std::string& wanted);
 
-// Data of a typed array of that type and at least `length` elements (exactly: of any length). Throws Napi::Error.
-void* typed_array(Napi::Value value, napi_typedarray_type type, size_t length, const char* name);
-// nullptr for undefined.
-template <class T>
-T* optional_array(Napi::Value value, napi_typedarray_type type, size_t length, const char* name) {
-  return value.IsUndefined() ? nullptr : static_cast<T*>(typed_array(value, type, length, name));
+// Runs what may run out of memory, and says what for.
+template <class Body>
+void needs_memory_for(const char* what, Body body) {
+  try {
+    body();
+  } catch (const std::bad_alloc&) {
+    throw Failure{"MEMORY", std::string("not enough memory for ") + what};
+  }
 }
 
+// One call from JavaScript.
+class Call {
+ public:
+  Call(napi_env env, napi_callback_info info);
+  napi_env env() const { return env_; }
+  napi_value self() const { return self_; }
+  bool is_construction() const;
+  const Binding& binding() const { return *binding_; }
+  Environment& environment() const { return binding_->environment; }
+
+  // An argument; null where it is undefined.
+  napi_value given(size_t i) const { return or_null(arguments_[i]); }
+  // A property of an object; null where it is undefined. May run JavaScript, so it throws where there are Arrays of this call.
+  napi_value property(napi_value object, const char* name) const;
+  // The same, of an object that may be missing.
+  napi_value property_if(napi_value object, const char* name) const { return object ? property(object, name) : nullptr; }
+
+ private:
+  friend class Arrays;
+  napi_value or_null(napi_value value) const;
+
+  static constexpr size_t kMost = 24;
+  const napi_env env_;
+  const napi_callback_info info_;
+  napi_value self_, arguments_[kMost];
+  Binding* binding_;
+  bool sealed_ = false;
+};
+
 // A whole number in [low, high].
-size_t whole_number(Napi::Value value, size_t low, size_t high, const char* name);
-Dtype dtype_from(Napi::Value value);  // 0, 1, 2
+size_t whole_number(napi_env env, napi_value value, size_t low, size_t high, const char* name);
+Dtype dtype_from(napi_env env, napi_value value);
 // One that hidden states may have.
-Dtype hidden_dtype_from(Napi::Value value);
-// Bytes of n hidden states of d numbers of that dtype.
-const uint8_t* hidden_bytes(Napi::Value value, Dtype dtype, size_t n, size_t d);
+Dtype hidden_dtype_from(napi_env env, napi_value value);
 
-// What a pass is asked for, from info[first] on, in the order that lib/backend/native.ts gives; the last of it has what
-// few passes ask for: { rows, overVocabulary, measure, draft, listed }.
+// The typed arrays of a call, whose null ones are not there. First those that results go to, then those that are read.
+class Arrays {
+ public:
+  enum class Use { in_call, after_call };
+  Arrays(Call& call, Use use);
+
+  // How many elements an array of that type has.
+  template <class T>
+  size_t length(napi_value array, const char* name) const {
+    return find(array, kType<T>, name).count;
+  }
+
+  // Where results go: at least so many elements.
+  template <class T>
+  T* output(napi_value array, size_t count, const char* name) {
+    return static_cast<T*>(output_bytes(array, kType<T>, count, sizeof(T), name));
+  }
+
+  // What is read: at least so many elements. Where somebody could change them meanwhile - another thread, the results, or
+  // JavaScript once the call has returned - it is a copy; so what has been checked stays so.
+  template <class T>
+  const T* input(napi_value array, size_t count, const char* name) {
+    return static_cast<const T*>(input_bytes(array, kType<T>, count, sizeof(T), name));
+  }
+
+  // The same without a copy.
+  struct Bytes {
+    const uint8_t* data;
+    bool is_shared;  // with other threads
+    bool stays;      // nobody can change them while they are used
+  };
+  template <class T>
+  Bytes look_at(napi_value array, size_t count, const char* name) {
+    return look(array, kType<T>, count, sizeof(T), name);
+  }
+
+  // The arrays that results go to, and the copies of what is read: they have to live as long as these are used.
+  const std::vector<napi_value>& outputs() const { return outputs_; }
+  using Copies = std::vector<std::unique_ptr<std::byte[]>>;
+  Copies take_copies() { return std::move(copies_); }
+
+  napi_env env() const { return env_; }
+
+ private:
+  struct Found {
+    uint8_t* data;
+    size_t count;
+    bool is_shared;
+  };
+  struct Range {
+    const uint8_t *begin, *end;
+  };
+  template <class T>
+  static constexpr napi_typedarray_type kType = napi_float32_array;
+
+  Found find(napi_value array, napi_typedarray_type type, const char* name) const;
+  Found find(napi_value array, napi_typedarray_type type, size_t count, const char* name) const;
+  void* output_bytes(napi_value array, napi_typedarray_type type, size_t count, size_t size, const char* name);
+  const void* input_bytes(napi_value array, napi_typedarray_type type, size_t count, size_t size, const char* name);
+  Bytes look(napi_value array, napi_typedarray_type type, size_t count, size_t size, const char* name);
+
+  const napi_env env_;
+  const Use use_;
+  bool reading_ = false;
+  std::vector<napi_value> outputs_;
+  std::vector<Range> written_;
+  Copies copies_;
+};
+template <>
+inline constexpr napi_typedarray_type Arrays::kType<double> = napi_float64_array;
+template <>
+inline constexpr napi_typedarray_type Arrays::kType<uint8_t> = napi_uint8_array;
+template <>
+inline constexpr napi_typedarray_type Arrays::kType<uint16_t> = napi_uint16_array;
+template <>
+inline constexpr napi_typedarray_type Arrays::kType<uint32_t> = napi_uint32_array;
+template <>
+inline constexpr napi_typedarray_type Arrays::kType<int32_t> = napi_int32_array;
+
+// Of n hidden states of d numbers.
+Arrays::Bytes hidden_bytes(Arrays& arrays, napi_value hidden, Dtype dtype, size_t n, size_t d);
+
+// What a pass is asked for, as it came; see lib/backend/backend.ts. Null: not given.
+struct RequestValues {
+  struct List {
+    napi_value counts, ids, log_probs;
+  };
+  napi_value row_parameters, logits, log_probs, probs, argmax;
+  napi_value k, top_ids, top_logits, top_log_probs;
+  napi_value sample_ids, sample_log_probs;
+  napi_value targets, score_log_probs, ranks, entropy;
+  napi_value log_sum_exp;
+  struct IdListValues {
+    napi_value given, ranges, ids, values;
+  };
+  struct {
+    IdListValues patches, biases, counted;
+    napi_value penalties, allowed, allowed_stride;
+  } adjustments;
+  bool candidates;
+  // What few passes ask for.
+  napi_value rows, over_vocabulary, measure;
+  struct {
+    napi_value given, ids, log_probs, accepted, out_ids, out_log_probs;
+  } draft;
+  struct {
+    napi_value given, k, raw_log_probs;
+    List top, raw_top;
+  } listed;
+};
+// From the call's argument `first` on, in the order that lib/backend/native.ts gives; the last of them has what few passes ask
+// for: { rows, overVocabulary, measure, draft, listed }.
 constexpr size_t kRequestArguments = 19;
-// subset: the rows that the view is about; results are as wide.
-PassRequest pass_request(const Napi::CallbackInfo& info, size_t first, size_t n, size_t vocabulary, size_t valid,
-                         RowSubset subset = {});
+RequestValues request_values(const Call& call, size_t first);
 
-// Of the request that starts at info[first]. Every id is below valid.
-PassView pass_view(const Napi::CallbackInfo& info, size_t first, size_t valid);
+// The request, without the place for candidates, which the caller provides where values.candidates. Every id is below `valid`,
+// and targets are among the view's rows.
+struct Asked {
+  PassRequest request;
+  PassView view;
+};
+Asked asked_of(Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid);
 
-// Whether candidates are asked for, whose place the caller provides.
-bool wants_candidates(const Napi::CallbackInfo& info, size_t first);
-
-// { ids, probs, offsets }: row after row. Throws Napi::Error.
-Napi::Object candidates_to_js(Napi::Env env, const std::vector<CandidateRow>& rows);
+// { ids, probs, offsets }: row after row. Throws Failure where they don't fit into memory.
+napi_value candidates_to_js(napi_env env, const std::vector<CandidateRow>& rows);
 
 }  // namespace lmhead

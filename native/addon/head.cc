@@ -8,69 +8,87 @@
 #include "../core/head/shared_matrices.h"
 #include "../core/roofline.h"
 #include "../core/storage/map_guard.h"
-#include "arguments.h"
-#include "environment.h"
+#include "callbacks.h"
 
 namespace lmhead {
 
 namespace {
 
-size_t product_or_throw(Napi::Env env, size_t a, size_t b, const char* name) {
-  if (b != 0 && a > std::numeric_limits<size_t>::max() / b) throw bad_argument(env, name);
+constexpr napi_type_tag kHeadTag = {0x6c6d686561640001, 0x9d2f5b1c7a3e4806};
+
+size_t product_or_throw(size_t a, size_t b, const char* name) {
+  if (b != 0 && a > std::numeric_limits<size_t>::max() / b) throw bad_argument(name, "a smaller one");
   return a * b;
 }
 
+void tell_of_memory(napi_env env, int64_t change) {
+  int64_t all;
+  napi_adjust_external_memory(env, change, &all);  // where it fails, V8 collects too seldom or too often
+}
+
+// ---- weights ----------------------------------------------------------------------------------------------------------------
+
+// A MatrixSource of lib/backend/backend.ts; null: not given.
+struct MatrixValues {
+  napi_value dtype, token, transposed, path, offset, length, mmap, copy, data;
+};
+
+MatrixValues matrix_values(const Call& call, napi_value from) {
+  return {call.property(from, "dtype"), call.property(from, "token"),  call.property(from, "transposed"),
+          call.property(from, "path"),  call.property(from, "offset"), call.property(from, "length"),
+          call.property(from, "mmap"),  call.property(from, "copy"),   call.property(from, "data")};
+}
+
+bool is_given_and_true(napi_env env, napi_value value) { return value && is_truthy(env, value); }
+bool is_string(napi_env env, napi_value value) { return value && type_of(env, value) == napi_string; }
+
 // Another head's, perhaps of another environment; it must be what this one's handle says.
-std::shared_ptr<StoredMatrix> shared_matrix(Napi::Env env, const std::string& token, Dtype dtype, size_t rows, size_t columns) {
+std::shared_ptr<StoredMatrix> shared_matrix(const std::string& token, Dtype dtype, size_t rows, size_t columns) {
   const auto [fate, matrix] = find_matrix(token);
   if (fate == TokenFate::foreign)
-    throw coded_error(env, "ARGUMENT", "handle: got one of another process or copy of lmhead; want one of this process");
+    throw Failure{"ARGUMENT", "handle: got one of another process or copy of lmhead; want one of this process"};
   if (fate == TokenFate::gone)
-    throw coded_error(env, "CLOSED", "handle: every head over its weights is closed; want one to stay open until this attaches");
+    throw Failure{"CLOSED", "handle: every head over its weights is closed; want one to stay open until this attaches"};
   const Matrix& view = matrix->view;
-  if (view.dtype != dtype || view.rows != rows || view.columns != columns) throw bad_argument(env, "handle");
+  if (view.dtype != dtype || view.rows != rows || view.columns != columns) throw bad_argument("handle", "one of these weights");
   return matrix;
 }
 
-// A MatrixSource of lib/backend/backend.ts. Adds what it allocates to `owned_bytes`.
-// Of a typed array. Node-API says "no" of a SharedArrayBuffer.
-bool is_over_array_buffer(Napi::Value array) {
-  napi_value buffer;
-  bool is_array_buffer;
-  return napi_get_typedarray_info(array.Env(), array, nullptr, nullptr, nullptr, &buffer, nullptr) != napi_ok ||
-         napi_is_arraybuffer(array.Env(), buffer, &is_array_buffer) != napi_ok || is_array_buffer;
+std::unique_ptr<Storage> storage_from_file(napi_env env, const MatrixValues& source, size_t size) {
+  const std::string path = text_of(env, source.path);
+  const uint64_t offset = whole_number(env, source.offset, 0, size_t{1} << 53, "offset");
+  // The header's reader has it from the file, and here it comes from the shape.
+  if (whole_number(env, source.length, 0, size_t{1} << 53, "length") != size) throw bad_argument("length", std::to_string(size));
+  return is_given_and_true(env, source.mmap) ? map_file(path, offset, size) : read_file(path, offset, size);
 }
 
-std::shared_ptr<StoredMatrix> matrix_from(Napi::Object source, size_t rows, size_t columns, int64_t& owned_bytes) {
-  const Napi::Env env = source.Env();
-  const Dtype dtype = dtype_from(source.Get("dtype"));
-  if (source.Get("token").IsString()) return shared_matrix(env, source.Get("token").As<Napi::String>(), dtype, rows, columns);
-  const bool transposed = source.Get("transposed").ToBoolean();
-  if (columns % row_format(dtype).numbers != 0 || (transposed && !is_float(dtype))) throw bad_argument(env, "shape");
-  const size_t size = product_or_throw(env, rows, row_bytes(dtype, columns), "shape");
-  std::unique_ptr<Storage> storage;
-  if (source.Get("path").IsString()) {
-    const std::string path = source.Get("path").As<Napi::String>();
-    const uint64_t offset = whole_number(source.Get("offset"), 0, size_t{1} << 53, "offset");
-    // The header's reader has it from the file, and here it comes from the shape.
-    if (whole_number(source.Get("length"), 0, size_t{1} << 53, "length") != size) throw bad_argument(env, "length");
-    storage = source.Get("mmap").ToBoolean() ? map_file(path, offset, size) : read_file(path, offset, size);
-  } else {
-    const bool in_bytes = !is_float(dtype);
-    const napi_typedarray_type type = in_bytes ? napi_uint8_array : dtype == Dtype::f32 ? napi_float32_array : napi_uint16_array;
-    const size_t elements = in_bytes ? size : size / bytes_per_element(dtype);
-    const bool copy = source.Get("copy").ToBoolean();
-    const Napi::Value array = source.Get("data");
-    const uint8_t* data = static_cast<const uint8_t*>(typed_array(array, type, elements, "weight"));
-    // An ArrayBuffer may be resized or transferred away, so what is not copied or repacked has to be shared memory.
-    if (!copy && (transposed || is_over_array_buffer(array))) throw bad_argument(env, "copy");
-    storage = std::make_unique<LentStorage>(data, size);
-    if (copy && !transposed) {
-      auto owned = std::make_unique<OwnedStorage>(size);
-      std::memcpy(owned->mutable_data(), data, size);
-      storage = std::move(owned);
-    }
-  }
+std::unique_ptr<Storage> storage_from_memory(Arrays& arrays, const MatrixValues& source, Dtype dtype, size_t size,
+                                             bool transposed) {
+  const size_t elements = is_float(dtype) ? size / bytes_per_element(dtype) : size;
+  const Arrays::Bytes bytes = !is_float(dtype)      ? arrays.look_at<uint8_t>(source.data, elements, "weight")
+                              : dtype == Dtype::f32 ? arrays.look_at<float>(source.data, elements, "weight")
+                                                    : arrays.look_at<uint16_t>(source.data, elements, "weight");
+  const bool copy = is_given_and_true(arrays.env(), source.copy);
+  // An ArrayBuffer may be resized or transferred away, so what is not copied or repacked has to be shared memory.
+  if (!copy && (transposed || !bytes.is_shared)) throw bad_argument("copy", "true, or a SharedArrayBuffer");
+  if (!copy || transposed) return std::make_unique<LentStorage>(bytes.data, size);
+  auto owned = std::make_unique<OwnedStorage>(size);
+  std::memcpy(owned->mutable_data(), bytes.data, size);
+  return owned;
+}
+
+// Adds what it allocates to `owned_bytes`.
+std::shared_ptr<StoredMatrix> matrix_from(Arrays& arrays, const MatrixValues& source, size_t rows, size_t columns,
+                                          int64_t& owned_bytes) {
+  const napi_env env = arrays.env();
+  const Dtype dtype = dtype_from(env, source.dtype);
+  if (is_string(env, source.token)) return shared_matrix(text_of(env, source.token), dtype, rows, columns);
+  const bool transposed = is_given_and_true(env, source.transposed);
+  if (columns % row_format(dtype).numbers != 0 || (transposed && !is_float(dtype)))
+    throw bad_argument("shape", "one that this dtype has");
+  const size_t size = product_or_throw(rows, row_bytes(dtype, columns), "shape");
+  std::unique_ptr<Storage> storage = is_string(env, source.path) ? storage_from_file(env, source, size)
+                                                                 : storage_from_memory(arrays, source, dtype, size, transposed);
   if (transposed) {
     std::unique_ptr<Storage> rows_first = transpose(storage->data(), dtype, rows, columns);
     if (!storage->intact()) throw FileError{"the file changed while it was read"};
@@ -81,217 +99,297 @@ std::shared_ptr<StoredMatrix> matrix_from(Napi::Object source, size_t rows, size
   return std::make_shared<StoredMatrix>(std::move(storage), view);
 }
 
-float finite_float(Napi::Value value, const char* name) {
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
-  if (!std::isfinite(number)) throw bad_argument(value.Env(), name);
+float finite_float(napi_env env, napi_value value, const char* name) {
+  const double number = value ? number_of(env, value) : NAN;
+  if (!std::isfinite(number)) throw bad_argument(name, "a finite number");
   return static_cast<float>(number);
 }
 
-std::shared_ptr<HeadCore> core_from(Napi::Object spec, int64_t& owned_bytes) {
-  const Napi::Env env = spec.Env();
+// A HeadSpec, as lib/backend/native.ts gives it.
+struct SpecValues {
+  napi_value vocab_size, hidden_size, valid_vocab_size, threads, activations, bias, logit_scale, soft_cap, cap_first;
+  MatrixValues output;
+  bool has_input;
+  napi_value input_rows;
+  MatrixValues input;
+};
+
+SpecValues spec_values(const Call& call) {
+  const napi_value spec = call.given(0);
+  if (!spec || !is_object(call.env(), spec)) throw bad_argument("spec", "an object");
+  SpecValues v{};
+  v.vocab_size = call.property(spec, "vocabSize");
+  v.hidden_size = call.property(spec, "hiddenSize");
+  v.valid_vocab_size = call.property(spec, "validVocabSize");
+  v.threads = call.property(spec, "threads");
+  v.activations = call.property(spec, "activations");
+  v.bias = call.property(spec, "bias");
+  v.logit_scale = call.property(spec, "logitScale");
+  v.soft_cap = call.property(spec, "softCap");
+  v.cap_first = call.property(spec, "capFirst");
+  const napi_value output = call.property(spec, "output"), input = call.property(spec, "input");
+  if (!output) throw bad_argument("output", "a matrix");
+  v.output = matrix_values(call, output);
+  v.has_input = input != nullptr;
+  v.input_rows = call.property(spec, "inputRows");
+  if (input) v.input = matrix_values(call, input);
+  return v;
+}
+
+std::shared_ptr<HeadCore> core_from(Arrays& arrays, const SpecValues& v, int64_t& owned_bytes) {
+  const napi_env env = arrays.env();
   constexpr size_t kMostRows = 0xffffffff;  // ids are 32 bits, and the last one means "ignored"
-  const size_t rows = whole_number(spec.Get("vocabSize"), 1, kMostRows, "vocabSize");
-  const size_t columns = whole_number(spec.Get("hiddenSize"), 1, kMostRows, "hiddenSize");
-  const size_t valid = whole_number(spec.Get("validVocabSize"), 1, rows, "validVocabSize");
-  const unsigned threads = static_cast<unsigned>(whole_number(spec.Get("threads"), 1, 1024, "threads"));
-  std::shared_ptr<StoredMatrix> output = matrix_from(spec.Get("output").As<Napi::Object>(), rows, columns, owned_bytes);
-  const Activations activations =
-      static_cast<Activations>(whole_number(spec.Get("activations"), 0, kActivations - 1, "activations"));
+  const size_t rows = whole_number(env, v.vocab_size, 1, kMostRows, "vocabSize");
+  const size_t columns = whole_number(env, v.hidden_size, 1, kMostRows, "hiddenSize");
+  const size_t valid = whole_number(env, v.valid_vocab_size, 1, rows, "validVocabSize");
+  const unsigned threads = static_cast<unsigned>(whole_number(env, v.threads, 1, 1024, "threads"));
+  std::shared_ptr<StoredMatrix> output = matrix_from(arrays, v.output, rows, columns, owned_bytes), input;
+  const Activations activations = static_cast<Activations>(whole_number(env, v.activations, 0, kActivations - 1, "activations"));
   if (activations != Activations::f32 && (!rounds_activations(output->view.dtype) || columns > kMostWholeNumbers))
-    throw bad_argument(env, "activations");
-  std::shared_ptr<StoredMatrix> input;
-  if (spec.Get("input").IsObject()) input = matrix_from(spec.Get("input").As<Napi::Object>(), rows, columns, owned_bytes);
+    throw bad_argument("activations", "f32 with these weights");
+  if (v.has_input) {
+    const size_t input_rows = whole_number(env, v.input_rows, 1, kMostRows, "inputRows");
+    input = matrix_from(arrays, v.input, input_rows, columns, owned_bytes);
+  }
   std::vector<float> bias;
-  if (const float* b = optional_array<float>(spec.Get("bias"), napi_float32_array, rows, "bias")) bias.assign(b, b + rows);
+  if (const float* const b = arrays.input<float>(v.bias, rows, "bias")) bias.assign(b, b + rows);
   Epilogue epilogue;
-  epilogue.scale = finite_float(spec.Get("logitScale"), "logitScale");
-  epilogue.cap = finite_float(spec.Get("softCap"), "softCap");
-  epilogue.cap_first = spec.Get("capFirst").ToBoolean();
+  epilogue.scale = finite_float(env, v.logit_scale, "logitScale");
+  epilogue.cap = finite_float(env, v.soft_cap, "softCap");
+  epilogue.cap_first = is_given_and_true(env, v.cap_first);
   return std::make_shared<HeadCore>(kernels(), std::move(output), std::move(input), std::move(bias), epilogue, valid, activations,
                                     threads);
 }
 
+// What lib/backend/native.ts numbers the jobs by that it may abort; 0: not given.
+double ticket_from(napi_env env, napi_value value) {
+  constexpr size_t kMost = size_t{1} << 53;
+  return value ? static_cast<double>(whole_number(env, value, 1, kMost, "ticket")) : 0;
+}
+
+// References that keep values from the collector, unless they are taken.
+class Keeper {
+ public:
+  explicit Keeper(napi_env env) : env_(env) {}
+  ~Keeper() {
+    for (napi_ref reference : references_) napi_delete_reference(env_, reference);
+  }
+  Keeper(const Keeper&) = delete;
+  Keeper& operator=(const Keeper&) = delete;
+  void keep(napi_value value) {
+    references_.reserve(references_.size() + 1);
+    napi_ref reference;
+    node(napi_create_reference, env_, value, uint32_t{1}, &reference);
+    references_.push_back(reference);
+  }
+  std::vector<napi_ref> take() { return std::move(references_); }
+
+ private:
+  const napi_env env_;
+  std::vector<napi_ref> references_;
+};
+
 }  // namespace
 
-void Head::define(Napi::Env env, Napi::Object exports) {
-  Napi::Function constructor = DefineClass(env, "Head",
-                                           {
-                                               InstanceMethod<&Head::run>("run"),
-                                               InstanceMethod<&Head::run_async>("runAsync"),
-                                               InstanceMethod<&Head::quantise>("quantise"),
-                                               InstanceMethod<&Head::read_rows>("readRows"),
-                                               InstanceMethod<&Head::read_bytes>("readBytes"),
-                                               InstanceMethod<&Head::time_read>("timeRead"),
-                                               InstanceMethod<&Head::token>("token"),
-                                               InstanceMethod<&Head::close>("close"),
-                                           });
-  Environment::of(env).head_constructor = Napi::Persistent(constructor);
-  exports.Set("Head", constructor);
+// ---- the class --------------------------------------------------------------------------------------------------------------
+
+template <napi_value (Head::*method)(Call&)>
+napi_value Head::on_this(Call& call) {
+  void* head;
+  bool is_one = false;
+  node(napi_check_object_type_tag, call.env(), call.self(), &kHeadTag, &is_one);
+  if (!is_one) throw bad_argument("this", "a Head");
+  node(napi_unwrap, call.env(), call.self(), &head);
+  return (static_cast<Head*>(head)->*method)(call);
 }
 
-Head::Head(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Head>(info) {
-  const Napi::Env env = info.Env();
-  if (!info[0].IsObject()) throw bad_argument(env, "spec");
-  try {
-    core_ = core_from(info[0].As<Napi::Object>(), external_bytes_);
-  } catch (const FileError& error) {
-    throw coded_error(env, "IO", error.message);
-  } catch (const std::bad_alloc&) {
-    throw coded_error(env, "MEMORY", "not enough memory for the weights");
-  }
-  Napi::MemoryManagement::AdjustExternalMemory(env, external_bytes_);
+napi_value Head::make_class(napi_env env, Binding& binding) {
+  return lmhead::make_class<construct>(env, "Head", binding,
+                                       {
+                                           method<on_this<&Head::run>>("run"),
+                                           method<on_this<&Head::run_async>>("runAsync"),
+                                           method<on_this<&Head::quantise>>("quantise"),
+                                           method<on_this<&Head::abort>>("abort"),
+                                           method<on_this<&Head::read_rows>>("readRows"),
+                                           method<on_this<&Head::read_bytes>>("readBytes"),
+                                           method<on_this<&Head::time_read>>("timeRead"),
+                                           method<on_this<&Head::token>>("token"),
+                                           method<on_this<&Head::close>>("close"),
+                                       });
 }
 
-void Head::Finalize(Napi::BasicEnv env) {
-  if (core_) Napi::MemoryManagement::AdjustExternalMemory(env, -external_bytes_);
+napi_value Head::construct(Call& call) {
+  if (!call.is_construction()) throw bad_argument("Head", "new");
+  const SpecValues values = spec_values(call);
+  Arrays arrays(call, Arrays::Use::in_call);
+  int64_t bytes = 0;
+  std::unique_ptr<Head> head;
+  needs_memory_for("the weights", [&] { head.reset(new Head(core_from(arrays, values, bytes))); });
+  node(napi_type_tag_object, call.env(), call.self(), &kHeadTag);
+  head->external_bytes_ = bytes;
+  give(call.env(), call.self(), std::move(head));
+  tell_of_memory(call.env(), bytes);
+  return call.self();
 }
 
-HeadCore& Head::core(Napi::Env env) {
-  if (!core_) throw coded_error(env, "CLOSED", "the head is closed");
-  return *core_;
+void Head::finalize(napi_env env) {
+  if (core_) tell_of_memory(env, -external_bytes_);
+}
+
+std::shared_ptr<HeadCore> Head::core() const {
+  if (!core_) throw Failure{"CLOSED", "the head is closed"};
+  return core_;
 }
 
 // (n, hidden, hiddenDtype, …request) -> undefined, candidates or [status, row, id]
-Napi::Value Head::run(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  HeadCore& head = core(env);
-  const size_t n = whole_number(info[0], 0, 0xffffffff, "n"), d = head.output().columns;
-  const Dtype dtype = hidden_dtype_from(info[2]);
-  const uint8_t* const hidden = hidden_bytes(info[1], dtype, n, d);
-  const PassView view = pass_view(info, 3, head.valid());
-  PassRequest request = pass_request(info, 3, n, head.output().rows, head.valid(), view.rows);
-  try {
-    std::vector<CandidateRow> candidates;
-    if (wants_candidates(info, 3)) request.candidates = &candidates;
-    PassResult result;
-    if (dtype == Dtype::f32 && hidden_stride(d) == d) {
-      result = head.run(reinterpret_cast<const float*>(hidden), n, request, view);  // already as kernels take it
+napi_value Head::run(Call& call) {
+  const RequestValues values = request_values(call, 3);
+  Arrays arrays(call, Arrays::Use::in_call);
+  const std::shared_ptr<HeadCore> head = core();
+  const size_t n = whole_number(call.env(), call.given(0), 0, 0xffffffff, "n"), d = head->output().columns;
+  const Dtype dtype = hidden_dtype_from(call.env(), call.given(2));
+  Asked asked = asked_of(arrays, values, n, head->output().rows, head->valid());
+  const Arrays::Bytes hidden = hidden_bytes(arrays, call.given(1), dtype, n, d);
+  std::vector<CandidateRow> candidates;
+  if (values.candidates) asked.request.candidates = &candidates;
+  PassResult result;
+  needs_memory_for("the pass", [&] {
+    if (hidden.stays && dtype == Dtype::f32 && hidden_stride(d) == d) {
+      result =
+          head->run(reinterpret_cast<const float*>(hidden.data), n, asked.request, asked.view);  // already as kernels take it
     } else {
-      HiddenBuffers& buffers = Environment::of(env).channel->buffers;
+      HiddenBuffers& buffers = call.environment().channel->buffers;
       HiddenBuffer packed = buffers.take(n * hidden_stride(d));
-      pack_hidden(head.kernels(), hidden, dtype, n, d, packed.data());
-      result = head.run(packed.data(), n, request, view);
+      pack_hidden(head->kernels(), hidden.data, dtype, n, d, packed.data());
+      result = head->run(packed.data(), n, asked.request, asked.view);
       buffers.give_back(std::move(packed));
     }
-    const int status = head.intact() ? static_cast<int>(result.status) : kWeightsChanged;
-    if (request.candidates && status == PassResult::ok) return candidates_to_js(env, candidates);
-    return {env, result_to_js(env, status, result)};
-  } catch (const std::bad_alloc&) {
-    throw coded_error(env, "MEMORY", "not enough memory for the pass");
-  }
+  });
+  const int status = head->intact() ? static_cast<int>(result.status) : kWeightsChanged;
+  if (values.candidates && status == PassResult::ok) return candidates_to_js(call.env(), candidates);
+  return result_to_js(call.env(), status, result);
 }
 
-// (n, hidden, hiddenDtype, …request, abortFlag?, times?) -> Promise of undefined, candidates or [status, row, id]
-Napi::Value Head::run_async(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  HeadCore& head = core(env);
-  const size_t n = whole_number(info[0], 0, 0xffffffff, "n"), d = head.output().columns;
-  const Dtype dtype = hidden_dtype_from(info[2]);
-  const uint8_t* const hidden = hidden_bytes(info[1], dtype, n, d);
+// (n, hidden, hiddenDtype, …request, ticket?, times?) -> Promise of undefined, candidates or [status, row, id]
+napi_value Head::run_async(Call& call) {
+  const RequestValues values = request_values(call, 3);
+  Arrays arrays(call, Arrays::Use::after_call);
+  const std::shared_ptr<HeadCore> head = core();
+  const size_t n = whole_number(call.env(), call.given(0), 0, 0xffffffff, "n"), d = head->output().columns;
+  const Dtype dtype = hidden_dtype_from(call.env(), call.given(2));
   auto job = std::make_unique<Job>();
-  job->view = pass_view(info, 3, head.valid());
-  job->request = pass_request(info, 3, n, head.output().rows, head.valid(), job->view.rows);
-  const size_t flag = 3 + kRequestArguments;
-  if (int32_t* const given = optional_array<int32_t>(info[flag], napi_int32_array, 1, "abortFlag"))
-    job->abort = reinterpret_cast<std::atomic<int32_t>*>(given);
-  job->request.crew.abort = job->abort;
-  job->times = optional_array<double>(info[flag + 1], napi_float64_array, 2, "times");
-  if (wants_candidates(info, 3)) job->request.candidates = &job->candidates;
+  constexpr size_t kTicket = 3 + kRequestArguments;
+  job->ticket = ticket_from(call.env(), call.given(kTicket));
+  job->times = arrays.output<double>(call.given(kTicket + 1), 2, "times");
+  const Asked asked = asked_of(arrays, values, n, head->output().rows, head->valid());
+  const Arrays::Bytes hidden = hidden_bytes(arrays, call.given(1), dtype, n, d);
+  job->view = asked.view;
+  job->request = asked.request;
+  if (values.candidates) job->request.candidates = &job->candidates;
   job->n = n;
-  try {
-    job->hidden = Environment::of(env).channel->buffers.take(n * hidden_stride(d));
-    pack_hidden(head.kernels(), hidden, dtype, n, d, job->hidden.data());
-  } catch (const std::bad_alloc&) {
-    throw coded_error(env, "MEMORY", "not enough memory for the hidden states");
-  }
-  return send(info, std::move(job), 3);
+  needs_memory_for("the hidden states", [&] {
+    job->hidden = call.environment().channel->buffers.take(n * hidden_stride(d));
+    pack_hidden(head->kernels(), hidden.data, dtype, n, d, job->hidden.data());
+  });
+  job->core = head;
+  return send(call, arrays, std::move(job));
 }
 
-// (first, count, dtype, bytes, errors) -> Promise of undefined or [status, row, id]
-Napi::Value Head::quantise(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const Matrix& matrix = core(env).output();
-  const size_t first = whole_number(info[0], 0, matrix.rows, "first");
-  const size_t count = whole_number(info[1], 0, matrix.rows - first, "count");
-  const Dtype to = dtype_from(info[2]);
-  if ((to != Dtype::i8 && to != Dtype::q8_0) || matrix.columns % row_format(to).numbers != 0) throw bad_argument(env, "dtype");
+// (first, count, dtype, bytes, errors, ticket?) -> Promise of undefined or [status, row, id]
+napi_value Head::quantise(Call& call) {
+  Arrays arrays(call, Arrays::Use::after_call);
   auto job = std::make_unique<Job>();
+  job->core = core();
+  const Matrix& matrix = job->core->output();
+  const size_t first = whole_number(call.env(), call.given(0), 0, matrix.rows, "first");
+  const size_t count = whole_number(call.env(), call.given(1), 0, matrix.rows - first, "count");
+  const Dtype to = dtype_from(call.env(), call.given(2));
+  if ((to != Dtype::i8 && to != Dtype::q8_0) || matrix.columns % row_format(to).numbers != 0)
+    throw bad_argument("dtype", "i8, or q8_0 where rows have whole blocks");
   static_assert(sizeof(WeightErrors) == 3 * sizeof(double));
-  job->quantisation = {
-      first, count, to,
-      static_cast<uint8_t*>(typed_array(info[3], napi_uint8_array, count * row_bytes(to, matrix.columns), "bytes")),
-      static_cast<WeightErrors*>(typed_array(info[4], napi_float64_array, count * 3, "errors"))};
-  return send(info, std::move(job), 3);
+  uint8_t* const bytes = arrays.output<uint8_t>(call.given(3), count * row_bytes(to, matrix.columns), "bytes");
+  double* const errors = arrays.output<double>(call.given(4), count * 3, "errors");
+  if (!call.given(3) || !call.given(4)) throw bad_argument("bytes, errors", "places for results");
+  job->quantisation = {first, count, to, bytes, reinterpret_cast<WeightErrors*>(errors)};
+  job->ticket = ticket_from(call.env(), call.given(5));
+  return send(call, arrays, std::move(job));
 }
 
-Napi::Value Head::send(const Napi::CallbackInfo& info, std::unique_ptr<Job> job, size_t first) {
-  const Napi::Env env = info.Env();
-  job->core = core_;
-  job->channel = Environment::of(env).channel;
-  const auto keep = [&](napi_value value) {
-    napi_ref ref;
-    if (napi_create_reference(env, value, 1, &ref) == napi_ok) job->kept.push_back(ref);
-  };
-  keep(info.This());  // lent weights are kept by the object
-  for (size_t i = first; i < info.Length(); i++)
-    if (info[i].IsObject()) keep(info[i]);
+napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job) {
+  const napi_env env = call.env();
+  job->channel = call.environment().channel;
+  job->binding = &call.binding();
+  job->inputs = arrays.take_copies();
+  Keeper keeper(env);
+  keeper.keep(call.self());  // lent weights are kept by the object
+  for (const napi_value output : arrays.outputs()) keeper.keep(output);
   napi_value promise;
-  if (napi_create_promise(env, &job->deferred, &promise) != napi_ok) throw Napi::Error::New(env);
-  Environment::of(env).channel->send(lane_, std::move(job));
-  return {env, promise};
+  node(napi_create_promise, env, &job->deferred, &promise);
+  job->lane = lane_;
+  job->channel->expect(*job);
+  job->kept = keeper.take();
+  const std::shared_ptr<Channel> channel = job->channel;
+  channel->send(std::move(job));
+  return promise;
+}
+
+// (ticket): ends the job that was sent with it, if there is one still.
+napi_value Head::abort(Call& call) {
+  call.environment().channel->abort(ticket_from(call.env(), call.given(0)));
+  return undefined(call.env());
 }
 
 // (matrix: 0 output, 1 input; ids; out) -> undefined or [status, row, id]
-Napi::Value Head::read_rows(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  HeadCore& head = core(env);
-  const Matrix& matrix = whole_number(info[0], 0, 1, "matrix") == 0 ? head.output() : head.input();
-  if (!info[1].IsTypedArray()) throw bad_argument(env, "ids");
-  const size_t count = info[1].As<Napi::TypedArray>().ElementLength();
-  const uint32_t* const ids = static_cast<uint32_t*>(typed_array(info[1], napi_uint32_array, count, "ids"));
-  float* const out =
-      static_cast<float*>(typed_array(info[2], napi_float32_array, product_or_throw(env, count, matrix.columns, "ids"), "out"));
+napi_value Head::read_rows(Call& call) {
+  Arrays arrays(call, Arrays::Use::in_call);
+  const std::shared_ptr<HeadCore> head = core();
+  const Matrix& matrix = whole_number(call.env(), call.given(0), 0, 1, "matrix") == 0 ? head->output() : head->input();
+  const size_t count = arrays.length<uint32_t>(call.given(1), "ids");
+  float* const out = arrays.output<float>(call.given(2), product_or_throw(count, matrix.columns, "ids"), "out");
+  if (!call.given(2)) throw bad_argument("out", "a Float32Array");
+  const uint32_t* const ids = arrays.input<uint32_t>(call.given(1), count, "ids");
   MapGuard::renew();
-  const auto widen = head.kernels().widen[static_cast<size_t>(matrix.dtype)];
+  const auto widen = head->kernels().widen[static_cast<size_t>(matrix.dtype)];
   for (size_t i = 0; i < count; i++) {
-    if (ids[i] >= matrix.rows) throw bad_argument(env, "ids");
+    if (ids[i] >= matrix.rows) throw bad_argument("ids", "ids below " + std::to_string(matrix.rows));
     widen(matrix.row(ids[i]), matrix.columns, out + i * matrix.columns);
   }
-  return {env, result_to_js(env, head.intact() ? 0 : kWeightsChanged, {})};
+  return result_to_js(call.env(), head->intact() ? 0 : kWeightsChanged, {});
 }
 
 // (matrix: 0 output, 1 input; offset; out) -> undefined or [status, row, id]
-Napi::Value Head::read_bytes(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  HeadCore& head = core(env);
-  const Matrix& matrix = whole_number(info[0], 0, 1, "matrix") == 0 ? head.output() : head.input();
+napi_value Head::read_bytes(Call& call) {
+  Arrays arrays(call, Arrays::Use::in_call);
+  const std::shared_ptr<HeadCore> head = core();
+  const Matrix& matrix = whole_number(call.env(), call.given(0), 0, 1, "matrix") == 0 ? head->output() : head->input();
   const size_t size = matrix.rows * matrix.row_bytes();
-  const size_t offset = whole_number(info[1], 0, size, "offset");
-  if (!info[2].IsTypedArray()) throw bad_argument(env, "out");
-  const size_t count = info[2].As<Napi::TypedArray>().ElementLength();
-  if (count > size - offset) throw bad_argument(env, "out");
+  const size_t offset = whole_number(call.env(), call.given(1), 0, size, "offset");
+  const size_t count = arrays.length<uint8_t>(call.given(2), "out");
+  if (count > size - offset) throw bad_argument("out", "at most the bytes that are left");
   MapGuard::renew();
-  std::memcpy(typed_array(info[2], napi_uint8_array, count, "out"), matrix.data + offset, count);
-  return {env, result_to_js(env, head.intact() ? 0 : kWeightsChanged, {})};
+  if (count > 0) std::memcpy(arrays.output<uint8_t>(call.given(2), count, "out"), matrix.data + offset, count);
+  return result_to_js(call.env(), head->intact() ? 0 : kWeightsChanged, {});
 }
 
 // () -> seconds to read the output matrix once
-Napi::Value Head::time_read(const Napi::CallbackInfo& info) {
-  const HeadCore& head = core(info.Env());
-  return Napi::Number::New(info.Env(), lmhead::time_read(head.kernels(), head.output(), head.threads()));
+napi_value Head::time_read(Call& call) {
+  const std::shared_ptr<HeadCore> head = core();
+  return number(call.env(), lmhead::time_read(head->kernels(), head->output(), head->threads()));
 }
 
 // (matrix: 0 output, 1 input) -> what other environments find it by, while any head has it
-Napi::Value Head::token(const Napi::CallbackInfo& info) {
-  const size_t which = whole_number(info[0], 0, 1, "matrix");
-  return Napi::String::New(info.Env(), token_of(core(info.Env()).stored(which)));
+napi_value Head::token(Call& call) {
+  const size_t which = whole_number(call.env(), call.given(0), 0, 1, "matrix");
+  return string(call.env(), token_of(core()->stored(which)));
 }
 
-void Head::close(const Napi::CallbackInfo& info) {
-  if (!core_) return;
-  Environment::of(info.Env()).channel->close(*lane_);
-  core_.reset();  // jobs hold it still
-  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -external_bytes_);
+napi_value Head::close(Call& call) {
+  if (core_) {
+    call.environment().channel->close(*lane_);
+    core_.reset();  // jobs hold it still
+    tell_of_memory(call.env(), -external_bytes_);
+  }
+  return undefined(call.env());
 }
 
 }  // namespace lmhead

@@ -1,33 +1,37 @@
 // The JavaScript class behind a native head. Its methods are called by lib/backend/native.ts and by nobody else.
 #pragma once
 
-#include <napi.h>
-
 #include <memory>
 
 #include "../core/threads/task_queue.h"
+#include "arguments.h"
 #include "jobs.h"
 
 namespace lmhead {
 
-class Head : public Napi::ObjectWrap<Head> {
+class Head {
  public:
-  static void define(Napi::Env env, Napi::Object exports);
-  explicit Head(const Napi::CallbackInfo& info);
-  void Finalize(Napi::BasicEnv env) override;
+  static napi_value make_class(napi_env env, Binding& binding);
+  void finalize(napi_env env);
 
  private:
-  Napi::Value run(const Napi::CallbackInfo& info);
-  Napi::Value run_async(const Napi::CallbackInfo& info);
-  Napi::Value quantise(const Napi::CallbackInfo& info);
-  Napi::Value read_rows(const Napi::CallbackInfo& info);
-  Napi::Value read_bytes(const Napi::CallbackInfo& info);
-  Napi::Value time_read(const Napi::CallbackInfo& info);
-  Napi::Value token(const Napi::CallbackInfo& info);
-  void close(const Napi::CallbackInfo& info);
-  HeadCore& core(Napi::Env env);  // throws CLOSED
-  // Sends a job of this head's, whose result the promise gets. Arguments from info[first] on are kept until then.
-  Napi::Value send(const Napi::CallbackInfo& info, std::unique_ptr<Job> job, size_t first);
+  explicit Head(std::shared_ptr<HeadCore> core) : core_(std::move(core)) {}
+  template <napi_value (Head::*method)(Call&)>
+  static napi_value on_this(Call& call);
+  static napi_value construct(Call& call);
+  napi_value run(Call& call);
+  napi_value run_async(Call& call);
+  napi_value quantise(Call& call);
+  napi_value abort(Call& call);
+  napi_value read_rows(Call& call);
+  napi_value read_bytes(Call& call);
+  napi_value time_read(Call& call);
+  napi_value token(Call& call);
+  napi_value close(Call& call);
+  // To be asked when no JavaScript runs any more, which could close the head, and held as long as it is used. Throws CLOSED.
+  std::shared_ptr<HeadCore> core() const;
+  // Sends a job of this head's, whose result the promise gets. The arrays that results go to are kept until then.
+  napi_value send(Call& call, Arrays& arrays, std::unique_ptr<Job> job);
 
   std::shared_ptr<HeadCore> core_;
   const std::shared_ptr<Lane> lane_ = std::make_shared<Lane>();

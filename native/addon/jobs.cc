@@ -1,24 +1,30 @@
 #include "jobs.h"
 
-#include <new>
-
-#include "arguments.h"
+#include "callbacks.h"
 
 namespace lmhead {
 
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds(Clock::duration time) { return std::chrono::duration<double>(time).count(); }
+
+}  // namespace
+
 void Job::run(Gate& gate) {
-  using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
+  request.crew.abort = &cancelled;
   request.crew.gate = &gate;
   try {
-    result = quantisation ? core->quantise(*quantisation) : core->run(hidden.data(), n, request, view);
+    result = quantisation ? core->quantise(*quantisation, request.crew) : core->run(hidden.data(), n, request, view);
     if (!core->intact()) status = weights_changed;
-  } catch (const std::bad_alloc&) {
+  } catch (...) {  // std::bad_alloc, or what a thread too many or a length too large throws
     status = out_of_memory;
   }
   if (times) {
-    times[0] = std::chrono::duration<double>(start - sent).count();
-    times[1] = std::chrono::duration<double>(Clock::now() - start).count();
+    times[0] = seconds(start - sent);
+    times[1] = seconds(Clock::now() - start);
   }
 }
 
@@ -37,26 +43,41 @@ bool Job::is_wanted() const { return channel->is_open(); }
 std::shared_ptr<Channel> Channel::open(napi_env env) {
   auto channel = std::make_shared<Channel>();
   channel->env_ = env;
-  napi_value name;
-  if (napi_create_string_utf8(env, "lmhead", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-      napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, channel.get(), settle,
-                                      &channel->function_) != napi_ok)
-    return nullptr;
-  napi_unref_threadsafe_function(env, channel->function_);
+  channel->function_ = make_completion<settle>(env, "lmhead", channel.get());
   // Hooks run last in, first out: this one before the function is torn down.
-  napi_add_env_cleanup_hook(env, shut_down, channel.get());
+  at_tear_down<shut_down>(env, channel.get());
   return channel;
 }
 
-void Channel::send(const std::shared_ptr<Lane>& lane, std::unique_ptr<Job> job) {
+void Channel::expect(Job& job) {
+  if (job.ticket != 0) abortable_.emplace(job.ticket, &job);
+}
+
+void Channel::send(std::unique_ptr<Job> job) noexcept {
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, function_);
+  const std::shared_ptr<Lane> lane = job->lane;
   TaskQueue::instance().push(lane, std::move(job));
 }
 
 void Channel::close(Lane& lane) {
-  for (std::unique_ptr<Task>& task : TaskQueue::instance().withdraw(lane)) {
+  TaskList waiting = TaskQueue::instance().withdraw(lane);
+  while (std::unique_ptr<Task> task = waiting.take_first()) {
     static_cast<Job&>(*task).status = Job::closed;
     post(std::move(task));
+  }
+}
+
+void Channel::abort(double ticket) {
+  const auto at = abortable_.find(ticket);
+  if (at == abortable_.end()) return;
+  Job& job = *at->second;
+  job.cancel();
+  if (std::unique_ptr<Task> waiting = TaskQueue::instance().withdraw(*job.lane, job)) {
+    job.result.status = PassResult::aborted;
+    if (job.times) job.times[0] = seconds(Clock::now() - job.sent);
+    job.hidden = {};  // where many are aborted, the next calls will hardly want all of this
+    waiting.release();
+    settle(std::unique_ptr<Job>(&job));
   }
 }
 
@@ -66,29 +87,32 @@ void Channel::post(std::unique_ptr<Task> job) {
   if (open_ && napi_call_threadsafe_function(function_, job.get(), napi_tsfn_nonblocking) == napi_ok) job.release();
 }
 
-void Channel::settle(napi_env env, napi_value, void* context, void* data) {
-  const std::unique_ptr<Job> job(static_cast<Job*>(static_cast<Task*>(data)));
-  if (env == nullptr) return;  // torn down with the call still queued
-  Channel& channel = *static_cast<Channel*>(context);
-  if (--channel.pending_ == 0) napi_unref_threadsafe_function(env, channel.function_);
-  napi_handle_scope scope;
-  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
-  for (napi_ref ref : job->kept) napi_delete_reference(env, ref);
-  channel.buffers.give_back(std::move(job->hidden));
-  const int status = job->status == Job::closed            ? kClosed
-                     : job->status == Job::out_of_memory   ? kOutOfMemory
-                     : job->status == Job::weights_changed ? kWeightsChanged
-                                                           : static_cast<int>(job->result.status);
-  if (status == 0 && job->request.candidates) {
-    try {
-      napi_resolve_deferred(env, job->deferred, candidates_to_js(env, job->candidates));
-    } catch (const Napi::Error& error) {
-      napi_reject_deferred(env, job->deferred, error.Value());
-    }
-  } else {
-    napi_resolve_deferred(env, job->deferred, result_to_js(env, status, job->result));
+void Channel::settle(napi_env env, void* context, void* data) {
+  std::unique_ptr<Job> job(static_cast<Job*>(static_cast<Task*>(data)));
+  if (env != nullptr) static_cast<Channel*>(context)->settle(std::move(job));  // else torn down with the call still queued
+}
+
+void Channel::settle(std::unique_ptr<Job> job) {
+  if (--pending_ == 0) napi_unref_threadsafe_function(env_, function_);
+  if (job->ticket != 0) abortable_.erase(job->ticket);
+  for (napi_ref ref : job->kept) napi_delete_reference(env_, ref);
+  // Whatever fails, the promise is settled.
+  try {
+    napi_resolve_deferred(env_, job->deferred, job->result_to_js(env_));
+  } catch (...) {
+    napi_value error = caught(env_, *job->binding);
+    if (!error) napi_get_undefined(env_, &error);
+    napi_reject_deferred(env_, job->deferred, error);
   }
-  napi_close_handle_scope(env, scope);
+  buffers.give_back(std::move(job->hidden));
+}
+
+napi_value Job::result_to_js(napi_env env) const {
+  const int code = status == closed            ? kClosed
+                   : status == out_of_memory   ? kOutOfMemory
+                   : status == weights_changed ? kWeightsChanged
+                                               : static_cast<int>(result.status);
+  return code == 0 && request.candidates ? candidates_to_js(env, candidates) : lmhead::result_to_js(env, code, result);
 }
 
 void Channel::shut_down(void* data) {
@@ -102,19 +126,9 @@ void Channel::shut_down(void* data) {
 }
 
 napi_value result_to_js(napi_env env, int status, const PassResult& result) {
-  napi_value value;
-  if (status == 0) {
-    napi_get_undefined(env, &value);
-    return value;
-  }
-  const double parts[] = {static_cast<double>(status), static_cast<double>(result.row), static_cast<double>(result.id)};
-  napi_create_array_with_length(env, 3, &value);
-  for (uint32_t i = 0; i < 3; i++) {
-    napi_value number;
-    napi_create_double(env, parts[i], &number);
-    napi_set_element(env, value, i, number);
-  }
-  return value;
+  if (status == 0) return undefined(env);
+  return array(env,
+               {number(env, status), number(env, static_cast<double>(result.row)), number(env, static_cast<double>(result.id))});
 }
 
 }  // namespace lmhead

@@ -1,12 +1,13 @@
 // Asynchronous passes and quantisation, and the channel that brings their results back to each JavaScript environment.
 #pragma once
 
-#include <napi.h>
+#include <node_api.h>
 
 #include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "../core/head/head_core.h"
@@ -16,6 +17,7 @@
 namespace lmhead {
 
 class Channel;
+struct Binding;
 
 struct Job final : Task {
   std::shared_ptr<HeadCore> core;
@@ -24,14 +26,18 @@ struct Job final : Task {
   size_t n = 0;
   PassView view;
   PassRequest request;
-  std::atomic<int32_t> cancelled{0};
-  std::atomic<int32_t>* abort = &cancelled;  // request.crew.abort, writable; the caller's, where there is one
-  double* times = nullptr;                   // where asked for: seconds in the queue, seconds from start to end
+  std::atomic<int32_t> cancelled{0};  // request.crew.abort
+  std::shared_ptr<Lane> lane;         // that it is sent to
+  double ticket = 0;                  // what it is aborted by; 0: nothing
+  double* times = nullptr;            // where asked for: seconds in the queue, seconds from start to end
   std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
   std::vector<CandidateRow> candidates;      // request.candidates, where they are asked for
   std::optional<Quantisation> quantisation;  // instead of a pass
 
-  // The JavaScript side; touched on its thread only. `kept` are the arrays that the request points into.
+  std::vector<std::unique_ptr<std::byte[]>> inputs;  // copies of what the request reads, for as long as it does
+
+  // The JavaScript side; touched on its thread only. `kept` are the arrays that results go to.
+  const Binding* binding = nullptr;
   napi_deferred deferred = nullptr;
   std::vector<napi_ref> kept;
 
@@ -43,19 +49,26 @@ struct Job final : Task {
   void refuse(std::unique_ptr<Task> self) override;
   const void* owner() const override { return channel.get(); }
   bool is_wanted() const override;
-  void cancel() override { abort->store(1); }
+  void cancel() override { cancelled = 1; }
+  // On the JavaScript thread, once it has ended. Throws Pending, Failure, std::bad_alloc.
+  napi_value result_to_js(napi_env env) const;
 };
 
 // Carries finished jobs back to the thread of their environment.
 class Channel : public std::enable_shared_from_this<Channel> {
  public:
-  // Null on failure, with a pending exception.
+  // Throws Pending, Failure, std::bad_alloc.
   static std::shared_ptr<Channel> open(napi_env env);
 
-  // On the JavaScript thread: queues a job of that head's.
-  void send(const std::shared_ptr<Lane>& lane, std::unique_ptr<Job> job);
+  // On the JavaScript thread: will be told to abort this job, which is sent next. Throws std::bad_alloc.
+  void expect(Job& job);
+  // On the JavaScript thread: queues a job, in its lane.
+  void send(std::unique_ptr<Job> job) noexcept;
   // On the JavaScript thread: hands back, as closed, that head's jobs that have not started.
   void close(Lane& lane);
+  // On the JavaScript thread: ends the job of that ticket, if there is one still. What has not started is settled here, and
+  // nothing of it is kept.
+  void abort(double ticket);
   // On any thread: hands a job back, or drops it where the environment is gone.
   void post(std::unique_ptr<Task> job);
   bool is_open() const { return open_.load(); }
@@ -63,12 +76,14 @@ class Channel : public std::enable_shared_from_this<Channel> {
   HiddenBuffers buffers;  // on the JavaScript thread
 
  private:
-  static void settle(napi_env env, napi_value, void* context, void* data);
+  static void settle(napi_env env, void* context, void* data);
+  void settle(std::unique_ptr<Job> job);  // on the JavaScript thread
   static void shut_down(void* channel);
 
   napi_env env_ = nullptr;
   napi_threadsafe_function function_ = nullptr;
-  size_t pending_ = 0;  // on the JavaScript thread
+  size_t pending_ = 0;  // on the JavaScript thread, as this is:
+  std::unordered_map<double, Job*> abortable_;
   std::mutex mutex_;
   std::atomic<bool> open_{true};  // false once the environment is going; written under the lock
 };

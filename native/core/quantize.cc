@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "storage/map_guard.h"
-#include "threads/pool.h"
 
 namespace lmhead {
 
@@ -115,26 +114,24 @@ WeightErrors quantise_row(const float* w, size_t d, Dtype to, uint8_t* bytes, in
   return errors;
 }
 
-size_t quantise_rows(const Kernels& kernels, const Matrix& e, size_t first, size_t count, Dtype to, unsigned threads,
+size_t quantise_rows(const Kernels& kernels, const Matrix& e, size_t first, size_t count, Dtype to, const Crew& crew,
                      uint8_t* bytes, WeightErrors* errors) {
   constexpr size_t kRows = 16;  // that a thread takes at once
   const size_t stride = row_bytes(to, e.columns);
-  std::vector<float> wide(threads * e.columns);
-  std::vector<int8_t> trials(threads * e.columns);
-  std::atomic<size_t> next{0}, bad{e.rows};
-  ThreadPool::instance().run(threads, [&](unsigned slot) {
+  std::vector<float> wide(crew.threads * e.columns);
+  std::vector<int8_t> trials(crew.threads * e.columns);
+  std::atomic<size_t> bad{e.rows};
+  crew.share_out((count + kRows - 1) / kRows, [&](size_t task, unsigned slot) {
     float* const row = wide.data() + slot * e.columns;
-    for (size_t begin; (begin = next.fetch_add(kRows, std::memory_order_relaxed)) < count;) {
-      MapGuard::renew();
-      for (size_t i = begin; i < std::min(begin + kRows, count); i++) {
-        kernels.widen[static_cast<size_t>(e.dtype)](e.row(first + i), e.columns, row);
-        if (is_finite(row, e.columns)) {
-          errors[i] = quantise_row(row, e.columns, to, bytes + i * stride, trials.data() + slot * e.columns);
-          continue;
-        }
-        size_t lowest = bad.load();
-        while (first + i < lowest && !bad.compare_exchange_weak(lowest, first + i)) {
-        }
+    MapGuard::renew();
+    for (size_t i = task * kRows; i < std::min((task + 1) * kRows, count); i++) {
+      kernels.widen[static_cast<size_t>(e.dtype)](e.row(first + i), e.columns, row);
+      if (is_finite(row, e.columns)) {
+        errors[i] = quantise_row(row, e.columns, to, bytes + i * stride, trials.data() + slot * e.columns);
+        continue;
+      }
+      size_t lowest = bad.load();
+      while (first + i < lowest && !bad.compare_exchange_weak(lowest, first + i)) {
       }
     }
   });

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/kernels.h"
+#include "threads/crew.h"
 
 namespace lmhead {
 
@@ -14,9 +15,9 @@ struct WeightErrors {
 // w: [d], finite. bytes: row_bytes(to, d) of them, where `to` is i8 or q8_0, and d a number of whole blocks. trial: room for d.
 WeightErrors quantise_row(const float* w, size_t d, Dtype to, uint8_t* bytes, int8_t* trial);
 
-// Rows [first, first + count) of e, on several threads. errors: [count]. Returns the first row with NaN or an infinity, or e.rows
-// where there is none; what it leaves is complete only then. Throws std::bad_alloc.
-size_t quantise_rows(const Kernels& kernels, const Matrix& e, size_t first, size_t count, Dtype to, unsigned threads,
+// Rows [first, first + count) of e. errors: [count]. Returns the first row with NaN or an infinity, or e.rows where there is
+// none; what it leaves is complete only then, and where the crew was not aborted. Throws std::bad_alloc.
+size_t quantise_rows(const Kernels& kernels, const Matrix& e, size_t first, size_t count, Dtype to, const Crew& crew,
                      uint8_t* bytes, WeightErrors* errors);
 
 }  // namespace lmhead

@@ -32,8 +32,8 @@ uint32_t bf16_bits(size_t) { return 0xffff0000; }
 uint32_t mixed_bits(size_t column) { return column % 3 == 0 ? 0xffff0000 : column % 3 == 1 ? 0xffffe000 : 0xffffffff; }
 
 AlignedFloats packed(const PackedProduct& product, const float* hidden, size_t columns, size_t d) {
-  AlignedFloats to(product.size(hidden, hidden_stride(d), columns, d) / sizeof(float));
-  product.pack(hidden, hidden_stride(d), columns, d, to.data());
+  AlignedFloats to;
+  product.pack(hidden, hidden_stride(d), columns, d, to);
   return to;
 }
 

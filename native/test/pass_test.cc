@@ -468,17 +468,6 @@ TEST_PER_TABLE(an_abort_stops_the_pass) {
   }
 }
 
-// Wants the pass to give way at every third question.
-class Impatient final : public Gate {
- public:
-  bool wanted() const override { return ++asked_ % 3 == 0; }
-  void give_way() override { times++; }
-  size_t times = 0;
-
- private:
-  mutable std::atomic<size_t> asked_{0};
-};
-
 TEST_PER_TABLE(a_pass_that_gives_way_has_the_same_results) {
   const Problem problem = make_problem(kernels, 20 * kChunkRows + 7, 20 * kChunkRows + 1, 9, 13, Dtype::f32, 0, 4);
   const ProductSource source = problem.source(kernels, 0, problem.n);

@@ -111,6 +111,19 @@ constexpr RowSampling kWays[] = {
 };
 constexpr size_t kWayCount = sizeof kWays / sizeof *kWays;
 
+// ---- what comes between -------------------------------------------------------------------------------------------------------
+
+// Wants the pass to give way at every third question.
+class Impatient final : public Gate {
+ public:
+  bool wanted() const override { return ++asked_ % 3 == 0; }
+  void give_way() override { times++; }
+  size_t times = 0;
+
+ private:
+  mutable std::atomic<size_t> asked_{0};
+};
+
 // ---- what comes out ----------------------------------------------------------------------------------------------------------
 
 enum SinkBit : unsigned {

@@ -5,6 +5,10 @@
 #include <memory>
 #include <thread>
 
+#ifdef __linux__
+#include <sys/resource.h>
+#endif
+
 #include "check.h"
 
 namespace lmhead::test {
@@ -84,6 +88,27 @@ TEST(helpers_do_help) {
   });
   CHECK(helped.load());
 }
+
+#ifdef __linux__
+// Of many threads that sleep, a run wakes those that it needs: the others' sleep would be interrupted for nothing.
+TEST(threads_that_are_not_needed_sleep_on) {
+  CHECK(shares_out_well(64, 200));
+  const auto switches = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_nvcsw;
+  };
+  constexpr int kRuns = 100;
+  long total = 0;
+  for (int run = 0; run < kRuns; run++) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // so that helpers park
+    const long before = switches();
+    CHECK(shares_out_well(2, 8));
+    total += switches() - before;
+  }
+  CHECK(total < 16 * kRuns, "%ld context switches in %d runs of two threads", total, kRuns);
+}
+#endif
 
 // The pool is never destroyed; a caller's thread is, with everything that is local to it.
 TEST(callers_come_and_go) {

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "guard.h"
+#include "passes.h"
 #include "quantized.h"
 
 namespace lmhead::test {
@@ -23,8 +24,8 @@ TEST_PER_TABLE(rows_are_quantised_alike_on_any_number_of_threads) {
       std::vector<WeightErrors> errors(count), again(count);
       const Guarded bytes(count * size), other(count * size);
       uint8_t *const to_last = bytes.last(count * size), *const to_first = other.first();
-      CHECK(quantise_rows(kernels, e, first, count, to, 1, to_last, errors.data()) == rows, "all are finite");
-      CHECK(quantise_rows(kernels, e, first, count, to, 3, to_first, again.data()) == rows, "all are finite");
+      CHECK(quantise_rows(kernels, e, first, count, to, {}, to_last, errors.data()) == rows, "all are finite");
+      CHECK(quantise_rows(kernels, e, first, count, to, {.threads = 3}, to_first, again.data()) == rows, "all are finite");
       CHECK(std::memcmp(to_last, to_first, count * size) == 0 &&
                 std::memcmp(errors.data(), again.data(), count * sizeof(WeightErrors)) == 0,
             "%s d=%zu: differs with the number of threads", quantised_name(to), d);
@@ -49,8 +50,27 @@ TEST_PER_TABLE(a_row_that_cannot_be_quantised_is_found) {
   std::vector<uint8_t> bytes(rows * row_bytes(Dtype::q8_0, d));
   std::vector<WeightErrors> errors(rows);
   for (const unsigned threads : {1u, 3u}) {
-    const size_t found = quantise_rows(kernels, e, 0, rows, Dtype::q8_0, threads, bytes.data(), errors.data());
+    const size_t found = quantise_rows(kernels, e, 0, rows, Dtype::q8_0, {.threads = threads}, bytes.data(), errors.data());
     CHECK(found == 70, "%u threads: %zu", threads, found);
+  }
+}
+
+TEST_PER_TABLE(quantising_gives_way_and_stops) {
+  constexpr size_t rows = 2000, d = 32, size = row_bytes(Dtype::q8_0, d);
+  const std::vector<float> w(rows * d, 1.5f);
+  const Matrix e{reinterpret_cast<const uint8_t*>(w.data()), Dtype::f32, rows, d};
+  std::vector<WeightErrors> errors(rows);
+  std::vector<uint8_t> straight(rows * size);
+  quantise_rows(kernels, e, 0, rows, Dtype::q8_0, {}, straight.data(), errors.data());
+  for (const unsigned threads : {1u, 3u}) {
+    Impatient gate;
+    std::vector<uint8_t> bytes(rows * size);
+    quantise_rows(kernels, e, 0, rows, Dtype::q8_0, {.threads = threads, .gate = &gate}, bytes.data(), errors.data());
+    CHECK(gate.times > 3 && bytes == straight, "%zu times", gate.times);
+    const std::atomic<int32_t> abort{1};
+    std::fill(bytes.begin(), bytes.end(), 77);
+    quantise_rows(kernels, e, 0, rows, Dtype::q8_0, {.threads = threads, .abort = &abort}, bytes.data(), errors.data());
+    CHECK(std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 77; }));
   }
 }
 

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <functional>
-#include <string>
 #include <thread>
+#include <vector>
 
 #include "check.h"
 
@@ -16,9 +16,11 @@ using namespace std::chrono_literals;
 // What has happened, in order, and a way to wait for it.
 class Log {
  public:
-  void add(int event) {
+  // ended: kept as long as the log, as whoever pushed it may do in life.
+  void add(int event, std::unique_ptr<Task> ended) {
     const std::lock_guard lock(mutex_);
     events_.push_back(event);
+    ended_.push_back(std::move(ended));
     changed_.notify_all();  // under the lock: whoever waits may end the log's life
   }
   // Waits until there are `count`, for as long as any machine may need.
@@ -32,6 +34,7 @@ class Log {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<int> events_;
+  std::vector<std::unique_ptr<Task>> ended_;
 };
 
 class TestTask final : public Task {
@@ -40,12 +43,7 @@ class TestTask final : public Task {
   TestTask(int name, Log& finished, Work work, const void* owner = nullptr)
       : name_(name), finished_(finished), work_(std::move(work)), owner_(owner) {}
   void run(Gate& gate) override { work_(gate, cancelled_); }
-  void finish(std::unique_ptr<Task> self) override {
-    Log& log = finished_;
-    const int name = name_;
-    self.reset();
-    log.add(name);
-  }
+  void finish(std::unique_ptr<Task> self) override { finished_.add(name_, std::move(self)); }
   void refuse(std::unique_ptr<Task> self) override { finish(std::move(self)); }
   const void* owner() const override { return owner_; }
   bool is_wanted() const override { return wanted; }
@@ -152,12 +150,63 @@ TEST(what_has_not_started_can_be_taken_back) {
        }));
   while (!started) std::this_thread::yield();
   for (int i = 1; i < 5; i++) push(lane, task(i, log, nothing));
-  CHECK(TaskQueue::instance().withdraw(*lane).size() == 4);
+  TaskList waiting = TaskQueue::instance().withdraw(*lane);
+  int count = 0;
+  for (; waiting.take_first(); count++) {
+  }
+  CHECK(count == 4);
   CHECK(TaskQueue::instance().withdraw(*lane).empty());
   go = true;
   log.wait(1);
   push(lane, task(9, log, nothing));
   CHECK(log.wait(2) == std::vector<int>({0, 9}));
+}
+
+TEST(one_task_can_be_taken_back) {
+  Log log;
+  std::atomic<bool> started{false}, go{false};
+  const auto lane = std::make_shared<Lane>();
+  std::unique_ptr<Task> first = task(0, log, [&](Gate&, const std::atomic<bool>&) {
+    started = true;
+    while (!go) std::this_thread::yield();
+  });
+  Task& running = *first;
+  push(lane, std::move(first));
+  while (!started) std::this_thread::yield();
+  std::vector<Task*> waiting;
+  for (int i = 1; i < 6; i++) {
+    std::unique_ptr<Task> next = task(i, log, nothing);
+    waiting.push_back(next.get());
+    push(lane, std::move(next));
+  }
+  CHECK(!TaskQueue::instance().withdraw(*lane, running));
+  for (const size_t i : {0, 2, 4}) {  // the first, one in the middle, the last
+    const std::unique_ptr<Task> taken = TaskQueue::instance().withdraw(*lane, *waiting[i]);
+    CHECK(taken.get() == waiting[i]);
+  }
+  go = true;
+  CHECK(log.wait(3) == std::vector<int>({0, 2, 4}));
+}
+
+// Each is run, or taken back, and never both.
+TEST(tasks_are_taken_back_while_others_start) {
+  Log log;
+  const auto lane = std::make_shared<Lane>();
+  size_t left = 0;
+  for (int round = 0; round < 300; round++) {
+    std::vector<Task*> all;
+    for (int i = 0; i < 20; i++) {
+      std::unique_ptr<Task> next = task(round * 20 + i, log, nothing);
+      all.push_back(next.get());
+      push(lane, std::move(next));
+    }
+    left += all.size();
+    for (Task* each : all)
+      if (TaskQueue::instance().withdraw(*lane, *each)) left--;
+    CHECK(log.wait(left).size() == left);
+  }
+  const std::vector<int> ran = log.wait(left);
+  CHECK(std::is_sorted(ran.begin(), ran.end()) && std::adjacent_find(ran.begin(), ran.end()) == ran.end());
 }
 
 TEST(stopping_an_owner_ends_what_runs_for_it) {

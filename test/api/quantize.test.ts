@@ -176,6 +176,34 @@ describe.each(backends)('%s: quantize', backend => {
     expect(head.embed([2])).toEqual(inputEmbedding.slice(2 * D, 3 * D));
   });
 
+  it.each([0, 1, 2, 3])('stops for a signal: while it does its part %i', async part => {
+    const [vocabSize, hiddenSize] = [4000, 32];
+    const large = LMHead.from(someNumbers(vocabSize * hiddenSize), { vocabSize, hiddenSize, backend });
+    const some = someNumbers(2 * hiddenSize, 7);
+    const first = large.topKSync(some, 3);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const reason = new Error('not needed any more');
+    const quantizing = large.quantize('i8', { hidden: someNumbers(20 * hiddenSize, 2), signal });
+    // Calls of the same head lie between its parts.
+    for (let i = 0; i < part; i++) await large.argmax(some);
+    controller.abort(reason);
+    const error = await rejectsKind(() => quantizing, 'ABORTED');
+    expect(error.cause).toBe(reason);
+    expect(await large.topK(some, 3)).toEqual(first);
+    await large[Symbol.asyncDispose]();
+  });
+
+  it('does not begin for a signal that has fired, and ends where one does not fire', async () => {
+    const head = make();
+    await rejectsKind(() => head.quantize('i8', { signal: AbortSignal.abort() }), 'ABORTED');
+    const { signal } = new AbortController();
+    const [a, b] = [await head.quantize('i8', { hidden, signal }), await head.quantize('i8', { hidden })];
+    expect(a.error).toEqual(b.error);
+    expect(a.head.logitsSync(hidden)).toEqual(b.head.logitsSync(hidden));
+    await rejectsKind(() => head.quantize('i8', { signal: {} as never }), 'ARGUMENT', 'signal');
+  });
+
   it('refuses what cannot be', async () => {
     const head = make();
     await rejectsKind(() => head.quantize('q4_0' as never), 'RANGE', 'dtype', '"q4_0"', 'i8');

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { sampleFrom } from '../../lib';
+import { type SampleOptions, sampleFrom } from '../../lib';
 import type { ErrorKind } from '../../lib/errors';
 import { LMHeadError } from '../../lib/errors';
 import { backends } from '../support/backends';
@@ -196,6 +196,21 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
     }
   });
 
+  it('are refused at once, however long they are', async () => {
+    const order = new Array(1e8) as SampleOptions['order'];
+    await refuses('sample', [hidden, { order }], 'ARGUMENT', 'order[0]: got undefined');
+    const stages = Array.from({ length: 1e6 }, () => 'topK') as SampleOptions['order'];
+    await refuses('sample', [hidden, { order: stages }], 'RANGE', "order[1]: got 'topK' again");
+    const seed = 1n << (1n << 24n);
+    await refuses('sample', [hidden, { seed }], 'RANGE', 'seed: got a bigint of more than 128 bits');
+    const history = { history: [1, 2], dryMultiplier: 1 };
+    const sparse = new Array(1e8) as number[];
+    await refuses('sample', [hidden, { ...history, dryBreakers: sparse }], 'ARGUMENT', 'dryBreakers[0]');
+    const hole = [3];
+    hole[2] = 1;
+    await refuses('sample', [hidden, { ...history, dryBreakers: hole }], 'ARGUMENT', 'dryBreakers[1]');
+  });
+
   it('step + rows may not exceed 2^32', async () => {
     await refuses('sample', [hidden, { step: LAST_STEP }], 'RANGE', 'step', `${LAST_STEP}`, '2 rows');
     const last = head.sampleSync(hidden, { seed: 5, step: LAST_STEP - 1 });
@@ -349,9 +364,9 @@ describe.each(backends)('requests of run, %s', backend => {
   });
 
   it.each([undefined, null, 3, 'logits', ['logits'], new Float32Array(1)])('are not %s', async request => {
-    for (const run of ['runSync', 'run'] as const) {
-      const result = (async () => head[run](hidden, request as object))();
-      await expect(result).rejects.toMatchObject({
+    const bad = request as object;
+    for (const run of [() => head.runSync(hidden, bad), () => head.run(hidden, bad)]) {
+      await expect(async () => run()).rejects.toMatchObject({
         code: 'ERR_LMHEAD_ARGUMENT',
         message: expect.stringMatching(/^request: got .*; want an object$/),
       });

@@ -26,7 +26,7 @@ const FILTERS: RunRequest[] = [
 ];
 const ADJUSTMENTS: RunRequest[] = [
   ...[{}, { bannedIds: [1] }, { bannedIds: [3, 4] }, { bannedIds: [0, 1, 2, 3, 4] }],
-  ...[{ allowed: [0] }, { allowed: [2, 3] }, { logitBias: { 1: 1e39 } }, { logitBias: { 2: -inf } }],
+  ...[{ allowedIds: [0] }, { allowedIds: [2, 3] }, { logitBias: { 1: 1e39 } }, { logitBias: { 2: -inf } }],
   ...[
     { history: [1, 2], repetitionPenalty: 2 },
     { history: [3], frequencyPenalty: 1e308 },
@@ -55,7 +55,9 @@ function calls(): [name: string, call: (head: LMHead, hidden: Float32Array) => u
       const o = { ...filter, ...adjustment };
       add('sample', o, (head, hidden) => head.sampleSync(hidden, { seed: 3, ...o }));
       add('candidates', o, (head, hidden) => head.candidatesSync(hidden, o));
-      add('sampler', o, (head, hidden) => head.sampler({ seed: 3, ...o } as SamplerOptions).nextSync(hidden.subarray(0, 1)));
+      add('sampler', o, (head, hidden) =>
+        head.sampler({ seed: 3, ...o } as SamplerOptions).nextSync(hidden.subarray(0, 1)),
+      );
       for (const drafted of [0, 2])
         add('verifyDraft', o, (head, hidden) =>
           head.verifyDraftSync(hidden, Array(hidden.length - 1).fill(drafted), undefined, { seed: 3, ...o }),

@@ -17,6 +17,17 @@ it.skipIf(!backends.includes('native'))(
   },
 );
 
+it.each(backends)(
+  'of calls that are aborted while they wait is free at once, %s',
+  backend => {
+    type Held = { waiting: boolean; grown: number; copies: number };
+    const [{ waiting, grown, copies }] = lines<Held>('aborted.mjs', TIMEOUT, 2000, backend);
+    expect(waiting).toBe(true);
+    expect(grown).toBeLessThan(copies / 4);
+  },
+  TIMEOUT,
+);
+
 describe.skipIf(process.platform !== 'linux' || !backends.includes('native'))('the peak', () => {
   it(
     'of a call over 4096 positions and 128256 ids is at most 64 MB above the weights',

@@ -79,6 +79,32 @@ describe('loading', () => {
     expect(message).toContain('LMHEAD_BINARY names the one file that is tried');
   });
 
+  it.each([
+    ['native', {}, 'ERR_LMHEAD_LOAD'],
+    ['native', { backend: 'auto' }, 'ERR_LMHEAD_LOAD'],
+    ['native', { backend: 'reference' }, 'reference'],
+    ['reference', {}, 'reference'],
+    ['reference', { backend: 'native' }, 'ERR_LMHEAD_LOAD'],
+    ['fast', {}, 'ERR_LMHEAD_RANGE'],
+  ])('LMHEAD_BACKEND=%s, options %o, no binary: %s', (LMHEAD_BACKEND, options, expected) => {
+    const { stdout, stderr } = run(
+      `let said;
+       try { said = LMHead.from(new Float32Array(6), { vocabSize: 3, hiddenSize: 2, ...${JSON.stringify(options)} }).backend; }
+       catch (error) { said = error.code; }
+       console.log(said);`,
+      { LMHEAD_BACKEND },
+    );
+    expect([stdout, stderr]).toEqual([`${expected}\n`, '']);
+  });
+
+  it('LMHEAD_BACKEND names itself where it is wrong', () => {
+    const { stdout } = run(
+      `try { lmhead.topKOf(new Float32Array(3), 3, 1); } catch (error) { console.log(error.message); }`,
+      { LMHEAD_BACKEND: 'fast' },
+    );
+    expect(stdout).toBe(`LMHEAD_BACKEND: got "fast"; want 'auto' or 'native' or 'reference'\n`);
+  });
+
   it('without any binary says which files it tried, and what to do', () => {
     const { code, message, cause } = failure();
     expect(code).toBe('ERR_LMHEAD_LOAD');

@@ -69,21 +69,34 @@ class HeadCore {
     return result;
   }
 
-  // nan: of row `row`, which has NaN or an infinity.
-  PassResult quantise(const Quantisation& q) const {
-    const size_t bad = quantise_rows(kernels_, output(), q.first, q.count, q.to, threads_, q.bytes, q.errors);
-    return bad == output().rows ? PassResult{} : PassResult{PassResult::nan, bad};
+  // nan: of row `row`, which has NaN or an infinity. crew: its threads are the head's.
+  PassResult quantise(const Quantisation& q, Crew crew) const {
+    crew.threads = threads_;
+    const size_t bad = quantise_rows(kernels_, output(), q.first, q.count, q.to, crew, q.bytes, q.errors);
+    if (bad != output().rows) return {PassResult::nan, bad};
+    return {crew.aborted() ? PassResult::aborted : PassResult::ok};
   }
 
  private:
   PassResult run_similarity(const float* packed_hidden, size_t n, const PassRequest& request, const PassView& view) const {
     const ProductSource dots(kernels_, output_->view, {}, valid_, packed_hidden, n, view.rows);
     if (view.measure == Measure::dot) return run_pass(kernels_, dots, request);
+    const std::shared_ptr<const std::vector<double>> norms = norms_for(request.crew);
+    if (!norms) return {PassResult::aborted};
+    return run_pass(kernels_, ScaledSource(dots, norms->data()), request);
+  }
+
+  // Null where the crew was aborted. Nobody waits for another's crew, which may have to give way: at worst, two make the same.
+  std::shared_ptr<const std::vector<double>> norms_for(const Crew& crew) const {
     {
       const std::lock_guard lock(norms_mutex_);
-      if (inverse_norms_.empty()) inverse_norms_ = inverse_norms(kernels_, output_->view, threads_);
+      if (inverse_norms_) return inverse_norms_;
     }
-    return run_pass(kernels_, ScaledSource(dots, inverse_norms_.data()), request);
+    auto norms = std::make_shared<const std::vector<double>>(inverse_norms(kernels_, output_->view, crew));
+    if (crew.aborted()) return nullptr;
+    const std::lock_guard lock(norms_mutex_);
+    if (!inverse_norms_) inverse_norms_ = std::move(norms);
+    return inverse_norms_;
   }
 
   const Kernels& kernels_;
@@ -95,7 +108,7 @@ class HeadCore {
   const Activations activations_;
   const unsigned threads_;
   mutable std::mutex norms_mutex_;
-  mutable std::vector<double> inverse_norms_;  // made when they are first asked for
+  mutable std::shared_ptr<const std::vector<double>> inverse_norms_;  // made when they are first asked for
 };
 
 }  // namespace lmhead

@@ -15,6 +15,7 @@
 
 #include "../epilogue.h"
 #include "../matrix.h"
+#include "../numerics/aligned.h"
 #include "../numerics/exact_math.h"
 #include "../numerics/fixed_point_sum.h"
 #include "../numerics/key_histogram.h"
@@ -76,18 +77,15 @@ inline float scale_sum(double sum, double row_scale, float state_scale) {
 
 // Planes that are laid out for a matrix unit, once for a whole pass.
 struct PackedPlanes {
-  // Bytes that the layout takes, a multiple of 64; 0 where so few planes are better left as they are.
-  size_t (*size)(size_t planes, size_t stride);
-  // `to` starts on a cache line.
-  void (*pack)(const int8_t* numbers, size_t planes, size_t stride, void* to);
+  // Leaves `to` as large as the layout is; empty where so few planes are better left as they are. Throws std::bad_alloc.
+  void (*pack)(const int8_t* numbers, size_t planes, size_t stride, AlignedBytes& to);
 };
 
 // A product over hidden states that are laid out for a matrix unit, once for a whole pass. Same bits as Kernels::product.
 struct PackedProduct {
-  // Bytes that the layout takes; a multiple of 64.
-  size_t (*size)(const float* hidden, size_t hidden_stride, size_t columns, size_t d);
-  // `to` starts on a cache line. The hidden states are looked at again by the product.
-  void (*pack)(const float* hidden, size_t hidden_stride, size_t columns, size_t d, void* to);
+  // Leaves `to` as large as the layout is, which the hidden states decide: one step, so that it cannot be another's. The hidden
+  // states are looked at again by the product. Throws std::bad_alloc.
+  void (*pack)(const float* hidden, size_t hidden_stride, size_t columns, size_t d, AlignedFloats& to);
   // out[c * out_stride + r] = E[first_row + r] . hidden[first_column + c]
   void (*product)(const Matrix& e, size_t first_row, size_t rows, const void* packed, size_t first_column, size_t columns,
                   float* out, size_t out_stride);

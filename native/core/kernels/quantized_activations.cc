@@ -54,10 +54,8 @@ void RoundedStates::round(Activations kind, const float* hidden, size_t hidden_s
 }
 
 void RoundedStates::pack(const Kernels& kernels, Dtype dtype) {
-  const PackedPlanes* const way = kernels.packed_planes[static_cast<size_t>(dtype)];
-  if (!way) return;
-  packed_.resize(way->size(columns() * planes_, stride_));
-  if (!packed_.empty()) way->pack(numbers_.data(), columns() * planes_, stride_, packed_.data());
+  if (const PackedPlanes* const way = kernels.packed_planes[static_cast<size_t>(dtype)])
+    way->pack(numbers_.data(), columns() * planes_, stride_, packed_);
 }
 
 }  // namespace lmhead

@@ -13,7 +13,7 @@ namespace lmhead {
 namespace scalar {
 
 constexpr size_t kLanes = 8;
-constexpr int kRows = 4, kColumns = 2, kQuantisedColumns = 3;
+constexpr int kRows = 4, kColumns = 2, kQuantisedColumns = 1;
 constexpr size_t kWidenFrom = 4;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 

@@ -48,8 +48,7 @@ void ProductSource::prepare(size_t first_column, size_t columns) const {
     prepared_.rounded.round(activations_, hidden, stride, columns, e_.columns);
     prepared_.rounded.pack(kernels_, e_.dtype);
   } else if (packed) {
-    prepared_.data.resize(packed->size(hidden, stride, columns, e_.columns) / sizeof(float));
-    packed->pack(hidden, stride, columns, e_.columns, prepared_.data.data());
+    packed->pack(hidden, stride, columns, e_.columns, prepared_.data);
   } else {
     return;
   }

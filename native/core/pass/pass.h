@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstring>
 #include <memory>
 
 #include "../dassert.h"
@@ -98,22 +99,27 @@ class ProductSource final : public LogitSource {
 
 class HeldSource final : public LogitSource {
  public:
-  HeldSource(const float* logits, size_t n, size_t vocabulary) : logits_(logits), n_(n), vocabulary_(vocabulary) {}
+  // stays: nobody changes the logits during a pass. Else every tile is copied before it is looked at.
+  HeldSource(const float* logits, size_t n, size_t vocabulary, bool stays = true)
+      : logits_(logits), n_(n), vocabulary_(vocabulary), stays_(stays) {}
   size_t columns() const override { return n_; }
   size_t vocabulary() const override { return vocabulary_; }
   size_t valid() const override { return vocabulary_; }
   size_t group() const override { return 16; }
   // Reading a logit costs about as much as a few multiply-adds from cache.
   double work() const override { return 8.0 * static_cast<double>(n_) * static_cast<double>(vocabulary_); }
-  Logits logits(size_t first_row, [[maybe_unused]] size_t rows, size_t first_column, [[maybe_unused]] size_t columns,
-                float*) const override {
+  Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override {
     LMHEAD_DASSERT(first_row + rows <= vocabulary_ && first_column + columns <= n_);
-    return {logits_ + first_column * vocabulary_ + first_row, vocabulary_};
+    const float* const from = logits_ + first_column * vocabulary_ + first_row;
+    if (stays_) return {from, vocabulary_};
+    for (size_t c = 0; c < columns; c++) std::memcpy(scratch + c * rows, from + c * vocabulary_, rows * sizeof(float));
+    return {scratch, rows};
   }
 
  private:
   const float* const logits_;
   const size_t n_, vocabulary_;
+  const bool stays_;
 };
 
 // Row parameters as they come from outside: [n, kRowParameters] doubles, in the order of RowParameter in lib/backend/backend.ts.

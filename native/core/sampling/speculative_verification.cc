@@ -129,9 +129,11 @@ class Verification {
 
   // Goes on through rows whose logits [rows, vocabulary] these are; they are overwritten.
   PassResult take(float* logits, size_t first_row, size_t rows) {
-    for (size_t i = 0; i < rows && !ended_; i++)
+    for (size_t i = 0; i < rows && !ended_; i++) {
+      if (request_.crew.aborted()) return {PassResult::aborted};
       if (const PassResult result = take_row(logits + i * source_.vocabulary(), first_row + i); result.status != PassResult::ok)
         return result;
+    }
     return {};
   }
 

@@ -1,12 +1,10 @@
 #include "similarity.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 #include "../sinks/sink.h"
 #include "../storage/map_guard.h"
-#include "../threads/pool.h"
 
 namespace lmhead {
 
@@ -25,19 +23,16 @@ double sum_of_squares(const float* x, size_t count) {
 
 }  // namespace
 
-std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, unsigned threads) {
+std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, const Crew& crew) {
   std::vector<double> result(e.rows);
-  std::vector<float> wide(threads * e.columns);
-  std::atomic<size_t> next{0};
-  ThreadPool::instance().run(threads, [&](unsigned slot) {
+  std::vector<float> wide(crew.threads * e.columns);
+  crew.share_out((e.rows + kChunkRows - 1) / kChunkRows, [&](size_t chunk, unsigned slot) {
     float* const row = wide.data() + slot * e.columns;
-    for (size_t first; (first = next.fetch_add(kChunkRows, std::memory_order_relaxed)) < e.rows;) {
-      MapGuard::renew();
-      for (size_t i = first; i < std::min(first + kChunkRows, e.rows); i++) {
-        kernels.widen[static_cast<size_t>(e.dtype)](e.row(i), e.columns, row);
-        const double square = sum_of_squares(row, e.columns);
-        result[i] = square == 0 ? 0 : 1 / std::sqrt(square);
-      }
+    MapGuard::renew();
+    for (size_t i = chunk * kChunkRows; i < std::min((chunk + 1) * kChunkRows, e.rows); i++) {
+      kernels.widen[static_cast<size_t>(e.dtype)](e.row(i), e.columns, row);
+      const double square = sum_of_squares(row, e.columns);
+      result[i] = square == 0 ? 0 : 1 / std::sqrt(square);
     }
   });
   return result;

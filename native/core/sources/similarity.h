@@ -7,8 +7,9 @@
 
 namespace lmhead {
 
-// 1/|row| of every row; 0 for a row of zeros, so that its cosine with anything is 0. Throws std::bad_alloc.
-std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, unsigned threads);
+// 1/|row| of every row; 0 for a row of zeros, so that its cosine with anything is 0. Complete where the crew was not aborted.
+// Throws std::bad_alloc.
+std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, const Crew& crew);
 
 // The source's numbers, each times its row's factor.
 class ScaledSource final : public LogitSource {

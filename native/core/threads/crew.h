@@ -1,6 +1,7 @@
 // The threads of one pass, and how they share its work.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -31,6 +32,7 @@ struct Crew {
       }
       return;
     }
+    const unsigned most = static_cast<unsigned>(std::min<size_t>(threads, count));
     std::atomic<size_t> next{0};
     std::mutex mutex;
     std::exception_ptr failure;
@@ -45,7 +47,7 @@ struct Crew {
       }
     };
     for (;;) {
-      ThreadPool::instance().run(threads, share);
+      ThreadPool::instance().run(most, share);
       if (next.load(std::memory_order_relaxed) >= count || ended()) break;
       gate->give_way();
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -25,24 +26,45 @@ ThreadPool& ThreadPool::instance() {
 void ThreadPool::help() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    if (teams_.empty()) {
+    if (!teams_) {
       const unsigned seen = opened_.load(std::memory_order_relaxed);
       lock.unlock();
       const auto until = std::chrono::steady_clock::now() + kSpin;
       while (opened_.load(std::memory_order_relaxed) == seen && std::chrono::steady_clock::now() < until)
         for (int i = 0; i < 16; i++) relax();
       lock.lock();
-      wake_.wait(lock, [&] { return !teams_.empty(); });
+      while (!teams_) {
+        awake_--;
+        wake_.wait(lock);
+        awake_++;
+      }
     }
-    Team* team = teams_.front();
+    Team* const team = teams_;
     const unsigned slot = ++team->joined;
-    if (team->joined == team->wanted) teams_.erase(teams_.begin());
+    places_--;
+    if (team->joined == team->wanted) close(*team);
+    awake_--;
     lock.unlock();
     (*team->work)(slot);
     lock.lock();
+    awake_++;
     team->left++;
     finished_.notify_all();
   }
+}
+
+void ThreadPool::open(Team& team) {
+  places_ += team.wanted;
+  Team** end = &teams_;
+  while (*end) end = &(*end)->next;
+  *end = &team;
+}
+
+void ThreadPool::close(Team& team) {
+  places_ -= team.wanted - team.joined;
+  Team** at = &teams_;
+  while (*at != &team) at = &(*at)->next;
+  *at = team.next;
 }
 
 void ThreadPool::run(unsigned threads, const std::function<void(unsigned)>& work) {
@@ -51,21 +73,23 @@ void ThreadPool::run(unsigned threads, const std::function<void(unsigned)>& work
     return;
   }
   Team team{&work, threads - 1};
+  unsigned sleepers;
   {
     const std::lock_guard lock(mutex_);
     // Threads are made as they are first wanted. Where the system grants no more, those that exist do the work.
     try {
-      for (; helpers_ < team.wanted; helpers_++) std::thread([this] { help(); }).detach();
+      for (; helpers_ < team.wanted; helpers_++, awake_++) std::thread([this] { help(); }).detach();
     } catch (const std::system_error&) {
+    } catch (const std::bad_alloc&) {
     }
-    teams_.push_back(&team);
+    open(team);
+    sleepers = places_ > awake_ ? std::min(team.wanted, places_ - awake_) : 0;
     opened_.fetch_add(1, std::memory_order_relaxed);
   }
-  wake_.notify_all();
+  for (; sleepers > 0; sleepers--) wake_.notify_one();
   work(0);
   std::unique_lock lock(mutex_);
-  const auto at = std::find(teams_.begin(), teams_.end(), &team);
-  if (at != teams_.end()) teams_.erase(at);  // whoever has not joined by now would find nothing left to do
+  if (team.joined < team.wanted) close(team);  // whoever has not joined by now would find nothing left to do
   finished_.wait(lock, [&] { return team.left == team.joined; });
 }
 

@@ -5,7 +5,6 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
-#include <vector>
 
 namespace lmhead {
 
@@ -16,7 +15,7 @@ class ThreadPool {
 
   // Runs work(slot) on up to `threads` threads at once, the caller being slot 0; returns when all have returned. Slots are
   // distinct and below `threads`. Helpers join as they wake, or never: work must share itself out (an atomic counter), so that
-  // the caller alone would finish it. `work` must not throw.
+  // the caller alone would finish it. `work` must not throw. Of the threads that sleep, no more are woken than may join.
   void run(unsigned threads, const std::function<void(unsigned slot)>& work);
 
  private:
@@ -25,17 +24,21 @@ class ThreadPool {
     unsigned wanted;      // helpers that may join
     unsigned joined = 0;  // helpers that have joined
     unsigned left = 0;    // helpers that have returned
+    Team* next = nullptr;
   };
 
   ThreadPool() = default;
   void help();
+  void open(Team& team);
+  void close(Team& team);
 
   std::mutex mutex_;
   std::condition_variable wake_;      // a team has opened
   std::condition_variable finished_;  // a helper has left its team
-  std::vector<Team*> teams_;          // with places left, oldest first
+  Team* teams_ = nullptr;             // with places left, oldest first
   std::atomic<unsigned> opened_{0};   // counts teams, for those who spin
-  unsigned helpers_ = 0;
+  unsigned places_ = 0;               // left in all of them
+  unsigned helpers_ = 0, awake_ = 0;  // awake: about to look for a team
 };
 
 }  // namespace lmhead

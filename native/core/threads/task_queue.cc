@@ -1,9 +1,8 @@
 #include "task_queue.h"
 
-#include <algorithm>
+#include <new>
 #include <system_error>
 #include <thread>
-#include <utility>
 
 #include "relax.h"
 
@@ -47,13 +46,13 @@ TaskQueue& TaskQueue::instance() {
 void TaskQueue::push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task) {
   {
     Lock lock(mutex_);
-    if (!lane->active_ && ready_.size() >= idle_ && runners_ < kMostRunners) hire();
+    if (!lane->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) hire();
     if (runners_ > 0) {
       lane->tasks_.push_back(std::move(task));
       if (lane->active_) return;  // its runner will come to it
       lane->active_ = true;
       make_ready(lane);
-      const bool spinners_suffice = ready_.size() <= idle_ - parked_;
+      const bool spinners_suffice = ready_count_ <= idle_ - parked_;
       lock.unlock();
       if (!spinners_suffice) pushed_.notify_one();
       return;
@@ -63,17 +62,29 @@ void TaskQueue::push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> ta
   refused.refuse(std::move(task));
 }
 
-std::deque<std::unique_ptr<Task>> TaskQueue::withdraw(Lane& lane) {
+TaskList TaskQueue::withdraw(Lane& lane) {
   const Lock lock(mutex_);
-  return std::exchange(lane.tasks_, {});
+  return std::move(lane.tasks_);
+}
+
+std::unique_ptr<Task> TaskQueue::withdraw(Lane& lane, Task& task) {
+  const Lock lock(mutex_);
+  return lane.tasks_.has(task) ? lane.tasks_.take(task) : nullptr;
 }
 
 void TaskQueue::stop(const void* owner) {
   Lock lock(mutex_);
-  const auto is_owned = [&](const Task* task) { return task->owner() == owner; };
-  for (Task* task : running_)
-    if (is_owned(task)) task->cancel();
-  stopped_.wait(lock, [&] { return std::none_of(running_.begin(), running_.end(), is_owned); });
+  const auto each_owned = [&](auto use) {
+    running_.each([&](Task& task) {
+      if (task.owner() == owner) use(task);
+    });
+  };
+  each_owned([](Task& task) { task.cancel(); });
+  stopped_.wait(lock, [&] {
+    bool any = false;
+    each_owned([&](Task&) { any = true; });
+    return !any;
+  });
 }
 
 // Threads are made as they are first wanted. Where the system grants no more, those that exist do the work.
@@ -82,12 +93,15 @@ void TaskQueue::hire() {
     std::thread([this] { work(); }).detach();
     runners_++;
   } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
   }
 }
 
 void TaskQueue::make_ready(std::shared_ptr<Lane> lane) {
-  ready_.push_back(std::move(lane));
-  ready_count_.store(ready_.size(), std::memory_order_relaxed);
+  Lane* const last = lane.get();
+  (last_ready_ ? last_ready_->next_ : ready_) = std::move(lane);
+  last_ready_ = last;
+  ready_count_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void TaskQueue::work() {
@@ -111,37 +125,35 @@ void TaskQueue::work() {
 
 std::shared_ptr<Lane> TaskQueue::next_lane(Lock& lock) {
   idle_++;
-  if (ready_.empty()) {
-    ready_count_.store(0, std::memory_order_relaxed);
+  if (!ready_) {
     lock.unlock();
     const auto until = Clock::now() + kSpin;
     while (ready_count_.load(std::memory_order_relaxed) == 0 && Clock::now() < until) relax();
     lock.lock();
     parked_++;
-    pushed_.wait(lock, [&] { return !ready_.empty(); });
+    pushed_.wait(lock, [&] { return ready_ != nullptr; });
     parked_--;
   }
   idle_--;
-  std::shared_ptr<Lane> lane = std::move(ready_.front());
-  ready_.pop_front();
-  ready_count_.store(ready_.size(), std::memory_order_relaxed);
+  std::shared_ptr<Lane> lane = std::move(ready_);
+  ready_ = std::move(lane->next_);
+  if (!ready_) last_ready_ = nullptr;
+  ready_count_.fetch_sub(1, std::memory_order_relaxed);
   return lane;
 }
 
 // Null where the lane's tasks were withdrawn, or nobody wants them.
 std::unique_ptr<Task> TaskQueue::run_first(Lane& lane, Lock& lock) {
-  while (!lane.tasks_.empty()) {
-    std::unique_ptr<Task> task = std::move(lane.tasks_.front());
-    lane.tasks_.pop_front();
+  while (std::unique_ptr<Task> task = lane.tasks_.take_first()) {
     if (!task->is_wanted()) continue;
-    running_.push_back(task.get());
+    Task& started = *task;
+    running_.push_back(std::move(task));
     lock.unlock();
     Turn turn(*this);
-    task->run(turn);
+    started.run(turn);
     lock.lock();
-    std::erase(running_, task.get());
     stopped_.notify_all();
-    return task;
+    return running_.take(started);
   }
   return nullptr;
 }

@@ -7,38 +7,19 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
-#include <vector>
 
-#include "gate.h"
+#include "task.h"
 
 namespace lmhead {
-
-class Task {
- public:
-  virtual ~Task() = default;
-  // On a thread of the queue's.
-  virtual void run(Gate& gate) = 0;
-  // What comes after: `self` is this task. Before the lane's next one starts.
-  virtual void finish(std::unique_ptr<Task> self) = 0;
-  // Instead of both, on the pushing thread, where the system grants no thread to run it on.
-  virtual void refuse(std::unique_ptr<Task> self) = 0;
-
-  // Whom it is for. See TaskQueue::stop.
-  virtual const void* owner() const = 0;
-  // False: it need not start. May become false at any time.
-  virtual bool is_wanted() const = 0;
-  // Makes a running task end soon.
-  virtual void cancel() = 0;
-};
 
 // Tasks that have not started, oldest first. Everything in it is the queue's business.
 class Lane {
   friend class TaskQueue;
-  std::deque<std::unique_ptr<Task>> tasks_;
-  bool active_ = false;  // in the queue, or in a runner's hands
+  TaskList tasks_;
+  bool active_ = false;         // in the queue, or in a runner's hands
+  std::shared_ptr<Lane> next_;  // in the queue
 };
 
 class TaskQueue {
@@ -47,8 +28,10 @@ class TaskQueue {
   static TaskQueue& instance();
 
   void push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task);
-  // Takes back what has not started.
-  std::deque<std::unique_ptr<Task>> withdraw(Lane& lane);
+  // Takes back what has not started: all of a lane's, or one of its tasks, which has been pushed and not been finished or
+  // refused; null where that has started.
+  TaskList withdraw(Lane& lane);
+  std::unique_ptr<Task> withdraw(Lane& lane, Task& task);
   // Cancels the running tasks of an owner, and returns when they have ended. None that is not wanted starts after that.
   void stop(const void* owner);
 
@@ -68,12 +51,13 @@ class TaskQueue {
 
   std::mutex mutex_;
   std::condition_variable pushed_, turn_, stopped_;
-  std::deque<std::shared_ptr<Lane>> ready_;  // lanes with tasks and without a runner
-  std::atomic<size_t> ready_count_{0};       // for those that spin
+  std::shared_ptr<Lane> ready_;  // the first of the lanes with tasks and without a runner
+  Lane* last_ready_ = nullptr;
+  std::atomic<size_t> ready_count_{0};  // written under the lock, for those that spin
   size_t runners_ = 0, idle_ = 0, parked_ = 0;
   uint64_t next_ticket_ = 0, serving_ = 0;
   std::atomic<size_t> waiting_{0};  // for a turn
-  std::vector<Task*> running_;      // started, and perhaps giving way at the moment
+  TaskList running_;                // started, and perhaps giving way at the moment
 };
 
 }  // namespace lmhead

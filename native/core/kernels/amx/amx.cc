@@ -137,18 +137,18 @@ static size_t parts_of(const float* hidden, size_t hidden_stride, size_t columns
   return parts;
 }
 
-static size_t packed_size(const float* hidden, size_t hidden_stride, size_t columns, size_t d) {
-  const size_t tiles = blocks_of(columns) * tiles_of(2 * d) * parts_of(hidden, hidden_stride, columns, d);
-  return sizeof(Packed) + round_up(columns, 64) + tiles * kTileBytes;
+static size_t packed_size(size_t columns, size_t d, size_t parts) {
+  return sizeof(Packed) + round_up(columns, 64) + blocks_of(columns) * tiles_of(2 * d) * parts * kTileBytes;
 }
 
-static void pack(const float* hidden, size_t hidden_stride, size_t columns, size_t d, void* to) {
+// to: packed_size bytes, from the start of a cache line. A state that has more parts than that loses them.
+static void pack(const float* hidden, size_t hidden_stride, size_t columns, size_t d, size_t parts, void* to) {
   Packed& packed = *static_cast<Packed*>(to);
   packed.hidden = hidden;
   packed.hidden_stride = hidden_stride;
   packed.columns = columns;
   packed.d = d;
-  packed.parts = parts_of(hidden, hidden_stride, columns, d);
+  packed.parts = parts;
   for (size_t c = 0; c < columns; c++) packed.plain()[c] = examine(hidden + c * hidden_stride, d).plain;
 
   // The upper halves of 32 floats, in order.
@@ -448,6 +448,17 @@ amx::Scratch scratch(size_t depth, size_t columns) {
   return {bytes, bytes + panel};
 }
 
+void pack_states(const float* hidden, size_t hidden_stride, size_t columns, size_t d, AlignedFloats& to) {
+  const size_t parts = amx::parts_of(hidden, hidden_stride, columns, d);
+  to.resize(amx::packed_size(columns, d, parts) / sizeof(float));
+  amx::pack(hidden, hidden_stride, columns, d, parts, to.data());
+}
+
+void pack_planes(const int8_t* numbers, size_t planes, size_t stride, AlignedBytes& to) {
+  to.resize(amx::packed_planes_size(planes, stride));
+  if (!to.empty()) amx::pack_planes(numbers, planes, stride, to.data());
+}
+
 template <class Unit>
 void packed_product(const Matrix& e, size_t first_row, size_t rows, const void* packed, size_t first_column, size_t columns,
                     float* out, size_t out_stride) {
@@ -461,14 +472,12 @@ template <class Unit>
 void product(const Matrix& e, size_t first_row, size_t rows, const float* hidden, size_t hidden_stride, size_t columns,
              float* out, size_t out_stride) {
   thread_local AlignedFloats packed;
-  const size_t size = amx::packed_size(hidden, hidden_stride, columns, e.columns) / sizeof(float);
-  if (packed.size() < size) packed.resize(size);
-  amx::pack(hidden, hidden_stride, columns, e.columns, packed.data());
+  pack_states(hidden, hidden_stride, columns, e.columns, packed);
   packed_product<Unit>(e, first_row, rows, packed.data(), 0, columns, out, out_stride);
 }
 
 template <class Unit>
-constexpr PackedProduct kPackedProduct = {amx::packed_size, amx::pack, packed_product<Unit>};
+constexpr PackedProduct kPackedProduct = {pack_states, packed_product<Unit>};
 
 // rest: the table that multiplies with few planes.
 template <class Unit, const Kernels* (*rest)()>
@@ -482,7 +491,7 @@ void integer_product(const Matrix& e, size_t first_row, size_t rows, const Integ
                              scratch(amx::tiles_of(e.columns), planes));
 }
 
-constexpr PackedPlanes kPackedPlanes = {amx::packed_planes_size, amx::pack_planes};
+constexpr PackedPlanes kPackedPlanes = {pack_planes};
 
 template <template <Numbers> class Unit, const Kernels* (*rest)()>
 Kernels table(const char* name, bool with_int8) {
@@ -565,8 +574,8 @@ bool whole_numbers_agree() {
   AlignedBytes numbers(kKnownColumns * kStride);
   for (size_t c = 0; c < kKnownColumns; c++)
     for (size_t k = 0; k < kDepth; k++) numbers[c * kStride + k] = static_cast<int8_t>(known.next());
-  AlignedBytes packed(amx::packed_planes_size(kKnownColumns, kStride));
-  amx::pack_planes(numbers.data(), kKnownColumns, kStride, packed.data());
+  AlignedBytes packed;
+  pack_planes(numbers.data(), kKnownColumns, kStride, packed);
   const std::vector<float> scales(kKnownColumns, 1.0f);
   const IntegerStates states = {numbers.data(), kStride, 1, nullptr, scales.data(), packed.data()};
   const amx::Scratch memory = scratch(amx::tiles_of(kDepth), kKnownColumns);

@@ -1,0 +1,80 @@
+// What the queue runs, and lists of it that need no memory of their own: so nothing that the queue does with a task can fail.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "gate.h"
+
+namespace lmhead {
+
+class Task {
+ public:
+  Task() = default;
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+  virtual ~Task() = default;
+
+  // On a thread of the queue's.
+  virtual void run(Gate& gate) = 0;
+  // What comes after: `self` is this task. Before the lane's next one starts.
+  virtual void finish(std::unique_ptr<Task> self) = 0;
+  // Instead of both, on the pushing thread, where the system grants no thread to run it on.
+  virtual void refuse(std::unique_ptr<Task> self) = 0;
+
+  // Whom it is for. See TaskQueue::stop.
+  virtual const void* owner() const = 0;
+  // False: it need not start. May become false at any time.
+  virtual bool is_wanted() const = 0;
+  // Makes a running task end soon.
+  virtual void cancel() = 0;
+
+ private:
+  friend class TaskList;
+  class TaskList* list_ = nullptr;  // that it is in
+  Task *previous_ = nullptr, *next_ = nullptr;
+};
+
+// Owns its tasks, each of which is in one list at a time.
+class TaskList {
+ public:
+  TaskList() = default;
+  TaskList(TaskList&& other) noexcept {
+    while (std::unique_ptr<Task> task = other.take_first()) push_back(std::move(task));
+  }
+  TaskList& operator=(TaskList&&) = delete;
+  ~TaskList() {
+    while (take_first()) {
+    }
+  }
+
+  bool empty() const { return !first_; }
+  bool has(const Task& task) const { return task.list_ == this; }
+
+  void push_back(std::unique_ptr<Task> task) {
+    Task* const added = task.release();
+    added->list_ = this;
+    added->previous_ = last_;
+    added->next_ = nullptr;
+    (last_ ? last_->next_ : first_) = added;
+    last_ = added;
+  }
+  std::unique_ptr<Task> take(Task& task) {  // it has it
+    (task.previous_ ? task.previous_->next_ : first_) = task.next_;
+    (task.next_ ? task.next_->previous_ : last_) = task.previous_;
+    task.list_ = nullptr;
+    return std::unique_ptr<Task>(&task);
+  }
+  std::unique_ptr<Task> take_first() { return first_ ? take(*first_) : nullptr; }
+
+  template <class Use>
+  void each(Use use) const {
+    for (Task* task = first_; task; task = task->next_) use(*task);
+  }
+
+ private:
+  Task* first_ = nullptr;
+  Task* last_ = nullptr;
+};
+
+}  // namespace lmhead
