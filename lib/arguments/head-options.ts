@@ -46,17 +46,17 @@ export function headSettings(
   hiddenSize: number,
 ): HeadSettings {
   const { bias, softCap, validVocabSize, norm, threads } = options;
+  const epilogue: Epilogue = {
+    bias: bias === undefined ? undefined : vectorOf(bias, 'bias', vocabSize, 'vocabSize'),
+    logitScale: float32Number(options.logitScale, 'logitScale', 1),
+    softCap: softCap === undefined ? 0 : positive(softCap, 'softCap'),
+    capOrder: oneOf(options.capOrder, 'capOrder', ['scale-then-cap', 'cap-then-scale']),
+    validVocabSize:
+      validVocabSize === undefined ? vocabSize : wholeNumber(validVocabSize, 'validVocabSize', 1, vocabSize),
+  };
+  checkProducts(epilogue);
   return {
-    epilogue: {
-      bias: bias === undefined ? undefined : vectorOf(bias, 'bias', vocabSize, 'vocabSize'),
-      logitScale: float32Number(options.logitScale, 'logitScale', 1),
-      softCap: softCap === undefined ? 0 : positive(softCap, 'softCap'),
-      capOrder: oneOf(options.capOrder, 'capOrder', ['scale-then-cap', 'cap-then-scale']),
-      validVocabSize:
-        validVocabSize === undefined
-          ? vocabSize
-          : wholeNumber(validVocabSize, 'validVocabSize', 1, vocabSize),
-    },
+    epilogue,
     activations: oneOf(options.activations, 'activations', ACTIVATIONS),
     embeddingScale: finiteNumber(options.embeddingScale, 'embeddingScale', 1),
     measure: flag(options.measure, 'measure'),
@@ -76,10 +76,29 @@ export function settingsAsOptions({ epilogue, ...rest }: HeadSettings): Partial<
   return { ...others, softCap: softCap === 0 ? undefined : softCap, ...rest };
 }
 
-/** Backends compute with it as a float32, and that must not be infinite. */
+/** What is scaled has to be a number still: a bias, or the cap where that comes first. (A cap that comes last holds anything.) */
+function checkProducts({ bias, logitScale, softCap, capOrder }: Epilogue): void {
+  const overflows = (number: number) =>
+    Number.isFinite(number) && !Number.isFinite(Math.fround(number * Math.fround(logitScale)));
+  const refuse = (what: string, number: number) => {
+    throw new LMHeadError(
+      'RANGE',
+      `${what}: got ${number} beside the logitScale ${logitScale}; want a product that float32 can hold`,
+    );
+  };
+  if (softCap !== 0) {
+    if (capOrder === 'cap-then-scale' && overflows(softCap)) refuse('softCap', softCap);
+    return;
+  }
+  const at = bias ? bias.findIndex(overflows) : -1;
+  if (at >= 0) refuse(`bias[${at}]`, bias![at]);
+}
+
+/** Backends compute with it as a float32, and that must neither be infinite nor become 0. */
 function float32Number(value: unknown, name: string, fallback: number): number {
   const number = finiteNumber(value, name, fallback);
-  if (Number.isFinite(Math.fround(number))) return number;
+  const rounded = Math.fround(number);
+  if (Number.isFinite(rounded) && (rounded !== 0 || number === 0)) return number;
   throw new LMHeadError('RANGE', `${name}: got ${number}; want a number that float32 can hold`);
 }
 
