@@ -151,7 +151,10 @@ async function outcome(call) {
   }
 }
 
-const control = () => [head.argmaxSync(many), head.sampleSync(many, { topP: 0.9, seed: 7, allowedMask: mask })];
+const control = () => [
+  head.argmaxSync(many),
+  head.sampleSync(many, { topP: 0.9, seed: 7, allowedMask: mask }),
+];
 const wanted = control();
 
 for (const [kindName, kind] of Object.entries(KINDS)) {
