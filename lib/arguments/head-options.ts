@@ -8,7 +8,7 @@ import type { Activations, Dtype, HeadOptions, NormOptions, QuantisedDtype } fro
 import { float32ArrayOf, isShared, memoryOf, overlap, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
 import { arrayDtype } from './hidden';
-import { knownOptions, NORM_OPTIONS } from './option-names';
+import { NORM_OPTIONS, readOptions } from './option-names';
 import { finiteNumber, flag, oneOf, wholeNumber } from './values';
 
 /** The options that hold whether the weights come from memory or from a file, resolved. */
@@ -109,8 +109,8 @@ function positive(value: unknown, name: string): number {
   throw new LMHeadError(kind, `${name}: got ${got(value)}; want a number above 0 that float32 can hold`);
 }
 
-function normOptions(norm: NormOptions, d: number): NormOptions {
-  knownOptions(norm, NORM_OPTIONS, 'norm');
+function normOptions(given: NormOptions, d: number): NormOptions {
+  const norm = readOptions(given, NORM_OPTIONS, 'norm');
   const { type, weight, bias } = norm;
   if (type === undefined) {
     throw new LMHeadError('ARGUMENT', "norm.type: got undefined; want 'layernorm' or 'rmsnorm'");
