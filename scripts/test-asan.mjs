@@ -39,6 +39,7 @@ const programs = [
   ['test/asan/every-way.mjs'],
   ['test/asan/faults.mjs'],
   ...[1, 2, 3].map(seed => ['--expose-gc', 'test/addon/hostile-arguments.mjs', '10000', String(seed)]),
+  ['test/addon/racing-memory.mjs', '1000'],
 ];
 const results = programs.map(program =>
   run(process.execPath, program, {

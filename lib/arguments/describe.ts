@@ -12,6 +12,21 @@ export function arrayType(value: unknown): string | undefined {
   return typedArrayTag.call(value);
 }
 
+/** Has the proxy been revoked? Whatever one does with such a one throws. */
+export function isRevoked(value: unknown): boolean {
+  try {
+    Array.isArray(value);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** An array, of whatever realm; a proxy that has been revoked is none. */
+export function isArray(value: unknown): value is unknown[] {
+  return !isRevoked(value) && Array.isArray(value);
+}
+
 /** Writing out a number takes the square of its digits. */
 const LONG = 1n << 128n;
 
@@ -32,6 +47,7 @@ export function got(value: unknown): string {
   if (value === null) return 'null';
   const type = arrayType(value);
   if (type) return /^[AEIOU](?!int)/.test(type) || type === 'Int8Array' ? `an ${type}` : `a ${type}`;
+  if (isRevoked(value)) return 'a revoked proxy';
   if (Array.isArray(value)) return 'an array';
   if (ArrayBuffer.isView(value)) return 'a DataView';
   if (types.isMap(value)) return 'a Map';

@@ -2,7 +2,7 @@
 import { LMHeadError } from '../errors';
 import type { FloatDtype, TensorLike } from '../types';
 import { lengthOf, memoryOf, requireMemory } from './arrays';
-import { arrayType, got, gotShape } from './describe';
+import { arrayType, got, gotShape, isArray, isRevoked } from './describe';
 
 /** n rows of d numbers. */
 export interface HiddenRows {
@@ -84,7 +84,8 @@ export function bits(array: ArrayBufferView & { readonly length: number }): Uint
 }
 
 function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown, name: string): HiddenRows {
-  if (typeof hidden !== 'object' || hidden === null || Array.isArray(hidden) || ArrayBuffer.isView(hidden)) {
+  const is = typeof hidden === 'object' && hidden !== null && !isRevoked(hidden);
+  if (!is || Array.isArray(hidden) || ArrayBuffer.isView(hidden)) {
     throw new LMHeadError('ARGUMENT', `${name}: got ${got(hidden)}; want ${WANTED}`);
   }
   const { array, type, dims } = partsOfTensor(hidden as TensorLike, name);
@@ -143,7 +144,7 @@ export function partsOfTensor(
 }
 
 export function arrayOfDims(dims: unknown, name: string): ArrayLike<unknown> {
-  if (Array.isArray(dims) || arrayType(dims)) return dims as ArrayLike<unknown>;
+  if (isArray(dims) || arrayType(dims)) return dims as ArrayLike<unknown>;
   throw new LMHeadError('ARGUMENT', `${name}.dims: got ${got(dims)}; want an array`);
 }
 

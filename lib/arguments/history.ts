@@ -5,7 +5,7 @@ import type { SampleOptions } from '../types';
 import { newWords } from './arrays';
 import type { RowBiases } from './biases';
 import { Breakers } from './breakers';
-import { got, label } from './describe';
+import { got, isArray, isRevoked, label } from './describe';
 import { idCount, idRows, tokenIds } from './ids';
 import { type IdList, newDoubles, Patches, RowLists } from './patches';
 import { dryPenalty, TokenHistory } from './penalties';
@@ -213,7 +213,7 @@ function rowHistories(value: unknown, n: number, valid: number) {
 /** A sampler's is there already, and follows its tokens. */
 function historyFrom(tokens: unknown, name: string, valid: number): TokenHistory {
   if (tokens === undefined) return new TokenHistory(new Uint32Array(0));
-  if (tokens instanceof TokenHistory) return tokens;
+  if (!isRevoked(tokens) && tokens instanceof TokenHistory) return tokens;
   return new TokenHistory(tokenIds(tokens, name, idCount(tokens, name), valid));
 }
 
@@ -224,8 +224,8 @@ function windowOf(value: unknown, name: string): number {
 
 /** Tokens and sequences of them, which no repetition reaches across. */
 export function breakersOf(value: unknown, valid: number): Breakers | undefined {
-  if (value === undefined || value instanceof Breakers) return value;
-  if (!Array.isArray(value)) {
+  if (value === undefined || (!isRevoked(value) && value instanceof Breakers)) return value;
+  if (!isArray(value)) {
     throw new LMHeadError(
       'ARGUMENT',
       `dryBreakers: got ${got(value)}; want an array of ids and of arrays of ids`,

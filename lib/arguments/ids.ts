@@ -5,7 +5,7 @@ import { LMHeadError } from '../errors';
 import type { TensorLike } from '../types';
 import { lengthOf, memoryOf, newWords, requireMemory } from './arrays';
 import { placeAmong } from './ascending-ids';
-import { arrayType, got, gotShape } from './describe';
+import { arrayType, got, gotShape, isRevoked } from './describe';
 import { arrayOfDims, partsOfTensor } from './hidden';
 import { notPerRow, perRow } from './row-lists';
 
@@ -99,7 +99,7 @@ function listOf(ids: unknown, name: string): { list: ArrayLike<unknown>; count: 
     const { data } = tensorOf(ids, name);
     return { list: data, count: data.length, isArray: true };
   }
-  if (typeof ids === 'object' && ids !== null) {
+  if (typeof ids === 'object' && ids !== null && !isRevoked(ids)) {
     const list = ids as ArrayLike<unknown>;
     const { length: count } = list;
     if (typeof count === 'number' && Number.isInteger(count) && count >= 0 && count < 2 ** 32) {
@@ -117,6 +117,7 @@ function isTensor(value: unknown): value is TensorLike {
   return (
     typeof value === 'object' &&
     value !== null &&
+    !isRevoked(value) &&
     !Array.isArray(value) &&
     !ArrayBuffer.isView(value) &&
     'data' in value &&

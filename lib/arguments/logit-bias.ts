@@ -1,7 +1,7 @@
 /** Numbers by token id: the option logitBias. */
 import { types } from 'node:util';
 import { LMHeadError } from '../errors';
-import { got } from './describe';
+import { got, isRevoked } from './describe';
 
 const { forEach } = Map.prototype;
 
@@ -44,7 +44,8 @@ export function readBiases(
 
 /** An object that no class has made, of whatever realm, and that lists nothing in another way. */
 function isRecord(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Symbol.iterator in value) return false;
+  if (typeof value !== 'object' || value === null || isRevoked(value) || Symbol.iterator in value)
+    return false;
   const prototype = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }

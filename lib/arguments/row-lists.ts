@@ -1,9 +1,10 @@
 /** Options that are lists or maps: one for all rows, or an array of one per row. */
 import { LMHeadError } from '../errors';
+import { isArray } from './describe';
 
 /** A list of lists or of maps: one for each row. */
 function isRowWise(value: unknown, n: number): value is unknown[] {
-  if (!Array.isArray(value)) return false;
+  if (!isArray(value)) return false;
   return value.length === 0 ? n === 0 : typeof value[0] === 'object' && value[0] !== null;
 }
 

@@ -5,7 +5,7 @@ import { LMHeadError } from '../errors';
 import { packOrder, STAGE_OPTIONS, STAGES, type Stage } from '../pass/sampling-stages';
 import type { SampleOptions } from '../types';
 import { lengthOf, outOfMemory } from './arrays';
-import { arrayType, got, label } from './describe';
+import { arrayType, got, isArray, label } from './describe';
 import { flag, numberBetween, wholeNumber } from './values';
 
 /** What the table is for: a distribution, a sample (which needs a seed), or filters alone. */
@@ -140,12 +140,12 @@ function hasFilters(options: SampleOptions): boolean {
 
 /** Every stage at most once, and every stage that an option sets to work. */
 function packedOrder(value: unknown, options: SampleOptions): number {
-  if (!Array.isArray(value)) {
+  if (!isArray(value)) {
     throw new LMHeadError('ARGUMENT', `order: got ${got(value)}; want an array of stages`);
   }
   const order: Stage[] = [];
   for (let i = 0; i < value.length; i++) {
-    const stage = value[i];
+    const stage = value[i] as Stage;
     if (!STAGES.includes(stage)) {
       throw new LMHeadError(
         typeof stage === 'string' ? 'RANGE' : 'ARGUMENT',
@@ -202,7 +202,7 @@ function fill(
 export function isPerRow(value: unknown, name: string, n: number): value is ArrayLike<unknown> {
   if (typeof value !== 'object') return false;
   const isTyped = arrayType(value) !== undefined;
-  if (!isTyped && !Array.isArray(value)) {
+  if (!isTyped && !isArray(value)) {
     throw new LMHeadError(
       'ARGUMENT',
       `${name}: got ${got(value)}; want a number, or an array of one per row`,

@@ -1,5 +1,5 @@
 /** What one thread posts to another, so that both have a head over the same weights. */
-import { got } from '../arguments/describe';
+import { got, isRevoked } from '../arguments/describe';
 import {
   type HeadSettings,
   headSettings,
@@ -56,7 +56,7 @@ export function handleOf(
  */
 export function partsOf(value: unknown): HeadParts {
   const handle = value as Handle;
-  if (typeof value !== 'object' || value === null || handle.form !== FORM) {
+  if (typeof value !== 'object' || value === null || isRevoked(value) || handle.form !== FORM) {
     throw new LMHeadError(
       'ARGUMENT',
       `handle: got ${got(value)}; want what \`handle\` of an open head gave, in this version`,

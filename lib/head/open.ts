@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { outOfMemory } from '../arguments/arrays';
-import { got } from '../arguments/describe';
+import { got, isRevoked } from '../arguments/describe';
 import {
   type HeadSettings,
   headSettings,
@@ -115,7 +115,7 @@ export function filePath(path: unknown): string {
 
 /** What a URL says, be it this realm's, another's, or a browser environment's. */
 function hrefOf(value: unknown): string | undefined {
-  if (typeof value !== 'object' || value === null) return undefined;
+  if (typeof value !== 'object' || value === null || isRevoked(value)) return undefined;
   const { href, protocol } = value as Partial<URL>;
   return typeof href === 'string' && typeof protocol === 'string' ? href : undefined;
 }

@@ -1,6 +1,6 @@
 /** Results of [n,k], as objects. */
 import { lengthOf } from '../arguments/arrays';
-import { arrayType, got } from '../arguments/describe';
+import { arrayType, got, isRevoked } from '../arguments/describe';
 import { LMHeadError } from '../errors';
 import type { TopK, TopLogProbs } from '../types';
 
@@ -34,7 +34,7 @@ export function rowsOf(result: TopK | TopLogProbs): RankedId[][] {
 }
 
 function requireResult(result: unknown): void {
-  if (typeof result === 'object' && result !== null) {
+  if (typeof result === 'object' && result !== null && !isRevoked(result)) {
     const { n, k, ids, logits, logProbs, counts } = result as Partial<TopK & TopLogProbs>;
     if (
       arrayType(ids) === 'Uint32Array' &&
