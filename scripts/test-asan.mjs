@@ -49,6 +49,7 @@ const programs = [
   ['test/stress/hostile.mjs', '30000', '1000000'],
   ['test/stress/terminated.mjs', '50', '1000'],
   ...[1, 2, 3].map(seed => ['--expose-gc', 'test/addon/hostile-arguments.mjs', '10000', String(seed)]),
+  ['test/addon/racing-memory.mjs', '1000'],
 ];
 const results = programs.map(program =>
   run(process.execPath, program, {
