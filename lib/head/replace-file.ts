@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { basename, dirname, isAbsolute, join, sep } from 'node:path';
 import { promisify } from 'node:util';
-import { LMHeadError } from '../errors';
+import { isSystemError, LMHeadError } from '../errors';
 import { isAbandoned, temporaryName } from './temporary-names';
 
 /**
