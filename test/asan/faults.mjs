@@ -112,9 +112,12 @@ const ANY_RESULT = [
   'sampler.nextSync',
   'sampler.next',
   'every stage',
-  'allowed',
+  'allowedIds',
   'a call that fails',
 ];
+
+const unknown = ANY_RESULT.filter(name => !(name in CALLS));
+if (unknown.length > 0) throw new Error(`no calls: ${unknown}`);
 
 function madeAndClosed(make) {
   const made = make();
