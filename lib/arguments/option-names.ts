@@ -56,24 +56,24 @@ const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   dryAllowedLength: true,
   dryWindow: true,
   dryBreakers: true,
-  noRepeatNgram: true,
+  noRepeatNgramSize: true,
   minLength: true,
-  endIds: true,
+  eosIds: true,
   length: true,
   topK: true,
   topP: true,
   minP: true,
   typicalP: true,
-  epsilon: true,
-  eta: true,
+  epsilonCutoff: true,
+  etaCutoff: true,
   topNSigma: true,
   pLess: true,
   xtcProbability: true,
   xtcThreshold: true,
   temperatureRange: true,
   temperatureExponent: true,
-  maxSurprise: true,
-  order: true,
+  maxSurprisal: true,
+  stageOrder: true,
   logitBias: true,
   bannedIds: true,
   allowedIds: true,
@@ -113,7 +113,7 @@ const HEAD: NamesOf<HeadOptions> = {
   backend: true,
   threads: true,
   copy: true,
-  measure: true,
+  performanceMarks: true,
 };
 const OPEN: NamesOf<OpenOptions> = {
   ...without(HEAD, 'vocabSize', 'hiddenSize', 'dtype', 'copy'),
@@ -146,8 +146,8 @@ const NEEDED: Record<string, string> = {
   dryAllowedLength: 'history',
   dryWindow: 'history',
   dryBreakers: 'history',
-  noRepeatNgram: 'history',
-  minLength: 'endIds',
+  noRepeatNgramSize: 'history',
+  minLength: 'eosIds',
   ignoreIndex: 'targets',
   entropy: 'targets',
 };
@@ -249,13 +249,23 @@ function isLeftOut(option: unknown): boolean {
   return option === undefined || option === false;
 }
 
-/** Names that were options once. */
-const REPLACED: Record<string, { by: string; wanted: string }> = {
+/** Names that were options once, with what took their place; `wanted` where that is more than a name. */
+const REPLACED: Record<string, { by: string; wanted?: string }> = {
   allowed: { by: 'allowedIds', wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
+  endIds: { by: 'eosIds' },
+  epsilon: { by: 'epsilonCutoff' },
+  eta: { by: 'etaCutoff' },
+  maxSurprise: { by: 'maxSurprisal' },
+  measure: { by: 'performanceMarks' },
+  noRepeatNgram: { by: 'noRepeatNgramSize' },
+  order: { by: 'stageOrder' },
 };
 
 /** The name most like one that is none; all of them where none is like it. */
 function meant(given: string, names: OptionNames['names']): string {
-  if (Object.hasOwn(REPLACED, given) && names.has(REPLACED[given].by)) return REPLACED[given].wanted;
+  if (Object.hasOwn(REPLACED, given)) {
+    const { by, wanted = by } = REPLACED[given];
+    if (names.has(by)) return wanted;
+  }
   return nearestName(given, names.keys());
 }

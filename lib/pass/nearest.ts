@@ -41,7 +41,7 @@ function unit(vector: Float32Array): Float32Array {
 }
 
 /** @param measure cosines are kept within [−1, 1], which rounding may leave */
-export function neighboursOf({ top }: PassJob, measure: Measure): Neighbours {
+export function neighborsOf({ top }: PassJob, measure: Measure): Neighbours {
   const { ids, logits } = top!;
   const similarities = measure === 'dot' ? logits : logits.map(x => Math.max(-1, Math.min(1, x)));
   return { ids, similarities };
