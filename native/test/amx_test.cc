@@ -10,6 +10,7 @@
 #include <sys/ucontext.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <type_traits>
 
 #include "../core/kernels/quantized_activations.h"
@@ -19,6 +20,24 @@ namespace lmhead::test {
 namespace {
 
 #include "../core/kernels/generic/tiles.inc"
+
+// What the suites that run over every table need not run over these again.
+TEST(only_products_are_of_the_matrix_unit) {
+  for (const auto* tables : {&available_kernels(), &test_kernels()})
+    for (const Kernels* table : *tables) {
+      if (std::strncmp(table->name, "amx", 3) != 0) continue;
+      const Kernels& all = *table;
+      Kernels same = *avx512_kernels();
+      same.name = all.name;
+      for (size_t dtype = 0; dtype < kDtypes; dtype++) {
+        same.product[dtype] = all.product[dtype];
+        same.integer_product[dtype] = all.integer_product[dtype];
+        same.packed[dtype] = all.packed[dtype];
+        same.packed_planes[dtype] = all.packed_planes[dtype];
+      }
+      CHECK(std::memcmp(&same, &all, sizeof all) == 0, "%s", all.name);
+    }
+}
 
 bool has_matrix_unit() {
   uint32_t a, b, c, d;
