@@ -21,7 +21,7 @@ class Head {
   static napi_value construct(Call& call);
   napi_value run(Call& call);
   napi_value run_async(Call& call);
-  napi_value quantise(Call& call);
+  napi_value quantize(Call& call);
   napi_value abort(Call& call);
   napi_value read_rows(Call& call);
   napi_value read_bytes(Call& call);
@@ -34,7 +34,7 @@ class Head {
   napi_value send(Call& call, Arrays& arrays, std::unique_ptr<Job> job);
 
   std::shared_ptr<HeadCore> core_;
-  const std::shared_ptr<Lane> lane_ = std::make_shared<Lane>();
+  const std::shared_ptr<HeadQueue> head_queue_ = std::make_shared<HeadQueue>();
   int64_t external_bytes_ = 0;  // that this object has told V8 of: weights that it loaded, not those that it shares
 };
 

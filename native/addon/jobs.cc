@@ -14,10 +14,10 @@ double seconds(Clock::duration time) { return std::chrono::duration<double>(time
 
 void Job::run(Gate& gate) {
   const Clock::time_point start = Clock::now();
-  request.crew.abort = &cancelled;
-  request.crew.gate = &gate;
+  request.workers.abort = &canceled;
+  request.workers.gate = &gate;
   try {
-    result = quantisation ? core->quantise(*quantisation, request.crew) : core->run(hidden.data(), n, request, view);
+    result = quantization ? core->quantize(*quantization, request.workers) : core->run(hidden.data(), n, request, view);
     if (!core->intact()) status = weights_changed;
   } catch (...) {  // std::bad_alloc, or what a thread too many or a length too large throws
     status = out_of_memory;
@@ -55,12 +55,12 @@ void Channel::expect(Job& job) {
 
 void Channel::send(std::unique_ptr<Job> job) noexcept {
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, function_);
-  const std::shared_ptr<Lane> lane = job->lane;
-  TaskQueue::instance().push(lane, std::move(job));
+  const std::shared_ptr<HeadQueue> head_queue = job->head_queue;
+  TaskQueue::instance().push(head_queue, std::move(job));
 }
 
-void Channel::close(Lane& lane) {
-  TaskList waiting = TaskQueue::instance().withdraw(lane);
+void Channel::close(HeadQueue& head_queue) {
+  TaskList waiting = TaskQueue::instance().withdraw(head_queue);
   while (std::unique_ptr<Task> task = waiting.take_first()) {
     static_cast<Job&>(*task).status = Job::closed;
     post(std::move(task));
@@ -72,7 +72,7 @@ void Channel::abort(double ticket) {
   if (at == abortable_.end()) return;
   Job& job = *at->second;
   job.cancel();
-  if (std::unique_ptr<Task> waiting = TaskQueue::instance().withdraw(*job.lane, job)) {
+  if (std::unique_ptr<Task> waiting = TaskQueue::instance().withdraw(*job.head_queue, job)) {
     job.result.status = PassResult::aborted;
     if (job.times) job.times[0] = seconds(Clock::now() - job.sent);
     job.hidden = {};  // where many are aborted, the next calls will hardly want all of this

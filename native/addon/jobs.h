@@ -1,4 +1,4 @@
-// Asynchronous passes and quantisation, and the channel that brings their results back to each JavaScript environment.
+// Asynchronous passes and quantization, and the channel that brings their results back to each JavaScript environment.
 #pragma once
 
 #include <node_api.h>
@@ -26,13 +26,13 @@ struct Job final : Task {
   size_t n = 0;
   PassView view;
   PassRequest request;
-  std::atomic<int32_t> cancelled{0};  // request.crew.abort
-  std::shared_ptr<Lane> lane;         // that it is sent to
+  std::atomic<int32_t> canceled{0};  // request.workers.abort
+  std::shared_ptr<HeadQueue> head_queue;         // that it is sent to
   double ticket = 0;                  // what it is aborted by; 0: nothing
   double* times = nullptr;            // where asked for: seconds in the queue, seconds from start to end
   std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
   std::vector<CandidateRow> candidates;      // request.candidates, where they are asked for
-  std::optional<Quantisation> quantisation;  // instead of a pass
+  std::optional<Quantization> quantization;  // instead of a pass
 
   std::vector<std::unique_ptr<std::byte[]>> inputs;  // copies of what the request reads, for as long as it does
 
@@ -49,7 +49,7 @@ struct Job final : Task {
   void refuse(std::unique_ptr<Task> self) override;
   const void* owner() const override { return channel.get(); }
   bool is_wanted() const override;
-  void cancel() override { cancelled = 1; }
+  void cancel() override { canceled = 1; }
   // On the JavaScript thread, once it has ended. Throws Pending, Failure, std::bad_alloc.
   napi_value result_to_js(napi_env env) const;
 };
@@ -62,10 +62,10 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
   // On the JavaScript thread: will be told to abort this job, which is sent next. Throws std::bad_alloc.
   void expect(Job& job);
-  // On the JavaScript thread: queues a job, in its lane.
+  // On the JavaScript thread: queues a job, in its head queue.
   void send(std::unique_ptr<Job> job) noexcept;
   // On the JavaScript thread: hands back, as closed, that head's jobs that have not started.
-  void close(Lane& lane);
+  void close(HeadQueue& head_queue);
   // On the JavaScript thread: ends the job of that ticket, if there is one still. What has not started is settled here, and
   // nothing of it is kept.
   void abort(double ticket);

@@ -39,15 +39,15 @@ class Log {
 
 class TestTask final : public Task {
  public:
-  using Work = std::function<void(Gate&, const std::atomic<bool>& cancelled)>;
+  using Work = std::function<void(Gate&, const std::atomic<bool>& canceled)>;
   TestTask(int name, Log& finished, Work work, const void* owner = nullptr)
       : name_(name), finished_(finished), work_(std::move(work)), owner_(owner) {}
-  void run(Gate& gate) override { work_(gate, cancelled_); }
+  void run(Gate& gate) override { work_(gate, canceled_); }
   void finish(std::unique_ptr<Task> self) override { finished_.add(name_, std::move(self)); }
   void refuse(std::unique_ptr<Task> self) override { finish(std::move(self)); }
   const void* owner() const override { return owner_; }
   bool is_wanted() const override { return wanted; }
-  void cancel() override { cancelled_ = true; }
+  void cancel() override { canceled_ = true; }
   bool wanted = true;
 
  private:
@@ -55,10 +55,10 @@ class TestTask final : public Task {
   Log& finished_;
   const Work work_;
   const void* const owner_;
-  std::atomic<bool> cancelled_{false};
+  std::atomic<bool> canceled_{false};
 };
 
-void push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task) { TaskQueue::instance().push(lane, std::move(task)); }
+void push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_ptr<Task> task) { TaskQueue::instance().push(head_queue, std::move(task)); }
 
 std::unique_ptr<Task> task(int name, Log& log, TestTask::Work work) {
   return std::make_unique<TestTask>(name, log, std::move(work));
@@ -66,13 +66,13 @@ std::unique_ptr<Task> task(int name, Log& log, TestTask::Work work) {
 
 void nothing(Gate&, const std::atomic<bool>&) {}
 
-TEST(a_lane_runs_its_tasks_in_order) {
+TEST(a_head_queue_runs_its_tasks_in_order) {
   Log log;
-  const auto lane = std::make_shared<Lane>();
+  const auto head_queue = std::make_shared<HeadQueue>();
   std::vector<int> wanted;
   for (int i = 0; i < 2000; i++) {
     wanted.push_back(i);
-    push(lane, task(i, log, nothing));
+    push(head_queue, task(i, log, nothing));
   }
   CHECK(log.wait(2000) == wanted);
 }
@@ -84,9 +84,9 @@ TEST(one_task_computes_at_a_time) {
   std::vector<std::thread> callers;
   for (int caller = 0; caller < 5; caller++)
     callers.emplace_back([&] {
-      const auto lane = std::make_shared<Lane>();
+      const auto head_queue = std::make_shared<HeadQueue>();
       for (int i = 0; i < 200; i++)
-        push(lane, task(i, log, [&](Gate&, const std::atomic<bool>&) {
+        push(head_queue, task(i, log, [&](Gate&, const std::atomic<bool>&) {
                if (computing.fetch_add(1) != 0) together++;
                unguarded++;
                computing--;
@@ -97,23 +97,23 @@ TEST(one_task_computes_at_a_time) {
   CHECK(together == 0 && unguarded == 1000);
 }
 
-// A task that would never end by itself gives way to others that come after it, in as many lanes as may wait. (What ends is
-// reported by several threads, so between lanes no order is promised.)
-TEST(a_long_task_gives_way_to_other_lanes) {
+// A task that would never end by itself gives way to others that come after it, in as many head queues as may wait. (What ends is
+// reported by several threads, so between head queues no order is promised.)
+TEST(a_long_task_gives_way_to_other_head_queues) {
   Log log;
   std::atomic<bool> enough{false};
   const auto endless = [&](Gate& gate, const std::atomic<bool>&) {
     while (!enough) {
-      if (gate.wanted()) gate.give_way();
+      if (gate.wanted()) gate.yield_turn();
       std::this_thread::yield();
     }
   };
-  const auto long_lane = std::make_shared<Lane>(), other_long_lane = std::make_shared<Lane>();
-  push(long_lane, task(100, log, endless));
-  push(other_long_lane, task(101, log, endless));
-  push(long_lane, task(102, log, nothing));
-  std::vector<std::shared_ptr<Lane>> lanes;
-  for (int i = 0; i < 8; i++) push(lanes.emplace_back(std::make_shared<Lane>()), task(i, log, nothing));
+  const auto long_head_queue = std::make_shared<HeadQueue>(), other_long_head_queue = std::make_shared<HeadQueue>();
+  push(long_head_queue, task(100, log, endless));
+  push(other_long_head_queue, task(101, log, endless));
+  push(long_head_queue, task(102, log, nothing));
+  std::vector<std::shared_ptr<HeadQueue>> head_queues;
+  for (int i = 0; i < 8; i++) push(head_queues.emplace_back(std::make_shared<HeadQueue>()), task(i, log, nothing));
   std::vector<int> others = log.wait(8);
   std::sort(others.begin(), others.end());
   CHECK(others == std::vector<int>({0, 1, 2, 3, 4, 5, 6, 7}));
@@ -123,10 +123,10 @@ TEST(a_long_task_gives_way_to_other_lanes) {
   CHECK(all.size() == 11 && at(100) < at(102));
 }
 
-TEST(a_task_that_is_alone_is_not_asked_to_give_way) {
+TEST(a_task_that_is_alone_is_not_asked_to_yield) {
   Log log;
   std::atomic<int> asked{0};
-  push(std::make_shared<Lane>(), task(0, log, [&](Gate& gate, const std::atomic<bool>&) {
+  push(std::make_shared<HeadQueue>(), task(0, log, [&](Gate& gate, const std::atomic<bool>&) {
          const auto until = std::chrono::steady_clock::now() + 30ms;
          while (std::chrono::steady_clock::now() < until) asked += gate.wanted();
        }));
@@ -134,54 +134,54 @@ TEST(a_task_that_is_alone_is_not_asked_to_give_way) {
   CHECK(asked == 0);
 }
 
-TEST(more_lanes_than_threads_all_get_their_turn) {
+TEST(more_head_queues_than_threads_all_get_their_turn) {
   Log log;
-  for (int i = 0; i < 500; i++) push(std::make_shared<Lane>(), task(i, log, nothing));
+  for (int i = 0; i < 500; i++) push(std::make_shared<HeadQueue>(), task(i, log, nothing));
   CHECK(log.wait(500).size() == 500);
 }
 
 TEST(what_has_not_started_can_be_taken_back) {
   Log log;
   std::atomic<bool> started{false}, go{false};
-  const auto lane = std::make_shared<Lane>();
-  push(lane, task(0, log, [&](Gate&, const std::atomic<bool>&) {
+  const auto head_queue = std::make_shared<HeadQueue>();
+  push(head_queue, task(0, log, [&](Gate&, const std::atomic<bool>&) {
          started = true;
          while (!go) std::this_thread::yield();
        }));
   while (!started) std::this_thread::yield();
-  for (int i = 1; i < 5; i++) push(lane, task(i, log, nothing));
-  TaskList waiting = TaskQueue::instance().withdraw(*lane);
+  for (int i = 1; i < 5; i++) push(head_queue, task(i, log, nothing));
+  TaskList waiting = TaskQueue::instance().withdraw(*head_queue);
   int count = 0;
   for (; waiting.take_first(); count++) {
   }
   CHECK(count == 4);
-  CHECK(TaskQueue::instance().withdraw(*lane).empty());
+  CHECK(TaskQueue::instance().withdraw(*head_queue).empty());
   go = true;
   log.wait(1);
-  push(lane, task(9, log, nothing));
+  push(head_queue, task(9, log, nothing));
   CHECK(log.wait(2) == std::vector<int>({0, 9}));
 }
 
 TEST(one_task_can_be_taken_back) {
   Log log;
   std::atomic<bool> started{false}, go{false};
-  const auto lane = std::make_shared<Lane>();
+  const auto head_queue = std::make_shared<HeadQueue>();
   std::unique_ptr<Task> first = task(0, log, [&](Gate&, const std::atomic<bool>&) {
     started = true;
     while (!go) std::this_thread::yield();
   });
   Task& running = *first;
-  push(lane, std::move(first));
+  push(head_queue, std::move(first));
   while (!started) std::this_thread::yield();
   std::vector<Task*> waiting;
   for (int i = 1; i < 6; i++) {
     std::unique_ptr<Task> next = task(i, log, nothing);
     waiting.push_back(next.get());
-    push(lane, std::move(next));
+    push(head_queue, std::move(next));
   }
-  CHECK(!TaskQueue::instance().withdraw(*lane, running));
+  CHECK(!TaskQueue::instance().withdraw(*head_queue, running));
   for (const size_t i : {0, 2, 4}) {  // the first, one in the middle, the last
-    const std::unique_ptr<Task> taken = TaskQueue::instance().withdraw(*lane, *waiting[i]);
+    const std::unique_ptr<Task> taken = TaskQueue::instance().withdraw(*head_queue, *waiting[i]);
     CHECK(taken.get() == waiting[i]);
   }
   go = true;
@@ -191,18 +191,18 @@ TEST(one_task_can_be_taken_back) {
 // Each is run, or taken back, and never both.
 TEST(tasks_are_taken_back_while_others_start) {
   Log log;
-  const auto lane = std::make_shared<Lane>();
+  const auto head_queue = std::make_shared<HeadQueue>();
   size_t left = 0;
   for (int round = 0; round < 300; round++) {
     std::vector<Task*> all;
     for (int i = 0; i < 20; i++) {
       std::unique_ptr<Task> next = task(round * 20 + i, log, nothing);
       all.push_back(next.get());
-      push(lane, std::move(next));
+      push(head_queue, std::move(next));
     }
     left += all.size();
     for (Task* each : all)
-      if (TaskQueue::instance().withdraw(*lane, *each)) left--;
+      if (TaskQueue::instance().withdraw(*head_queue, *each)) left--;
     CHECK(log.wait(left).size() == left);
   }
   const std::vector<int> ran = log.wait(left);
@@ -213,19 +213,19 @@ TEST(stopping_an_owner_ends_what_runs_for_it) {
   Log log;
   const int owner = 0, other = 0;
   std::atomic<int> running{0}, ended{0};
-  const auto until_cancelled = [&](Gate& gate, const std::atomic<bool>& cancelled) {
+  const auto until_canceled = [&](Gate& gate, const std::atomic<bool>& canceled) {
     running++;
-    while (!cancelled) {
-      if (gate.wanted()) gate.give_way();
+    while (!canceled) {
+      if (gate.wanted()) gate.yield_turn();
       std::this_thread::yield();
     }
     ended++;
   };
-  for (int i = 0; i < 3; i++) push(std::make_shared<Lane>(), std::make_unique<TestTask>(i, log, until_cancelled, &owner));
+  for (int i = 0; i < 3; i++) push(std::make_shared<HeadQueue>(), std::make_unique<TestTask>(i, log, until_canceled, &owner));
   auto unwanted = std::make_unique<TestTask>(3, log, nothing, &owner);
   unwanted->wanted = false;
-  push(std::make_shared<Lane>(), std::move(unwanted));
-  push(std::make_shared<Lane>(), std::make_unique<TestTask>(4, log, nothing, &other));
+  push(std::make_shared<HeadQueue>(), std::move(unwanted));
+  push(std::make_shared<HeadQueue>(), std::make_unique<TestTask>(4, log, nothing, &other));
   while (running < 3) std::this_thread::yield();
   TaskQueue::instance().stop(&owner);
   CHECK(ended == 3);

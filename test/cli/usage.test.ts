@@ -113,13 +113,13 @@ describe('a wrong command line', () => {
     [
       'no number',
       ['topk', 'x', '--hidden', 'h', '-k', 'ten'],
-      "--k: got 'ten'; want a whole number from 1 to",
+      "--k: got 'ten'; want an integer from 1 to",
     ],
-    ['an empty number', ['topk', 'x', '--hidden', 'h', '-k', ''], "--k: got ''; want a whole number"],
+    ['an empty number', ['topk', 'x', '--hidden', 'h', '-k', ''], "--k: got ''; want an integer"],
     [
       'a fraction',
       ['info', 'x', '--threads', '1.5'],
-      "--threads: got '1.5'; want a whole number from 1 to 1024",
+      "--threads: got '1.5'; want an integer from 1 to 1024",
     ],
     [
       'a temperature of 0',

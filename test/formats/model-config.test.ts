@@ -303,7 +303,7 @@ describe('the vocabulary', () => {
       '{"model":{"vocab":{"a":"b"}}}',
       'FORMAT',
       'tokenizer.json',
-      'whole number',
+      'integer',
     ],
     ['an id is below 0', llama, '{"added_tokens":[{"id":-1}]}', 'FORMAT', 'tokenizer.json'],
   ] as [string, object, string | undefined, ErrorKind, ...string[]][])('is refused where %s', (...row) => {

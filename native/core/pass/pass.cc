@@ -74,11 +74,11 @@ LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t 
     return {scratch, rows};
   }
   const uint32_t* const ids = subset_.ids + first_row;
-  if (ids[rows - 1] - ids[0] == rows - 1) {  // all neighbours
+  if (ids[rows - 1] - ids[0] == rows - 1) {  // all neighbors
     make(e_, ids[0], rows, epilogue_.bias ? epilogue_.bias + ids[0] : nullptr, first_column, columns, scratch, rows);
     return {scratch, rows};
   }
-  // Scattered rows are gathered, some at a time: kernels like neighbours, and what they read ahead of a row is then not in vain.
+  // Scattered rows are gathered, some at a time: kernels like neighbors, and what they read ahead of a row is then not in vain.
   constexpr size_t kGatheredBytes = size_t{32} << 10, kMost = 64;
   const size_t row_bytes = e_.row_bytes(), most = std::clamp<size_t>(kGatheredBytes / row_bytes, 4, kMost);
   thread_local std::vector<uint8_t> gathered;
@@ -142,7 +142,7 @@ Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole, bool fe
 // Rows of the request, [begin, end), whose results are made in one streaming of E.
 class Block {
  public:
-  Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, size_t begin, size_t end, const Crew& crew,
+  Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, size_t begin, size_t end, const ParallelFor& workers,
         const RowSampling* rows, const double* inverse_temperatures, const Sampling* ways)
       : kernels_(kernels),
         source_(source),
@@ -150,45 +150,45 @@ class Block {
         begin_(begin),
         columns_(end - begin),
         chunks_(chunks_of(source)),
-        crew_(crew),
+        workers_(workers),
         rows_(rows + begin),
         ways_(ways + begin),
         scaled_(std::any_of(inverse_temperatures + begin, inverse_temperatures + end, [](double t) { return t != 1; })),
         distributions_(kernels, columns_, chunks_, inverse_temperatures + begin,
-                       races_raw() || (!request.normaliser && shows_sums()), request.score.entropy && !request.normaliser) {
+                       races_raw() || (!request.normalizer && shows_sums()), request.score.entropy && !request.normalizer) {
     source.prepare(begin, columns_);
-    if (request.normaliser) {
-      request.normaliser->prepare(begin, columns_);
-      normaliser_ = add_to<Distributions>(normalising_, kernels, columns_, chunks_of(*request.normaliser),
+    if (request.normalizer) {
+      request.normalizer->prepare(begin, columns_);
+      normalizer_ = add_to<Distributions>(normalizing_, kernels, columns_, chunks_of(*request.normalizer),
                                           inverse_temperatures + begin, shows_sums(), request.score.entropy != nullptr);
     }
-    if (request.sample.raw_log_probs) add_raw();
+    if (request.sample.model_log_probs) add_raw();
     add_dense(Dense::logits, request.logits);
     add_dense(Dense::log_probs, request.log_probs);
     add_dense(Dense::probs, request.probs);
     if (request.top.ids) add_top();
-    if (request.argmax) argmax_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, 1), crew_.threads);
+    if (request.argmax) argmax_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, 1), workers_.threads);
     if (request.score.targets) add_targets();
     if (request.draws()) add_drawing(inverse_temperatures + begin);
   }
 
   PassResult run() {
-    if (normaliser_) {
+    if (normalizer_) {
       const auto only = [&](const Tile& tile, unsigned slot) {
-        for (Sink* sink : normalising_) sink->consume(tile, slot);
+        for (Sink* sink : normalizing_) sink->consume(tile, slot);
       };
-      crew_.share_out(chunks_of(*request_.normaliser),
-                      [&](size_t chunk, unsigned slot) { make_chunk(*request_.normaliser, chunk, slot, only); });
-      if (crew_.aborted()) return {PassResult::aborted};
-      for (Sink* sink : normalising_) finish(*sink);
+      workers_.parallel_for(chunks_of(*request_.normalizer),
+                      [&](size_t chunk, unsigned slot) { make_chunk(*request_.normalizer, chunk, slot, only); });
+      if (workers_.aborted()) return {PassResult::aborted};
+      for (Sink* sink : normalizing_) finish(*sink);
     }
     const auto hand_out = [&](const Tile& tile, unsigned slot) {
       distributions_.consume(tile, slot);
       for (Sink* sink : sinks_) sink->consume(tile, slot);
       if (!drawing_.empty()) draw_from(tile, slot);
     };
-    crew_.share_out(chunks_, [&](size_t chunk, unsigned slot) { make_chunk(source_, chunk, slot, hand_out); });
-    if (crew_.aborted()) return {PassResult::aborted};
+    workers_.parallel_for(chunks_, [&](size_t chunk, unsigned slot) { make_chunk(source_, chunk, slot, hand_out); });
+    if (workers_.aborted()) return {PassResult::aborted};
     finish(distributions_);
     if (adjusted_) finish(*adjusted_);
     if (const PassResult result = check(); result.status != PassResult::ok) return result;
@@ -198,7 +198,7 @@ class Block {
     if (request_.argmax)
       for (size_t c = 0; c < columns_; c++) request_.argmax[begin_ + c] = argmax_->best(c)[0].id;
     if (request_.draws()) draw();
-    return {crew_.aborted() ? PassResult::aborted : PassResult::ok};
+    return {workers_.aborted() ? PassResult::aborted : PassResult::ok};
   }
 
   // Rows whose sample could not be drawn from what was kept: they must be held.
@@ -207,12 +207,12 @@ class Block {
  private:
   static size_t chunks_of(const LogitSource& source) { return (source.valid() + kChunkRows - 1) / kChunkRows; }
   // What log-probabilities are under.
-  const Distribution* shown() const { return normaliser_ ? normaliser_->data() : distributions_.data(); }
+  const Distribution* shown() const { return normalizer_ ? normalizer_->data() : distributions_.data(); }
 
   // Whether results show log-probabilities or their like at the rows' temperatures.
   bool shows_sums() const {
     const PassRequest& r = request_;
-    return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || (r.sample.raw_log_probs && !scaled_);
+    return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || (r.sample.model_log_probs && !scaled_);
   }
   // Whether tokens race in the pass, whose log-probabilities are then of all its logits; and whether of these as they are.
   bool races() const { return std::count(ways_, ways_ + columns_, Sampling::race) > 0; }
@@ -237,7 +237,7 @@ class Block {
 
   void add_top() {
     if (request_.top.k <= kMaxHeap)
-      top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.top.k), crew_.threads);
+      top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.top.k), workers_.threads);
     else
       top_held_ = add<HoldSink>(std::vector<bool>(columns_, true), source_.valid(), source_.ids());
   }
@@ -246,10 +246,10 @@ class Block {
   void add_raw() {
     if (scaled_) {
       const std::vector<double> ones(columns_, 1.0);
-      unscaled_ = add_to<Distributions>(normaliser_ ? normalising_ : sinks_, kernels_, columns_,
-                                        chunks_of(normaliser_ ? *request_.normaliser : source_), ones.data(), true, false);
+      unscaled_ = add_to<Distributions>(normalizer_ ? normalizing_ : sinks_, kernels_, columns_,
+                                        chunks_of(normalizer_ ? *request_.normalizer : source_), ones.data(), true, false);
     }
-    raw_top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.sample.k), crew_.threads);
+    model_top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.sample.k), workers_.threads);
   }
 
   void add_targets() {
@@ -259,10 +259,10 @@ class Block {
     out.ranks += begin_;
     if (out.entropy) out.entropy += begin_;
     std::vector<float> logits(columns_);
-    crew_.share_out(columns_, [&](size_t c, unsigned) {
+    workers_.parallel_for(columns_, [&](size_t c, unsigned) {
       if (out.targets[c] != kIgnored) logits[c] = logit_of(c, out.targets[c]);
     });
-    add<TargetSink>(kernels_, out, std::move(logits), crew_.threads);
+    add<TargetSink>(kernels_, out, std::move(logits), workers_.threads);
   }
 
   float logit_of(size_t column, uint32_t id) const {
@@ -294,9 +294,9 @@ class Block {
     }
     const auto is_any = [&](Sampling way) { return any[static_cast<size_t>(way)]; };
     if (std::any_of(k.begin(), k.end(), [](uint32_t each) { return each > 0; }))
-      add_drawn(drawn_top_, kernels_, std::move(k), crew_.threads);
-    if (is_any(Sampling::race)) add_drawn(race_, kernels_, rows_, which(Sampling::race), crew_.threads);
-    if (is_any(Sampling::reach)) add_drawn(reach_, kernels_, rows_, which(Sampling::reach), crew_.threads);
+      add_drawn(drawn_top_, kernels_, std::move(k), workers_.threads);
+    if (is_any(Sampling::race)) add_drawn(race_, kernels_, rows_, which(Sampling::race), workers_.threads);
+    if (is_any(Sampling::reach)) add_drawn(reach_, kernels_, rows_, which(Sampling::reach), workers_.threads);
     if (is_any(Sampling::hold)) add_drawn(held_, which(Sampling::hold), source_.valid(), source_.ids());
   }
 
@@ -346,7 +346,7 @@ class Block {
   }
 
   void finish(Sink& sink) {
-    crew_.share_out(sink.finish_tasks(), [&](size_t task, unsigned) { sink.finish(task, shown()); });
+    workers_.parallel_for(sink.finish_tasks(), [&](size_t task, unsigned) { sink.finish(task, shown()); });
   }
 
   // Of the logits that tokens are drawn from.
@@ -354,7 +354,7 @@ class Block {
 
   // Whether every row that a token is to be chosen from has one.
   PassResult check() const {
-    const bool ranks_tokens = request_.argmax || request_.top.ids || request_.sample.raw_log_probs;
+    const bool ranks_tokens = request_.argmax || request_.top.ids || request_.sample.model_log_probs;
     for (size_t c = 0; c < columns_; c++) {
       const Distribution& d = distributions_.data()[c];
       if (d.nan_id >= 0 && ranks_tokens) return {PassResult::nan, begin_ + c, d.nan_id};
@@ -363,9 +363,9 @@ class Block {
       const float max = drawn.max;
       if (drawn.nan_id >= 0) return {PassResult::nan, begin_ + c, drawn.nan_id};
       if (!std::isinf(max)) continue;
-      if (max > 0) return {PassResult::unnormalised, begin_ + c, id_of_infinity(c)};
+      if (max > 0) return {PassResult::unnormalized, begin_ + c, id_of_infinity(c)};
       // Where there was nothing before, it is not the adjustments that leave nothing.
-      return {max == d.max ? PassResult::unnormalised : PassResult::nothing_left, begin_ + c};
+      return {max == d.max ? PassResult::unnormalized : PassResult::nothing_left, begin_ + c};
     }
     return {};
   }
@@ -395,7 +395,7 @@ class Block {
 
   void write_top() {
     const TopOutputs& out = request_.top;
-    crew_.share_out(columns_, [&](size_t c, unsigned) {
+    workers_.parallel_for(columns_, [&](size_t c, unsigned) {
       std::vector<Candidate> best = top_ ? top_->best(c) : top_held_->candidates(c);
       if (!top_) {
         std::nth_element(best.begin(), best.begin() + (out.k - 1), best.end(), better);
@@ -412,14 +412,14 @@ class Block {
   }
 
   void draw() {
-    if (held_ && columns_ < 2 * crew_.threads) {  // all threads together on one row after the other
-      for (size_t c = 0; c < columns_ && !crew_.aborted(); c++) write_drawn(c, crew_);
+    if (held_ && columns_ < 2 * workers_.threads) {  // all threads together on one row after the other
+      for (size_t c = 0; c < columns_ && !workers_.aborted(); c++) write_drawn(c, workers_);
     } else {
-      crew_.share_out(columns_, [&](size_t c, unsigned) { write_drawn(c, {}); });
+      workers_.parallel_for(columns_, [&](size_t c, unsigned) { write_drawn(c, {}); });
     }
   }
 
-  void write_drawn(size_t c, const Crew& crew) {
+  void write_drawn(size_t c, const ParallelFor& workers) {
     const Distribution& d = drawn_from(c);
     switch (ways_[c]) {
       case Sampling::none:
@@ -443,7 +443,7 @@ class Block {
       case Sampling::reach:
         return reach_->complete(c) ? write_filtered(c, reach_->candidates(c)) : unfinished_mark(c);
       case Sampling::hold: {
-        HeldRow row(kernels_, held_->row(c), source_.valid(), source_.ids(), d.max, crew);
+        MaterializedRow row(kernels_, held_->row(c), source_.valid(), source_.ids(), d.max, workers);
         const Left left = row.filter(rows_[c]);
         if (request_.sample.ids) {
           std::vector<Candidate> best = row.best(request_.sample.k);
@@ -480,12 +480,12 @@ class Block {
     LMHEAD_DASSERT(source_.place_of(choice.id) < source_.valid() && !std::isnan(choice.log_prob));
     out.ids[begin_ + c] = choice.id;
     out.log_probs[begin_ + c] = static_cast<float>(choice.log_prob);
-    if (!out.raw_log_probs) return;
+    if (!out.model_log_probs) return;
     write_list(c, out.top, left, log_prob);
     const Distribution& raw = (unscaled_ ? unscaled_->data() : shown())[c];
-    std::vector<Candidate> best = raw_top_->best(c);
-    write_list(c, out.raw_top, best, [&](float logit) { return raw.log_prob(logit); });
-    out.raw_log_probs[begin_ + c] = raw.log_prob(logit_of(c, choice.id));
+    std::vector<Candidate> best = model_top_->best(c);
+    write_list(c, out.model_top, best, [&](float logit) { return raw.log_prob(logit); });
+    out.model_log_probs[begin_ + c] = raw.log_prob(logit_of(c, choice.id));
   }
 
   template <class LogProb>
@@ -509,20 +509,20 @@ class Block {
   const LogitSource& source_;
   const PassRequest& request_;
   const size_t begin_, columns_, chunks_;
-  const Crew crew_;
+  const ParallelFor workers_;
   const RowSampling* const rows_;
   const Sampling* const ways_;
   const bool scaled_;  // has a row whose temperature is neither 1 nor 0
   Distributions distributions_;
-  Distributions* normaliser_ = nullptr;
+  Distributions* normalizer_ = nullptr;
   Distributions* adjusted_ = nullptr;  // of the logits that tokens are drawn from, where these are adjusted
   Distributions* unscaled_ = nullptr;  // as shown(), but at temperature 1, where that is to be told too
-  std::vector<Sink*> normalising_;     // see the logits of the request's normaliser
+  std::vector<Sink*> normalizing_;     // see the logits of the request's normalizer
   std::vector<Sink*> sinks_;           // see the logits as they are
   std::vector<Sink*> drawing_;         // see those that tokens are drawn from
   std::vector<std::unique_ptr<Sink>> owned_;
   TopK* top_ = nullptr;
-  TopK* raw_top_ = nullptr;
+  TopK* model_top_ = nullptr;
   HoldSink* top_held_ = nullptr;
   TopK* argmax_ = nullptr;
   TopK* drawn_top_ = nullptr;
@@ -551,7 +551,7 @@ RowSampling parse_row(const double* p) {
   row.log_xtc_threshold = p[13];
   row.temperature_range = p[14];
   row.temperature_exponent = p[15];
-  row.max_surprise = p[16];
+  row.max_surprisal = p[16];
   if (p[17] != 0) row.order = static_cast<uint64_t>(p[17]);
   row.stream.number = static_cast<uint32_t>(p[18]);
   return row;
@@ -571,9 +571,9 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
       ways[i] = way_to_sample(rows[i], valid, request.candidates != nullptr, request.adjustments.allows_few(i));
   }
 
-  const double worth = (source.work() + (request.normaliser ? request.normaliser->work() : 0)) / kWorkPerThread;
-  Crew crew = request.crew;
-  if (worth < crew.threads) crew.threads = std::max(1u, static_cast<unsigned>(worth));
+  const double worth = (source.work() + (request.normalizer ? request.normalizer->work() : 0)) / kWorkPerThread;
+  ParallelFor workers = request.workers;
+  if (worth < workers.threads) workers.threads = std::max(1u, static_cast<unsigned>(worth));
   const bool hold_all = request.top.ids && request.top.k > kMaxHeap;
   const size_t most_held = std::max<size_t>(1, kHeldBytes / (sizeof(float) * valid));
 
@@ -586,26 +586,26 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
       held += more;
       end++;
     }
-    Block block(kernels, source, request, begin, end, crew, rows.data(), inverse_temperatures.data(), ways.data());
+    Block block(kernels, source, request, begin, end, workers, rows.data(), inverse_temperatures.data(), ways.data());
     if (const PassResult result = block.run(); result.status != PassResult::ok) return result;
     unfinished.insert(unfinished.end(), block.unfinished().begin(), block.unfinished().end());
     begin = end;
   }
 
-  // Once more, holding their logits; neighbours together.
+  // Once more, holding their logits; neighbors together.
   std::sort(unfinished.begin(), unfinished.end());
   PassRequest again;
   again.row_parameters = request.row_parameters;
   again.adjustments = request.adjustments;
   again.sample = request.sample;
-  if (request.sample.raw_log_probs) again.normaliser = request.normaliser;
+  if (request.sample.model_log_probs) again.normalizer = request.normalizer;
   again.candidates = request.candidates;
-  again.crew = request.crew;
+  again.workers = request.workers;
   for (size_t i = 0; i < unfinished.size();) {
     size_t j = i;
     while (j < unfinished.size() && unfinished[j] == unfinished[i] + (j - i) && j - i < most_held)
       ways[unfinished[j++]] = Sampling::hold;
-    Block block(kernels, source, again, unfinished[i], unfinished[i] + (j - i), crew, rows.data(), inverse_temperatures.data(),
+    Block block(kernels, source, again, unfinished[i], unfinished[i] + (j - i), workers, rows.data(), inverse_temperatures.data(),
                 ways.data());
     if (const PassResult result = block.run(); result.status != PassResult::ok) return result;
     i = j;

@@ -1,4 +1,4 @@
-// What both forms of a set of tokens under filters (CandidateList, HeldRow) go by: which token is still in, and where a filter
+// What both forms of a set of tokens under filters (CandidateList, MaterializedRow) go by: which token is still in, and where a filter
 // cuts.
 #pragma once
 

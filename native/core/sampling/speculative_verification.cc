@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kNowhere = std::numeric_limits<size_t>::max();
 
-// Some neighbouring columns of another source.
+// Some neighboring columns of another source.
 class ColumnRange final : public LogitSource {
  public:
   ColumnRange(const LogitSource& all, size_t first, size_t count) : all_(all), first_(first), count_(count) {}
@@ -53,7 +53,7 @@ struct Proposal {
 class Target {
  public:
   // u: [count] logits, of `ids` (null: of 0, 1, 2 ...); those that may not be drawn are not in. sum: of masses.
-  Target(const Kernels& kernels, const float* u, size_t count, const uint32_t* ids, const Left& left, const Mass& sum)
+  Target(const Kernels& kernels, const float* u, size_t count, const uint32_t* ids, const Left& left, const FixedPointSum& sum)
       : kernels_(kernels),
         u_(u),
         count_(count),
@@ -130,7 +130,7 @@ class Verification {
   // Goes on through rows whose logits [rows, vocabulary] these are; they are overwritten.
   PassResult take(float* logits, size_t first_row, size_t rows) {
     for (size_t i = 0; i < rows && !ended_; i++) {
-      if (request_.crew.aborted()) return {PassResult::aborted};
+      if (request_.workers.aborted()) return {PassResult::aborted};
       if (const PassResult result = take_row(logits + i * source_.vocabulary(), first_row + i); result.status != PassResult::ok)
         return result;
     }
@@ -148,18 +148,18 @@ class Verification {
     if (adjusted) adjust(u, row);
     const MaxResult m = kernels_.max(u, valid_);
     if (m.nan_at >= 0) return {PassResult::nan, row, id_of(static_cast<size_t>(m.nan_at))};
-    if (!is_in(m.max)) return {was_nothing ? PassResult::unnormalised : PassResult::nothing_left, row};
+    if (!is_in(m.max)) return {was_nothing ? PassResult::unnormalized : PassResult::nothing_left, row};
     const size_t proposed = row < draft_.length ? source_.place_of(draft_.ids[row]) : kNowhere;
     Proposal q{nullptr, proposed};
     if (draft_.log_probs && row < draft_.length) q.log_probs = draft_.log_probs + row * source_.vocabulary();
     const bool may_stand = proposed < valid_ && q.is_possible();
     const size_t best = static_cast<size_t>(std::find(u, u + valid_, m.max) - u);
-    if (m.max > std::numeric_limits<float>::max()) return {PassResult::unnormalised, row, int64_t{id_of(best)}};
+    if (m.max > std::numeric_limits<float>::max()) return {PassResult::unnormalized, row, int64_t{id_of(best)}};
     if (sampling.temperature == 0) {
       put(row, best, 0, may_stand && best == proposed);
       return {};
     }
-    HeldRow held(kernels_, u, valid_, source_.ids(), m.max, request_.crew);
+    MaterializedRow held(kernels_, u, valid_, source_.ids(), m.max, request_.workers);
     const Left left = held.filter(sampling);
     held.write_back();
     const Target p(kernels_, u, valid_, source_.ids(), left, held.mass(left));
@@ -215,7 +215,7 @@ PassResult verify_draft(const Kernels& kernels, const LogitSource& source, const
     const size_t rows = std::min(most, n - begin);
     PassRequest logits;
     logits.logits = held.data();
-    logits.crew = request.crew;
+    logits.workers = request.workers;
     PassResult result = run_pass(kernels, ColumnRange(source, begin, rows), logits);
     if (result.status == PassResult::ok) result = verification.take(held.data(), begin, rows);
     if (result.status != PassResult::ok) return result;

@@ -5,7 +5,7 @@
 
 namespace lmhead {
 
-// Takes of the request: row_parameters, adjustments, draft, crew. The source has as many columns as the draft has ids,
+// Takes of the request: row_parameters, adjustments, draft, workers. The source has as many columns as the draft has ids,
 // or one more. Holds logits of some rows, at most 32 MB. Throws std::bad_alloc.
 PassResult verify_draft(const Kernels& kernels, const LogitSource& source, const PassRequest& request);
 

@@ -17,7 +17,7 @@ class Task {
 
   // On a thread of the queue's.
   virtual void run(Gate& gate) = 0;
-  // What comes after: `self` is this task. Before the lane's next one starts.
+  // What comes after: `self` is this task. Before the head queue's next one starts.
   virtual void finish(std::unique_ptr<Task> self) = 0;
   // Instead of both, on the pushing thread, where the system grants no thread to run it on.
   virtual void refuse(std::unique_ptr<Task> self) = 0;

@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 
 // A turn must be long beside what a change of turns costs, and short beside what a person notices.
 constexpr auto kTurn = 10ms;
-// A turn is held by a thread. Where more lanes than this have tasks, the others wait for one to run out of them.
+// A turn is held by a thread. Where more head queues than this have tasks, the others wait for one to run out of them.
 constexpr size_t kMostRunners = 16;
 // How long a runner without work looks out for more before it parks: about as long as JavaScript takes to act on a result.
 constexpr auto kSpin = 50us;
@@ -26,7 +26,7 @@ class TaskQueue::Turn final : public Gate {
  public:
   explicit Turn(TaskQueue& queue) : queue_(queue) {}
   bool wanted() const override { return queue_.waiting_.load(std::memory_order_relaxed) > 0 && Clock::now() - since_ >= kTurn; }
-  void give_way() override {
+  void yield_turn() override {
     Lock lock(queue_.mutex_);
     queue_.end_turn();
     queue_.take_turn(lock);
@@ -43,15 +43,15 @@ TaskQueue& TaskQueue::instance() {
   return *queue;
 }
 
-void TaskQueue::push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task) {
+void TaskQueue::push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_ptr<Task> task) {
   {
     Lock lock(mutex_);
-    if (!lane->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) hire();
+    if (!head_queue->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) start_worker();
     if (runners_ > 0) {
-      lane->tasks_.push_back(std::move(task));
-      if (lane->active_) return;  // its runner will come to it
-      lane->active_ = true;
-      make_ready(lane);
+      head_queue->tasks_.push_back(std::move(task));
+      if (head_queue->active_) return;  // its runner will come to it
+      head_queue->active_ = true;
+      make_ready(head_queue);
       const bool spinners_suffice = ready_count_ <= idle_ - parked_;
       lock.unlock();
       if (!spinners_suffice) pushed_.notify_one();
@@ -62,14 +62,14 @@ void TaskQueue::push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> ta
   refused.refuse(std::move(task));
 }
 
-TaskList TaskQueue::withdraw(Lane& lane) {
+TaskList TaskQueue::withdraw(HeadQueue& head_queue) {
   const Lock lock(mutex_);
-  return std::move(lane.tasks_);
+  return std::move(head_queue.tasks_);
 }
 
-std::unique_ptr<Task> TaskQueue::withdraw(Lane& lane, Task& task) {
+std::unique_ptr<Task> TaskQueue::withdraw(HeadQueue& head_queue, Task& task) {
   const Lock lock(mutex_);
-  return lane.tasks_.has(task) ? lane.tasks_.take(task) : nullptr;
+  return head_queue.tasks_.has(task) ? head_queue.tasks_.take(task) : nullptr;
 }
 
 void TaskQueue::stop(const void* owner) {
@@ -88,7 +88,7 @@ void TaskQueue::stop(const void* owner) {
 }
 
 // Threads are made as they are first wanted. Where the system grants no more, those that exist do the work.
-void TaskQueue::hire() {
+void TaskQueue::start_worker() {
   try {
     std::thread([this] { work(); }).detach();
     runners_++;
@@ -97,9 +97,9 @@ void TaskQueue::hire() {
   }
 }
 
-void TaskQueue::make_ready(std::shared_ptr<Lane> lane) {
-  Lane* const last = lane.get();
-  (last_ready_ ? last_ready_->next_ : ready_) = std::move(lane);
+void TaskQueue::make_ready(std::shared_ptr<HeadQueue> head_queue) {
+  HeadQueue* const last = head_queue.get();
+  (last_ready_ ? last_ready_->next_ : ready_) = std::move(head_queue);
   last_ready_ = last;
   ready_count_.fetch_add(1, std::memory_order_relaxed);
 }
@@ -107,23 +107,23 @@ void TaskQueue::make_ready(std::shared_ptr<Lane> lane) {
 void TaskQueue::work() {
   Lock lock(mutex_);
   for (;;) {
-    const std::shared_ptr<Lane> lane = next_lane(lock);
+    const std::shared_ptr<HeadQueue> head_queue = next_head_queue(lock);
     take_turn(lock);
-    std::unique_ptr<Task> task = run_first(*lane, lock);
+    std::unique_ptr<Task> task = run_first(*head_queue, lock);
     end_turn();
     if (task) {
-      // Before the lane goes on, so that results arrive in order.
+      // Before the head queue goes on, so that results arrive in order.
       lock.unlock();
       Task& ended = *task;
       ended.finish(std::move(task));
       lock.lock();
     }
-    lane->active_ = !lane->tasks_.empty();
-    if (lane->active_) make_ready(lane);
+    head_queue->active_ = !head_queue->tasks_.empty();
+    if (head_queue->active_) make_ready(head_queue);
   }
 }
 
-std::shared_ptr<Lane> TaskQueue::next_lane(Lock& lock) {
+std::shared_ptr<HeadQueue> TaskQueue::next_head_queue(Lock& lock) {
   idle_++;
   if (!ready_) {
     lock.unlock();
@@ -135,16 +135,16 @@ std::shared_ptr<Lane> TaskQueue::next_lane(Lock& lock) {
     parked_--;
   }
   idle_--;
-  std::shared_ptr<Lane> lane = std::move(ready_);
-  ready_ = std::move(lane->next_);
+  std::shared_ptr<HeadQueue> head_queue = std::move(ready_);
+  ready_ = std::move(head_queue->next_);
   if (!ready_) last_ready_ = nullptr;
   ready_count_.fetch_sub(1, std::memory_order_relaxed);
-  return lane;
+  return head_queue;
 }
 
-// Null where the lane's tasks were withdrawn, or nobody wants them.
-std::unique_ptr<Task> TaskQueue::run_first(Lane& lane, Lock& lock) {
-  while (std::unique_ptr<Task> task = lane.tasks_.take_first()) {
+// Null where the head queue's tasks were withdrawn, or nobody wants them.
+std::unique_ptr<Task> TaskQueue::run_first(HeadQueue& head_queue, Lock& lock) {
+  while (std::unique_ptr<Task> task = head_queue.tasks_.take_first()) {
     if (!task->is_wanted()) continue;
     Task& started = *task;
     running_.push_back(std::move(task));

@@ -1,6 +1,6 @@
 // The order in which asynchronous passes run.
 //
-// A lane's tasks run one after another, as they came. Lanes take turns: one task computes at a time, on as many threads as it
+// A head queue's tasks run one after another, as they came. Head queues take turns: one task computes at a time, on as many threads as it
 // likes, and when its turn has lasted kTurn it gives way, where its gate lets it, to those that wait.
 #pragma once
 
@@ -15,11 +15,11 @@
 namespace lmhead {
 
 // Tasks that have not started, oldest first. Everything in it is the queue's business.
-class Lane {
+class HeadQueue {
   friend class TaskQueue;
   TaskList tasks_;
   bool active_ = false;         // in the queue, or in a runner's hands
-  std::shared_ptr<Lane> next_;  // in the queue
+  std::shared_ptr<HeadQueue> next_;  // in the queue
 };
 
 class TaskQueue {
@@ -27,11 +27,11 @@ class TaskQueue {
   // Never destroyed: its threads may be parked in it when the process ends.
   static TaskQueue& instance();
 
-  void push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task);
-  // Takes back what has not started: all of a lane's, or one of its tasks, which has been pushed and not been finished or
+  void push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_ptr<Task> task);
+  // Takes back what has not started: all of a head queue's, or one of its tasks, which has been pushed and not been finished or
   // refused; null where that has started.
-  TaskList withdraw(Lane& lane);
-  std::unique_ptr<Task> withdraw(Lane& lane, Task& task);
+  TaskList withdraw(HeadQueue& head_queue);
+  std::unique_ptr<Task> withdraw(HeadQueue& head_queue, Task& task);
   // Cancels the running tasks of an owner, and returns when they have ended. None that is not wanted starts after that.
   void stop(const void* owner);
 
@@ -41,18 +41,18 @@ class TaskQueue {
   class Turn;
 
   TaskQueue() = default;
-  void hire();
-  void make_ready(std::shared_ptr<Lane> lane);
+  void start_worker();
+  void make_ready(std::shared_ptr<HeadQueue> head_queue);
   void work();
-  std::shared_ptr<Lane> next_lane(Lock& lock);
-  std::unique_ptr<Task> run_first(Lane& lane, Lock& lock);
+  std::shared_ptr<HeadQueue> next_head_queue(Lock& lock);
+  std::unique_ptr<Task> run_first(HeadQueue& head_queue, Lock& lock);
   void take_turn(Lock& lock);
   void end_turn();
 
   std::mutex mutex_;
   std::condition_variable pushed_, turn_, stopped_;
-  std::shared_ptr<Lane> ready_;  // the first of the lanes with tasks and without a runner
-  Lane* last_ready_ = nullptr;
+  std::shared_ptr<HeadQueue> ready_;  // the first of the head queues with tasks and without a runner
+  HeadQueue* last_ready_ = nullptr;
   std::atomic<size_t> ready_count_{0};  // written under the lock, for those that spin
   size_t runners_ = 0, idle_ = 0, parked_ = 0;
   uint64_t next_ticket_ = 0, serving_ = 0;
