@@ -26,7 +26,7 @@ import {
 } from './arguments/option-names';
 import { rowParameters } from './arguments/row-parameters';
 import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset';
-import { flag, liveSignal, oneOf, integerBetween } from './arguments/values';
+import { flag, integerBetween, liveSignal, oneOf } from './arguments/values';
 import {
   type HeadBackend,
   type HeadSpec,
@@ -968,7 +968,8 @@ export class LMHead {
     this.#requireOpen(); // still: arguments may run code when they are read
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
-    if (isWatched(this.#settings.performanceMarks)) timedSync(this.#timedHead(), job, () => this.#backend.run(job));
+    if (isWatched(this.#settings.performanceMarks))
+      timedSync(this.#timedHead(), job, () => this.#backend.run(job));
     else this.#backend.run(job);
     if (job.view) restoreOrder(job, job.view);
   }

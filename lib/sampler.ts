@@ -8,7 +8,7 @@ import { type OwnIds, ownIds, withMoreIds } from './arguments/own-ids';
 import { TokenHistory } from './arguments/penalties';
 import { reading } from './arguments/reading';
 import { drawnSeed } from './arguments/row-parameters';
-import { numberBetween, optionsObject, integerBetween } from './arguments/values';
+import { integerBetween, numberBetween, optionsObject } from './arguments/values';
 import { LMHeadError } from './errors';
 import type { LMHead } from './lm-head';
 import { topCount } from './pass/sample-result';

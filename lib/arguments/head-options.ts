@@ -9,7 +9,7 @@ import { float32ArrayOf, isShared, memoryOf, overlap, requireMemory } from './ar
 import { arrayType, got } from './describe';
 import { arrayDtype } from './hidden';
 import { NORM_OPTIONS, readOptions } from './option-names';
-import { finiteNumber, flag, oneOf, integerBetween } from './values';
+import { finiteNumber, flag, integerBetween, oneOf } from './values';
 
 /** The options that hold whether the weights come from memory or from a file, resolved. */
 export interface HeadSettings {
@@ -52,7 +52,9 @@ export function headSettings(
     softCap: softCap === undefined ? 0 : positive(softCap, 'softCap'),
     capOrder: oneOf(options.capOrder, 'capOrder', ['scale-then-cap', 'cap-then-scale']),
     validVocabSize:
-      validVocabSize === undefined ? vocabSize : integerBetween(validVocabSize, 'validVocabSize', 1, vocabSize),
+      validVocabSize === undefined
+        ? vocabSize
+        : integerBetween(validVocabSize, 'validVocabSize', 1, vocabSize),
   };
   checkProducts(epilogue);
   return {

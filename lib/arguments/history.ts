@@ -12,7 +12,7 @@ import { dryPenalty, TokenHistory } from './penalties';
 import { isArray } from './reading';
 import { isPerRow } from './row-parameters';
 import type { TokenCounts } from './token-counts';
-import { numberBetween, integerBetween } from './values';
+import { integerBetween, numberBetween } from './values';
 
 /** The options, checked. */
 type HistoryOptions = ReturnType<typeof historyOptions>;
@@ -251,8 +251,10 @@ const finite: Check = (value, name, index) =>
   numberBetween(value, name, -Number.MAX_VALUE, Number.MAX_VALUE, index);
 const notNegative: Check = (value, name, index) => numberBetween(value, name, 0, Number.MAX_VALUE, index);
 const atLeastOne: Check = (value, name, index) => numberBetween(value, name, 1, Number.MAX_VALUE, index);
-const integerFrom0: Check = (value, name, index) => integerBetween(value, name, 0, Number.MAX_SAFE_INTEGER, index);
-const integerFrom1: Check = (value, name, index) => integerBetween(value, name, 1, Number.MAX_SAFE_INTEGER, index);
+const integerFrom0: Check = (value, name, index) =>
+  integerBetween(value, name, 0, Number.MAX_SAFE_INTEGER, index);
+const integerFrom1: Check = (value, name, index) =>
+  integerBetween(value, name, 1, Number.MAX_SAFE_INTEGER, index);
 
 /** Reads a number that is there once for all rows, or once for each; `fallback` where it is not there. */
 function perRowNumber<F extends number | undefined>(

@@ -7,7 +7,7 @@ import type { SampleOptions } from '../types';
 import { lengthOf, outOfMemory } from './arrays';
 import { arrayType, got, label } from './describe';
 import { isArray, reading } from './reading';
-import { flag, numberBetween, integerBetween } from './values';
+import { flag, integerBetween, numberBetween } from './values';
 
 /** What the table is for: a distribution, a sample (which needs a seed), or filters alone. */
 export type RowPurpose = 'distribution' | 'sample' | 'filter';

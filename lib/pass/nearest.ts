@@ -40,8 +40,8 @@ function unit(vector: Float32Array): Float32Array {
   return length === 0 ? vector : vector.map(x => x / length);
 }
 
-/** @param metric cosines are kept within [−1, 1], which rounding may leave */
-export function neighborsOf({ top }: PassJob, metric: Metric): Neighbours {
+/** @param measure cosines are kept within [−1, 1], which rounding may leave */
+export function neighborsOf({ top }: PassJob, measure: Measure): Neighbours {
   const { ids, logits } = top!;
   const similarities = metric === 'dot' ? logits : logits.map(x => Math.max(-1, Math.min(1, x)));
   return { ids, similarities };

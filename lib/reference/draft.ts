@@ -16,7 +16,7 @@ import { adjustedRow } from './adjust';
 import { distributionOf } from './distribution';
 import { expNegative, logPositive, raceKey } from './exact-math';
 import { candidatesOfRow } from './filters';
-import { MASS_UNIT, FixedPointSum } from './fixed-point-sum';
+import { FixedPointSum, MASS_UNIT } from './fixed-point-sum';
 import { bestId } from './order';
 import { Purpose, type Stream, tokenBits } from './philox';
 import { rowSampling } from './results';

@@ -1,7 +1,7 @@
 /** Which tokens a row may draw from, and at what temperature: a chain of stages, each working on what those before have left. */
 import { type Stage, unpackOrder } from '../pass/sampling-stages';
 import { expNegative, logPositive } from './exact-math';
-import { MASS_UNIT, FixedPointSum } from './fixed-point-sum';
+import { FixedPointSum, MASS_UNIT } from './fixed-point-sum';
 import { bestFirst } from './order';
 import { type Stream, xtcUniform } from './philox';
 

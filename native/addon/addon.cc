@@ -50,7 +50,8 @@ napi_value run_logits(Call& call) {
   if (values.rows) throw bad_argument("rows", "none over logits");
   PassRequest request = asked_of(arrays, values, n, vocabulary, vocabulary).request;
   const Arrays::Bytes logits = arrays.look_at<float>(call.given(0), n * vocabulary, "logits");
-  request.workers.threads = static_cast<unsigned>(integer_between(call.env(), call.given(3 + kRequestArguments), 1, 1024, "threads"));
+  request.workers.threads =
+      static_cast<unsigned>(integer_between(call.env(), call.given(3 + kRequestArguments), 1, 1024, "threads"));
   std::vector<CandidateRow> candidates;
   if (values.candidates) request.candidates = &candidates;
   PassResult result;

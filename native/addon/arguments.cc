@@ -45,7 +45,9 @@ size_t integer_between(napi_env env, napi_value value, size_t low, size_t high, 
   return static_cast<size_t>(number);
 }
 
-Dtype dtype_from(napi_env env, napi_value value) { return static_cast<Dtype>(integer_between(env, value, 0, kDtypes - 1, "dtype")); }
+Dtype dtype_from(napi_env env, napi_value value) {
+  return static_cast<Dtype>(integer_between(env, value, 0, kDtypes - 1, "dtype"));
+}
 
 Dtype hidden_dtype_from(napi_env env, napi_value value) {
   return static_cast<Dtype>(integer_between(env, value, 0, kFloatDtypes - 1, "hiddenDtype"));
@@ -334,7 +336,7 @@ Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabula
     for (size_t i = 1; i < listed; i++)
       if (view.rows.ids[i - 1] >= view.rows.ids[i]) throw bad_argument("rows", "ascending ids, each once");
   }
-  if (v.metric) view.metric = static_cast<Metric>(integer_between(arrays.env(), v.metric, 0, 2, "metric"));
+  if (v.measure) view.measure = static_cast<Measure>(integer_between(arrays.env(), v.measure, 0, 2, "measure"));
   view.over_vocabulary = v.over_vocabulary && is_truthy(arrays.env(), v.over_vocabulary);
   r.row_parameters = arrays.input<double>(v.row_parameters, n * kRowParameters, "rowParameters");
   if (r.row_parameters) check_rows(r.row_parameters, n, valid);

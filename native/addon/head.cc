@@ -58,7 +58,8 @@ std::unique_ptr<Storage> storage_from_file(napi_env env, const MatrixValues& sou
   const std::string path = text_of(env, source.path);
   const uint64_t offset = integer_between(env, source.offset, 0, size_t{1} << 53, "offset");
   // The header's reader has it from the file, and here it comes from the shape.
-  if (integer_between(env, source.length, 0, size_t{1} << 53, "length") != size) throw bad_argument("length", std::to_string(size));
+  if (integer_between(env, source.length, 0, size_t{1} << 53, "length") != size)
+    throw bad_argument("length", std::to_string(size));
   return is_given_and_true(env, source.mmap) ? map_file(path, offset, size) : read_file(path, offset, size);
 }
 
@@ -144,7 +145,8 @@ std::shared_ptr<HeadCore> core_from(Arrays& arrays, const SpecValues& v, int64_t
   const size_t valid = integer_between(env, v.valid_vocab_size, 1, rows, "validVocabSize");
   const unsigned threads = static_cast<unsigned>(integer_between(env, v.threads, 1, 1024, "threads"));
   std::shared_ptr<StoredMatrix> output = matrix_from(arrays, v.output, rows, columns, owned_bytes), input;
-  const Activations activations = static_cast<Activations>(integer_between(env, v.activations, 0, kActivations - 1, "activations"));
+  const Activations activations =
+      static_cast<Activations>(integer_between(env, v.activations, 0, kActivations - 1, "activations"));
   if (activations != Activations::f32 && (!rounds_activations(output->view.dtype) || columns > kMostIntegers))
     throw bad_argument("activations", "f32 with these weights");
   if (v.has_input) {

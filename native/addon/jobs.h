@@ -26,10 +26,10 @@ struct Job final : Task {
   size_t n = 0;
   PassView view;
   PassRequest request;
-  std::atomic<int32_t> canceled{0};  // request.workers.abort
-  std::shared_ptr<HeadQueue> head_queue;         // that it is sent to
-  double ticket = 0;                  // what it is aborted by; 0: nothing
-  double* times = nullptr;            // where asked for: seconds in the queue, seconds from start to end
+  std::atomic<int32_t> canceled{0};       // request.workers.abort
+  std::shared_ptr<HeadQueue> head_queue;  // that it is sent to
+  double ticket = 0;                      // what it is aborted by; 0: nothing
+  double* times = nullptr;                // where asked for: seconds in the queue, seconds from start to end
   std::chrono::steady_clock::time_point sent = std::chrono::steady_clock::now();
   std::vector<CandidateRow> candidates;      // request.candidates, where they are asked for
   std::optional<Quantization> quantization;  // instead of a pass

@@ -176,7 +176,7 @@ TEST_PER_TABLE(integer_products_of_int8_rows_are_the_same_on_every_cpu) {
             float* const out = memory.last_of<float>(count);
             std::fill(out, out + count, kUntouched);
             kernels.integer_product[IntegerProblem::kI8](problem.matrix(data), first_row, some_rows, states, first_column,
-                                                       some_columns, out, out_stride);
+                                                         some_columns, out, out_stride);
             bool all_same = true, gaps_untouched = true;
             for (size_t c = 0; c < some_columns; c++) {
               all_same &= same(out + c * out_stride, &problem.want[(first_column + c) * rows + first_row], some_rows);
@@ -196,8 +196,8 @@ TEST_PER_TABLE(integer_products_do_not_depend_on_how_many_states_are_packed_toge
       IntegerProblem problem(19, columns, 70, kind);
       problem.rounded.pack(kernels, Dtype::i8);
       std::vector<float> got(columns * problem.rows);
-      kernels.integer_product[IntegerProblem::kI8](problem.matrix(problem.bytes.data()), 0, problem.rows, problem.rounded.view(), 0,
-                                                 columns, got.data(), problem.rows);
+      kernels.integer_product[IntegerProblem::kI8](problem.matrix(problem.bytes.data()), 0, problem.rows, problem.rounded.view(),
+                                                   0, columns, got.data(), problem.rows);
       CHECK(same(got.data(), problem.want.data(), got.size()), "columns=%zu", columns);
     }
 }

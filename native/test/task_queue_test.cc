@@ -58,7 +58,9 @@ class TestTask final : public Task {
   std::atomic<bool> canceled_{false};
 };
 
-void push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_ptr<Task> task) { TaskQueue::instance().push(head_queue, std::move(task)); }
+void push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_ptr<Task> task) {
+  TaskQueue::instance().push(head_queue, std::move(task));
+}
 
 std::unique_ptr<Task> task(int name, Log& log, TestTask::Work work) {
   return std::make_unique<TestTask>(name, log, std::move(work));

@@ -133,9 +133,17 @@ describe('lists with much less in them than they say', () => {
   });
 
   it('stages and breakers stop at the first hole', () => {
-    throwsKind(() => head.sampleSync(hidden, { stageOrder: holes }), 'ARGUMENT', 'stageOrder[0]: got undefined');
+    throwsKind(
+      () => head.sampleSync(hidden, { stageOrder: holes }),
+      'ARGUMENT',
+      'stageOrder[0]: got undefined',
+    );
     const again = new Array(1e8).fill('topK', 0, 2);
-    throwsKind(() => head.sampleSync(hidden, { stageOrder: again }), 'RANGE', "stageOrder[1]: got 'topK' again");
+    throwsKind(
+      () => head.sampleSync(hidden, { stageOrder: again }),
+      'RANGE',
+      "stageOrder[1]: got 'topK' again",
+    );
     const options = { history: [1], dryMultiplier: 1 };
     const someHoles = [[1, 2], 4];
     someHoles[3] = 5;

@@ -96,7 +96,9 @@ describe.each(backends)('values of another realm, %s', backend => {
     expect(left({ allowedMask: foreign('[here, here]', Uint32Array.of(36)) })).toEqual(
       left({ allowedIds: [2, 5] }),
     );
-    const options = foreign('{ topK: [3, 4], topP: Float64Array.of(0.5, 0.9), stageOrder: ["topP", "topK"] }');
+    const options = foreign(
+      '{ topK: [3, 4], topP: Float64Array.of(0.5, 0.9), stageOrder: ["topP", "topK"] }',
+    );
     expect(left(options)).toEqual(left({ topK: [3, 4], topP: [0.5, 0.9], stageOrder: ['topP', 'topK'] }));
     const other = makeHead(backend, {}, foreignFloats(someWeight()));
     const states = foreignFloats(hidden);

@@ -139,12 +139,7 @@ describe.each(backends)('temperature, %s', backend => {
 });
 
 const LIMITS: [name: string, wrong: unknown[], right: number[], wanted: string][] = [
-  [
-    'topK',
-    [-1, 0.5, Number.NaN, Infinity],
-    [0, 1, V, 2 ** 40],
-    'integer of at least 0, where 0 keeps all',
-  ],
+  ['topK', [-1, 0.5, Number.NaN, Infinity], [0, 1, V, 2 ** 40], 'integer of at least 0, where 0 keeps all'],
   ['topP', [-0.1, 1.1, Number.NaN, Infinity], [0, 0.5, 1], 'number from 0 to 1'],
   ['minP', [-0.1, 1.1, Number.NaN, -Infinity], [0, 0.5, 1], 'number from 0 to 1'],
   ['seed', [-1, 0.5, Number.NaN, 2 ** 53, -1n, 2n ** 64n], [0, 2 ** 53 - 1], 'below 2^64'],

@@ -261,7 +261,12 @@ describe('edges', () => {
   it('one is always kept, and equals of the best as stated', () => {
     for (const options of [{ topP: 0 }, { typicalP: 0 }, { topK: 1 }])
       expect(left([1, 3, 3, 2], options)).toHaveLength(1);
-    for (const options of [{ minP: 1 }, { epsilonCutoff: 1 }, { topNSigma: Number.MIN_VALUE }, { maxSurprisal: 0 }])
+    for (const options of [
+      { minP: 1 },
+      { epsilonCutoff: 1 },
+      { topNSigma: Number.MIN_VALUE },
+      { maxSurprisal: 0 },
+    ])
       expect(left([1, 3, 3, 2], options)).toEqual([1, 2]);
   });
 

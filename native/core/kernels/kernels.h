@@ -115,8 +115,8 @@ struct Kernels {
   MomentSums (*exact_moments)(const float* u, size_t count, float max, double temperature);
   // The bin of the key of each u, as an integer, and its term's mass in parts; but the masses of some in no bin are added to
   // `outside`. How many the others are, with some of no mass among them. All have room for count and a vector more.
-  size_t (*exact_bins)(const float* u, size_t count, float max, double temperature, const KeyHistogram& bins, double* bin, double* low,
-                       double* high, FixedPointSum& outside);
+  size_t (*exact_bins)(const float* u, size_t count, float max, double temperature, const KeyHistogram& bins, double* bin,
+                       double* low, double* high, FixedPointSum& outside);
   // out = (u - max) / T - log_sum; in place if out == u.
   void (*log_probs)(const float* u, size_t count, float max, double inverse_temperature, double log_sum, float* out);
   // out = e^((u - max) / T) * inverse_sum

@@ -48,7 +48,8 @@ class MomentSums {
  public:
   MomentSums() = default;
   // Of e^x, -x e^x and e^2x.
-  MomentSums(const FixedPointSum& sum, const FixedPointSum& weighted, const FixedPointSum& squares) : sum_(sum), weighted_(weighted), squares_(squares) {}
+  MomentSums(const FixedPointSum& sum, const FixedPointSum& weighted, const FixedPointSum& squares)
+      : sum_(sum), weighted_(weighted), squares_(squares) {}
   // e = e^x, x <= 0.
   void add(double x, double e) {
     if (e == 0) return;

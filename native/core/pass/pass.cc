@@ -142,8 +142,8 @@ Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole, bool fe
 // Rows of the request, [begin, end), whose results are made in one streaming of E.
 class Block {
  public:
-  Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, size_t begin, size_t end, const ParallelFor& workers,
-        const RowSampling* rows, const double* inverse_temperatures, const Sampling* ways)
+  Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, size_t begin, size_t end,
+        const ParallelFor& workers, const RowSampling* rows, const double* inverse_temperatures, const Sampling* ways)
       : kernels_(kernels),
         source_(source),
         request_(request),
@@ -178,7 +178,7 @@ class Block {
         for (Sink* sink : normalizing_) sink->consume(tile, slot);
       };
       workers_.parallel_for(chunks_of(*request_.normalizer),
-                      [&](size_t chunk, unsigned slot) { make_chunk(*request_.normalizer, chunk, slot, only); });
+                            [&](size_t chunk, unsigned slot) { make_chunk(*request_.normalizer, chunk, slot, only); });
       if (workers_.aborted()) return {PassResult::aborted};
       for (Sink* sink : normalizing_) finish(*sink);
     }

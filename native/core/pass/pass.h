@@ -144,8 +144,8 @@ struct SampleOutputs {
   // What is told beside the token. Raw is the distribution of the logits as they are, at temperature 1; the normalizer's, where
   // there is one. A row with NaN is refused, as it is where ids are ranked.
   float* model_log_probs = nullptr;  // [n], of the token; null: nothing of all this
-  uint32_t k = 0;                  // at most kMaxHeap, and no more than there are ids
-  ListOutputs top;                 // of the distribution that the token was drawn from
+  uint32_t k = 0;                    // at most kMaxHeap, and no more than there are ids
+  ListOutputs top;                   // of the distribution that the token was drawn from
   ListOutputs model_top;
 };
 

@@ -35,7 +35,8 @@ float float_before(float x) { return float_at(place_of(x) - 1); }
 
 }  // namespace
 
-MaterializedRow::MaterializedRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, const ParallelFor& workers)
+MaterializedRow::MaterializedRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max,
+                                 const ParallelFor& workers)
     : kernels_(kernels), logits_(logits), size_(count), ids_(ids), workers_(workers), max_(max), maxima_(chunks()) {
   each_chunk([&](const Chunk& chunk, unsigned) { maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max; });
   LMHEAD_DASSERT(is_sound());
@@ -166,7 +167,9 @@ Moments MaterializedRow::moments(double temperature) const {
       .moments();
 }
 
-FixedPointSum MaterializedRow::mass(const Left& left) const { return list_ ? lmhead::mass(*list_, left) : mass_in_place(left.temperature); }
+FixedPointSum MaterializedRow::mass(const Left& left) const {
+  return list_ ? lmhead::mass(*list_, left) : mass_in_place(left.temperature);
+}
 
 FixedPointSum MaterializedRow::mass_in_place(double temperature) const {
   if (mass_ && mass_->temperature == temperature) return mass_->mass;
@@ -223,7 +226,8 @@ std::array<MaterializedRow::Logits, 2> MaterializedRow::logits_of(const Key& key
 }
 
 // Of the logits that have such keys, those that are in the row.
-std::array<MaterializedRow::Logits, 2> MaterializedRow::logits_within(const Key& key, const Range& range, double temperature) const {
+std::array<MaterializedRow::Logits, 2> MaterializedRow::logits_within(const Key& key, const Range& range,
+                                                                      double temperature) const {
   std::array<Logits, 2> sides = logits_of(key, range, temperature);
   for (Logits& side : sides) {
     constexpr int32_t kFirst = std::numeric_limits<int32_t>::min(), kLast = std::numeric_limits<int32_t>::max();
@@ -313,7 +317,8 @@ MaterializedRow::Last MaterializedRow::place_by(const Key& key, double high, dou
     }
     size_t bin = 0;
     const auto falls_short = [&](const FixedPointSum& through) { return through.value() < wanted || all.count[bin] == 0; };
-    for (FixedPointSum through; bin + 1 < KeyHistogram::kCount && falls_short(through = before + all.mass[bin]); bin++) before = through;
+    for (FixedPointSum through; bin + 1 < KeyHistogram::kCount && falls_short(through = before + all.mass[bin]); bin++)
+      before = through;
     inside = all.count[bin];
     Range chosen{bins.lowest_of(bin), bins.highest_of(bin)};
     if (inside > kFewAtBoundary) chosen = keys_within(key, chosen, temperature);
@@ -331,8 +336,8 @@ MaterializedRow::Last MaterializedRow::place_by(const Key& key, double high, dou
 }
 
 // Among logits of one key without a list of them: where they are all equal, or one below the mean and one above it.
-std::optional<MaterializedRow::Last> MaterializedRow::place_among_equals(const Key& key, const Range& keys, FixedPointSum before, double wanted,
-                                                         double temperature) const {
+std::optional<MaterializedRow::Last> MaterializedRow::place_among_equals(const Key& key, const Range& keys, FixedPointSum before,
+                                                                         double wanted, double temperature) const {
   const auto [below, above] = logits_within(key, keys, temperature);
   if (below.least < below.most || above.least < above.most) return {};
   const bool has_below = below.least == below.most, has_above = above.least == above.most;
@@ -344,7 +349,8 @@ std::optional<MaterializedRow::Last> MaterializedRow::place_among_equals(const K
     const size_t count = sum_over_chunks<size_t>([u](const Chunk& chunk, size_t& sum) {
       for (size_t i = 0, rows = chunk.rows; i < rows; i++) sum += chunk.logits[i] == u;
     });
-    const double units = std::floor(mass * kMassUnits), high = std::floor(units / FixedPointSum::kHigh), low = units - high * FixedPointSum::kHigh;
+    const double units = std::floor(mass * kMassUnits), high = std::floor(units / FixedPointSum::kHigh),
+                 low = units - high * FixedPointSum::kHigh;
     const auto through = [&](size_t equals) {
       return before + FixedPointSum(low * static_cast<double>(equals), high * static_cast<double>(equals));
     };
@@ -366,7 +372,8 @@ std::optional<MaterializedRow::Last> MaterializedRow::place_among_equals(const K
   return {};
 }
 
-std::vector<MaterializedRow::Keyed> MaterializedRow::candidates_within(const Key& key, const Range& keys, double temperature) const {
+std::vector<MaterializedRow::Keyed> MaterializedRow::candidates_within(const Key& key, const Range& keys,
+                                                                       double temperature) const {
   std::vector<std::vector<Keyed>> parts(workers_.threads);
   for (const Logits& side : logits_of(key, keys, temperature))
     each_chunk([&, side](const Chunk& chunk, unsigned slot) {

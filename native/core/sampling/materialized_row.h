@@ -19,7 +19,8 @@ namespace lmhead {
 class MaterializedRow {
  public:
   // logits [count], none NaN, of `ids` (ascending; null: of 0, 1, 2 ...); max: the largest, finite. They are overwritten.
-  MaterializedRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, const ParallelFor& workers);
+  MaterializedRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max,
+                  const ParallelFor& workers);
 
   Left filter(const RowSampling& row);
   // After filter. The logits given: those of what is left, and kDropped.
@@ -117,7 +118,8 @@ class MaterializedRow {
   std::array<Logits, 2> logits_within(const Key& key, const Range& range, double temperature) const;
   Range keys_within(const Key& key, const Range& range, double temperature) const;
   std::vector<Keyed> candidates_within(const Key& key, const Range& keys, double temperature) const;
-  std::optional<Last> place_among_equals(const Key& key, const Range& keys, FixedPointSum before, double wanted, double temperature) const;
+  std::optional<Last> place_among_equals(const Key& key, const Range& keys, FixedPointSum before, double wanted,
+                                         double temperature) const;
   // Where the share is reached in the order of keys, of which those up to `high` can matter.
   Last place_by(const Key& key, double high, double share, double temperature) const;
 

@@ -38,8 +38,7 @@ struct ParallelFor {
     std::exception_ptr failure;
     const auto share = [&](unsigned slot) {
       try {
-        for (size_t i; !should_yield() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended();)
-          work(i, slot);
+        for (size_t i; !should_yield() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended();) work(i, slot);
       } catch (...) {  // out of memory; the caller throws it on
         next.store(count, std::memory_order_relaxed);
         const std::lock_guard lock(mutex);

@@ -1,7 +1,7 @@
 // The order in which asynchronous passes run.
 //
-// A head queue's tasks run one after another, as they came. Head queues take turns: one task computes at a time, on as many threads as it
-// likes, and when its turn has lasted kTurn it gives way, where its gate lets it, to those that wait.
+// A head queue's tasks run one after another, as they came. Head queues take turns: one task computes at a time, on as many
+// threads as it likes, and when its turn has lasted kTurn it gives way, where its gate lets it, to those that wait.
 #pragma once
 
 #include <atomic>
@@ -18,7 +18,7 @@ namespace lmhead {
 class HeadQueue {
   friend class TaskQueue;
   TaskList tasks_;
-  bool active_ = false;         // in the queue, or in a runner's hands
+  bool active_ = false;              // in the queue, or in a runner's hands
   std::shared_ptr<HeadQueue> next_;  // in the queue
 };
 
