@@ -32,7 +32,7 @@ import {
   type HeadSpec,
   type HiddenJob,
   IGNORED,
-  type Metric,
+  type Measure,
   noCandidates,
   type PassJob,
 } from './backend/backend';
@@ -864,13 +864,13 @@ export class LMHead {
   #nearestJob(
     idOrVector: unknown,
     k: number,
-    metric: Metric,
+    measure: Measure,
     options: NearestOptions | undefined,
   ): HeadJob {
     oneOf(measure, 'measure', ['dot', 'cosine']);
     const query = queryRows(idOrVector, options?.hiddenDtype, measure, this.#backend, this);
     const job = this.#prepare(TOP, query, options && { rows: options.rows }, k);
-    job.metric = measure;
+    job.measure = measure;
     return job;
   }
 

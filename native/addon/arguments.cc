@@ -266,7 +266,7 @@ RequestValues request_values(const Call& call, size_t first) {
   if (!more) return v;
   v.rows = call.property(more, "rows");
   v.over_vocabulary = call.property(more, "overVocabulary");
-  v.metric = call.property(more, "metric");
+  v.measure = call.property(more, "measure");
   if (const napi_value draft = object_or_null(call, call.property(more, "draft"), "draft"))
     v.draft = {draft,
                call.property(draft, "ids"),
