@@ -1,6 +1,6 @@
 /** What a head is made of: sizes, weights, and the numbers around them. */
 
-import type { Epilogue, MatrixSource } from '../backend/backend';
+import type { Epilogue, HeadSpec, MatrixSource } from '../backend/backend';
 import { ACTIVATIONS } from '../dtypes/quantized-activations';
 import { QUANTISED_DTYPES, requireWholeBlocks, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
@@ -17,6 +17,7 @@ export interface HeadSettings {
   activations: Activations;
   embeddingScale: number;
   measure: boolean;
+  coalesce: boolean;
   norm?: NormOptions;
   threads?: number;
 }
@@ -60,9 +61,20 @@ export function headSettings(
     activations: oneOf(options.activations, 'activations', ACTIVATIONS),
     embeddingScale: finiteNumber(options.embeddingScale, 'embeddingScale', 1),
     measure: flag(options.measure, 'measure'),
+    coalesce: flag(options.coalesce, 'coalesce', true),
     norm: norm === undefined ? undefined : normOptions(norm, hiddenSize),
     threads: threads === undefined ? undefined : wholeNumber(threads, 'threads', 1, MOST_THREADS),
   };
+}
+
+/** What a backend has to know of them. */
+export function specSettings({
+  epilogue,
+  activations,
+  threads,
+  coalesce,
+}: HeadSettings): Pick<HeadSpec, 'epilogue' | 'activations' | 'threads' | 'coalesce'> {
+  return { epilogue, activations, threads, coalesce };
 }
 
 /** Options that `headSettings` makes the same settings of. */

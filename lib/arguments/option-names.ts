@@ -110,6 +110,7 @@ const HEAD: NamesOf<HeadOptions> = {
   threads: true,
   copy: true,
   measure: true,
+  coalesce: true,
 };
 const OPEN: NamesOf<OpenOptions> = {
   ...without(HEAD, 'vocabSize', 'hiddenSize', 'dtype', 'copy'),

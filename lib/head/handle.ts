@@ -6,6 +6,7 @@ import {
   headSizes,
   memoryMatrix,
   settingsAsOptions,
+  specSettings,
 } from '../arguments/head-options';
 import { oneOf, optionsObject } from '../arguments/values';
 import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
@@ -83,9 +84,8 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
   };
   const output = matrix(handle.output, 'output');
   const input = handle.input === undefined ? undefined : matrix(handle.input, 'input');
-  const { epilogue, activations, threads } = settings;
   const untied = handle.untied === true;
-  return { spec: { vocabSize, hiddenSize, output, input, untied, epilogue, activations, threads }, settings };
+  return { spec: { vocabSize, hiddenSize, output, input, untied, ...specSettings(settings) }, settings };
 }
 
 function wellFormed<T>(reading: () => T): T {

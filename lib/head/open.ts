@@ -10,6 +10,7 @@ import {
   holdsBits,
   layoutOf,
   memoryMatrix,
+  specSettings,
 } from '../arguments/head-options';
 import { knownOptions, OPEN_OPTIONS } from '../arguments/option-names';
 import { flag } from '../arguments/values';
@@ -103,9 +104,8 @@ export function* headPlan(
   } else if (found.input) {
     input = yield* matrixSource(weights, found.input, 'vd', mmap, load);
   }
-  const { epilogue, activations, threads } = settings;
   const { untied } = found;
-  return { spec: { vocabSize, hiddenSize, output, input, untied, epilogue, activations, threads }, settings };
+  return { spec: { vocabSize, hiddenSize, output, input, untied, ...specSettings(settings) }, settings };
 }
 
 /** The options that a caller has given: undefined gives none. */

@@ -236,8 +236,13 @@ function spec() {
     logitScale: 1,
     softCap: pick([0, 20]),
     capFirst: chance(50),
+    coalesce: chance(70),
   };
 }
+
+/** A job may have one, to be aborted by. */
+let lastTicket = 0;
+const someTicket = () => (chance(30) ? ++lastTicket : undefined);
 
 /** A call of every kind: { receiver, name, arguments }. */
 const KINDS = {
@@ -251,16 +256,23 @@ const KINDS = {
   },
   runAsync(head) {
     const call = KINDS.run(head);
-    const flag = chance(30) ? arrayOf(Int32Array, 1) : undefined;
-    const times = chance(30) ? arrayOf(Float64Array, 2) : undefined;
-    return { ...call, name: 'runAsync', list: [...call.list, flag, times] };
+    const facts = chance(30) ? arrayOf(Float64Array, 5) : undefined;
+    return { ...call, name: 'runAsync', list: [...call.list, someTicket(), facts] };
   },
   quantise(head) {
     const first = below(V);
     const count = below(V - first + 1);
-    const list = [first, count, 12, arrayOf(Uint8Array, count * (D + 4)), arrayOf(Float64Array, count * 3)];
+    const list = [
+      first,
+      count,
+      12,
+      arrayOf(Uint8Array, count * (D + 4)),
+      arrayOf(Float64Array, count * 3),
+      someTicket(),
+    ];
     return { receiver: head, name: 'quantise', list };
   },
+  abort: head => ({ receiver: head, name: 'abort', list: [1 + below(lastTicket + 1)] }),
   readRows(head) {
     const ids = ascending(below(10), V);
     return { receiver: head, name: 'readRows', list: [below(2), ids, floats(ids.length * D)] };
@@ -306,6 +318,7 @@ function newHead() {
     output: { dtype: 0, transposed: false, data: weights, copy: true },
     logitScale: 1,
     softCap: 0,
+    coalesce: chance(50),
   });
 }
 

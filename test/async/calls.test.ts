@@ -17,10 +17,16 @@ describe.each(backends)('calls that return a promise, %s', backend => {
   const head = makeHead(backend);
   const hidden = someHidden(3);
 
-  it('settle in the order of the calls', async () => {
+  it.each([
+    ['of few hidden states each', {}, 16],
+    ['of a head that has strict turns', { coalesce: false }, 50],
+  ])('%s settle in the order of the calls', async (_, options, most) => {
+    const head = makeHead(backend, options);
     const settled: number[] = [];
     const calls = Array.from({ length: 60 }, (_, i) =>
-      head[i % 3 === 0 ? 'logProbs' : 'argmax'](someHidden(i % 3 === 0 ? 50 : 1)).then(() => settled.push(i)),
+      head[i % 3 === 0 ? 'logProbs' : 'argmax'](someHidden(i % 3 === 0 ? most : 1)).then(() =>
+        settled.push(i),
+      ),
     );
     await Promise.all(calls);
     expect(settled).toEqual(calls.map((_, i) => i));

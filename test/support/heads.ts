@@ -51,9 +51,10 @@ export function headUnderTest(backend: 'native' | 'reference', options: Partial<
 }
 
 /** A head on which a long call takes many times as long as to make a few dozen short ones. */
-export function busyHead(backend: 'native' | 'reference') {
+export function busyHead(backend: 'native' | 'reference', options: Partial<HeadOptions> = {}) {
   const [vocabSize, hiddenSize] = [20_000, 16];
-  const head = LMHead.from(someNumbers(vocabSize * hiddenSize), { vocabSize, hiddenSize, backend });
+  const weight = someNumbers(vocabSize * hiddenSize);
+  const head = LMHead.from(weight, { vocabSize, hiddenSize, backend, ...options });
   const [many, one] = [someNumbers(1000 * hiddenSize, 2), someNumbers(hiddenSize, 3)];
   const long = (of = head) => of.run(many, {});
   const short = (of = head) => of.argmax(one);

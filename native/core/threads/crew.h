@@ -24,9 +24,13 @@ struct Crew {
   enum class To { abort, the_end };
   template <class Work>
   void share_out(size_t count, Work work, To to = To::abort) const {
-    const auto ended = [&] { return to == To::abort && aborted(); };
+    share_out_until(count, work, [&](size_t) { return to == To::abort && aborted(); });
+  }
+  // The same, until ended(i), which is asked before each.
+  template <class Work, class Ended>
+  void share_out_until(size_t count, Work work, Ended ended) const {
     if (threads == 1 || count == 1) {
-      for (size_t i = 0; i < count && !ended(); i++) {
+      for (size_t i = 0; i < count && !ended(i); i++) {
         work(i, 0);
         if (should_give_way()) gate->give_way();
       }
@@ -38,7 +42,7 @@ struct Crew {
     std::exception_ptr failure;
     const auto share = [&](unsigned slot) {
       try {
-        for (size_t i; !should_give_way() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended();)
+        for (size_t i; !should_give_way() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended(i);)
           work(i, slot);
       } catch (...) {  // out of memory; the caller throws it on
         next.store(count, std::memory_order_relaxed);
@@ -48,7 +52,8 @@ struct Crew {
     };
     for (;;) {
       ThreadPool::instance().run(most, share);
-      if (next.load(std::memory_order_relaxed) >= count || ended()) break;
+      const size_t at = next.load(std::memory_order_relaxed);
+      if (at >= count || ended(at)) break;
       gate->give_way();
     }
     if (failure) std::rethrow_exception(failure);

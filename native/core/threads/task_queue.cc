@@ -1,5 +1,6 @@
 #include "task_queue.h"
 
+#include <algorithm>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -14,17 +15,22 @@ using namespace std::chrono_literals;
 
 // A turn must be long beside what a change of turns costs, and short beside what a person notices.
 constexpr auto kTurn = 10ms;
-// A turn is held by a thread. Where more lanes than this have tasks, the others wait for one to run out of them.
+// A turn is held by a thread. Where more than this have tasks, the others wait for one to run out of them.
 constexpr size_t kMostRunners = 16;
 // How long a runner without work looks out for more before it parks: about as long as JavaScript takes to act on a result.
 constexpr auto kSpin = 50us;
 
 }  // namespace
 
-// A task's time to compute.
-class TaskQueue::Turn final : public Gate {
+class TaskQueue::SharedTurn final : public Turn {
  public:
-  explicit Turn(TaskQueue& queue) : queue_(queue) {}
+  // first: the company's task that it is given to.
+  SharedTurn(TaskQueue& queue, Company& company, Task& first)
+      : queue_(queue), company_(company), first_(&first), room_(company.room_) {
+    take_room(first.share());
+    seen_ = company.pushed_.load(std::memory_order_relaxed);
+  }
+
   bool wanted() const override { return queue_.waiting_.load(std::memory_order_relaxed) > 0 && Clock::now() - since_ >= kTurn; }
   void give_way() override {
     Lock lock(queue_.mutex_);
@@ -33,10 +39,59 @@ class TaskQueue::Turn final : public Gate {
     since_ = Clock::now();
   }
 
+  Task* join() override {
+    if (room_.rows == 0) return nullptr;
+    const Lock lock(queue_.mutex_);
+    seen_ = company_.pushed_.load(std::memory_order_relaxed);
+    for (std::shared_ptr<Lane> lane = company_.first_, next; lane; lane = std::move(next)) {
+      next = lane->next_;
+      const Task* const task = queue_.first_of(*lane);
+      if (!task) continue;
+      const Task::Share share = task->share();
+      if (share.rows == 0 || share.rows > room_.rows || share.bytes > room_.bytes) continue;
+      take_room(share);
+      return queue_.start_first(*lane);
+    }
+    return nullptr;
+  }
+  bool has_news() const override { return room_.rows > 0 && company_.pushed_.load(std::memory_order_relaxed) != seen_; }
+  void done(Task& task) override {
+    Lock lock(queue_.mutex_);
+    if (&task == first_) first_ = nullptr;
+    queue_.finish(task, lock);
+  }
+
+  // The task that it was given to, unless that is done.
+  Task* first() const { return first_; }
+
  private:
+  void take_room(const Task::Share& share) {
+    room_.rows = share.rows == 0 ? 0 : room_.rows - std::min(share.rows, room_.rows);
+    room_.bytes -= std::min(share.bytes, room_.bytes);
+  }
+
   TaskQueue& queue_;
+  Company& company_;
+  Task* first_;
+  Task::Share room_;  // that is left
+  size_t seen_;       // of the tasks pushed, how many there were when somebody joined last
   Clock::time_point since_ = Clock::now();
 };
+
+void Company::add(std::shared_ptr<Lane> lane) {
+  Lane* const added = lane.get();
+  added->previous_ = last_;
+  (last_ ? last_->next_ : first_) = std::move(lane);
+  last_ = added;
+}
+
+std::shared_ptr<Lane> Company::remove(Lane& lane) {
+  std::shared_ptr<Lane>& place = lane.previous_ ? lane.previous_->next_ : first_;
+  std::shared_ptr<Lane> removed = std::move(place);
+  place = std::move(lane.next_);
+  (place ? place->previous_ : last_) = lane.previous_;
+  return removed;
+}
 
 TaskQueue& TaskQueue::instance() {
   static TaskQueue* queue = new TaskQueue;
@@ -46,12 +101,15 @@ TaskQueue& TaskQueue::instance() {
 void TaskQueue::push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task) {
   {
     Lock lock(mutex_);
-    if (!lane->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) hire();
+    const std::shared_ptr<Company>& company = lane->company_;
+    if (!company->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) hire();
     if (runners_ > 0) {
+      if (lane->tasks_.empty()) company->add(lane);
       lane->tasks_.push_back(std::move(task));
-      if (lane->active_) return;  // its runner will come to it
-      lane->active_ = true;
-      make_ready(lane);
+      company->pushed_.fetch_add(1, std::memory_order_relaxed);
+      if (company->active_) return;  // its runner will come to it
+      company->active_ = true;
+      make_ready(company);
       const bool spinners_suffice = ready_count_ <= idle_ - parked_;
       lock.unlock();
       if (!spinners_suffice) pushed_.notify_one();
@@ -64,12 +122,14 @@ void TaskQueue::push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> ta
 
 TaskList TaskQueue::withdraw(Lane& lane) {
   const Lock lock(mutex_);
-  return std::move(lane.tasks_);
+  TaskList all;
+  while (Task* const task = lane.tasks_.first()) all.push_back(take(lane, *task));
+  return all;
 }
 
 std::unique_ptr<Task> TaskQueue::withdraw(Lane& lane, Task& task) {
   const Lock lock(mutex_);
-  return lane.tasks_.has(task) ? lane.tasks_.take(task) : nullptr;
+  return lane.tasks_.has(task) ? take(lane, task) : nullptr;
 }
 
 void TaskQueue::stop(const void* owner) {
@@ -97,9 +157,9 @@ void TaskQueue::hire() {
   }
 }
 
-void TaskQueue::make_ready(std::shared_ptr<Lane> lane) {
-  Lane* const last = lane.get();
-  (last_ready_ ? last_ready_->next_ : ready_) = std::move(lane);
+void TaskQueue::make_ready(std::shared_ptr<Company> company) {
+  Company* const last = company.get();
+  (last_ready_ ? last_ready_->next_ : ready_) = std::move(company);
   last_ready_ = last;
   ready_count_.fetch_add(1, std::memory_order_relaxed);
 }
@@ -107,23 +167,16 @@ void TaskQueue::make_ready(std::shared_ptr<Lane> lane) {
 void TaskQueue::work() {
   Lock lock(mutex_);
   for (;;) {
-    const std::shared_ptr<Lane> lane = next_lane(lock);
+    std::shared_ptr<Company> company = next_company(lock);
     take_turn(lock);
-    std::unique_ptr<Task> task = run_first(*lane, lock);
+    run_first(*company, lock);
     end_turn();
-    if (task) {
-      // Before the lane goes on, so that results arrive in order.
-      lock.unlock();
-      Task& ended = *task;
-      ended.finish(std::move(task));
-      lock.lock();
-    }
-    lane->active_ = !lane->tasks_.empty();
-    if (lane->active_) make_ready(lane);
+    company->active_ = company->first_ != nullptr;
+    if (company->active_) make_ready(std::move(company));
   }
 }
 
-std::shared_ptr<Lane> TaskQueue::next_lane(Lock& lock) {
+std::shared_ptr<Company> TaskQueue::next_company(Lock& lock) {
   idle_++;
   if (!ready_) {
     lock.unlock();
@@ -135,27 +188,56 @@ std::shared_ptr<Lane> TaskQueue::next_lane(Lock& lock) {
     parked_--;
   }
   idle_--;
-  std::shared_ptr<Lane> lane = std::move(ready_);
-  ready_ = std::move(lane->next_);
+  std::shared_ptr<Company> company = std::move(ready_);
+  ready_ = std::move(company->next_);
   if (!ready_) last_ready_ = nullptr;
   ready_count_.fetch_sub(1, std::memory_order_relaxed);
-  return lane;
+  return company;
 }
 
-// Null where the lane's tasks were withdrawn, or nobody wants them.
-std::unique_ptr<Task> TaskQueue::run_first(Lane& lane, Lock& lock) {
-  while (std::unique_ptr<Task> task = lane.tasks_.take_first()) {
-    if (!task->is_wanted()) continue;
-    Task& started = *task;
-    running_.push_back(std::move(task));
-    lock.unlock();
-    Turn turn(*this);
-    started.run(turn);
-    lock.lock();
-    stopped_.notify_all();
-    return running_.take(started);
+void TaskQueue::run_first(Company& company, Lock& lock) {
+  Task* task = nullptr;
+  while (!task && company.first_) task = start_first(*std::shared_ptr<Lane>(company.first_));
+  if (!task) return;
+  SharedTurn turn(*this, company, *task);
+  lock.unlock();
+  task->run(turn);
+  lock.lock();
+  if (Task* const first = turn.first()) finish(*first, lock);
+}
+
+// A lane without tasks is in no company; the lane may go with its last one.
+std::unique_ptr<Task> TaskQueue::take(Lane& lane, Task& task) {
+  std::unique_ptr<Task> taken = lane.tasks_.take(task);
+  if (lane.tasks_.empty()) lane.company_->remove(lane);
+  return taken;
+}
+
+// The lane's first task that is wanted; the others go.
+Task* TaskQueue::first_of(Lane& lane) {
+  while (Task* const task = lane.tasks_.first()) {
+    if (task->is_wanted()) return task;
+    take(lane, *task);
   }
   return nullptr;
+}
+
+// That task, running now; the other lanes in company come before the next one of this lane.
+Task* TaskQueue::start_first(Lane& lane) {
+  Task* const task = first_of(lane);
+  if (!task) return nullptr;
+  running_.push_back(take(lane, *task));
+  if (!lane.tasks_.empty()) lane.company_->add(lane.company_->remove(lane));
+  return task;
+}
+
+// Before the turn ends, so that results of a lane arrive in order.
+void TaskQueue::finish(Task& task, Lock& lock) {
+  std::unique_ptr<Task> ended = running_.take(task);
+  stopped_.notify_all();
+  lock.unlock();
+  task.finish(std::move(ended));
+  lock.lock();
 }
 
 void TaskQueue::take_turn(Lock& lock) {
