@@ -17,6 +17,7 @@ import limits from '../dist/backend/roofline.js';
 import { capabilities } from '../dist/index.mjs';
 import { againstPureJs } from './against-pure-js.mjs';
 import { headers } from './headers.mjs';
+import { histories } from './histories.mjs';
 import { measureShape } from './passes.mjs';
 import { loadPeers } from './peers/index.mjs';
 import { quantised } from './quantized.mjs';
@@ -80,6 +81,7 @@ async function benchmark() {
   console.log('\nA small head, 512 × 64: a synchronous call.\n');
   table(['', 'time'], small);
   await sampling(quick ? 5 : 21);
+  await histories(quick ? 3 : 11);
   headers();
   await quantised(quick ? { dtypes: ['bf16', 'i8', 'q4_k'], quick } : {});
   console.log('\nAgainst pure JS.\n');

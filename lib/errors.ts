@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+
 /** What went wrong, as the tail of `ERR_LMHEAD_…`. */
 export type ErrorKind =
   /** An array's length or dimensions do not fit the head. */
@@ -39,4 +41,9 @@ export class LMHeadError extends Error {
     super(message, options);
     this.code = `ERR_LMHEAD_${kind}`;
   }
+}
+
+/** An error of Node's own, which has a code. Test runners load a library into another realm than Node's, so that its class is no help. */
+export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return !(error instanceof LMHeadError) && types.isNativeError(error) && 'code' in error;
 }

@@ -1,4 +1,5 @@
 export { capabilities } from './backend/choose';
+export type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 export { type ErrorKind, LMHeadError } from './errors';
 export { LMHead } from './lm-head';
 export {
@@ -32,6 +33,7 @@ export type {
   Neighbours,
   NextOptions,
   NormOptions,
+  NumberArray,
   OpenOptions,
   OutOption,
   PassTiming,

@@ -1,4 +1,5 @@
 /** The class that users hold: checked arguments in, one pass over the weights, results out. */
+import { type InspectOptions, inspect } from 'node:util';
 
 import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
@@ -46,6 +47,7 @@ import { untilAbort } from './backend/on-abort';
 import { floats } from './dtypes/half';
 import type { QuantiseTarget } from './dtypes/quantize';
 import { ACTIVATIONS } from './dtypes/quantized-activations';
+import type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 import { LMHeadError } from './errors';
 import { handleOf, partsOf } from './head/handle';
 import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
@@ -114,7 +116,7 @@ interface HeadJob extends HiddenJob {
 /** The constructor is for `from` and `open` alone. */
 const token = Symbol('LMHead');
 
-/** Who computes for a head. For `limits.ts` alone. @internal */
+/** The backend of a head, for the modules of this package. @internal */
 export let backendOf: (head: LMHead) => HeadBackend;
 
 /**
@@ -136,6 +138,8 @@ export class LMHead {
   readonly #validVocabSize: number;
   readonly #dtype: Dtype;
   readonly #inputDtype: Dtype | undefined;
+  readonly #inputRows: number;
+  readonly #inputProblem: string | undefined;
   readonly #tied: boolean;
   readonly #parameterCount: number;
   readonly #settings: HeadSettings;
@@ -148,8 +152,7 @@ export class LMHead {
     backendOf = head => head.#backend;
   }
 
-  /** @internal */
-  constructor(parts: HeadParts, key: symbol) {
+  private constructor(parts: HeadParts, key: symbol) {
     if (key !== token) {
       throw new LMHeadError(
         'ARGUMENT',
@@ -164,6 +167,8 @@ export class LMHead {
     this.#validVocabSize = spec.epilogue.validVocabSize;
     this.#dtype = spec.output.dtype;
     this.#inputDtype = spec.input?.dtype;
+    this.#inputRows = spec.inputRows ?? spec.vocabSize;
+    this.#inputProblem = spec.inputProblem;
     this.#tied = spec.input === undefined && !spec.untied;
     this.#parameterCount = countParameters(spec, settings);
     this.#lent = lentMemory(spec);
@@ -225,7 +230,12 @@ export class LMHead {
   get handle(): unknown {
     this.#requireOpen();
     const { vocabSize, hiddenSize } = this;
-    this.#handle ??= handleOf({ vocabSize, hiddenSize, untied: !this.#tied }, this.#settings, this.#backend);
+    const sizes = { vocabSize, hiddenSize, inputRows: this.#inputRows };
+    this.#handle ??= handleOf(
+      { ...sizes, untied: !this.#tied, inputProblem: this.#inputProblem },
+      this.#settings,
+      this.#backend,
+    );
     return this.#handle;
   }
 
@@ -240,8 +250,14 @@ export class LMHead {
   }
 
   /** What the output matrix holds: 'f32', 'f16', 'bf16', or a quantised dtype. */
-  get dtype(): string {
+  get dtype(): Dtype {
     return this.#dtype;
+  }
+
+  /** What console.log shows. @hidden */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const { vocabSize, hiddenSize, dtype, backend, tied, threads } = this;
+    return `LMHead ${inspect({ vocabSize, hiddenSize, dtype, backend, tied, threads }, options)}`;
   }
 
   /** What hidden states are rounded to; see the option. */
@@ -252,6 +268,11 @@ export class LMHead {
   /** Does the output matrix serve as the input embedding too? */
   get tied(): boolean {
     return this.#tied;
+  }
+
+  /** Rows of the input embedding: V, but where it is another matrix, of as many rows as that has. */
+  get inputVocabSize(): number {
+    return this.#inputRows;
   }
 
   /** Numbers held: V·d, counted once where tied and twice where not, with the bias and the norm's vectors if there are any. */
@@ -271,7 +292,7 @@ export class LMHead {
 
   /**
    * Rows of the input embedding, times `embeddingScale`.
-   * @param ids each below V
+   * @param ids each below `inputVocabSize`
    * @param out at least ids.length·d numbers, apart from the memory of `ids`; returned itself
    * @returns [ids.length, d]
    * @throws LMHeadError RANGE for an id that is none (naming its index), and as every method does
@@ -281,12 +302,12 @@ export class LMHead {
     if (!this.#tied && this.#inputDtype === undefined) {
       throw new LMHeadError(
         'TENSOR',
-        'inputEmbedding: got a head that is not tied, without its input embedding; want the option inputEmbedding, or a file that has it',
+        `inputEmbedding: got a head that is not tied, without its input embedding${because(this.#inputProblem)}; want the option inputEmbedding, or a file that has it`,
       );
     }
     const d = this.#hiddenSize;
     const count = idCount(ids, 'ids');
-    const wanted = tokenIds(ids, 'ids', count, this.#vocabSize);
+    const wanted = tokenIds(ids, 'ids', count, this.#inputRows);
     let result: Float32Array;
     if (out === undefined) {
       result = newFloats(count * d, 'embed');
@@ -310,7 +331,10 @@ export class LMHead {
    * @param request what to return, and how; temperature 0 only where a sample is the one distribution asked for
    * @returns what was asked for, and logSumExp [n], of logits over temperature
    */
-  async run<const R extends RunRequest>(hidden: Hidden, request: R & AsyncOptions): Promise<RunResult<R>> {
+  async run<const R extends RunRequest & AsyncOptions & EffectiveRequest<R, RunRequest & AsyncOptions>>(
+    hidden: Hidden,
+    request: R,
+  ): Promise<RunResult<R>> {
     this.#requireOpen();
     const asked = requested(request, RUN_OPTIONS.async);
     const job = this.#runJob(asked, hidden, request);
@@ -319,7 +343,10 @@ export class LMHead {
   }
 
   /** As `run`, at once: the event loop waits. */
-  runSync<const R extends RunRequest>(hidden: Hidden, request: R): RunResult<R> {
+  runSync<const R extends RunRequest & EffectiveRequest<R, RunRequest>>(
+    hidden: Hidden,
+    request: R,
+  ): RunResult<R> {
     this.#requireOpen();
     const asked = requested(request, RUN_OPTIONS.sync);
     const job = this.#runJob(asked, hidden, request);
@@ -328,7 +355,7 @@ export class LMHead {
   }
 
   /**
-   * Raw logits: scaled, biased and capped as the model's are, never divided by a temperature.
+   * Raw logits: scaled, biased and capped as the model's are, never divided by a temperature (one is taken, and does nothing).
    * @returns [n,V]; −∞ at and beyond validVocabSize
    */
   async logits(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
@@ -393,7 +420,7 @@ export class LMHead {
   }
 
   /**
-   * The best id of each row, the lowest of equals.
+   * The best id of each row, the lowest of equals, at any temperature.
    * @returns [n]
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
@@ -413,13 +440,16 @@ export class LMHead {
   }
 
   /**
-   * Draws a token per row. The filters are top-k, top-p, min-p, in this order; then the temperature divides what is left
-   * (0 takes the likeliest token). The same seed, step and options draw the same token.
+   * Draws a token per row: single logits change, stages filter, and a token is drawn of what is left, as SampleOptions tells
+   * (temperature 0 takes the likeliest). The same seed, step, stream and options draw the same token.
    * @returns ids [n]; logProbs [n] under the distribution that was sampled; with `topLogProbs` also what is likeliest, raw and
    *   as sampled
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
-  async sample(hidden: Hidden, options?: SampleOptions & AsyncOptions): Promise<Sample> {
+  async sample<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
+    hidden: Hidden,
+    options?: O,
+  ): Promise<Sample> {
     this.#requireOpen();
     const job = this.#prepare(SAMPLE, this.#rows(hidden, options, SAMPLE_OPTIONS.async), options);
     await this.#compute(job, options);
@@ -427,7 +457,10 @@ export class LMHead {
   }
 
   /** As `sample`, at once: the event loop waits. */
-  sampleSync(hidden: Hidden, options?: SampleOptions): Sample {
+  sampleSync<const O extends SampleOptions & Effective<O, SampleOptions>>(
+    hidden: Hidden,
+    options?: O,
+  ): Sample {
     this.#requireOpen();
     const job = this.#prepare(SAMPLE, this.#rows(hidden, options, SAMPLE_OPTIONS.sync), options);
     this.#computeSync(job);
@@ -438,18 +471,22 @@ export class LMHead {
    * A sampler: draws token after token, with a history for penalties, a random stream, and mirostat.
    * @throws LMHeadError RANGE, ARGUMENT for options that are none
    */
-  sampler(options?: SamplerOptions): Sampler {
+  sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(options?: O): Sampler {
     this.#requireOpen();
-    return new Sampler(this, options);
+    return new Sampler(this, this.#validVocabSize, options);
   }
 
   /**
    * What `sample` draws from: the ids that the filters leave, and their probabilities.
-   * @param options as sample's; seed, step and topLogProbs have no effect. Temperature 0 leaves the likeliest token alone
+   * @param options as sample's, so that the same object serves both; topLogProbs has no effect here, and seed, step and stream have one
+   *   on XTC alone. Temperature 0 leaves the likeliest token alone
    * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
-  async candidates(hidden: Hidden, options?: SampleOptions & AsyncOptions): Promise<Candidates> {
+  async candidates<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
+    hidden: Hidden,
+    options?: O,
+  ): Promise<Candidates> {
     this.#requireOpen();
     const job = this.#prepare(CANDIDATES, this.#rows(hidden, options, CANDIDATES_OPTIONS.async), options);
     await this.#compute(job, options);
@@ -457,7 +494,10 @@ export class LMHead {
   }
 
   /** As `candidates`, at once: the event loop waits. */
-  candidatesSync(hidden: Hidden, options?: SampleOptions): Candidates {
+  candidatesSync<const O extends SampleOptions & Effective<O, SampleOptions>>(
+    hidden: Hidden,
+    options?: O,
+  ): Candidates {
     this.#requireOpen();
     const job = this.#prepare(CANDIDATES, this.#rows(hidden, options, CANDIDATES_OPTIONS.sync), options);
     this.#computeSync(job);
@@ -547,26 +587,24 @@ export class LMHead {
    * @param draftLogProbs [draftIds.length, V], or with `rows` [draftIds.length, rows.length] in their order: the log-probabilities
    *   that each draft id was drawn from, all of them, as the correction is drawn from what they leave. Omitted: the draft was
    *   certain of its ids (greedy, or looked up)
-   * @param options as for `sample`; row i uses step + i, in streams of its own. A draft id that is not among `rows` does not stand
+   * @param options as for `sample`; row i uses step + i, in streams of its own. One history is that before the first row: each row has
+   *   the draft's ids before it, too. A draft id that is not among `rows` does not stand
    * @throws LMHeadError NAN where a row that counts has NaN, and as every method does
    */
-  async verifyDraft(
-    hidden: Hidden,
-    draftIds: Ids,
-    draftLogProbs?: Float32Array,
-    options?: VerifyDraftOptions & AsyncOptions,
-  ): Promise<DraftVerdict> {
+  async verifyDraft<
+    const O extends VerifyDraftOptions & AsyncOptions & Effective<O, VerifyDraftOptions & AsyncOptions>,
+  >(hidden: Hidden, draftIds: Ids, draftLogProbs?: Float32Array, options?: O): Promise<DraftVerdict> {
     const job = this.#draftJob(hidden, draftIds, draftLogProbs, options, true);
     await this.#compute(job, options);
     return verdictOf(job.draft!, job.n);
   }
 
   /** As `verifyDraft`, at once: the event loop waits. */
-  verifyDraftSync(
+  verifyDraftSync<const O extends VerifyDraftOptions & Effective<O, VerifyDraftOptions>>(
     hidden: Hidden,
     draftIds: Ids,
     draftLogProbs?: Float32Array,
-    options?: VerifyDraftOptions,
+    options?: O,
   ): DraftVerdict {
     const job = this.#draftJob(hidden, draftIds, draftLogProbs, options, false);
     this.#computeSync(job);
@@ -592,9 +630,10 @@ export class LMHead {
   /**
    * Writes the head as a .safetensors file that `open` makes the same head of: weights in the type that they are held in, bias
    * and final norm, and in the metadata whatever else it was made with. It is written beside `path` and takes that name, and
-   * the place of a file that had it, when all of it is on the disk.
+   * the place of a file that had it, when all of it is on the disk. The mode of that file is kept, and its owner where that
+   * may be; of a symbolic link what it leads to is replaced.
    * @param path a path, or a file: URL
-   * @returns rejects with IO where it cannot be written
+   * @returns rejects with IO where it cannot be written, or where something is that is no regular file
    */
   async save(path: string | URL): Promise<void> {
     this.#requireOpen();
@@ -611,6 +650,7 @@ export class LMHead {
     return {
       vocabSize: this.#vocabSize,
       hiddenSize: this.#hiddenSize,
+      inputRows: this.#inputRows,
       output: this.#dtype,
       input: this.#inputDtype,
       tied: this.#tied,
@@ -622,7 +662,7 @@ export class LMHead {
   /**
    * Makes another head whose output matrix is quantised, and measures what that changes; this one stays as it is. Everything
    * else is the same, an input embedding of its own included. The native backend quantises on its threads, while the event
-   * loop and other calls run. docs/quantisation.md says what to expect.
+   * loop and other calls run. docs/quantization.md says what to expect.
    * @param dtype 'i8': int8 with a scale per row, for any d. 'q8_0': int8 with a scale per 32 numbers, d a multiple of 32;
    *   better where single numbers of a row are much larger than the others
    * @returns the new head, to be closed by itself, and its error; that of the logits if `hidden` is given. Rejects with RANGE
@@ -665,6 +705,8 @@ export class LMHead {
           vocabSize: this.#vocabSize,
           hiddenSize: this.#hiddenSize,
           untied: !this.#tied,
+          inputRows: this.#inputRows,
+          inputProblem: this.#inputProblem,
           ...specSettings(settings),
         },
         inputDtype: this.#inputDtype,
@@ -757,7 +799,8 @@ export class LMHead {
       sample: undefined,
       score: undefined,
       logSumExp: undefined,
-      adjustments: asked & DRAWN ? adjustmentsOf(options, n, this.#vocabSize, valid) : undefined,
+      adjustments:
+        asked & (SAMPLE | CANDIDATES) ? adjustmentsOf(options, n, this.#vocabSize, valid) : undefined,
       candidates: asked & CANDIDATES ? noCandidates() : undefined,
     };
     if (asked & TOP) {
@@ -825,6 +868,8 @@ export class LMHead {
     const names = keep ? VERIFY_DRAFT_OPTIONS.async : VERIFY_DRAFT_OPTIONS.sync;
     const job = this.#prepare(DRAFT, this.#rows(hidden, options, names), options);
     job.draft = draftJob(draftIds, draftLogProbs, job.n, this.#vocabSize, job.view, keep);
+    const { ids } = job.draft;
+    job.adjustments = adjustmentsOf(options, job.n, this.#vocabSize, this.#validVocabSize, ids);
     return job;
   }
 
@@ -891,8 +936,7 @@ export class LMHead {
     lease(out);
     try {
       await this.#compute(job, options);
-      outputArray(out, count);
-      out.set(fresh);
+      firstOf(outputArray(out, count), count).set(fresh);
       return out;
     } finally {
       release(out);
@@ -963,15 +1007,20 @@ function scoreOf(job: PassJob): Score {
     sum -= logProbs[i];
   }
   const nll = count === 0 ? Number.NaN : sum / count;
-  const score: Score = { logProbs, ranks, count, nll, perplexity: Math.exp(nll) };
+  const score: Score = { logProbs, ranks, count, nllSum: sum, nll, perplexity: Math.exp(nll) };
   if (entropy) score.entropy = entropy;
   return score;
 }
 
 function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): number {
-  const matrix = spec.vocabSize * spec.hiddenSize;
+  const { vocabSize, hiddenSize, input, inputRows = vocabSize } = spec;
+  const matrices = (input ? vocabSize + inputRows : vocabSize) * hiddenSize;
   const vectors = (epilogue.bias?.length ?? 0) + (norm?.weight.length ?? 0) + (norm?.bias?.length ?? 0);
-  return (spec.input ? 2 * matrix : matrix) + vectors;
+  return matrices + vectors;
+}
+
+function because(problem: string | undefined): string {
+  return problem === undefined ? '' : ` (${problem})`;
 }
 
 function lentMemory(spec: HeadSpec): ArrayBufferView[] {

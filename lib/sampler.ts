@@ -1,7 +1,8 @@
 /** A sampler: draws one token after another, and remembers what the next draw depends on. */
 import { got } from './arguments/describe';
 import { hiddenRows } from './arguments/hidden';
-import { tokenIds } from './arguments/ids';
+import { breakersOf } from './arguments/history';
+import { idCount, idRows, tokenIds } from './arguments/ids';
 import {
   knownOptions,
   MIROSTAT_OPTIONS,
@@ -9,6 +10,8 @@ import {
   type OptionNames,
   SAMPLER_OPTIONS,
 } from './arguments/option-names';
+import { type OwnIds, ownIds, withMoreIds } from './arguments/own-ids';
+import { TokenHistory } from './arguments/penalties';
 import { drawnSeed } from './arguments/row-parameters';
 import { numberBetween, optionsObject, wholeNumber } from './arguments/values';
 import { LMHeadError } from './errors';
@@ -40,24 +43,32 @@ const LAST_STEP = 2 ** 32 - 1;
  */
 export class Sampler {
   readonly #head: LMHead;
+  /** Ids are below it. */
+  readonly #valid: number;
   readonly #options: SamplerOptions;
-  readonly #first: readonly number[];
+  readonly #ids: OwnIds;
+  readonly #first: Uint32Array;
   readonly #mirostat: { tau: number; eta: number } | undefined;
   #seed: bigint;
   #step = 0;
-  #history: number[];
+  #history: TokenHistory;
   #generated = 0;
   #limit: number;
   #pending = false;
 
-  /** @internal */
-  constructor(head: LMHead, options: SamplerOptions = {}) {
+  /** @hidden */
+  constructor(head: LMHead, validVocabSize: number, options: SamplerOptions = {}) {
     knownOptions(options, SAMPLER_OPTIONS);
     this.#head = head;
-    this.#options = { ...options };
-    const { history, mirostat, seed } = options;
-    this.#first = history === undefined ? [] : idList(history, 'history', head.vocabSize);
-    this.#history = [...this.#first];
+    this.#valid = validVocabSize;
+    this.#ids = ownIds(options, head.vocabSize, validVocabSize);
+    const { history, mirostat, promptLength, seed } = options;
+    // Read here, once and for all tokens.
+    const dryBreakers = breakersOf(options.dryBreakers, validVocabSize) as SamplerOptions['dryBreakers'];
+    this.#options = { ...options, ...this.#ids, dryBreakers };
+    if (promptLength !== undefined) wholeNumber(promptLength, 'promptLength', 0, Number.MAX_SAFE_INTEGER);
+    this.#first = history === undefined ? new Uint32Array(0) : idList(history, 'history', validVocabSize);
+    this.#history = new TokenHistory(this.#first.slice());
     topCount(options);
     if (mirostat !== undefined) {
       knownOptions(mirostat, MIROSTAT_OPTIONS, 'mirostat');
@@ -73,20 +84,25 @@ export class Sampler {
 
   /** The tokens that penalties are about, oldest first: those given at first, and those drawn or accepted since. A copy. */
   get history(): Uint32Array {
-    return Uint32Array.from(this.#history);
+    return this.#history.toArray();
   }
 
   /**
    * Draws the next token, and accepts it.
    * @param hidden one hidden state
-   * @param options what holds for this token alone: `allowed` (a grammar's mask), `bannedIds`, `logitBias`, `rows` and `over` go
-   *   before the sampler's own; an AbortSignal
+   * @param options what holds for this token alone. `bannedIds`, `logitBias`, and `allowedIds` or `allowedMask` (a grammar's) hold
+   *   beside the sampler's own: biases are added, and what is drawn is banned by neither and allowed by both. `rows` and `over` stand
+   *   in place of the sampler's own. An AbortSignal
    */
   async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<SampledToken> {
     const request = this.#request(hidden, options, NEXT_OPTIONS.async);
     this.#pending = true;
     try {
       return this.#take(await this.#head.sample(hidden, { ...request, signal: options.signal }));
+    } catch (error) {
+      // A pass that was cancelled may go on for a while, and reads what this history has kept.
+      this.#history = new TokenHistory(this.#history.toArray());
+      throw error;
     } finally {
       this.#pending = false;
     }
@@ -100,7 +116,7 @@ export class Sampler {
   /** Takes a token that came from elsewhere (a prompt's, a tool's) for the next one; draws nothing. */
   accept(id: number | bigint): void {
     this.#requireIdle();
-    const [token] = tokenIds([id], 'id', 1, this.#head.vocabSize);
+    const [token] = tokenIds([id], 'id', 1, this.#valid);
     this.#history.push(token);
     this.#generated++;
   }
@@ -108,7 +124,7 @@ export class Sampler {
   /** Back to the beginning: the same hidden states give the same tokens again. */
   reset(): void {
     this.#requireIdle();
-    this.#history = [...this.#first];
+    this.#history = new TokenHistory(this.#first.slice());
     this.#step = 0;
     this.#generated = 0;
     this.#limit = 2 * (this.#mirostat?.tau ?? 0);
@@ -117,7 +133,7 @@ export class Sampler {
   /** A sampler in the same state, which goes its own way from here. */
   clone(): Sampler {
     this.#requireIdle();
-    const clone = new Sampler(this.#head, { ...this.#options, history: this.#first });
+    const clone = new Sampler(this.#head, this.#valid, { ...this.#options, history: this.#first });
     clone.restore(this.toJSON());
     return clone;
   }
@@ -127,7 +143,7 @@ export class Sampler {
     return {
       seed: String(this.#seed),
       step: this.#step,
-      history: [...this.#history],
+      history: Array.from(this.#history.toArray()),
       generated: this.#generated,
       surpriseLimit: this.#limit,
     };
@@ -144,13 +160,13 @@ export class Sampler {
     const restored = {
       seed: seedOf(BigInt(seed)),
       step: wholeNumber(step, 'state.step', 0, LAST_STEP + 1),
-      history: idList(history, 'state.history', this.#head.vocabSize),
+      history: idList(history, 'state.history', this.#valid),
       generated: wholeNumber(generated, 'state.generated', 0, Number.MAX_SAFE_INTEGER),
       limit: numberBetween(surpriseLimit, 'state.surpriseLimit', -Number.MAX_VALUE, Number.MAX_VALUE),
     };
     this.#seed = restored.seed;
     this.#step = restored.step;
-    this.#history = restored.history;
+    this.#history = new TokenHistory(restored.history);
     this.#generated = restored.generated;
     this.#limit = restored.limit;
   }
@@ -169,20 +185,21 @@ export class Sampler {
     this.#requireIdle();
     knownOptions(options, names);
     const { mirostat, ...own } = this.#options;
+    const { promptLength } = own;
     const { n } = hiddenRows(hidden, this.#head.hiddenSize, own.hiddenDtype);
     if (n !== 1) throw new LMHeadError('SHAPE', `hidden: got ${n} hidden states; want one`);
     const request: SampleOptions = {
       ...own,
       seed: this.#seed,
       step: this.#step,
-      history: this.#history,
-      length: this.#generated,
+      history: this.#history as unknown as Ids,
+      length: promptLength === undefined ? this.#generated : Math.max(this.#history.length - promptLength, 0),
     };
     if (this.#mirostat) request.maxSurprise = Math.max(this.#limit, 0);
-    for (const name of ['allowed', 'bannedIds', 'logitBias', 'rows', 'over'] as const) {
+    for (const name of ['rows', 'over'] as const) {
       if (options[name] !== undefined) Object.assign(request, { [name]: options[name] });
     }
-    return request;
+    return Object.assign(request, withMoreIds(this.#ids, options, this.#head.vocabSize, this.#valid));
   }
 
   #take(sample: Sample): SampledToken {
@@ -211,12 +228,9 @@ function listed({ ids, logProbs, counts }: TopLogProbs): TokenLogProb[] {
   return Array.from(ids.subarray(0, counts[0]), (id, i) => ({ id, logProb: logProbs[i] }));
 }
 
-function idList(ids: unknown, name: string, bound: number): number[] {
-  const { length } = (ids ?? {}) as ArrayLike<unknown>;
-  if (typeof ids !== 'object' || typeof length !== 'number') {
-    throw new LMHeadError('ARGUMENT', `${name}: got ${got(ids)}; want an array of token ids`);
-  }
-  return [...tokenIds(ids as Ids, name, length, bound)];
+function idList(ids: unknown, name: string, bound: number): Uint32Array {
+  const list = idRows(ids, name, 1);
+  return tokenIds(list.value(0), list.name(0), idCount(list.value(0), list.name(0)), bound);
 }
 
 function seedOf(seed: unknown): bigint {

@@ -8,16 +8,29 @@
 
 import type { Stage } from './pass/sampling-stages';
 
-/** A value for every row, or one value per row. */
-export type PerRow<T> = T | readonly T[];
+/** A value for every row, or one value per row; of numbers in a typed array, too. */
+export type PerRow<T> = T | readonly T[] | (number extends T ? NumberArray : never);
+/** Arrays of numbers. */
+export type NumberArray =
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | Uint8Array
+  | Uint16Array
+  | Uint32Array;
 
-/** Token ids, as tokenizers and runtimes hand them out. */
-export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array;
+/**
+ * Token ids, as tokenizers and runtimes hand them out. A tensor's `type` is 'int64', 'int32' or 'uint32'; where an option may be there
+ * once per row, one of [n, length] is n lists.
+ */
+export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array | TensorLike;
 
 /** Types of floating-point number that weights and hidden states come in. */
 export type FloatDtype = 'f32' | 'f16' | 'bf16';
 
-/** Quantised weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantisation.md). */
+/** Quantised weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantization.md). */
 export type QuantisedDtype =
   | 'q8_0'
   | 'q6_k'
@@ -43,10 +56,13 @@ export interface Float16ArrayLike extends ArrayBufferView {
   readonly [Symbol.toStringTag]: 'Float16Array';
 }
 
-/** A tensor of another runtime (onnxruntime's, for one): 'float32', 'float16' or 'bfloat16' in `type`. */
+/**
+ * A tensor of another runtime (onnxruntime's, for one): 'float32', 'float16' or 'bfloat16' in `type`; 'int64', 'int32' or 'uint32'
+ * where it holds ids.
+ */
 export interface TensorLike {
   readonly data: ArrayBufferView;
-  readonly type?: string;
+  readonly type?: string | undefined;
   readonly dims: readonly number[];
 }
 
@@ -70,11 +86,11 @@ export interface NormOptions {
   /** [d] */
   weight: Float32Array;
   /** [d] */
-  bias?: Float32Array;
+  bias?: Float32Array | undefined;
   /** Added to the variance, or to the mean square; at least 0. */
   eps: number;
   /** Added to `weight`: 1 for Gemma's (1+w). Default 0. */
-  offset?: number;
+  offset?: number | undefined;
 }
 
 /**
@@ -90,54 +106,54 @@ export interface HeadOptions {
   /** d: columns of E, a whole number of at least 1. */
   hiddenSize: number;
   /** Of a Uint16Array weight: 'f16' or 'bf16'. Of a Uint8Array: 'q8_0', 'q6_k'… */
-  dtype?: Dtype;
+  dtype?: Dtype | undefined;
   /** 'vd' (default): E is [V,d]. 'dv': stored transposed, [d,V]; repacked once. */
-  layout?: 'vd' | 'dv';
+  layout?: 'vd' | 'dv' | undefined;
   /** [V], added to the dot products. */
-  bias?: Float32Array;
+  bias?: Float32Array | undefined;
   /** Multiplies the logits (Cohere); Granite's divisor is 1/scale. Default 1. */
-  logitScale?: number;
+  logitScale?: number | undefined;
   /** u ← cap·tanh(u/cap) (Gemma 2). Above 0; by default there is none. */
-  softCap?: number;
+  softCap?: number | undefined;
   /** 'scale-then-cap' (default) or 'cap-then-scale'. */
-  capOrder?: CapOrder;
+  capOrder?: CapOrder | undefined;
   /**
    * Rows at and beyond it are padding: −∞ in logits, 0 in probs, in no sum, never returned; k, targets and allowed
    * ids stay below it. Default V.
    */
-  validVocabSize?: number;
+  validVocabSize?: number | undefined;
   /** Multiplies embed()'s rows (Gemma: √d). Default 1. */
-  embeddingScale?: number;
+  embeddingScale?: number | undefined;
   /** Final norm; applied where a call says {norm:true}. */
-  norm?: NormOptions;
+  norm?: NormOptions | undefined;
   /** An input embedding [V,d] other than E: the head is then untied. */
-  inputEmbedding?: Weight;
+  inputEmbedding?: Weight | undefined;
   /**
    * 'f32' (default): hidden states keep their precision. 'i8', 'i16': an approximation that is never made by itself. Hidden states
    * are rounded to so many bits, and multiplied with weights in i8, q8_0 or q6_k as whole numbers: several times as fast for
-   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantisation.md has formulas and errors.
+   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantization.md has formulas and errors.
    */
-  activations?: Activations;
+  activations?: Activations | undefined;
   /** 'auto' (default): native, or the reference with one warning where no binary loads; 'native' or 'reference'. */
-  backend?: 'auto' | 'native' | 'reference';
+  backend?: 'auto' | 'native' | 'reference' | undefined;
   /**
    * Honoured as given; by default the parallelism available to this process (affinity and cgroup quota).
    * This option goes before the environment's LMHEAD_THREADS, and that before the default.
    */
-  threads?: number;
+  threads?: number | undefined;
   /** false: use the bytes of a SharedArrayBuffer in place; the caller keeps them unchanged. Default true: copied once. */
-  copy?: boolean;
+  copy?: boolean | undefined;
   /**
    * true: every pass leaves a `performance.measure` entry, named 'lmhead ' and the method, with PassTiming's other fields in
    * its `detail`; the timeline keeps them until `performance.clearMeasures()`. Default false.
    */
-  measure?: boolean;
+  measure?: boolean | undefined;
   /**
    * true (default): calls that return a promise and wait for the same weights are answered by one pass over them, together with
    * those of other heads that are attached. Each has the bits that it has alone. false: each has a pass of its own, and all of
    * this head's run in the order in which they were made.
    */
-  coalesce?: boolean;
+  coalesce?: boolean | undefined;
 }
 
 /**
@@ -181,48 +197,49 @@ export interface PassTiming {
 export interface OpenOptions
   extends Partial<Omit<HeadOptions, 'vocabSize' | 'hiddenSize' | 'dtype' | 'copy'>> {
   /** Name of the output weight in the file; by default found by the names that architectures use. */
-  tensor?: string;
+  tensor?: string | undefined;
   /**
    * true (default): map the file and use it where it lies. Where it is changed or cut off meanwhile, calls throw IO.
    * false: read it into memory.
    */
-  mmap?: boolean;
+  mmap?: boolean | undefined;
 }
 
 /** Options of every call that takes hidden states. */
 export interface CallOptions {
   /** Of a Uint16Array of hidden states. */
-  hiddenDtype?: 'f16' | 'bf16';
+  hiddenDtype?: 'f16' | 'bf16' | undefined;
   /** Apply the head's final norm to the hidden states first. */
-  norm?: boolean;
+  norm?: boolean | undefined;
   /**
    * Divides the logits of a distribution (logProbs, probs, topK's logProbs, score, sample, logSumExp). Raw logits are
-   * never divided. Default 1; 0 is greedy in sample, a RANGE error elsewhere.
+   * never divided, and what is best does not depend on it: `logits` and `argmax` take one, so that one object of options serves
+   * every method, and are as without it. At least 1e-300; default 1; 0 is greedy where a token is drawn, a RANGE error elsewhere.
    */
-  temperature?: PerRow<number>;
+  temperature?: PerRow<number> | undefined;
   /**
    * Compute only these rows of E: ids below validVocabSize, each once, in any order. The cost follows their number, not V.
    * Results of [n,V] are then [n, rows.length], in the order given here; ids in results stay ids of the vocabulary; tokens
    * are ranked and drawn among these alone, and k and targets must be too.
    */
-  rows?: Ids;
+  rows?: Ids | undefined;
   /**
    * What probabilities are normalised over where `rows` are given: 'rows' (default), as if there were no others; or
    * 'vocabulary', for which all of E is read once. A sample is drawn over the rows either way.
    */
-  over?: 'rows' | 'vocabulary';
+  over?: 'rows' | 'vocabulary' | undefined;
 }
 
 /** Options of every call that returns a promise. */
 export interface AsyncOptions {
   /** Cancels the call, which then rejects with ERR_LMHEAD_ABORTED; its `cause` is the signal's reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Where to put [n,V] numbers. */
 export interface OutOption {
   /** Holds at least n·V numbers, does not overlap the input, and is returned itself; one pending call per `out`. */
-  out?: Float32Array;
+  out?: Float32Array | undefined;
 }
 
 /** The k best ids of each row. */
@@ -241,37 +258,48 @@ export interface TopK {
 
 /** Penalties on tokens that were there before. They change logits before any filter sees them. */
 export interface PenaltyOptions {
-  /** The tokens so far, oldest first, of which the penalties are; one list for all rows, or an array of one per row. */
-  history?: Ids | readonly Ids[];
+  /**
+   * The tokens so far, oldest first, of which the penalties are; one list for all rows, or an array of one per row. In verifyDraft one
+   * list is what was there before the draft: each row has the draft's ids before it, too. A list per row is taken as it is.
+   */
+  history?: Ids | readonly Ids[] | undefined;
+  /**
+   * This many of the history's first tokens are the prompt: frequencyPenalty, presencePenalty and minLength don't count them;
+   * repetitionPenalty, DRY and noRepeatNgram do. At most the history's length. Default 0.
+   */
+  promptLength?: PerRow<number> | undefined;
   /** Of the history, this many of the latest count for the three penalties that follow. Default: all of it. */
-  penaltyWindow?: number;
+  penaltyWindow?: number | undefined;
   /** Of tokens in the window: a logit above 0 is divided by it, another multiplied. Above 0; default 1. */
-  repetitionPenalty?: PerRow<number>;
+  repetitionPenalty?: PerRow<number> | undefined;
   /** Subtracted from a logit for each time the token is in the window. Default 0. */
-  frequencyPenalty?: PerRow<number>;
+  frequencyPenalty?: PerRow<number> | undefined;
   /** Subtracted once from the logits of tokens in the window. Default 0. */
-  presencePenalty?: PerRow<number>;
+  presencePenalty?: PerRow<number> | undefined;
   /**
    * DRY: a token that would extend a sequence which has occurred, L ≥ dryAllowedLength tokens long so far, loses
    * dryMultiplier·dryBase^(L − dryAllowedLength). Default 0: off.
    */
-  dryMultiplier?: PerRow<number>;
+  dryMultiplier?: PerRow<number> | undefined;
   /** At least 1; default 1.75. */
-  dryBase?: PerRow<number>;
+  dryBase?: PerRow<number> | undefined;
   /** A whole number of at least 1; default 2. */
-  dryAllowedLength?: PerRow<number>;
+  dryAllowedLength?: PerRow<number> | undefined;
   /** Of the history, this many of the latest count for DRY. Default: all of it. */
-  dryWindow?: number;
+  dryWindow?: number | undefined;
   /** Tokens, or sequences of them, that no repetition reaches across. */
-  dryBreakers?: readonly (number | readonly number[])[];
+  dryBreakers?: readonly (number | readonly number[])[] | undefined;
   /** No n tokens in a row occur twice: a token that would complete such a repetition is not drawn. 0 (default): off. */
-  noRepeatNgram?: PerRow<number>;
+  noRepeatNgram?: PerRow<number> | undefined;
   /** `endIds` are not drawn before there are this many tokens. Default 0. */
-  minLength?: PerRow<number>;
+  minLength?: PerRow<number> | undefined;
   /** Tokens that end a text. */
-  endIds?: Ids;
-  /** How many tokens there are, for minLength. Default: the history's length. */
-  length?: PerRow<number>;
+  endIds?: Ids | undefined;
+  /**
+   * How many tokens there are, for minLength. Default: the history's length, less promptLength. In verifyDraft one number is that of the
+   * first row, and each further row has one more.
+   */
+  length?: PerRow<number> | undefined;
 }
 
 /** Numbers by token id. */
@@ -284,60 +312,64 @@ export type LogitBias = Readonly<Record<number, number>> | ReadonlyMap<number, n
  */
 export interface SampleOptions extends CallOptions, PenaltyOptions {
   /** Keep the k highest logits, equal ones by lower id. A whole number; 0 (default), and V or more, keep all. */
-  topK?: PerRow<number>;
+  topK?: PerRow<number> | undefined;
   /** Keep the likeliest tokens up to the first at which their mass reaches topP, that one included. In [0,1]; default 1 keeps all. */
-  topP?: PerRow<number>;
+  topP?: PerRow<number> | undefined;
   /** Keep tokens with p ≥ minP·max p. In [0,1]; default 0 keeps all; 1 keeps the maximum and its equals. */
-  minP?: PerRow<number>;
+  minP?: PerRow<number> | undefined;
   /** Keep the tokens whose surprise is nearest the entropy, up to the first at which their mass reaches typicalP. In [0,1]; default 1 keeps all. */
-  typicalP?: PerRow<number>;
+  typicalP?: PerRow<number> | undefined;
   /** Keep tokens with p ≥ epsilon. In [0,1]; default 0 keeps all. */
-  epsilon?: PerRow<number>;
+  epsilon?: PerRow<number> | undefined;
   /** Keep tokens with p ≥ min(eta, √eta·e^−H), H the entropy. In [0,1]; default 0 keeps all. */
-  eta?: PerRow<number>;
+  eta?: PerRow<number> | undefined;
   /** Keep logits of at least the maximum less topNSigma standard deviations of the logits. At least 0; default 0 keeps all. */
-  topNSigma?: PerRow<number>;
+  topNSigma?: PerRow<number> | undefined;
   /** Keep tokens with p ≥ Σp²: a threshold without a parameter. Default false. */
-  pLess?: PerRow<boolean>;
+  pLess?: PerRow<boolean> | undefined;
   /** The chance, in [0,1], that of the tokens with p ≥ xtcThreshold only the least likely is kept. Default 0. */
-  xtcProbability?: PerRow<number>;
+  xtcProbability?: PerRow<number> | undefined;
   /** In [0,1]; default 0.1. */
-  xtcThreshold?: PerRow<number>;
+  xtcThreshold?: PerRow<number> | undefined;
   /** The temperature becomes max(0, T − range) … T + range, the higher the flatter the distribution is. Default 0. */
-  temperatureRange?: PerRow<number>;
+  temperatureRange?: PerRow<number> | undefined;
   /** Power of the normalised entropy that places the temperature in its range; at least 0, default 1. */
-  temperatureExponent?: PerRow<number>;
+  temperatureExponent?: PerRow<number> | undefined;
   /** Keep tokens whose surprise −log₂ p is at most this many bits (what mirostat v2 steers; see SamplerOptions). Default Infinity. */
-  maxSurprise?: PerRow<number>;
+  maxSurprise?: PerRow<number> | undefined;
   /** The stages in the order in which they are to work; names every stage that an option here sets to work. */
-  order?: readonly Stage[];
+  order?: readonly Stage[] | undefined;
   /**
    * Added to the logits of single ids: an object or a Map from id to a finite number, or -Infinity, which bans the id; one for
    * all rows, or an array of one per row.
    */
-  logitBias?: LogitBias | readonly LogitBias[];
+  logitBias?: LogitBias | readonly LogitBias[] | undefined;
   /** Ids that are never drawn: one list for all rows, or an array of one per row. */
-  bannedIds?: Ids | readonly Ids[];
+  bannedIds?: Ids | readonly Ids[] | undefined;
   /**
-   * The only ids that may be drawn: a Uint32Array of ⌈V/32⌉ words, where bit id % 32 of word ⌊id/32⌋ allows an id (as grammar
-   * engines hand them out), or a list of ids in anything but a Uint32Array. One for all rows, or an array of one per row. RANGE
-   * where nothing is left.
+   * The only ids that may be drawn: one list for all rows, or an array of one per row. A Uint32Array, such as `topK` returns, is a
+   * list of ids too. RANGE where nothing is left.
    */
-  allowed?: Ids | readonly Ids[];
+  allowedIds?: Ids | readonly Ids[] | undefined;
+  /**
+   * The only ids that may be drawn, as grammar engines hand them out: bit id % 32 of word ⌊id/32⌋ allows an id. ⌈V/32⌉ words, or
+   * ⌈validVocabSize/32⌉; one mask for all rows, or an array of one per row. Not beside allowedIds. RANGE where nothing is left.
+   */
+  allowedMask?: Uint32Array | Int32Array | readonly (Uint32Array | Int32Array)[] | undefined;
   /** A whole number below 2^64. Omitted: drawn from the system. Same seed, step and options: same token. */
-  seed?: PerRow<number | bigint>;
+  seed?: PerRow<number | bigint> | undefined;
   /** Position in the random stream, below 2^32. Row i of a batch uses step + i, unless one is given per row. Default 0. */
-  step?: PerRow<number>;
+  step?: PerRow<number> | undefined;
   /**
    * A whole number below 2^32: rows of different streams are independent at any step, also with one seed. For a batch of texts,
    * whose rows at step + i would else be one another's echo. Default 0.
    */
-  stream?: PerRow<number>;
+  stream?: PerRow<number> | undefined;
   /**
    * From 0 to 20: a sample also tells the raw log-probability of its tokens, and this many of the likeliest tokens of both
    * distributions, the raw one and the one that was sampled. In the same pass. NAN then where a row has NaN at any id.
    */
-  topLogProbs?: number;
+  topLogProbs?: number | undefined;
 }
 
 /**
@@ -371,17 +403,29 @@ export interface TopLogProbs {
 }
 
 /** How a sampler draws. Options are single values, since it draws one token at a time. */
-export interface SamplerOptions extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history'> {
+export interface SamplerOptions
+  extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history' | 'promptLength'> {
   /** A whole number below 2^64. Omitted: drawn from the system, and part of the state. */
-  seed?: number | bigint;
+  seed?: number | bigint | undefined;
   /** Tokens before the first that is drawn, for penalties. They don't count for minLength. */
-  history?: Ids;
+  history?: Ids | undefined;
+  /**
+   * This many tokens, of `history` and of those that are accepted after it, are the prompt: see PenaltyOptions. minLength then counts
+   * all tokens after it. A token is drawn when they are there.
+   */
+  promptLength?: number | undefined;
   /** Mirostat v2: steers maxSurprise so that the surprise of what is drawn comes to tau bits (default 5), at the rate eta (0.1). */
-  mirostat?: { tau?: number; eta?: number };
+  mirostat?: { tau?: number; eta?: number } | undefined;
 }
 
-/** What holds for one token alone; goes before the sampler's own options. */
-export type NextOptions = Pick<SampleOptions, 'allowed' | 'bannedIds' | 'logitBias' | 'rows' | 'over'>;
+/**
+ * What holds for one token alone. Biases, bans and what may be drawn hold beside the sampler's own; `rows` and `over` stand in place of
+ * them.
+ */
+export type NextOptions = Pick<
+  SampleOptions,
+  'allowedIds' | 'allowedMask' | 'bannedIds' | 'logitBias' | 'rows' | 'over'
+>;
 
 /** A token, and the natural log of its probability. */
 export interface TokenLogProb {
@@ -455,9 +499,9 @@ export interface DraftVerdict {
 
 export interface ScoreOptions extends CallOptions {
   /** Positions whose target is this count in nothing; their logProb is 0, their rank 0. */
-  ignoreIndex?: number;
+  ignoreIndex?: number | undefined;
   /** Return each distribution's entropy too. */
-  entropy?: boolean;
+  entropy?: boolean | undefined;
 }
 
 /** How likely given tokens are. */
@@ -470,6 +514,8 @@ export interface Score {
   entropy?: Float32Array;
   /** positions counted */
   count: number;
+  /** negative log-likelihood of the counted positions in all, nats: what adds up over calls */
+  nllSum: number;
   /** mean negative log-likelihood, nats per token; NaN when count is 0 */
   nll: number;
   /** e^nll */
@@ -479,34 +525,46 @@ export interface Score {
 /** What one pass is to return. */
 export interface RunRequest extends SampleOptions {
   /** Raw logits, [n,V]. */
-  logits?: boolean;
+  logits?: boolean | undefined;
   /** Log-softmax, [n,V]. */
-  logProbs?: boolean;
+  logProbs?: boolean | undefined;
   /** The best id of each row, [n]. */
-  argmax?: boolean;
+  argmax?: boolean | undefined;
   /** Return the k best (topK is sample's filter). From 1 to V. */
-  top?: number;
+  top?: number | undefined;
   /** Draw a token per row. */
-  sample?: boolean;
+  sample?: boolean | undefined;
   /** Score these tokens, one per hidden state. */
-  targets?: Ids;
+  targets?: Ids | undefined;
   /** See ScoreOptions. */
-  ignoreIndex?: number;
+  ignoreIndex?: number | undefined;
   /** See ScoreOptions; needs `targets`. */
-  entropy?: boolean;
+  entropy?: boolean | undefined;
 }
 
 // biome-ignore lint/complexity/noBannedTypes: {} is the neutral element of an intersection
 type Nothing = {};
+/** A result by whether it was asked for: there, not there, or (a boolean) perhaps there. */
+type Flagged<Flag, Result> = [Flag] extends [true]
+  ? Result
+  : true extends Flag
+    ? unknown extends Flag
+      ? Nothing
+      : Partial<Result>
+    : Nothing;
+/** The same of what is asked for by a value. */
+type Given<Value, Wanted, Result> = [Value] extends [Wanted]
+  ? Result
+  : [Extract<Value, Wanted>] extends [never]
+    ? Nothing
+    : Partial<Result>;
 /** What a pass returned: what was asked for, and logSumExp always. */
-export type RunResult<R extends RunRequest> = (R['logits'] extends true
-  ? { logits: Float32Array }
-  : Nothing) &
-  (R['logProbs'] extends true ? { logProbs: Float32Array } : Nothing) &
-  (R['argmax'] extends true ? { argmax: Uint32Array } : Nothing) &
-  (R['top'] extends number ? { top: TopK } : Nothing) &
-  (R['sample'] extends true ? { sample: Sample } : Nothing) &
-  (R['targets'] extends Ids ? { score: Score } : Nothing) & {
+export type RunResult<R extends RunRequest> = Flagged<R['logits'], { logits: Float32Array }> &
+  Flagged<R['logProbs'], { logProbs: Float32Array }> &
+  Flagged<R['argmax'], { argmax: Uint32Array }> &
+  Given<R['top'], number, { top: TopK }> &
+  Flagged<R['sample'], { sample: Sample }> &
+  Given<R['targets'], Ids, { score: Score }> & {
     /** [n], of logits over temperature (over 1 in rows sampled at temperature 0) */
     logSumExp: Float32Array;
   };
@@ -514,11 +572,11 @@ export type RunResult<R extends RunRequest> = (R['logits'] extends true
 /** What `head.quantize` is to measure. */
 export interface QuantizeOptions {
   /** Hidden states as the model gives them, to compare both heads on. */
-  hidden?: Hidden;
+  hidden?: Hidden | undefined;
   /** Of a Uint16Array of hidden states. */
-  hiddenDtype?: 'f16' | 'bf16';
+  hiddenDtype?: 'f16' | 'bf16' | undefined;
   /** Of the new head; its error on `hidden` is then that of both roundings. Default 'f32'. */
-  activations?: Activations;
+  activations?: Activations | undefined;
 }
 
 /** How far a quantised head is from the one that it was made of. */

@@ -1,6 +1,6 @@
 // Compiles the addon into build/Release/lmhead.node: with cmake-js where that is installed and CMake is found, else with node-gyp
 // (npm's own, if there is no other), and says which. `--with cmake-js` or `--with node-gyp` decides. An installed package brings
-// no binding.gyp: it is written while node-gyp runs.
+// neither node-addon-api nor binding.gyp: the first is fetched by npm, the second written while node-gyp runs.
 import { spawnSync } from 'node:child_process';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -49,11 +49,37 @@ if (writesGyp) writeFileSync(gyp, '{ "includes": ["native/lmhead.gypi"] }\n');
 const { status } = spawnSync(process.execPath, [script, 'rebuild', ...options], {
   cwd: root,
   stdio: 'inherit',
+  env: { ...process.env, ...headersOfNodeAddonApi() },
 });
 // Yarn would compile wherever it finds one.
 if (writesGyp) rmSync(gyp);
 if (status !== 0)
   fail(status ?? 1, `${choice} failed; docs/install.md, "Building from source", says what it takes`);
+
+/** What a child needs to require node-addon-api, whose headers an installed package lacks. */
+function headersOfNodeAddonApi() {
+  if (installed('node-addon-api/package.json')) return {};
+  const version = require('../package.json').devDependencies['node-addon-api'];
+  const prefix = join(root, 'build-tools');
+  const { status } = spawnSync(
+    'npm',
+    [
+      ...[
+        'install',
+        '--ignore-scripts',
+        '--no-save',
+        '--no-package-lock',
+        '--no-audit',
+        '--no-fund',
+        '--silent',
+      ],
+      ...['--global=false', '--prefix', prefix, `node-addon-api@${version}`],
+    ],
+    { cwd: root, stdio: 'inherit', shell: process.platform === 'win32' },
+  );
+  if (status !== 0) fail(1, `node-addon-api is missing, and npm cannot fetch it: npm install node-addon-api`);
+  return { NODE_PATH: join(prefix, 'node_modules') };
+}
 
 function fail(code, message) {
   console.error(`lmhead: ${message}`);

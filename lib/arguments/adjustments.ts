@@ -1,20 +1,16 @@
-/** Biases and exclusions, as callers pass them, made the tables that a pass takes. */
-import { type Adjustments, PatchValue } from '../backend/backend';
-import { LMHeadError } from '../errors';
+/** What is said of single ids, made the tables that a pass takes. */
+import type { Adjustments } from '../backend/backend';
 import type { SampleOptions } from '../types';
-import { newWords } from './arrays';
-import { arrayType, got } from './describe';
-import { idCount, tokenIds } from './ids';
-import { Patches } from './patches';
-import { repeatedNgramEnds, repeatLengths } from './penalties';
-import { isPerRow } from './row-parameters';
-import { numberBetween, wholeNumber } from './values';
+import { maskTable } from './allowed';
+import { rowBiases } from './biases';
+import { historyTables } from './history';
 
-/** Options that make patches. */
-const PATCHING = [
+/** Options that are about single ids. */
+const OF_IDS = [
   'logitBias',
   'bannedIds',
   'history',
+  'promptLength',
   'minLength',
   'endIds',
   'repetitionPenalty',
@@ -34,243 +30,23 @@ const PATCHING = [
  * What the options say about single ids; undefined where they say nothing.
  * @param vocabulary V, that of masks
  * @param valid ids from here on are padding
+ * @param draft where rows are those of a draft: its ids. A history and a length that are one for all rows are then those of the
+ *   first row, and each other row has the draft's ids before it, too.
  */
 export function adjustmentsOf(
   options: SampleOptions | undefined,
   n: number,
   vocabulary: number,
   valid: number,
+  draft?: Uint32Array,
 ): Adjustments | undefined {
   if (options === undefined) return undefined;
-  const patches = PATCHING.some(name => options[name] !== undefined);
-  if (!patches && options.allowed === undefined) return undefined;
+  const ofIds = OF_IDS.some(name => options[name] !== undefined);
+  if (!ofIds && options.allowedIds === undefined && options.allowedMask === undefined) return undefined;
+  const biases = ofIds ? rowBiases(options, n, valid) : undefined;
   return {
-    ...(patches ? patchTables(rowPatches(options, n, valid), n) : undefined),
-    ...maskTable(options.allowed, n, vocabulary, valid),
+    biases: biases?.tables,
+    ...(biases && historyTables(options, n, valid, biases, draft)),
+    ...maskTable(options, n, vocabulary, valid),
   };
-}
-
-/** Patches of every row, or of one that stands for all. */
-function rowPatches(options: SampleOptions, n: number, valid: number): Patches[] {
-  const biases = perRow(options.logitBias, 'logitBias', n);
-  const bans = perRow(options.bannedIds, 'bannedIds', n);
-  const histories = perRow(options.history, 'history', n);
-  const repetition = perRowNumber(options.repetitionPenalty, 'repetitionPenalty', n, 1, penaltyFactor);
-  const frequency = perRowNumber(options.frequencyPenalty, 'frequencyPenalty', n, 0, finite);
-  const presence = perRowNumber(options.presencePenalty, 'presencePenalty', n, 0, finite);
-  const multiplier = perRowNumber(options.dryMultiplier, 'dryMultiplier', n, 0, notNegative);
-  const base = perRowNumber(options.dryBase, 'dryBase', n, 1.75, atLeastOne);
-  const shortest = perRowNumber(options.dryAllowedLength, 'dryAllowedLength', n, 2, wholeFrom1);
-  const ngram = perRowNumber(options.noRepeatNgram, 'noRepeatNgram', n, 0, wholeFrom0);
-  const minLength = perRowNumber(options.minLength, 'minLength', n, 0, wholeFrom0);
-  const length = perRowNumber(options.length, 'length', n, undefined, wholeFrom0);
-  const window = windowOf(options.penaltyWindow, 'penaltyWindow');
-  const dryWindow = windowOf(options.dryWindow, 'dryWindow');
-  const breakers = breakersOf(options.dryBreakers, valid);
-  const endIds =
-    options.endIds === undefined
-      ? []
-      : tokenIds(options.endIds, 'endIds', idCount(options.endIds, 'endIds'), valid);
-  const each = [biases, bans, histories, repetition, frequency, presence, multiplier, base, shortest, ngram];
-  const rows: Patches[] = [];
-  const count = [...each, minLength, length].some(option => option.each) ? n : 1;
-  let tokens: Uint32Array = new Uint32Array(0);
-  for (let row = 0; row < count; row++) {
-    if (row === 0 || histories.each) {
-      const history = histories.value(row);
-      const name = histories.name(row);
-      if (history !== undefined) tokens = tokenIds(history, name, idCount(history, name), valid);
-    }
-    const patches = new Patches(
-      tokens.subarray(-window),
-      repetition.value(row),
-      frequency.value(row),
-      presence.value(row),
-    );
-    addBiases(patches, biases.value(row), biases.name(row), valid);
-    const dry = multiplier.value(row);
-    if (dry > 0) {
-      const lengths = repeatLengths(tokens.subarray(-dryWindow), breakers, shortest.value(row));
-      for (const [token, repeated] of lengths) {
-        const exponent = Math.min(repeated - shortest.value(row), largestExponent(base.value(row)));
-        patches.subtract(token, Math.min(dry * base.value(row) ** exponent, LARGEST_FLOAT));
-      }
-    }
-    const size = ngram.value(row);
-    if (size > 0) patches.ban(repeatedNgramEnds(tokens, size));
-    if ((length.value(row) ?? tokens.length) < minLength.value(row)) patches.ban(endIds);
-    const banned = bans.value(row);
-    if (banned !== undefined)
-      patches.ban(tokenIds(banned, bans.name(row), idCount(banned, bans.name(row)), valid));
-    rows.push(patches);
-  }
-  return rows;
-}
-
-/** The largest float32, and its logarithm as llama.cpp's DRY sampler has it. */
-const LARGEST_FLOAT = (2 - 2 ** -23) * 2 ** 127;
-const LOG_LARGEST_FLOAT = 88.7228391;
-
-/** Of a base from which powers stay finite in float32, as llama.cpp limits DRY's exponent. */
-function largestExponent(base: number): number {
-  return Math.floor(LOG_LARGEST_FLOAT / Math.log(base));
-}
-
-/** How many of a history's latest tokens count: for subarray(-window). */
-function windowOf(value: unknown, name: string): number {
-  const window = value === undefined ? Infinity : wholeNumber(value, name, 0, Number.MAX_SAFE_INTEGER);
-  return window === 0 ? -Infinity : window;
-}
-
-/** Tokens and sequences of them, all made sequences. */
-function breakersOf(value: unknown, valid: number): number[][] {
-  if (value === undefined) return [];
-  if (!Array.isArray(value)) {
-    throw new LMHeadError(
-      'ARGUMENT',
-      `dryBreakers: got ${got(value)}; want an array of ids and of arrays of ids`,
-    );
-  }
-  return value.map((item, i) => {
-    const sequence = typeof item === 'number' ? [item] : item;
-    const name = `dryBreakers[${i}]`;
-    const count = idCount(sequence, name);
-    if (count === 0) throw new LMHeadError('RANGE', `${name}: got no ids; want at least one`);
-    return [...tokenIds(sequence, name, count, valid)];
-  });
-}
-
-type Check = (value: unknown, name: string, index: number) => number;
-const penaltyFactor: Check = (value, name, index) =>
-  numberBetween(value, name, Number.MIN_VALUE, Number.MAX_VALUE, index);
-const finite: Check = (value, name, index) =>
-  numberBetween(value, name, -Number.MAX_VALUE, Number.MAX_VALUE, index);
-const notNegative: Check = (value, name, index) => numberBetween(value, name, 0, Number.MAX_VALUE, index);
-const atLeastOne: Check = (value, name, index) => numberBetween(value, name, 1, Number.MAX_VALUE, index);
-const wholeFrom0: Check = (value, name, index) => wholeNumber(value, name, 0, Number.MAX_SAFE_INTEGER, index);
-const wholeFrom1: Check = (value, name, index) => wholeNumber(value, name, 1, Number.MAX_SAFE_INTEGER, index);
-
-/** Reads a number that is there once for all rows, or once for each; `fallback` where it is not there. */
-function perRowNumber<F extends number | undefined>(
-  value: unknown,
-  name: string,
-  n: number,
-  fallback: F,
-  check: Check,
-): { each: boolean; value: (row: number) => number | F } {
-  if (value === undefined) return { each: false, value: () => fallback };
-  if (!isPerRow(value, name, n)) {
-    const number = check(value, name, -1);
-    return { each: false, value: () => number };
-  }
-  const numbers = Array.from({ length: n }, (_, row) => check(value[row], name, row));
-  return { each: true, value: row => numbers[row] };
-}
-
-/** A list of lists or of maps: one for each row. */
-function isRowWise(value: unknown): boolean {
-  return Array.isArray(value) && value.length > 0 && typeof value[0] === 'object' && value[0] !== null;
-}
-
-/** Reads an option that is there once for all rows, or once for each. */
-function perRow(value: unknown, name: string, n: number) {
-  if (!isRowWise(value)) return { each: false, value: () => value, name: () => name };
-  const list = value as unknown[];
-  if (list.length !== n) {
-    throw new LMHeadError(
-      'SHAPE',
-      `${name}: got ${list.length} lists; want one for all rows, or ${n}, one per row`,
-    );
-  }
-  return { each: true, value: (row: number) => list[row], name: (row: number) => `${name}[${row}]` };
-}
-
-/** id → number, as a Map or as an object. */
-function addBiases(patches: Patches, biases: unknown, name: string, valid: number): void {
-  if (biases === undefined) return;
-  if (typeof biases !== 'object' || biases === null || Array.isArray(biases) || ArrayBuffer.isView(biases)) {
-    throw new LMHeadError(
-      'ARGUMENT',
-      `${name}: got ${got(biases)}; want an object or a Map of numbers by token id`,
-    );
-  }
-  const entries: Iterable<[unknown, unknown]> = biases instanceof Map ? biases : Object.entries(biases);
-  for (const [key, bias] of entries) {
-    const id = typeof key === 'string' && /^\d+$/.test(key) ? Number(key) : key;
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= valid) {
-      const kind = typeof id === 'number' ? 'RANGE' : 'ARGUMENT';
-      throw new LMHeadError(kind, `${name}: got a bias for ${got(key)}; want an id below ${valid}`);
-    }
-    if (typeof bias !== 'number' || !(bias < Infinity)) {
-      throw new LMHeadError(
-        typeof bias === 'number' ? 'RANGE' : 'ARGUMENT',
-        `${name}[${id}]: got ${got(bias)}; want a finite number, or -Infinity, which bans the id`,
-      );
-    }
-    patches.add(id, bias);
-  }
-}
-
-/** Tables of patches; one row's patches serve all n where there is but one. */
-function patchTables(
-  rows: Patches[],
-  n: number,
-): { ranges: Uint32Array; ids: Uint32Array; values: Float64Array } {
-  const count = rows.reduce((sum, patches) => sum + patches.size, 0);
-  const ids = newWords(count, 'logitBias');
-  const values = new Float64Array(count * PatchValue.count);
-  const ranges = new Uint32Array(2 * Math.max(n, rows.length)); // one row's may serve none
-  let end = 0;
-  rows.forEach((patches, row) => {
-    const begin = end;
-    end += patches.size;
-    patches.write(
-      ids.subarray(begin, end),
-      values.subarray(begin * PatchValue.count, end * PatchValue.count),
-    );
-    ranges.set([begin, end], 2 * row);
-  });
-  for (let row = rows.length; row < n; row++) ranges.set(ranges.subarray(0, 2), 2 * row);
-  return { ranges, ids, values };
-}
-
-/** The masks of `allowed`, one for all rows or one for each. */
-function maskTable(
-  allowed: unknown,
-  n: number,
-  vocabulary: number,
-  valid: number,
-): { allowed?: Uint32Array; allowedStride: number } {
-  if (allowed === undefined) return { allowedStride: 0 };
-  const masks = perRow(allowed, 'allowed', n);
-  const words = Math.ceil(vocabulary / 32);
-  const count = masks.each ? n : 1;
-  const table = newWords(count * words, 'allowed');
-  for (let row = 0; row < count; row++) {
-    const mask = table.subarray(row * words, (row + 1) * words);
-    fillMask(mask, masks.value(row), masks.name(row), vocabulary, valid);
-  }
-  return { allowed: table, allowedStride: masks.each ? words : 0 };
-}
-
-/** A mask of bits (a Uint32Array of ⌈V/32⌉ words), or a list of ids (anything else that lists numbers). */
-function fillMask(
-  mask: Uint32Array,
-  allowed: unknown,
-  name: string,
-  vocabulary: number,
-  valid: number,
-): void {
-  if (arrayType(allowed) !== 'Uint32Array') {
-    for (const id of tokenIds(allowed, name, idCount(allowed, name), valid)) mask[id >>> 5] |= 1 << (id & 31);
-    return;
-  }
-  const bits = allowed as Uint32Array;
-  if (bits.length !== mask.length) {
-    throw new LMHeadError(
-      'SHAPE',
-      `${name}: got a mask of ${bits.length} words for ${bits.length * 32} ids; want ${mask.length} words, a bit for each of ${vocabulary} ids (a list of ids goes in an array)`,
-    );
-  }
-  mask.set(bits);
 }

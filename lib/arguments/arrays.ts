@@ -12,7 +12,7 @@ function getterOf<T>(prototype: object, name: string): (this: unknown) => T {
 const bufferOf = getterOf<ArrayBufferLike>(typedArray, 'buffer');
 const byteOffsetOf = getterOf<number>(typedArray, 'byteOffset');
 const byteLengthOf = getterOf<number>(typedArray, 'byteLength');
-const lengthOf = getterOf<number>(typedArray, 'length');
+const typedLength = getterOf<number>(typedArray, 'length');
 const sharedByteLengthOf =
   typeof SharedArrayBuffer === 'undefined'
     ? undefined
@@ -32,8 +32,20 @@ export function memoryOf(array: ArrayBufferView): Memory {
     buffer: bufferOf.call(array),
     byteOffset: byteOffsetOf.call(array),
     byteLength: byteLengthOf.call(array),
-    length: lengthOf.call(array),
+    length: typedLength.call(array),
   };
+}
+
+/** How many numbers an array has, whatever its property `length` says. */
+export function lengthOf(array: ArrayBufferView): number {
+  return typedLength.call(array);
+}
+
+/** A view of the same numbers that has no properties but those that it was made with. */
+export function plainView<T extends Float32Array | Uint16Array>(array: T): T {
+  const { buffer, byteOffset, length } = memoryOf(array);
+  const View = arrayType(array) === 'Float32Array' ? Float32Array : Uint16Array;
+  return new View(buffer as ArrayBuffer, byteOffset, length) as T;
 }
 
 /** Is it a SharedArrayBuffer, of whatever realm? Its prototype may say anything, too. */
@@ -51,7 +63,7 @@ export function isShared(buffer: ArrayBufferLike): boolean {
  * Such an array says that its length is 0, as an empty one does; only methods like `at` tell them apart.
  */
 export function requireMemory(array: ArrayBufferView & { readonly length: number }, name: string): void {
-  if (lengthOf.call(array) !== 0) return;
+  if (lengthOf(array) !== 0) return;
   try {
     at.call(array as Uint8Array, 0);
   } catch {
@@ -89,7 +101,7 @@ export function float32ArrayOf(
   lengthName: string,
 ): Float32Array {
   const array = float32Array(value, name);
-  const count = lengthOf.call(array);
+  const count = lengthOf(array);
   if (count !== length) {
     throw new LMHeadError('SHAPE', `${name}: got ${count} numbers; want ${lengthName} = ${length}`);
   }
@@ -113,7 +125,7 @@ export function outputArray(
   inputName?: string,
 ): Float32Array {
   const out = float32Array(value, 'out');
-  const length = lengthOf.call(out);
+  const length = lengthOf(out);
   if (length < count) {
     throw new LMHeadError('SHAPE', `out: got ${length} numbers; want at least ${count}`);
   }
@@ -123,10 +135,10 @@ export function outputArray(
   return out;
 }
 
-/** The first `count` numbers of `array`, itself if it has no more. */
+/** The first `count` numbers of `array`: a plain view of them. */
 export function firstOf(array: Float32Array, count: number): Float32Array {
-  const { buffer, byteOffset, length } = memoryOf(array);
-  return length === count ? array : new Float32Array(buffer as ArrayBuffer, byteOffset, count);
+  const { buffer, byteOffset } = memoryOf(array);
+  return new Float32Array(buffer as ArrayBuffer, byteOffset, count);
 }
 
 /** A new Float32Array for the result `name`. */

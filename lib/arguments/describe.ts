@@ -1,4 +1,5 @@
 /** Words for error messages: what an argument was. */
+import { types } from 'node:util';
 
 /** The type of a typed array, whatever realm it comes from and whatever it claims; undefined for all else. */
 const typedArrayTag = Object.getOwnPropertyDescriptor(
@@ -11,13 +12,16 @@ export function arrayType(value: unknown): string | undefined {
   return typedArrayTag.call(value);
 }
 
+/** Writing out a number takes the square of its digits. */
+const LONG = 1n << 128n;
+
 /** A short description of any value; runs none of its code. */
 export function got(value: unknown): string {
   switch (typeof value) {
     case 'string':
       return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
     case 'bigint':
-      return `${value}n`;
+      return value < LONG && value > -LONG ? `${value}n` : 'a bigint of more than 128 bits';
     case 'function':
       return 'a function';
     case 'object':
@@ -30,10 +34,21 @@ export function got(value: unknown): string {
   if (type) return /^[AEIOU](?!int)/.test(type) || type === 'Int8Array' ? `an ${type}` : `a ${type}`;
   if (Array.isArray(value)) return 'an array';
   if (ArrayBuffer.isView(value)) return 'a DataView';
+  if (types.isMap(value)) return 'a Map';
+  if (types.isSet(value)) return 'a Set';
+  if (types.isPromise(value)) return 'a promise';
   return 'an object';
 }
 
 /** `name`, or `name[index]` where the value stands in a list. */
 export function label(name: string, index: number): string {
   return index < 0 ? name : `${name}[${index}]`;
+}
+
+/** A list of dimensions; the first of them, where there are many. */
+export function gotShape(dims: ArrayLike<unknown>): string {
+  const shape: string[] = [];
+  for (let i = 0; i < Math.min(dims.length, 8); i++) shape.push(got(dims[i]));
+  if (dims.length > 8) shape.push('…');
+  return `[${shape.join(', ')}]`;
 }

@@ -1,7 +1,7 @@
 /** A draft's ids and what they were drawn from, as callers pass them. */
 import type { DraftJob } from '../backend/backend';
 import { LMHeadError } from '../errors';
-import { float32Array, newFloats, newWords } from './arrays';
+import { float32Array, lengthOf, newFloats, newWords, plainView } from './arrays';
 import { got, label } from './describe';
 import { idCount, tokenIds } from './ids';
 import { type RowSubset, toAscending } from './row-subset';
@@ -49,14 +49,15 @@ function logProbRows(
 ): Float32Array {
   const given = float32Array(value, 'draftLogProbs');
   const width = view ? view.rows.length : vocabSize;
-  if (given.length !== count * width) {
+  const length = lengthOf(given);
+  if (length !== count * width) {
     const what = view ? 'rows.length' : 'vocabSize';
     throw new LMHeadError(
       'SHAPE',
-      `draftLogProbs: got ${given.length} numbers; want ${count} · ${what} = ${count * width}, a row per draft id`,
+      `draftLogProbs: got ${length} numbers; want ${count} · ${what} = ${count * width}, a row per draft id`,
     );
   }
-  const rows = keep ? newFloats(given.length, 'draftLogProbs') : given;
+  const rows = keep ? newFloats(length, 'draftLogProbs') : plainView(given);
   if (keep) rows.set(given);
   const i = firstAbove(rows, ROUNDING);
   if (i < rows.length) {

@@ -49,7 +49,7 @@ export function headSettings(
   const { bias, softCap, validVocabSize, norm, threads } = options;
   return {
     epilogue: {
-      bias: bias === undefined ? undefined : float32ArrayOf(bias, 'bias', vocabSize, 'vocabSize').slice(),
+      bias: bias === undefined ? undefined : vectorOf(bias, 'bias', vocabSize, 'vocabSize'),
       logitScale: float32Number(options.logitScale, 'logitScale', 1),
       softCap: softCap === undefined ? 0 : positive(softCap, 'softCap'),
       capOrder: oneOf(options.capOrder, 'capOrder', ['scale-then-cap', 'cap-then-scale']),
@@ -75,6 +75,11 @@ export function specSettings({
   coalesce,
 }: HeadSettings): Pick<HeadSpec, 'epilogue' | 'activations' | 'threads' | 'coalesce'> {
   return { epilogue, activations, threads, coalesce };
+}
+
+/** A copy of a caller's vector. */
+function vectorOf(value: unknown, name: string, length: number, lengthName: string): Float32Array {
+  return new Float32Array(float32ArrayOf(value, name, length, lengthName));
 }
 
 /** Options that `headSettings` makes the same settings of. */
@@ -107,8 +112,8 @@ function normOptions(norm: NormOptions, d: number): NormOptions {
   if (eps < 0) throw new LMHeadError('RANGE', `norm.eps: got ${eps}; want a finite number of at least 0`);
   return {
     type: oneOf(type, 'norm.type', ['layernorm', 'rmsnorm']),
-    weight: float32ArrayOf(weight, 'norm.weight', d, 'hiddenSize').slice(),
-    bias: bias === undefined ? undefined : float32ArrayOf(bias, 'norm.bias', d, 'hiddenSize').slice(),
+    weight: vectorOf(weight, 'norm.weight', d, 'hiddenSize'),
+    bias: bias === undefined ? undefined : vectorOf(bias, 'norm.bias', d, 'hiddenSize'),
     eps,
     offset: finiteNumber(norm.offset, 'norm.offset', 0),
   };

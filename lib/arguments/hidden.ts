@@ -1,8 +1,8 @@
 /** Hidden states, and logits, as callers pass them. */
 import { LMHeadError } from '../errors';
 import type { FloatDtype, TensorLike } from '../types';
-import { memoryOf, requireMemory } from './arrays';
-import { arrayType, got } from './describe';
+import { lengthOf, memoryOf, requireMemory } from './arrays';
+import { arrayType, got, gotShape } from './describe';
 
 /** n rows of d numbers. */
 export interface HiddenRows {
@@ -32,7 +32,7 @@ export function hiddenRows(
   if (type === undefined) return tensorRows(hidden, hiddenSize, hiddenDtype, name);
   const data = hidden as Float32Array;
   const dtype = arrayDtype(type, hiddenDtype, name, 'hiddenDtype');
-  const { length } = data;
+  const length = lengthOf(data);
   if (length === 0) requireMemory(data, name);
   const n = length / hiddenSize;
   if (!Number.isInteger(n)) {
@@ -87,19 +87,7 @@ function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown, n
   if (typeof hidden !== 'object' || hidden === null || Array.isArray(hidden) || ArrayBuffer.isView(hidden)) {
     throw new LMHeadError('ARGUMENT', `${name}: got ${got(hidden)}; want ${WANTED}`);
   }
-  let array: unknown;
-  let type: unknown;
-  let dims: unknown;
-  try {
-    ({ data: array, type, dims } = hidden as TensorLike);
-  } catch (cause) {
-    // onnxruntime's getter throws where the data lies on a GPU.
-    throw new LMHeadError(
-      'ARGUMENT',
-      `${name}: its data cannot be read; want a tensor whose data is in memory`,
-      { cause },
-    );
-  }
+  const { array, type, dims } = partsOfTensor(hidden as TensorLike, name);
   const ofArray = arrayType(array);
   if (ofArray === undefined) {
     throw new LMHeadError('ARGUMENT', `${name}: got ${got(hidden)} with data ${got(array)}; want ${WANTED}`);
@@ -126,39 +114,59 @@ function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown, n
   const data = array as Float32Array;
   requireMemory(data, `${name}.data`);
   const n = rowsOf(dims, hiddenSize, name);
-  if (data.length !== n * hiddenSize) {
+  const length = lengthOf(data);
+  if (length !== n * hiddenSize) {
     throw new LMHeadError(
       'SHAPE',
-      `${name}.data: got ${data.length} numbers; want ${n * hiddenSize}, as ${name}.dims says`,
+      `${name}.data: got ${length} numbers; want ${n * hiddenSize}, as ${name}.dims says`,
     );
   }
   return { data: ofArray === 'Float16Array' ? bits(data) : data, dtype, n };
 }
 
-function rowsOf(dims: unknown, d: number, name: string): number {
-  if (!Array.isArray(dims) && arrayType(dims) === undefined) {
-    throw new LMHeadError('ARGUMENT', `${name}.dims: got ${got(dims)}; want an array`);
+/** Reads each once. */
+export function partsOfTensor(
+  tensor: TensorLike,
+  name: string,
+): { array: unknown; type: unknown; dims: unknown } {
+  try {
+    const { data: array, type, dims } = tensor;
+    return { array, type, dims };
+  } catch (cause) {
+    // onnxruntime's getter throws where the data lies on a GPU.
+    throw new LMHeadError(
+      'ARGUMENT',
+      `${name}: its data cannot be read; want a tensor whose data is in memory`,
+      { cause },
+    );
   }
-  const list = dims as ArrayLike<unknown>;
+}
+
+export function arrayOfDims(dims: unknown, name: string): ArrayLike<unknown> {
+  if (Array.isArray(dims) || arrayType(dims)) return dims as ArrayLike<unknown>;
+  throw new LMHeadError('ARGUMENT', `${name}.dims: got ${got(dims)}; want an array`);
+}
+
+function rowsOf(dims: unknown, d: number, name: string): number {
+  const list = arrayOfDims(dims, name);
   const { length } = list;
   if (length >= 1 && length <= 3 && list[length - 1] === d) {
     const n = length === 1 ? 1 : list[length - 2];
     if (typeof n === 'number' && Number.isInteger(n) && n >= 0 && (length < 3 || list[0] === 1)) return n;
   }
-  const shape: string[] = [];
-  for (let i = 0; i < Math.min(length, 8); i++) shape.push(got(list[i]));
   throw new LMHeadError(
     'SHAPE',
-    `${name}.dims: got [${shape.join(', ')}]; want [${d}], [n, ${d}] or [1, n, ${d}]`,
+    `${name}.dims: got ${gotShape(list)}; want [${d}], [n, ${d}] or [1, n, ${d}]`,
   );
 }
 
 /** Refuses hidden states that went while other arguments were read: a list or a getter is the caller's code. */
 export function requireStill(data: Float32Array | Uint16Array, count: number): void {
-  if (data.length === count) return;
+  const length = lengthOf(data);
+  if (length === count) return;
   requireMemory(data, 'hidden');
   throw new LMHeadError(
     'SHAPE',
-    `hidden: got ${data.length} numbers, ${count} before the other arguments were read; want an array that stays`,
+    `hidden: got ${length} numbers, ${count} before the other arguments were read; want an array that stays`,
   );
 }

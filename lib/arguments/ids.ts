@@ -2,20 +2,52 @@
 
 import { IGNORED } from '../backend/backend';
 import { LMHeadError } from '../errors';
-import { newWords, requireMemory } from './arrays';
+import type { TensorLike } from '../types';
+import { lengthOf, memoryOf, newWords, requireMemory } from './arrays';
 import { placeAmong } from './ascending-ids';
-import { arrayType, got } from './describe';
+import { arrayType, got, gotShape } from './describe';
+import { arrayOfDims, partsOfTensor } from './hidden';
+import { notPerRow, perRow } from './row-lists';
+
+/** Types of a tensor's ids, each with the array that its data is in. */
+const TENSOR_ARRAYS = {
+  int64: BigInt64Array,
+  uint64: BigUint64Array,
+  int32: Int32Array,
+  uint32: Uint32Array,
+};
+type TensorType = keyof typeof TENSOR_ARRAYS;
+const TENSOR_TYPES = Object.keys(TENSOR_ARRAYS) as TensorType[];
+const arrayName = (type: TensorType) => TENSOR_ARRAYS[type].name;
+
+/** As many as messages show. */
+const MOST_DIMS = 8;
+
+/** A tensor of ids, checked. */
+interface IdTensor {
+  /** A view of its own on the tensor's data. */
+  data: InstanceType<(typeof TENSOR_ARRAYS)[TensorType]>;
+  dims: number[];
+}
+
+/** A list of ids that may be there once for all rows, or once for each: in an array, or in a tensor of [n, length]. */
+export function idRows(value: unknown, name: string, n: number): ReturnType<typeof perRow> {
+  if (!isTensor(value)) return perRow(value, name, n);
+  const { data, dims } = tensorOf(value, name);
+  const count = dims.slice(0, -1).reduce((product, dim) => product * dim, 1);
+  if (count === 1) return perRow(data, name, n);
+  if (count !== n) throw notPerRow(name, count, n);
+  const length = data.length / count;
+  return {
+    each: true,
+    value: row => data.subarray(row * length, (row + 1) * length),
+    name: row => `${name}[${row}]`,
+  };
+}
 
 /** How many ids a list holds; refuses what is no list. */
 export function idCount(ids: unknown, name: string): number {
-  if (typeof ids === 'object' && ids !== null) {
-    const { length } = ids as ArrayLike<unknown>;
-    if (typeof length === 'number' && Number.isInteger(length) && length >= 0 && length < 2 ** 32) {
-      if (arrayType(ids)) requireMemory(ids as Uint32Array, name);
-      return length;
-    }
-  }
-  throw new LMHeadError('ARGUMENT', `${name}: got ${got(ids)}; want an array of token ids`);
+  return listOf(ids, name).count;
 }
 
 /**
@@ -29,13 +61,19 @@ export function tokenIds(
   bound: number,
   ignoreIndex?: number,
 ): Uint32Array {
-  const list = ids as ArrayLike<unknown>;
-  const result = newWords(count, name);
+  const { list, isArray } = listOf(ids, name);
+  // What is no typed array may have a length without what belongs to it, so that room is made for what was read.
+  let result = newWords(isArray ? count : Math.min(count, FIRST_ROOM), name);
   for (let i = 0; i < count; i++) {
     const item = list[i];
     const id = typeof item === 'bigint' ? Number(item) : item;
     if (typeof id !== 'number') {
       throw new LMHeadError('ARGUMENT', `${name}[${i}]: got ${got(item)}; want an id below ${bound}`);
+    }
+    if (i === result.length) {
+      const larger = newWords(Math.min(count, 2 * i), name);
+      larger.set(result);
+      result = larger;
     }
     if (id === ignoreIndex) {
       result[i] = IGNORED;
@@ -46,6 +84,90 @@ export function tokenIds(
     }
   }
   return result;
+}
+
+const FIRST_ROOM = 4096;
+
+/** What holds the ids: a typed array, that of a tensor, or anything with a length. */
+function listOf(ids: unknown, name: string): { list: ArrayLike<unknown>; count: number; isArray: boolean } {
+  if (arrayType(ids)) {
+    const list = ids as Uint32Array;
+    requireMemory(list, name);
+    return { list, count: lengthOf(list), isArray: true };
+  }
+  if (isTensor(ids)) {
+    const { data } = tensorOf(ids, name);
+    return { list: data, count: data.length, isArray: true };
+  }
+  if (typeof ids === 'object' && ids !== null) {
+    const list = ids as ArrayLike<unknown>;
+    const { length: count } = list;
+    if (typeof count === 'number' && Number.isInteger(count) && count >= 0 && count < 2 ** 32) {
+      return { list, count, isArray: false };
+    }
+  }
+  throw new LMHeadError(
+    'ARGUMENT',
+    `${name}: got ${got(ids)}; want an array of token ids, or a tensor {data, type, dims} of them`,
+  );
+}
+
+/** Something with data that is no list itself. */
+function isTensor(value: unknown): value is TensorLike {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !ArrayBuffer.isView(value) &&
+    'data' in value &&
+    !('length' in value)
+  );
+}
+
+function tensorOf(tensor: TensorLike, name: string): IdTensor {
+  const { array, type, dims } = partsOfTensor(tensor, name);
+  const given = arrayType(array);
+  const known = TENSOR_TYPES.find(each => (type === undefined ? arrayName(each) === given : each === type));
+  if (known === undefined && type === undefined) {
+    throw new LMHeadError(
+      given === undefined ? 'ARGUMENT' : 'DTYPE',
+      `${name}.data: got ${got(array)}; want ids in a BigInt64Array, Int32Array or Uint32Array`,
+    );
+  }
+  if (known === undefined) {
+    throw new LMHeadError(
+      typeof type === 'string' ? 'DTYPE' : 'ARGUMENT',
+      `${name}.type: got ${got(type)}; want 'int64', 'int32' or 'uint32' for ids`,
+    );
+  }
+  if (given !== arrayName(known)) {
+    throw new LMHeadError(
+      given === undefined ? 'ARGUMENT' : 'DTYPE',
+      `${name}.data: got ${got(array)}; want ${arrayName(known)}, as ${name}.type says`,
+    );
+  }
+  requireMemory(array as Uint32Array, `${name}.data`);
+  const { buffer, byteOffset, length } = memoryOf(array as Uint32Array);
+  return {
+    data: new TENSOR_ARRAYS[known](buffer as ArrayBuffer, byteOffset, length),
+    dims: dimsOf(dims, length, name),
+  };
+}
+
+/** Dimensions of so many numbers. */
+function dimsOf(dims: unknown, length: number, name: string): number[] {
+  const list = arrayOfDims(dims, name);
+  const sizes: number[] = [];
+  let product = 1;
+  const count = Math.min(list.length, MOST_DIMS + 1);
+  for (let i = 0; i < count; i++) {
+    const size = list[i];
+    const isSize = typeof size === 'number' && Number.isInteger(size) && size >= 0;
+    product = isSize ? product * size : NaN;
+    sizes.push(size as number);
+  }
+  if (product === length && count <= MOST_DIMS) return sizes;
+  throw new LMHeadError('SHAPE', `${name}.dims: got ${gotShape(list)}; want the dimensions of ${length} ids`);
 }
 
 /**

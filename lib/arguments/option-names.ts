@@ -14,6 +14,7 @@ import type {
   ScoreOptions,
 } from '../types';
 import { got } from './describe';
+import { nearestName } from './nearest-name';
 import { optionsObject } from './values';
 
 /** What a method takes. */
@@ -44,6 +45,7 @@ const CALL: NamesOf<CallOptions> = {
 /** What is about drawing a token, and nothing else. */
 const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   history: true,
+  promptLength: true,
   penaltyWindow: true,
   repetitionPenalty: true,
   frequencyPenalty: true,
@@ -73,7 +75,8 @@ const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   order: true,
   logitBias: true,
   bannedIds: true,
-  allowed: true,
+  allowedIds: true,
+  allowedMask: true,
   seed: true,
   stream: true,
   step: true,
@@ -119,7 +122,8 @@ const OPEN: NamesOf<OpenOptions> = {
 };
 const NORM: NamesOf<NormOptions> = { type: true, weight: true, bias: true, eps: true, offset: true };
 const NEXT: NamesOf<NextOptions> = {
-  allowed: true,
+  allowedIds: true,
+  allowedMask: true,
   bannedIds: true,
   logitBias: true,
   rows: true,
@@ -132,6 +136,7 @@ const HELD = without(SAMPLE, 'norm', 'rows', 'over');
 /** Options that say how another is meant; what is about drawing needs a sample, besides. */
 const NEEDED: Record<string, string> = {
   over: 'rows',
+  promptLength: 'history',
   penaltyWindow: 'history',
   repetitionPenalty: 'history',
   frequencyPenalty: 'history',
@@ -225,38 +230,13 @@ function isLeftOut(option: unknown): boolean {
   return option === undefined || option === false;
 }
 
+/** Names that were options once. */
+const REPLACED: Record<string, { by: string; wanted: string }> = {
+  allowed: { by: 'allowedIds', wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
+};
+
 /** The name most like one that is none; all of them where none is like it. */
 function meant(given: string, names: OptionNames['names']): string {
-  const plain = plainName(given);
-  let best = '';
-  let least = Math.max(2, Math.floor(plain.length / 3)) + 1;
-  for (const name of names.keys()) {
-    const steps = editDistance(plain, plainName(name));
-    if (steps < least && steps < plain.length) {
-      least = steps;
-      best = name;
-    }
-  }
-  return best || `one of ${[...names.keys()].join(', ')}`;
-}
-
-/** Names differ by case and underscores in other libraries; longer ones than any here need no closer look. */
-function plainName(name: string): string {
-  return name
-    .slice(0, 40)
-    .replace(/[^A-Za-z0-9]/g, '')
-    .toLowerCase();
-}
-
-/** Letters to put in, leave out or change. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + Number(a[i - 1] !== b[j - 1]));
-    }
-    row = next;
-  }
-  return row[b.length];
+  if (Object.hasOwn(REPLACED, given) && names.has(REPLACED[given].by)) return REPLACED[given].wanted;
+  return nearestName(given, names.keys());
 }

@@ -1,90 +1,141 @@
-/** What single ids' logits of one row undergo, gathered before it becomes a table. */
+/** What is said of single ids, row by row, before it becomes tables. */
+import { type IdLists, PatchValue } from '../backend/backend';
+import { newWords, outOfMemory } from './arrays';
+import { ascendingOrder } from './ascending-ids';
 
-import { PatchValue } from '../backend/backend';
-import { placeAmong } from './ascending-ids';
+/** Ids, ascending and each once, and so many numbers for each. */
+export interface IdList<T extends Uint32Array | Float64Array = Float64Array> {
+  ids: Uint32Array;
+  values: T;
+}
 
-/** By id: an `add`, a `penalty`, and something to `subtract`; see Patch in native/core/sampling/adjustments.h. */
-export class Patches {
-  /** Of a history, ascending, each once. As long histories are frequent, and other patches few, they go without a Map. */
-  readonly #penalised: Uint32Array;
-  /** Where the numbers of other ids are. */
-  readonly #others = new Map<number, number>();
-  #values: Float64Array;
+/** What is added to the logits of ids, in the order in which it is said. */
+export class Biases {
+  readonly #ids: Uint32Array[] = [];
+  readonly #adds: (Float64Array | number)[] = [];
 
-  /**
-   * @param tokens repetition and presence for each that occurs, frequency as often as it does
-   */
-  constructor(tokens: Uint32Array, repetition: number, frequency: number, presence: number) {
-    const sorted =
-      repetition === 1 && frequency === 0 && presence === 0 ? new Uint32Array(0) : tokens.slice().sort();
-    this.#values = new Float64Array((sorted.length + 16) * PatchValue.count);
+  /** @param adds of each, or of all; -Infinity bans */
+  add(ids: Uint32Array, adds: Float64Array | number): void {
+    this.#ids.push(ids);
+    this.#adds.push(adds);
+  }
+
+  /** What is said of an id more than once is added up. */
+  list(): IdList {
+    const count = this.#ids.reduce((sum, ids) => sum + ids.length, 0);
+    const all = newWords(count, 'logitBias');
+    const adds = newDoubles(count, 'logitBias');
+    let at = 0;
+    this.#ids.forEach((ids, i) => {
+      const its = this.#adds[i];
+      all.set(ids, at);
+      if (typeof its === 'number') adds.fill(its, at, at + ids.length);
+      else adds.set(its, at);
+      at += ids.length;
+    });
+    const order = ascendingOrder(all);
+    const ids = newWords(count, 'logitBias');
+    const values = newDoubles(count, 'logitBias');
     let distinct = 0;
-    for (let i = 0, next = 0; i < sorted.length; i = next) {
-      while (next < sorted.length && sorted[next] === sorted[i]) next++;
-      this.#values[distinct * PatchValue.count + PatchValue.penalty] = repetition;
-      this.#values[distinct * PatchValue.count + PatchValue.subtract] = (next - i) * frequency + presence;
-      sorted[distinct++] = sorted[i];
+    for (let i = 0; i < count; i++) {
+      if (i === 0 || all[order[i]] !== ids[distinct - 1]) ids[distinct++] = all[order[i]];
+      const add = adds[order[i]];
+      const isBanned = add === -Infinity || values[distinct - 1] === -Infinity;
+      values[distinct - 1] = isBanned ? -Infinity : values[distinct - 1] + add;
     }
-    this.#penalised = sorted.subarray(0, distinct);
+    return { ids: ids.subarray(0, distinct), values: values.subarray(0, distinct) };
   }
+}
 
-  get size(): number {
-    return this.#penalised.length + this.#others.size;
-  }
+/** What ids of a row undergo instead of what is said of them elsewhere. */
+export class Patches {
+  readonly #ids: number[] = [];
+  readonly #values: number[] = [];
 
-  add(id: number, bias: number): void {
-    const at = this.#at(id);
-    this.#values[at + PatchValue.add] += bias;
-  }
-
-  subtract(id: number, penalty: number): void {
-    const at = this.#at(id);
-    this.#values[at + PatchValue.subtract] += penalty;
+  /** The last word on an id counts, unless it is banned. */
+  set(id: number, add: number, penalty: number, subtract: number): void {
+    this.#ids.push(id);
+    this.#values.push(add, penalty, subtract);
   }
 
   ban(ids: Iterable<number>): void {
-    for (const id of ids) {
-      const at = this.#at(id);
-      this.#values[at + PatchValue.add] = -Infinity;
-    }
+    for (const id of ids) this.set(id, -Infinity, 1, 0);
   }
 
-  /**
-   * Writes the ids, ascending, and their numbers.
-   * @param ids [size]
-   * @param values [size, PatchValue.count]
-   */
-  write(ids: Uint32Array, values: Float64Array): void {
-    ids.set(this.#penalised);
-    if (this.#others.size === 0) {
-      values.set(this.#values.subarray(0, values.length));
-      return;
+  list(): IdList {
+    const all = Uint32Array.from(this.#ids);
+    const ids = newWords(all.length, 'history');
+    const values = newDoubles(all.length * PatchValue.count, 'history');
+    let distinct = 0;
+    let at = 0;
+    for (const from of ascendingOrder(all)) {
+      if (distinct === 0 || all[from] !== ids[distinct - 1]) {
+        at = distinct * PatchValue.count;
+        ids[distinct++] = all[from];
+      }
+      if (values[at + PatchValue.add] === -Infinity) continue;
+      for (let i = 0; i < PatchValue.count; i++) values[at + i] = this.#values[from * PatchValue.count + i];
     }
-    ids.set([...this.#others.keys()], this.#penalised.length);
-    ids.sort();
-    for (let i = 0; i < ids.length; i++) {
-      const from = this.#at(ids[i]);
-      values.set(this.#values.subarray(from, from + PatchValue.count), i * PatchValue.count);
-    }
+    return { ids: ids.subarray(0, distinct), values: values.subarray(0, distinct * PatchValue.count) };
   }
+}
+
+/** The lists of n rows, some of which may share one. */
+export class RowLists<T extends Uint32Array | Float64Array> {
+  readonly #n: number;
+  readonly #ranges: Uint32Array;
+  readonly #make: (count: number) => T;
+  readonly #lists: IdList<T>[] = [];
+  #count = 0;
 
   /**
-   * Where an id's numbers begin, made where there are none. May replace #values, so it is called in a statement of its own:
-   * `this.#values[this.#at(id)]` would read the field first and write to the array that was replaced.
+   * Rows that are given no list have none; where n is 0 there may be one nevertheless, which serves none.
+   * @param make so many numbers; an id has as many as the lists have for each
    */
-  #at(id: number): number {
-    const place = placeAmong(this.#penalised, id);
-    if (place >= 0) return place * PatchValue.count;
-    const known = this.#others.get(id);
-    if (known !== undefined) return known;
-    const at = this.size * PatchValue.count;
-    if (at === this.#values.length) {
-      const larger = new Float64Array(2 * at);
-      larger.set(this.#values);
-      this.#values = larger;
+  constructor(n: number, make: (count: number) => T) {
+    this.#n = n;
+    this.#ranges = newWords(2 * Math.max(n, 1), 'history');
+    this.#make = make;
+  }
+
+  add(row: number, list: IdList<T>): void {
+    this.#ranges.set([this.#count, this.#count + list.ids.length], 2 * row);
+    this.#count += list.ids.length;
+    if (list.ids.length > 0) this.#lists.push(list);
+  }
+
+  /** A row has the list of another. */
+  share(row: number, other: number): void {
+    this.#ranges.copyWithin(2 * row, 2 * other, 2 * other + 2);
+  }
+
+  /** All rows have that of the first. */
+  shareFirst(): void {
+    for (let row = 1; row < this.#n; row++) this.share(row, 0);
+  }
+
+  /** All of them, where there are any. A single one is not copied. */
+  tables(): (IdLists & { values: T }) | undefined {
+    const [first, ...rest] = this.#lists;
+    if (!first) return undefined;
+    if (rest.length === 0) return { ranges: this.#ranges, ids: first.ids, values: first.values };
+    const width = first.values.length / first.ids.length;
+    const ids = newWords(this.#count, 'history');
+    const values = this.#make(this.#count * width);
+    let at = 0;
+    for (const list of this.#lists) {
+      ids.set(list.ids, at);
+      values.set(list.values, at * width);
+      at += list.ids.length;
     }
-    this.#others.set(id, at);
-    this.#values[at + PatchValue.penalty] = 1;
-    return at;
+    return { ranges: this.#ranges, ids, values };
+  }
+}
+
+export function newDoubles(count: number, name: string): Float64Array {
+  try {
+    return new Float64Array(count);
+  } catch (cause) {
+    throw outOfMemory(count, name, cause);
   }
 }

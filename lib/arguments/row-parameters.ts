@@ -4,7 +4,7 @@ import { RowParameter } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import { packOrder, STAGE_OPTIONS, STAGES, type Stage } from '../pass/sampling-stages';
 import type { SampleOptions } from '../types';
-import { outOfMemory } from './arrays';
+import { lengthOf, outOfMemory } from './arrays';
 import { arrayType, got, label } from './describe';
 import { flag, numberBetween, wholeNumber } from './values';
 
@@ -143,18 +143,20 @@ function packedOrder(value: unknown, options: SampleOptions): number {
   if (!Array.isArray(value)) {
     throw new LMHeadError('ARGUMENT', `order: got ${got(value)}; want an array of stages`);
   }
-  const order = value.map((stage, i) => {
-    if (STAGES.includes(stage)) return stage as Stage;
-    throw new LMHeadError(
-      typeof stage === 'string' ? 'RANGE' : 'ARGUMENT',
-      `order[${i}]: got ${got(stage)}; want one of ${STAGES.map(name => `'${name}'`).join(', ')}`,
-    );
-  });
-  order.forEach((stage, i) => {
-    if (order.indexOf(stage) !== i) {
+  const order: Stage[] = [];
+  for (let i = 0; i < value.length; i++) {
+    const stage = value[i];
+    if (!STAGES.includes(stage)) {
+      throw new LMHeadError(
+        typeof stage === 'string' ? 'RANGE' : 'ARGUMENT',
+        `order[${i}]: got ${got(stage)}; want one of ${STAGES.map(name => `'${name}'`).join(', ')}`,
+      );
+    }
+    if (order.includes(stage)) {
       throw new LMHeadError('RANGE', `order[${i}]: got '${stage}' again; want every stage once`);
     }
-  });
+    order.push(stage);
+  }
   for (const stage of STAGES) {
     const [given] = STAGE_OPTIONS[stage].filter(name => options[name] !== undefined);
     if (given !== undefined && !order.includes(stage)) {
@@ -199,13 +201,14 @@ function fill(
 /** A list of n values? Refuses one of another length. */
 export function isPerRow(value: unknown, name: string, n: number): value is ArrayLike<unknown> {
   if (typeof value !== 'object') return false;
-  if (!Array.isArray(value) && arrayType(value) === undefined) {
+  const isTyped = arrayType(value) !== undefined;
+  if (!isTyped && !Array.isArray(value)) {
     throw new LMHeadError(
       'ARGUMENT',
       `${name}: got ${got(value)}; want a number, or an array of one per row`,
     );
   }
-  const { length } = value as ArrayLike<unknown>;
+  const length = isTyped ? lengthOf(value as Float64Array) : (value as ArrayLike<unknown>).length;
   if (length === n) return true;
   throw new LMHeadError(
     'SHAPE',
@@ -213,19 +216,16 @@ export function isPerRow(value: unknown, name: string, n: number): value is Arra
   );
 }
 
-/** Logits are multiplied by 1/T: those up to 10^8 stay finite, and so in their order. */
-const COLDEST = 1e-300;
-
 /** `limit` 1: zero is allowed. */
 function temperatureColumn(value: unknown, name: string, index: number, limit: number): number {
   if (typeof value === 'number') {
     if (value === 0 && limit === 1) return 0;
-    if (value >= COLDEST && value < Infinity) return value;
+    if (value > 0 && value < Infinity) return value;
   }
   const wanted =
     limit === 1
-      ? `a finite number of at least ${COLDEST}, or 0 for the likeliest token`
-      : `a finite number of at least ${COLDEST} (0 is for a sample alone)`;
+      ? 'a finite number above 0, or 0 for the likeliest token'
+      : 'a finite number above 0 (0 is for a sample alone)';
   throw new LMHeadError(
     typeof value === 'number' ? 'RANGE' : 'ARGUMENT',
     `${label(name, index)}: got ${got(value)}; want ${wanted}`,

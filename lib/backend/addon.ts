@@ -15,6 +15,7 @@ export interface Addon {
   runLogits(...args: unknown[]): NativeResult;
   multiplyAddRate(threads: number): number;
   externalMemory(): number;
+  renewGuards(): void;
   Head: new (spec: object) => NativeHead;
 }
 export interface NativeHead {
@@ -50,7 +51,12 @@ export function loadAddon(): Addon {
       chosen = loaded.select(process.env.LMHEAD_ISA || undefined);
       addon = loaded;
     } catch (error) {
-      failure = error as LMHeadError;
+      failure =
+        error instanceof LMHeadError
+          ? error
+          : new LMHeadError('LOAD', `the native binary does not start: ${(error as Error).message}`, {
+              cause: error,
+            });
       throw failure;
     }
   }

@@ -59,7 +59,7 @@ export interface PassView {
   overVocabulary: boolean;
 }
 
-/** Columns of `Adjustments.values`. */
+/** Columns of `Adjustments.patches.values`. */
 export const PatchValue = {
   /** Added to the logit; -Infinity: the id may not be drawn. */
   add: 0,
@@ -71,19 +71,40 @@ export const PatchValue = {
   count: 3,
 } as const;
 
+/** Columns of `Adjustments.counted.penalties`. */
+export const Penalty = {
+  /** The patch's `penalty`. */
+  repetition: 0,
+  /** Of the patch's `subtract`, where the count is above 0: count·frequency + presence. */
+  frequency: 1,
+  presence: 2,
+  /** How many columns there are. */
+  count: 3,
+} as const;
+
 /** Where a backend puts candidates, before there are any. */
 export function noCandidates(): Candidates {
   return { ids: new Uint32Array(0), probs: new Float32Array(0), offsets: new Uint32Array(1) };
 }
 
-/** What is done to the logits that a token is drawn from, and to no other result. Applied in float64, rounded once. */
+/** Sparse lists of ids, ascending and each once, for n rows, which may share them. */
+export interface IdLists {
+  /** [n,2]: row i has [ranges[2i], ranges[2i+1]). */
+  ranges: Uint32Array;
+  ids: Uint32Array;
+}
+
+/**
+ * What is done to the logits that a token is drawn from, and to no other result. Applied in float64, rounded once. Where a row has a
+ * patch for an id, that is all; where it has none, the bias is the `add` of one, and the penalties of the count are the rest.
+ */
 export interface Adjustments {
-  /** [n,2]: row i has the patches [ranges[2i], ranges[2i+1]), their ids ascending, each once. Absent: no patches. */
-  ranges?: Uint32Array;
-  /** [patches] */
-  ids?: Uint32Array;
-  /** [patches, PatchValue.count] */
-  values?: Float64Array;
+  /** values: [ids, PatchValue.count] */
+  patches?: IdLists & { values: Float64Array };
+  /** values: [ids] */
+  biases?: IdLists & { values: Float64Array };
+  /** Ids that are among the tokens so far. counts: [ids], 0 where only `repetition` is for them; penalties: [n, Penalty.count] */
+  counted?: IdLists & { counts: Uint32Array; penalties: Float64Array };
   /** Bit id % 32 of word ⌊id/32⌋: may be drawn. ⌈V/32⌉ words for each row, or once. Absent: all may. */
   allowed?: Uint32Array;
   /** Words from one row's mask to the next; 0: one for all. */
@@ -218,6 +239,10 @@ export interface HeadSpec {
   input?: MatrixSource;
   /** The input embedding is another matrix, which is not known where `input` is absent. */
   untied?: boolean;
+  /** Rows of `input`, where they are not as many as V. */
+  inputRows?: number;
+  /** Why `input` is absent though it is another matrix, for messages. */
+  inputProblem?: string;
   epilogue: Epilogue;
   activations: Activations;
   threads?: number;

@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { types } from 'node:util';
 import { LMHeadError } from '../errors';
 import { currentLibc } from './libc';
 
@@ -124,7 +125,7 @@ function loadError(failures: Failure[]): LMHeadError {
 
 /** One line, without the path that stands before it. */
 function messageOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
+  const text = types.isNativeError(error) ? error.message : String(error);
   return text.trim().replace(/\s*\n\s*/g, '; ');
 }
 

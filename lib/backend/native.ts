@@ -17,6 +17,7 @@ import type {
   Measure,
   PassJob,
 } from './backend';
+import { keepMapsGuarded } from './map-signal';
 import { untilAbort } from './on-abort';
 import { nanError, nothingLeftError, unnormalisedError } from './row-errors';
 import { defaultThreads } from './threads';
@@ -95,6 +96,7 @@ function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
     threads,
     output: nativeMatrix(output),
     input: input && nativeMatrix(input),
+    inputRows: spec.inputRows ?? vocabSize,
     bias: epilogue.bias,
     logitScale: epilogue.logitScale,
     softCap: epilogue.softCap,
@@ -117,6 +119,7 @@ export class NativeBackend implements HeadBackend {
     const sources = spec.input ? [spec.output, spec.input] : [spec.output];
     this.#matrices = sources.map(source => (isLent(source) ? source : source.dtype));
     this.#head = nativeHead(addon, spec, this.threads);
+    if (sources.some(source => source.kind === 'file' && source.mmap)) keepMapsGuarded(addon);
   }
 
   run(job: HiddenJob): void {

@@ -31,9 +31,13 @@ export async function untilAbort<T>(
   fired.catch(() => undefined); // where `start` throws, nobody else listens
   const forget = onAbort(signal, () => {
     const error = new LMHeadError('ABORTED', 'the call was aborted', { cause: reasonOf(signal) });
-    if (started) stop(error);
-    tell(error);
     early = !started;
+    tell(error);
+    try {
+      if (started) stop(error);
+    } catch {
+      // It goes on to its end, then; a signal's listener must not throw.
+    }
   });
   try {
     if (early) return await fired;

@@ -19,6 +19,6 @@ export function unnormalisedError(row: number, id: number | undefined): LMHeadEr
 export function nothingLeftError(row: number): LMHeadError {
   return new LMHeadError(
     'RANGE',
-    `allowed: got no id that may be drawn in row ${row}; want one at least that neither allowed nor bannedIds nor logitBias excludes`,
+    `allowedIds, allowedMask: got no id that may be drawn in row ${row}; want one at least that bannedIds, logitBias, endIds and noRepeatNgram do not exclude`,
   );
 }

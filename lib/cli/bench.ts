@@ -3,11 +3,12 @@ import { capabilities } from '../backend/choose';
 import { LMHead } from '../lm-head';
 import type { Dtype } from '../types';
 import type { Command } from './command';
-import { HEAD_OPTIONS, openNamed } from './head';
+import { closing, HEAD_OPTIONS, withNamed } from './head';
 import { exclusive, type Parsed } from './options';
-import { count, jsonLine, secondsText, table } from './output';
+import { count, jsonLine, secondsText, Table } from './output';
 import { Progress } from './progress';
 import { normalNumbers } from './random';
+import type { Terminal } from './streams';
 
 /** Seconds that each line may take, and calls of it at least and at most. */
 const BUDGET = 0.5;
@@ -28,12 +29,19 @@ export const bench: Command = {
     ['lmhead bench model.safetensors', 'the head of a model'],
     ['lmhead bench --vocab 128256 --size 2048 --dtype bf16 --threads 1', 'random weights of a given shape'],
   ],
-  async run(parsed, streams) {
+  async run(parsed, terminal) {
     exclusive('bench', parsed, 'FILE', ['vocab', 'size', 'dtype']);
-    const head = parsed.file === undefined ? randomHead(parsed) : await openNamed(parsed);
-    const cases = casesOf(head);
-    const progress = new Progress(streams, cases.length, 'lines');
-    const rows: string[][] = [];
+    const work = (head: LMHead) => measure(head, parsed, terminal);
+    return parsed.file === undefined ? closing(randomHead(parsed), work) : withNamed(parsed, work);
+  },
+};
+
+async function measure(head: LMHead, parsed: Parsed, terminal: Terminal): Promise<boolean> {
+  const { out, signal } = terminal;
+  const cases = casesOf(head, signal);
+  const progress = new Progress(terminal, cases.length, 'lines');
+  const rows: string[][] = [];
+  try {
     for (const [i, { method, positions, run }] of cases.entries()) {
       progress.update(i);
       const seconds = await timed(run);
@@ -44,7 +52,7 @@ export const bench: Command = {
         const { backend, threads, vocabSize, hiddenSize, dtype } = head;
         const where = { backend, isa: backend === 'native' ? capabilities().isa : null, threads };
         const shape = { vocabSize, hiddenSize, dtype };
-        streams.stdout.write(
+        await out.write(
           jsonLine({
             method,
             positions,
@@ -54,6 +62,7 @@ export const bench: Command = {
             ...shape,
           }),
         );
+        await out.flush();
       } else
         rows.push([
           method,
@@ -63,21 +72,21 @@ export const bench: Command = {
           count(Math.round(rate)),
         ]);
     }
+  } finally {
     progress.end();
-    if (!parsed.flag('json')) {
-      const { vocabSize, hiddenSize, dtype, backend, threads } = head;
-      const runs = backend === 'native' ? capabilities().isa : backend;
-      streams.stdout.write(
-        `${count(vocabSize)} tokens × ${count(hiddenSize)}, ${dtype}; ${runs}, ${threads} ${threads === 1 ? 'thread' : 'threads'}\n\n`,
-      );
-      streams.stdout.write(table(['method', 'positions', 'best', 'median', 'positions/s'], rows));
-    }
-    head.close();
-    return true;
-  },
-};
+  }
+  if (!parsed.flag('json')) {
+    const { vocabSize, hiddenSize, dtype, backend, threads } = head;
+    const runs = backend === 'native' ? capabilities().isa : backend;
+    await out.write(
+      `${count(vocabSize)} tokens × ${count(hiddenSize)}, ${dtype}; ${runs}, ${threads} ${threads === 1 ? 'thread' : 'threads'}\n\n`,
+    );
+    await out.write(new Table(['method', 'positions', 'best', 'median', 'positions/s']).lines(rows));
+  }
+  return true;
+}
 
-function casesOf(head: LMHead): Case[] {
+function casesOf(head: LMHead, signal: AbortSignal): Case[] {
   const next = normalNumbers(1);
   const d = head.hiddenSize;
   const many = Math.max(1, Math.min(64, Math.floor(2 ** 22 / head.vocabSize)));
@@ -87,12 +96,12 @@ function casesOf(head: LMHead): Case[] {
   const k = Math.min(50, head.vocabSize);
   const filters = { temperature: 0.8, topK: Math.min(40, head.vocabSize), topP: 0.95, seed: 1 };
   const cases: [string, (hidden: Float32Array, n: number) => Promise<unknown>][] = [
-    ['logits', hidden => head.logits(hidden)],
-    ['argmax', hidden => head.argmax(hidden)],
-    [`topK, k = ${k}`, hidden => head.topK(hidden, k)],
-    ['sample, T 0.8', hidden => head.sample(hidden, { temperature: 0.8, seed: 1 })],
-    ['sample, T 0.8, top-k 40, top-p 0.95', hidden => head.sample(hidden, filters)],
-    ['score', (hidden, n) => head.score(hidden, targets.slice(0, n))],
+    ['logits', hidden => head.logits(hidden, { signal })],
+    ['argmax', hidden => head.argmax(hidden, { signal })],
+    [`topK, k = ${k}`, hidden => head.topK(hidden, k, { signal })],
+    ['sample, T 0.8', hidden => head.sample(hidden, { temperature: 0.8, seed: 1, signal })],
+    ['sample, T 0.8, top-k 40, top-p 0.95', hidden => head.sample(hidden, { ...filters, signal })],
+    ['score', (hidden, n) => head.score(hidden, targets.slice(0, n), { signal })],
   ];
   return [1, many]
     .filter((n, i, all) => all.indexOf(n) === i)

@@ -1,6 +1,6 @@
 /** What a command is. */
-import type { Streams } from './main';
 import type { OptionName, Parsed } from './options';
+import type { Terminal } from './streams';
 
 export interface Command {
   name: string;
@@ -14,5 +14,5 @@ export interface Command {
   /** Command lines, each with what it is for. */
   examples: readonly [line: string, purpose: string][];
   /** @returns false where the answer is no */
-  run(parsed: Parsed, streams: Streams): Promise<boolean>;
+  run(parsed: Parsed, terminal: Terminal): Promise<boolean>;
 }

@@ -15,6 +15,15 @@ export function openOptions({ text, number }: Parsed): OpenOptions {
   };
 }
 
-export function openNamed(parsed: Parsed): Promise<LMHead> {
-  return LMHead.open(parsed.file!, openOptions(parsed));
+/** Works with that head, and closes it whatever comes of it. */
+export async function withNamed<T>(parsed: Parsed, work: (head: LMHead) => Promise<T>): Promise<T> {
+  return closing(await LMHead.open(parsed.file!, openOptions(parsed)), work);
+}
+
+export async function closing<T>(head: LMHead, work: (head: LMHead) => Promise<T>): Promise<T> {
+  try {
+    return await work(head);
+  } finally {
+    head.close();
+  }
 }

@@ -2,7 +2,8 @@
 import type { Command } from './command';
 import { OPTIONS, optionsOf } from './options';
 
-const EXIT = 'Exit code: 0 done; 1 the file, its contents or the machine is at fault; 2 the command line is.';
+const EXIT =
+  'Exit code: 0 done; 1 the file, its contents or the machine is at fault; 2 the command line is; 130 stopped by Ctrl-C.';
 
 export function overview(commands: Record<string, Command>): string {
   const width = Math.max(...Object.keys(commands).map(name => name.length));

@@ -1,12 +1,37 @@
 #!/usr/bin/env node
 /** The command `lmhead`. */
+import { fstatSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { main } from './main';
+import { fileStream } from './streams';
 
-// A reader that has seen enough (head, less) is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
-});
-main(process.argv.slice(2), { stdout: process.stdout, stderr: process.stderr }).then(code => {
+// Where messages can't be written, there is nobody to be told.
+process.stderr.on('error', () => {});
+
+// Unless Node was told to be silent.
+if (process.listenerCount('warning') > 0) {
+  const said = new Set<string>();
+  process.removeAllListeners('warning').on('warning', ({ message }) => {
+    if (!said.has(message)) process.stderr.write(`lmhead: warning: ${message}\n`);
+    said.add(message);
+  });
+}
+
+const controller = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  // The second one is for those who don't want to wait.
+  process.once(name, () => controller.abort(name));
+}
+
+const streams = { stdout: isFile(1) ? fileStream(1) : process.stdout, stderr: process.stderr };
+main(process.argv.slice(2), streams, controller.signal).then(code => {
+  // What the reader of a pipe has not taken would keep the process.
+  if (controller.signal.aborted) process.exit(code);
   process.exitCode = code;
 });
+
+/** A file or a device, but no terminal, pipe or socket. */
+function isFile(file: number): boolean {
+  const stat = fstatSync(file);
+  return (stat.isFile() || stat.isCharacterDevice() || stat.isBlockDevice()) && !isatty(file);
+}

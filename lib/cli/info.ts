@@ -1,9 +1,8 @@
 import type { MatrixSource } from '../backend/backend';
 import { capabilities } from '../backend/choose';
-import { openHead } from '../head/open';
-import { LMHead } from '../lm-head';
+import { type HeadReport, openHead } from '../head/open';
 import type { Command } from './command';
-import { HEAD_OPTIONS, openOptions } from './head';
+import { HEAD_OPTIONS, openOptions, withNamed } from './head';
 import { bytesText, count, jsonLine, pairs } from './output';
 
 export const info: Command = {
@@ -15,41 +14,48 @@ export const info: Command = {
     ['lmhead info model.safetensors', 'shape, type of number, tie, final norm, bytes'],
     ['lmhead info ./a-model-folder --json', 'the same for a program'],
   ],
-  async run(parsed, streams) {
+  async run(parsed, { out }) {
     const options = openOptions(parsed);
     // The parts, for what a head does not show of itself; they are mapped, not read.
-    const { spec, settings, backend } = await openHead(parsed.file, options);
+    const { spec, settings, backend, report } = await openHead(parsed.file, options);
     backend.close();
-    const head = await LMHead.open(parsed.file!, options);
-    const { output, input, epilogue } = spec;
-    const { norm, embeddingScale } = settings;
-    const { isa } = capabilities();
-    const bytes = bytesOf(output) + (input ? bytesOf(input) : 0);
-    const facts = {
-      vocabSize: head.vocabSize,
-      validVocabSize: epilogue.validVocabSize,
-      hiddenSize: head.hiddenSize,
-      dtype: head.dtype,
-      bytes,
-      mapped: output.kind === 'file' && output.mmap && output.layout === 'vd',
-      tied: head.tied,
-      parameters: head.parameterCount,
-      bias: epilogue.bias !== undefined,
-      norm: norm ? { type: norm.type, eps: norm.eps, ...(norm.offset ? { offset: norm.offset } : {}) } : null,
-      logitScale: epilogue.logitScale,
-      softCap: epilogue.softCap || null,
-      embeddingScale,
-      backend: head.backend,
-      isa: head.backend === 'native' ? isa : null,
-      threads: head.threads,
-    };
-    head.close();
-    streams.stdout.write(parsed.flag('json') ? jsonLine({ file: parsed.file, ...facts }) : forPeople(facts));
-    return true;
+    return withNamed(parsed, async head => {
+      const { output, input, epilogue } = spec;
+      const { norm, embeddingScale } = settings;
+      const { isa } = capabilities();
+      const bytes = bytesOf(output) + (input ? bytesOf(input) : 0);
+      const facts = {
+        family: report.family ?? null,
+        tensors: { output: report.output, input: report.input ?? null },
+        vocabSize: head.vocabSize,
+        validVocabSize: epilogue.validVocabSize,
+        hiddenSize: head.hiddenSize,
+        dtype: head.dtype,
+        bytes,
+        mapped: output.kind === 'file' && output.mmap && output.layout === 'vd',
+        tied: head.tied,
+        inputRows: head.tied || input ? head.inputVocabSize : null,
+        parameters: head.parameterCount,
+        bias: epilogue.bias !== undefined,
+        norm: norm
+          ? { type: norm.type, eps: norm.eps, ...(norm.offset ? { offset: norm.offset } : {}) }
+          : null,
+        logitScale: epilogue.logitScale,
+        softCap: epilogue.softCap || null,
+        embeddingScale,
+        backend: head.backend,
+        isa: head.backend === 'native' ? isa : null,
+        threads: head.threads,
+        origins: report.origins,
+      };
+      await out.write(parsed.flag('json') ? jsonLine({ file: parsed.file, ...facts }) : forPeople(facts));
+      return true;
+    });
   },
 };
 
 function forPeople(facts: {
+  family: string | null;
   vocabSize: number;
   validVocabSize: number;
   hiddenSize: number;
@@ -57,6 +63,7 @@ function forPeople(facts: {
   bytes: number;
   mapped: boolean;
   tied: boolean;
+  inputRows: number | null;
   parameters: number;
   bias: boolean;
   norm: { type: string; eps: number; offset?: number } | null;
@@ -66,36 +73,38 @@ function forPeople(facts: {
   backend: string;
   isa: string | null;
   threads: number;
+  origins: HeadReport['origins'];
 }): string {
+  const { origins } = facts;
   const padding = facts.vocabSize - facts.validVocabSize;
   const { norm } = facts;
   const threads = `${facts.threads} ${facts.threads === 1 ? 'thread' : 'threads'}`;
   const optional: [string, string | undefined][] = [
-    ['bias', facts.bias ? 'yes' : undefined],
+    ['bias', facts.bias ? `yes (${origins.bias})` : undefined],
     [
       'norm',
-      norm ? `${norm.type}, eps ${norm.eps}${norm.offset ? `, weight + ${norm.offset}` : ''}` : 'none found',
+      norm
+        ? `${norm.type}, eps ${norm.eps}${norm.offset ? `, weight + ${norm.offset}` : ''} (${origins.norm})`
+        : 'none found',
     ],
-    ['logit scale', facts.logitScale === 1 ? undefined : String(facts.logitScale)],
-    ['soft cap', facts.softCap ? String(facts.softCap) : undefined],
-    ['embedding scale', facts.embeddingScale === 1 ? undefined : String(facts.embeddingScale)],
-  ];
-  return pairs([
+    ['logit scale', facts.logitScale === 1 ? undefined : `${facts.logitScale} (${origins.logitScale})`],
+    ['soft cap', facts.softCap ? `${facts.softCap} (${origins.softCap})` : undefined],
     [
-      'vocabulary',
-      `${count(facts.vocabSize)} tokens${padding > 0 ? `, the last ${count(padding)} of them padding` : ''}`,
+      'embedding scale',
+      facts.embeddingScale === 1 ? undefined : `${facts.embeddingScale} (${origins.embeddingScale})`,
     ],
+  ];
+  const padded =
+    padding > 0 ? `, the last ${count(padding)} of them padding (${origins.validVocabSize})` : '';
+  return pairs([
+    ...(facts.family === null ? [] : [['family', facts.family] as [string, string]]),
+    ['vocabulary', `${count(facts.vocabSize)} tokens${padded}`],
     ['hidden size', count(facts.hiddenSize)],
     [
       'weights',
       `${facts.dtype}, ${bytesText(facts.bytes)}, ${facts.mapped ? 'mapped and used where they lie' : 'read into memory'}`,
     ],
-    [
-      'tied',
-      facts.tied
-        ? 'yes: one matrix is input and output embedding'
-        : 'no: the input embedding is another matrix',
-    ],
+    ['tied', `${tieText(facts)} (${origins.tied})`],
     ['parameters', count(facts.parameters)],
     ...optional.filter((entry): entry is [string, string] => entry[1] !== undefined),
     [
@@ -103,6 +112,13 @@ function forPeople(facts: {
       facts.backend === 'native' ? `native, ${facts.isa}, ${threads}` : 'in plain JavaScript, slowly',
     ],
   ]);
+}
+
+function tieText(facts: { tied: boolean; inputRows: number | null; vocabSize: number }): string {
+  if (facts.tied) return 'yes: one matrix is input and output embedding';
+  if (facts.inputRows === null) return 'no, and the input embedding is not known';
+  const rows = facts.inputRows === facts.vocabSize ? '' : `, of ${count(facts.inputRows)} rows`;
+  return `no: the input embedding is another matrix${rows}`;
 }
 
 function bytesOf(source: MatrixSource): number {

@@ -12,15 +12,19 @@ const FLOAT_BYTES = new Map([
   ['F32', 4],
   ['F64', 8],
 ]);
-const INTEGER_BYTES = new Map([
-  ['I8', 1],
-  ['U8', 1],
-  ['I16', 2],
-  ['U16', 2],
-  ['I32', 4],
-  ['U32', 4],
-  ['I64', 8],
-  ['U64', 8],
+/** Bytes of an integer, and how it is read. */
+const INTEGERS = new Map<
+  string,
+  [bytes: number, get: (view: DataView, at: number, little: boolean) => bigint]
+>([
+  ['I8', [1, (view, at) => BigInt(view.getInt8(at))]],
+  ['U8', [1, (view, at) => BigInt(view.getUint8(at))]],
+  ['I16', [2, (view, at, little) => BigInt(view.getInt16(at, little))]],
+  ['U16', [2, (view, at, little) => BigInt(view.getUint16(at, little))]],
+  ['I32', [4, (view, at, little) => BigInt(view.getInt32(at, little))]],
+  ['U32', [4, (view, at, little) => BigInt(view.getUint32(at, little))]],
+  ['I64', [8, (view, at, little) => view.getBigInt64(at, little)]],
+  ['U64', [8, (view, at, little) => view.getBigUint64(at, little)]],
 ]);
 
 /** @param option that gave the path */
@@ -80,44 +84,49 @@ export class HiddenFile {
   }
 }
 
-/**
- * [n] token ids.
- * @param count n, which the array has to have
- * @throws LMHeadError IO, FORMAT, DTYPE for no integers, SHAPE
- */
-export async function readTargets(path: string, count: number): Promise<BigInt64Array> {
-  const entry = await follow(describe(path, 'targets'));
-  const name = basename(path);
-  const each = INTEGER_BYTES.get(entry.dtype);
-  if (!each) throw new LMHeadError('DTYPE', `targets: ${name} is ${entry.dtype}; want integers`);
-  const length = entry.shape.reduce((product, size) => product * size, 1);
-  // [1, n] and [n, 1] are what tokenizers and loaders leave.
-  if (length !== count || entry.shape.filter(size => size !== 1).length > 1)
-    throw new LMHeadError(
-      'SHAPE',
-      `targets: ${name} is ${shapeText(entry.shape)}; want [${count}], one per hidden state`,
-    );
-  const bytes = Buffer.alloc(count * each);
-  const file = await open(path);
-  try {
-    await readFully(file, bytes, entry.begin, name);
-  } finally {
-    await file.close();
-  }
-  const { bigEndian } = entry;
-  const signed = entry.dtype.startsWith('I');
-  return BigInt64Array.from({ length: count }, (_, i) =>
-    integer(bytes, i * each, each, signed, bigEndian === true),
-  );
-}
+/** [n] token ids. To be closed. */
+export class TargetFile {
+  readonly #file: FileHandle;
+  readonly #entry: TensorEntry;
+  readonly #name: string;
 
-function integer(bytes: Buffer, at: number, size: number, signed: boolean, bigEndian: boolean): bigint {
-  let value = 0n;
-  for (let i = 0; i < size; i++) {
-    const byte = bytes[at + (bigEndian ? i : size - 1 - i)];
-    value = (value << 8n) | BigInt(byte);
+  private constructor(file: FileHandle, entry: TensorEntry, name: string) {
+    this.#file = file;
+    this.#entry = entry;
+    this.#name = name;
   }
-  return signed ? BigInt.asIntN(size * 8, value) : value;
+
+  /**
+   * @param count n, which the array has to have
+   * @throws LMHeadError IO, FORMAT, DTYPE for no integers, SHAPE
+   */
+  static async open(path: string, count: number): Promise<TargetFile> {
+    const entry = await follow(describe(path, 'targets'));
+    const name = basename(path);
+    if (!INTEGERS.has(entry.dtype))
+      throw new LMHeadError('DTYPE', `targets: ${name} is ${entry.dtype}; want integers`);
+    const length = entry.shape.reduce((product, size) => product * size, 1);
+    // [1, n] and [n, 1] are what tokenizers and loaders leave.
+    if (length !== count || entry.shape.filter(size => size !== 1).length > 1)
+      throw new LMHeadError(
+        'SHAPE',
+        `targets: ${name} is ${shapeText(entry.shape)}; want [${count}], one per hidden state`,
+      );
+    return new TargetFile(await open(path), entry, name);
+  }
+
+  /** Those of [first, first + count). */
+  async read(first: number, count: number): Promise<BigInt64Array> {
+    const [each, get] = INTEGERS.get(this.#entry.dtype)!;
+    const view = new DataView(new ArrayBuffer(count * each));
+    await readFully(this.#file, new Uint8Array(view.buffer), this.#entry.begin + first * each, this.#name);
+    const little = !this.#entry.bigEndian;
+    return BigInt64Array.from({ length: count }, (_, i) => get(view, i * each, little));
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
 }
 
 async function readFully(file: FileHandle, into: Uint8Array, position: number, name: string): Promise<void> {

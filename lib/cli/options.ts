@@ -1,5 +1,6 @@
 /** The options of the commands, and their values. */
 import { parseArgs } from 'node:util';
+import { nearestName } from '../arguments/nearest-name';
 import { ACTIVATIONS, WHOLE_WEIGHTS } from '../dtypes/quantized-activations';
 import type { Command } from './command';
 
@@ -144,9 +145,20 @@ function parsed(command: Command, names: OptionName[], args: string[]) {
   try {
     return parseArgs({ args: joinNegative(args), options, allowPositionals: true, strict: true });
   } catch (error) {
-    const message = (error as Error).message.split('\n')[0].replace(/\. To specify.*$/, '');
-    throw new UsageError(`${command.name}: ${message}`, { cause: error });
+    const message = (error as Error).message
+      .split('\n')[0]
+      .replace(/\. To specify.*$/, '')
+      .replace(/ is ambiguous\.$/, ' missing');
+    const [, unknown] = /^Unknown option '([^']*)'/.exec(message) ?? [];
+    const want = unknown === undefined ? '' : `; want ${nearestName(unknown, names.map(flagOf))}`;
+    throw new UsageError(`${command.name}: ${message}${want}`, { cause: error });
   }
+}
+
+/** As it is most often written. */
+function flagOf(name: OptionName): string {
+  const { short }: OptionKind = OPTIONS[name];
+  return short === name ? `-${short}` : `--${name}`;
 }
 
 /** `--ignore-index -100` means what `--ignore-index=-100` does. */

@@ -1,15 +1,39 @@
 /** Numbers and tables for people. */
 
-/** Rows in columns: words to the left, numbers to the right. */
-export function table(head: string[], rows: string[][]): string {
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map(row => row[i].length)));
-  const isNumber = head.map((_, i) => rows.every(row => /^[-−\d∞–]|^NaN|^$/.test(row[i])));
-  const line = (row: string[]) =>
-    row
-      .map((cell, i) => (isNumber[i] ? cell.padStart(widths[i]) : cell.padEnd(widths[i])))
+/**
+ * Rows in columns: words to the left, numbers to the right. The first rows decide which, and how wide the columns are; where later
+ * ones have more to say, columns become wider from there on.
+ */
+export class Table {
+  readonly #titles: readonly string[];
+  #widths: number[];
+  #isNumber: boolean[] | undefined;
+
+  constructor(titles: readonly string[]) {
+    this.#titles = titles;
+    this.#widths = titles.map(title => title.length);
+  }
+
+  /** The lines of some rows, the first time below the titles. */
+  lines(rows: readonly string[][]): string {
+    const widest = (width: number, i: number) =>
+      rows.reduce((most, row) => Math.max(most, row[i].length), width);
+    this.#widths = this.#widths.map(widest);
+    const lines: string[] = [];
+    if (!this.#isNumber) {
+      this.#isNumber = this.#titles.map((_, i) => rows.every(row => /^[-−\d∞–]|^NaN|^$/.test(row[i])));
+      lines.push(this.#line(this.#titles), this.#widths.map(width => '─'.repeat(width)).join('  '));
+    }
+    for (const row of rows) lines.push(this.#line(row));
+    return lines.map(line => `${line}\n`).join('');
+  }
+
+  #line(row: readonly string[]): string {
+    return row
+      .map((cell, i) => (this.#isNumber![i] ? cell.padStart(this.#widths[i]) : cell.padEnd(this.#widths[i])))
       .join('  ')
       .trimEnd();
-  return [line(head), widths.map(width => '─'.repeat(width)).join('  '), ...rows.map(line), ''].join('\n');
+  }
 }
 
 /** Names and what they have. */

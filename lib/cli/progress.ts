@@ -1,6 +1,7 @@
 /** One line on a terminal's standard error: how far, how fast, how long still. Elsewhere nothing. */
-import type { Streams } from './main';
+
 import { count, secondsText } from './output';
+import type { Streams, Terminal } from './streams';
 
 const INTERVAL = 0.1;
 const WIDTH = 24;
@@ -13,7 +14,7 @@ export class Progress {
   #drawn = Number.NEGATIVE_INFINITY;
 
   /** @param unit of what there are `total`, as in '12 positions/s' */
-  constructor({ stderr }: Streams, total: number, unit: string) {
+  constructor({ stderr }: Pick<Terminal, 'stderr'>, total: number, unit: string) {
     this.#stream = stderr.isTTY ? stderr : undefined;
     this.#total = total;
     this.#unit = unit;

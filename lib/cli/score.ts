@@ -1,9 +1,12 @@
 import { LMHeadError } from '../errors';
+import type { LMHead } from '../lm-head';
 import { forEachBlock } from './blocks';
 import type { Command } from './command';
-import { HEAD_OPTIONS, openNamed } from './head';
-import { readTargets } from './npy-rows';
-import { count, jsonLine, pairs, table } from './output';
+import { HEAD_OPTIONS, withNamed } from './head';
+import { TargetFile } from './npy-rows';
+import type { Parsed } from './options';
+import { count, jsonLine, pairs, Table } from './output';
+import type { Terminal } from './streams';
 
 export const score: Command = {
   name: 'score',
@@ -21,90 +24,94 @@ export const score: Command = {
       'a line of JSON for every position, and one for the summary',
     ],
   ],
-  async run(parsed, streams) {
-    const head = await openNamed(parsed);
-    const [json, each, entropy] = [parsed.flag('json'), parsed.flag('each'), parsed.flag('entropy')];
-    const options = {
-      ignoreIndex: parsed.number('ignore-index'),
-      temperature: parsed.number('temperature'),
-      norm: parsed.flag('norm'),
-      entropy,
-    };
-    const sums = { counted: 0, loss: 0, first: 0, entropy: 0 };
-    const rows: string[][] = [];
-    let targets: BigInt64Array = new BigInt64Array();
-    const positions = await forEachBlock(
-      head,
-      parsed,
-      streams,
-      async (hidden, first) => {
-        const n = hidden.length / head.hiddenSize;
-        const wanted = targets.subarray(first, first + n);
-        const result = await head.score(hidden, wanted, options).catch((error: unknown) => {
-          throw inFile(error, first);
-        });
-        for (let i = 0; i < n; i++) {
-          if (result.ranks[i] > 0) {
-            sums.counted++;
-            sums.loss -= result.logProbs[i];
-            sums.first += Number(result.ranks[i] === 1);
-            sums.entropy += result.entropy?.[i] ?? 0;
-          }
-          if (!each) continue;
-          const line = {
-            position: first + i,
-            target: Number(wanted[i]),
-            logProb: result.logProbs[i],
-            rank: result.ranks[i],
-          };
-          const its = result.entropy ? { entropy: result.entropy[i] } : {};
-          if (json) streams.stdout.write(jsonLine({ ...line, ...its }));
-          else
-            rows.push([
-              ...[line.position, line.target].map(String),
-              ...(line.rank > 0 ? [line.logProb.toFixed(4), String(line.rank)] : ['', '']),
-              ...(result.entropy ? [line.rank > 0 ? result.entropy[i].toFixed(4) : ''] : []),
-            ]);
-        }
-      },
-      async n => {
-        targets = await readTargets(parsed.text('targets')!, n);
-      },
-    );
-    head.close();
-
-    const { counted } = sums;
-    const nll = sums.loss / counted; // NaN where nothing counts
-    const summary = {
-      positions,
-      count: counted,
-      nll,
-      perplexity: Math.exp(nll),
-      first: sums.first / counted,
-    };
-    if (json) {
-      streams.stdout.write(jsonLine(entropy ? { ...summary, entropy: sums.entropy / counted } : summary));
-      return true;
-    }
-    if (each) {
-      const titles = ['position', 'target', 'log p', 'rank', ...(entropy ? ['entropy'] : [])];
-      streams.stdout.write(`${table(titles, rows)}\n`);
-    }
-    streams.stdout.write(
-      pairs([
-        [
-          'positions',
-          counted === positions ? count(positions) : `${count(positions)}, of which ${count(counted)} count`,
-        ],
-        ['loss', `${nll.toFixed(4)} nats a token (${(nll / Math.LN2).toFixed(4)} bits)`],
-        ['perplexity', summary.perplexity.toPrecision(5)],
-        ['ranked first', `${(100 * summary.first).toFixed(1)} %`],
-        ...(entropy ? [['entropy', `${(sums.entropy / counted).toFixed(4)} nats`] as [string, string]] : []),
-      ]),
-    );
-    return true;
+  async run(parsed, terminal) {
+    return withNamed(parsed, head => printScores(head, parsed, terminal));
   },
 };
+
+async function printScores(head: LMHead, parsed: Parsed, terminal: Terminal): Promise<boolean> {
+  const { out, signal } = terminal;
+  const [json, each, entropy] = [parsed.flag('json'), parsed.flag('each'), parsed.flag('entropy')];
+  const options = {
+    ignoreIndex: parsed.number('ignore-index'),
+    temperature: parsed.number('temperature'),
+    norm: parsed.flag('norm'),
+    entropy,
+    signal,
+  };
+  const sums = { counted: 0, loss: 0, first: 0, entropy: 0 };
+  const table = new Table(['position', 'target', 'log p', 'rank', ...(entropy ? ['entropy'] : [])]);
+  let targets: TargetFile | undefined;
+  const work = async (hidden: Float32Array, first: number) => {
+    const n = hidden.length / head.hiddenSize;
+    const wanted = await targets!.read(first, n);
+    const result = await head.score(hidden, wanted, options).catch((error: unknown) => {
+      throw inFile(error, first);
+    });
+    const rows: string[][] = [];
+    for (let i = 0; i < n; i++) {
+      if (result.ranks[i] > 0) {
+        sums.counted++;
+        sums.loss -= result.logProbs[i];
+        sums.first += Number(result.ranks[i] === 1);
+        sums.entropy += result.entropy?.[i] ?? 0;
+      }
+      if (!each) continue;
+      const line = {
+        position: first + i,
+        target: Number(wanted[i]),
+        logProb: result.logProbs[i],
+        rank: result.ranks[i],
+      };
+      const its = result.entropy ? { entropy: result.entropy[i] } : {};
+      if (json) await out.write(jsonLine({ ...line, ...its }));
+      else
+        rows.push([
+          ...[line.position, line.target].map(String),
+          ...(line.rank > 0 ? [line.logProb.toFixed(4), String(line.rank)] : ['', '']),
+          ...(result.entropy ? [line.rank > 0 ? result.entropy[i].toFixed(4) : ''] : []),
+        ]);
+    }
+    if (rows.length > 0) await out.write(table.lines(rows));
+  };
+  const before = async (n: number) => {
+    targets = await TargetFile.open(parsed.text('targets')!, n);
+  };
+  let positions: number;
+  try {
+    positions = await forEachBlock(head, parsed, terminal, { before, work });
+  } finally {
+    await targets?.close();
+  }
+
+  const { counted } = sums;
+  const nll = sums.loss / counted; // NaN where nothing counts
+  const summary = {
+    positions,
+    count: counted,
+    nll,
+    perplexity: Math.exp(nll),
+    first: sums.first / counted,
+  };
+  if (json) {
+    await out.write(jsonLine(entropy ? { ...summary, entropy: sums.entropy / counted } : summary));
+    return true;
+  }
+  if (each) await out.write(positions > 0 ? '\n' : `${table.lines([])}\n`);
+  await out.write(
+    pairs([
+      [
+        'positions',
+        counted === positions ? count(positions) : `${count(positions)}, of which ${count(counted)} count`,
+      ],
+      ['loss', `${nll.toFixed(4)} nats a token (${(nll / Math.LN2).toFixed(4)} bits)`],
+      ['perplexity', summary.perplexity.toPrecision(5)],
+      ['ranked first', `${(100 * summary.first).toFixed(1)} %`],
+      ...(entropy ? [['entropy', `${(sums.entropy / counted).toFixed(4)} nats`] as [string, string]] : []),
+    ]),
+  );
+  return true;
+}
 
 /** Positions in messages are those of the block: say where that begins. */
 function inFile(error: unknown, first: number): unknown {

@@ -1,7 +1,10 @@
+import type { LMHead } from '../lm-head';
 import { forEachBlock } from './blocks';
 import type { Command } from './command';
-import { HEAD_OPTIONS, openNamed } from './head';
-import { jsonLine, table } from './output';
+import { HEAD_OPTIONS, withNamed } from './head';
+import type { Parsed } from './options';
+import { jsonLine, Table } from './output';
+import type { Terminal } from './streams';
 
 export const topk: Command = {
   name: 'topk',
@@ -19,38 +22,52 @@ export const topk: Command = {
       'the best id of each row, after the final norm',
     ],
   ],
-  async run(parsed, streams) {
-    const head = await openNamed(parsed);
-    const k = parsed.number('k') ?? Math.min(10, head.vocabSize);
-    const options = { temperature: parsed.number('temperature'), norm: parsed.flag('norm') };
-    const json = parsed.flag('json');
-    const rows: string[][] = [];
-    await forEachBlock(head, parsed, streams, async (hidden, first) => {
-      const { n, ids, logits, logProbs, logSumExp } = await head.topK(hidden, k, options);
-      for (let i = 0; i < n; i++) {
-        const part = <T>(array: ArrayLike<T>) => Array.from({ length: k }, (_, j) => array[i * k + j]);
-        if (json) {
-          const line = {
-            position: first + i,
-            ids: part(ids),
-            logits: part(logits),
-            logProbs: part(logProbs),
-          };
-          streams.stdout.write(jsonLine({ ...line, logSumExp: logSumExp[i] }));
-          continue;
-        }
-        for (let j = i * k; j < (i + 1) * k; j++) {
-          const rank = String(j - i * k + 1);
-          const p = Math.exp(logProbs[j]);
-          rows.push([
-            ...[rank === '1' ? String(first + i) : '', rank, String(ids[j])],
-            ...[logits[j].toFixed(3), logProbs[j].toFixed(3), `${(100 * p).toFixed(2)} %`],
-          ]);
-        }
-      }
-    });
-    if (!json) streams.stdout.write(table(['position', 'rank', 'id', 'logit', 'log p', 'p'], rows));
-    head.close();
-    return true;
+  async run(parsed, terminal) {
+    return withNamed(parsed, head => printBest(head, parsed, terminal));
   },
 };
+
+/** So many lines of a table are laid out at once. */
+const ROWS = 8192;
+
+async function printBest(head: LMHead, parsed: Parsed, terminal: Terminal): Promise<boolean> {
+  const { out, signal } = terminal;
+  const k = parsed.number('k') ?? Math.min(10, head.vocabSize);
+  const options = { temperature: parsed.number('temperature'), norm: parsed.flag('norm'), signal };
+  const json = parsed.flag('json');
+  const table = new Table(['position', 'rank', 'id', 'logit', 'log p', 'p']);
+  let rows: string[][] = [];
+  const writeRows = async () => {
+    await out.write(table.lines(rows));
+    rows = [];
+  };
+  const work = async (hidden: Float32Array, first: number) => {
+    const { n, ids, logits, logProbs, logSumExp } = await head.topK(hidden, k, options);
+    for (let i = 0; i < n; i++) {
+      const part = <T>(array: ArrayLike<T>) => Array.from({ length: k }, (_, j) => array[i * k + j]);
+      if (json) {
+        const line = {
+          position: first + i,
+          ids: part(ids),
+          logits: part(logits),
+          logProbs: part(logProbs),
+        };
+        await out.write(jsonLine({ ...line, logSumExp: logSumExp[i] }));
+        continue;
+      }
+      for (let j = i * k; j < (i + 1) * k; j++) {
+        const rank = String(j - i * k + 1);
+        const p = Math.exp(logProbs[j]);
+        rows.push([
+          ...[rank === '1' ? String(first + i) : '', rank, String(ids[j])],
+          ...[logits[j].toFixed(3), logProbs[j].toFixed(3), `${(100 * p).toFixed(2)} %`],
+        ]);
+        if (rows.length === ROWS) await writeRows();
+      }
+    }
+    if (rows.length > 0) await writeRows();
+  };
+  const positions = await forEachBlock(head, parsed, terminal, { results: k, work });
+  if (positions === 0 && !json) await writeRows();
+  return true;
+}

@@ -1,6 +1,6 @@
 /**
  * What quantised weights stand for: plain loops, the definition that the native kernels are held against. The values are
- * those of ggml's `dequantize_row_*` (ggml-quants.c), rounded to float32 once. docs/quantisation.md has a table.
+ * those of ggml's `dequantize_row_*` (ggml-quants.c), rounded to float32 once. docs/quantization.md has a table.
  */
 
 import type { Dtype, QuantisedDtype } from '../types';

@@ -1,5 +1,7 @@
 /** Widens 16-bit floating-point numbers, and narrows them again. Both kinds are subsets of float32, so this is exact. */
 
+import { plainView } from '../arguments/arrays';
+
 /** IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits. Every one of the 2^16, by its bits. */
 let halves: Float32Array | undefined;
 
@@ -38,9 +40,10 @@ export function widen(bits: Uint16Array, dtype: 'f16' | 'bf16'): Float32Array<Ar
   return numbers;
 }
 
-/** Numbers of any of the three types as float32; float32 itself is not copied. */
+/** Numbers of any of the three types as float32, in a plain array; float32 itself is not copied. */
 export function floats(data: Float32Array | Uint16Array, dtype: 'f32' | 'f16' | 'bf16'): Float32Array {
-  return dtype === 'f32' ? (data as Float32Array) : widen(data as Uint16Array, dtype);
+  const plain = plainView(data);
+  return dtype === 'f32' ? (plain as Float32Array) : widen(plain as Uint16Array, dtype);
 }
 
 /**

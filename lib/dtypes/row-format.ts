@@ -1,4 +1,4 @@
-/** How a row of weights is stored, by dtype: the counterpart of native/core/matrix.h. docs/quantisation.md has the bits. */
+/** How a row of weights is stored, by dtype: the counterpart of native/core/matrix.h. docs/quantization.md has the bits. */
 import { LMHeadError } from '../errors';
 import type { Dtype, FloatDtype, QuantisedDtype } from '../types';
 

@@ -1,8 +1,9 @@
 /** What a file is, by its first bytes; and what to do with one that holds weights in a form that is not read. */
 import { extname } from 'node:path';
 import { LMHeadError } from '../errors';
+import { LEGACY_MAGIC } from './pytorch';
 
-export type FileKind = 'safetensors' | 'gguf' | 'npy' | 'index';
+export type FileKind = 'safetensors' | 'gguf' | 'npy' | 'index' | 'zip' | 'pytorch-legacy';
 
 /** So many bytes tell all kinds apart. */
 export const KIND_BYTES = 64;
@@ -10,6 +11,9 @@ export const KIND_BYTES = 64;
 const MAGICS: readonly [start: string, kind: FileKind][] = [
   ['GGUF', 'gguf'],
   ['\x93NUMPY', 'npy'],
+  ['PK\x03\x04', 'zip'],
+  ['PK\x05\x06', 'zip'],
+  [LEGACY_MAGIC, 'pytorch-legacy'],
 ];
 
 const BY_EXTENSION = new Map<string, FileKind>([
@@ -28,13 +32,8 @@ const FOREIGN: readonly [starts: readonly string[], what: string, want: string][
     '`git lfs pull` fetches that',
   ],
   [
-    ['PK\x03\x04'],
-    'it is a ZIP archive, as PyTorch checkpoints (.pt, .pth, .bin) and .npz files are',
-    CONVERT,
-  ],
-  [
     ['\x80\x02', '\x80\x03', '\x80\x04', '\x80\x05'],
-    'it is a Python pickle (an old PyTorch checkpoint?), which can run any code',
+    'it is a Python pickle, which can run any code',
     CONVERT,
   ],
   [['\x89HDF\r\n\x1a\n'], 'it is an HDF5 file, as Keras and TensorFlow write', CONVERT],

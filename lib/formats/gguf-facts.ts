@@ -8,12 +8,22 @@ type Metadata = Map<string, GgufValue>;
 /** Architectures whose `logit_scale` divides, as llama.cpp's code for them does; in all others it multiplies. */
 const DIVIDED = /^(?:granite|minicpm$)/;
 
+/** Architectures whose final norm has no weight. */
+const WEIGHTLESS = /^olmo$/;
+
+/** Architectures whose final norm has an embedding's name in the file. */
+const NORM_NAMES = new Map([
+  ['lfm2', 'token_embd_norm'],
+  ['lfm2moe', 'token_embd_norm'],
+  ['t5', 'dec.output_norm'],
+]);
+
 /** Architectures whose logits are capped without a key too. */
 const CAPPED = /^gemma(?:2|3n|4)$/;
 
 /** What the code of an architecture does without a key that says so. MiniCPM's converters used to write no scales. */
 const DEFAULTS: readonly [architecture: RegExp, scales: (hiddenSize: number) => Partial<ModelFacts>][] = [
-  [/^gemma/, size => ({ embeddingScale: Math.sqrt(size) })],
+  [/^(?:gemma|afmoe$)/, size => ({ embeddingScale: Math.sqrt(size) })],
   [/^grok$/, () => ({ logitScale: 0.5773502691896257, embeddingScale: 78.38367176906169 })],
   [/^minicpm3?$/, size => ({ logitScale: 256 / size, embeddingScale: 12 })],
 ];
@@ -26,7 +36,7 @@ const DEFAULTS: readonly [architecture: RegExp, scales: (hiddenSize: number) => 
  */
 export function ggufFacts(metadata: Metadata, file: string): ModelFacts {
   const architecture = metadata.get('general.architecture');
-  const facts: ModelFacts = { source: file };
+  const facts: ModelFacts = { source: file, origins: { norm: 'file', vocabSize: 'file' } };
   const tokens = metadata.get('tokenizer.ggml.tokens') as GgufArray | undefined;
   if (tokens?.unpadded) facts.vocabSize = tokens.unpadded;
   if (typeof architecture !== 'string') return facts;
@@ -39,13 +49,19 @@ export function ggufFacts(metadata: Metadata, file: string): ModelFacts {
   const malformed = (what: string) =>
     new LMHeadError('FORMAT', `${file}: ${what}; want a well-formed .gguf file`);
 
+  facts.family = { type: architecture, known: true };
   facts.hiddenSize = number('embedding_length');
   const rms = number('attention.layer_norm_rms_epsilon');
   const eps = rms ?? number('attention.layer_norm_epsilon');
   if (eps !== undefined) {
     if (eps < 0) throw malformed(`the epsilon of its norms is ${eps}`);
     facts.norm = { type: rms === undefined ? 'layernorm' : 'rmsnorm', eps, offset: 0 };
+    if (WEIGHTLESS.test(architecture)) facts.norm.weightless = true;
   }
+  facts.outputFactor = '.scale';
+  // llama.cpp leaves it out; the model's own code does not.
+  if (architecture === 't5' && facts.hiddenSize) facts.tiedLogitScale = 1 / Math.sqrt(facts.hiddenSize);
+  facts.normName = NORM_NAMES.get(architecture);
   const [, scales] = DEFAULTS.find(([pattern]) => pattern.test(architecture)) ?? [];
   if (scales && facts.hiddenSize) Object.assign(facts, scales(facts.hiddenSize));
   const logitScale = number('logit_scale');
@@ -54,7 +70,14 @@ export function ggufFacts(metadata: Metadata, file: string): ModelFacts {
   const embeddingScale = number('embedding_scale');
   if (embeddingScale) facts.embeddingScale = embeddingScale;
   // Files older than the key have none, and llama.cpp caps all the same.
-  const softCap = number('final_logit_softcapping') ?? (CAPPED.test(architecture) ? 30 : undefined);
+  const ownCap = number('final_logit_softcapping');
+  const softCap = ownCap ?? (CAPPED.test(architecture) ? 30 : undefined);
+  const by = (key: unknown) => (key ? 'file' : 'family');
+  Object.assign(facts.origins!, {
+    logitScale: by(logitScale),
+    embeddingScale: by(embeddingScale),
+    softCap: by(ownCap),
+  });
   if (softCap !== undefined && softCap < 0) throw malformed(`its final_logit_softcapping is ${softCap}`);
   if (softCap) facts.softCap = softCap;
   return facts;

@@ -1,7 +1,7 @@
 /** The header of a .gguf file: metadata, then where each tensor lies. Versions 2 and 3, little-endian. */
 import { LMHeadError } from '../errors';
 import { type FilePlan, MOST_HEADER_BYTES } from './read-plan';
-import { countOf, quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
+import { countOf, MOST_KEYS, quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
 
 /** Of an array no more than this is needed. */
 export interface GgufArray {
@@ -18,8 +18,11 @@ export interface GgufHeader {
 
 const MAGIC = 0x46554747; // 'GGUF'
 const FIRST_READ = 1 << 16;
+/** Of ggml's own. */
 const LONGEST_TENSOR_NAME = 63;
 const MOST_DIMENSIONS = 4;
+/** All experts of a layer are one tensor: no file has as many. */
+const MOST_TENSORS = 100_000;
 const DEFAULT_ALIGNMENT = 32;
 
 /** ggml's types by their numbers: name, numbers in a block, bytes of a block. */
@@ -53,6 +56,13 @@ const TYPES = new Map<number, readonly [name: string, numbers: number, bytes: nu
   [28, ['F64', 1, 8]],
   [29, ['IQ1_M', 256, 56]],
   [30, ['BF16', 1, 2]],
+  // Of older versions of llama.cpp: rows of Q4_0 and IQ4_NL side by side.
+  [31, ['Q4_0_4_4', 32, 18]],
+  [32, ['Q4_0_4_8', 32, 18]],
+  [33, ['Q4_0_8_8', 32, 18]],
+  [36, ['IQ4_NL_4_4', 32, 18]],
+  [37, ['IQ4_NL_4_8', 32, 18]],
+  [38, ['IQ4_NL_8_8', 32, 18]],
   [34, ['TQ1_0', 256, 54]],
   [35, ['TQ2_0', 256, 66]],
   [39, ['MXFP4', 32, 17]],
@@ -113,19 +123,34 @@ function parseHeader(cursor: Cursor): GgufHeader {
   const tensorCount = cursor.count('number of tensors', 24); // a tensor's entry has at least that many bytes
   const keyCount = cursor.count('number of keys', 13);
   const metadata = new Map<string, GgufValue>();
+  requireFew('keys', keyCount, MOST_KEYS);
+  requireFew('tensors', tensorCount, MOST_TENSORS);
   for (let i = 0; i < keyCount; i++) readKey(cursor, metadata);
   const alignment = (metadata.get('general.alignment') as number | undefined) ?? DEFAULT_ALIGNMENT;
 
   const tensors: TensorTable = new Map();
   let data = 0;
+  // Of a type that is not known the size isn't either: it ends where the next tensor begins.
+  let unknown: TensorEntry | undefined;
+  let readable = tensorCount === 0;
   for (let i = 0; i < tensorCount; i++) {
-    const { name, offset, entry } = readTensor(cursor);
+    const { name, offset, entry, known } = readTensor(cursor);
+    readable ||= known;
     if (tensors.has(name)) throw new SyntaxError(`it has tensor ${quoted(name)} twice`);
-    if (offset !== data)
+    if (unknown ? offset < data || offset % alignment !== 0 : offset !== data)
       throw new SyntaxError(`tensor ${quoted(name)} is at ${offset} of the data, not at ${data}`);
+    if (unknown) unknown.end = offset - unknown.begin;
     tensors.set(name, entry);
-    data = roundUp(offset + entry.end, alignment);
+    unknown = entry.end < 0 ? entry : undefined;
+    data = unknown ? offset : roundUp(offset + entry.end, alignment);
     if (data > Number.MAX_SAFE_INTEGER) throw new SyntaxError('its tensors have 2^53 bytes or more');
+  }
+  if (!readable) {
+    const [[name, { dtype }]] = tensors;
+    const fault = `tensor ${quoted(name)} is of ${dtype}`;
+    throw new SyntaxError(
+      `its tensors are of unknown types, or have names longer than a reader takes: ${fault}`,
+    );
   }
   const start = tensorCount > 0 ? roundUp(cursor.at, alignment) : cursor.at;
   // A header alone is a file too, from which nothing but the header can be had.
@@ -134,11 +159,16 @@ function parseHeader(cursor: Cursor): GgufHeader {
       `it has been cut short: its tensors end at byte ${start + data}, the file at ${cursor.fileSize}`,
     );
   }
+  if (unknown) unknown.end = Math.max(0, cursor.fileSize - start - unknown.begin);
   for (const entry of tensors.values()) {
     entry.begin += start;
     entry.end += entry.begin;
   }
   return { tensors, metadata };
+}
+
+function requireFew(things: string, count: number, most: number): void {
+  if (count > most) throw new SyntaxError(`it has ${count} ${things}, more than ${most}`);
 }
 
 function readKey(cursor: Cursor, metadata: Map<string, GgufValue>): void {
@@ -179,18 +209,24 @@ function readValue(cursor: Cursor, type: number, key: string): GgufValue {
   return { length, unpadded: length };
 }
 
-/** One tensor; `entry.begin` still counts from the start of the data, and `entry.end` is its number of bytes. */
-function readTensor(cursor: Cursor): { name: string; offset: number; entry: TensorEntry } {
-  const name = cursor.string(LONGEST_TENSOR_NAME);
+/**
+ * One tensor; `entry.begin` still counts from the start of the data, and `entry.end` is its number of bytes, or −1.
+ * @returns `known`: ggml itself would read it
+ */
+function readTensor(cursor: Cursor): { name: string; offset: number; entry: TensorEntry; known: boolean } {
+  const name = cursor.string();
   const tensor = `tensor ${quoted(name)}`;
   const dimensions = cursor.uint32();
   if (dimensions > MOST_DIMENSIONS) throw new SyntaxError(`${tensor} has ${dimensions} dimensions`);
   const shape: number[] = [];
   for (let i = 0; i < dimensions; i++) shape.unshift(cursor.size(`a dimension of ${tensor}`));
-  const type = TYPES.get(cursor.uint32());
-  if (!type) throw new SyntaxError(`${tensor} is of an unknown type`);
-  const [dtype, numbers, blockBytes] = type;
+  const type = cursor.uint32();
+  const format = TYPES.get(type);
   const offset = cursor.size(`the place of ${tensor}`);
+  if (!format) {
+    return { name, offset, entry: { dtype: `type ${type}`, shape, begin: offset, end: -1 }, known: false };
+  }
+  const [dtype, numbers, blockBytes] = format;
   // Neither the number of numbers nor that of bytes may pass what a double counts, even where a 0 hides it.
   const rowLength = shape.at(-1) ?? 1;
   if (rowLength % numbers !== 0) {
@@ -199,7 +235,8 @@ function readTensor(cursor: Cursor): { name: string; offset: number; entry: Tens
   const count = countOf(shape, Number.MAX_SAFE_INTEGER / Math.max(1, blockBytes / numbers));
   if (count === undefined) throw new SyntaxError(`${tensor} of ${shapeText(shape)} is too large to be`);
   const end = (count / numbers) * blockBytes;
-  return { name, offset, entry: { dtype, shape, begin: offset, end } };
+  const known = Buffer.byteLength(name) <= LONGEST_TENSOR_NAME;
+  return { name, offset, entry: { dtype, shape, begin: offset, end }, known };
 }
 
 function roundUp(value: number, alignment: number): number {
@@ -244,9 +281,8 @@ class Cursor {
     return count;
   }
 
-  string(longest = Infinity): string {
+  string(): string {
     const length = this.count('length of a string', 1);
-    if (length > longest) throw new SyntaxError(`it has a name of ${length} bytes, more than ${longest}`);
     const start = this.#take(length);
     return this.#bytes.toString('utf8', start, start + length);
   }

@@ -1,6 +1,7 @@
 /**
  * Reads JSON where `JSON.parse` would hide what matters: keys that stand twice, numbers beyond 2^53, deep nesting.
  * The reader says what it expects and gets it or a SyntaxError; nothing becomes an object of which a key could be a setter.
+ * It reads UTF-8 where it lies: of a text of any length, no more is on JavaScript's heap than what a reader asks for.
  */
 
 import { quoted } from './tensor-table';
@@ -9,6 +10,10 @@ import { quoted } from './tensor-table';
 export type JsonValue = null | boolean | number | string | JsonValue[] | Map<string, JsonValue>;
 
 const MOST_NESTING = 128;
+/** What is small as text is not in memory: two characters of an empty object become 200 bytes. No config has as many. */
+const MOST_VALUES = 100_000;
+const MOST_KEYS = 1000;
+const LONGEST_KEY = 1000;
 /** So many keys are found faster one by one than by a set. */
 const FEW = 12;
 const LONGEST_SCALAR = 400;
@@ -21,92 +26,141 @@ const PYTHON_NUMBERS = new Map([
 ]);
 
 const QUOTE = 0x22;
+const COMMA = 0x2c;
+const COLON = 0x3a;
 const BACKSLASH = 0x5c;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
 const ZERO = 0x30;
 const NINE = 0x39;
 
+const U = 0x75;
+/** What may stand behind a backslash, what behind that and u, and what is part of a number or word. */
+const ESCAPED = bytesOf(/["\\/bfnrtu]/);
+const HEX = bytesOf(/[0-9a-fA-F]/);
+const SCALAR_BYTES = bytesOf(/[-+.0-9A-Za-z]/);
+
+/** A 1 for every byte that matches. */
+function bytesOf(pattern: RegExp): Uint8Array {
+  return Uint8Array.from({ length: 256 }, (_, byte) => Number(pattern.test(String.fromCharCode(byte))));
+}
+
 export class JsonScanner {
-  readonly #text: string;
+  readonly #bytes: Buffer;
   readonly #python: boolean;
   #at = 0;
 
-  /** @param python take NaN and Infinity too, as Python's reader does */
-  constructor(text: string, { python = false } = {}) {
-    this.#text = text;
+  /**
+   * @param text a string, or well-formed UTF-8
+   * @param python take NaN and Infinity too, as Python's reader does
+   */
+  constructor(text: string | Uint8Array, { python = false } = {}) {
+    this.#bytes =
+      typeof text === 'string'
+        ? Buffer.from(text)
+        : Buffer.from(text.buffer, text.byteOffset, text.byteLength);
     this.#python = python;
   }
 
-  /** Reads an object; `member` must read the value of each key. Refuses a key that stands twice. */
+  /**
+   * Reads an object of a few known keys; `member` must read the value of each key. Refuses a key that stands twice, and more or
+   * longer keys than are to be remembered for that.
+   */
   object(member: (key: string) => void): void {
     const few: string[] = [];
     let many: Set<string> | undefined;
     this.members(key => {
-      if (many ? many.has(key) : few.includes(key)) throw this.#error(`key ${quoted(key)} twice`);
+      if (many ? many.has(key) : few.includes(key)) throw this.twice(key);
+      if (many?.size === MOST_KEYS) throw this.tooMany('keys in an object', MOST_KEYS);
       if (many) many.add(key);
       else if (few.push(key) === FEW) many = new Set(few);
       member(key);
-    });
+    }, LONGEST_KEY);
   }
 
-  /** As `object`, for where a key that stands twice does no harm: it costs no memory. */
-  members(member: (key: string) => void): void {
-    this.#expect('{');
-    if (this.#take('}')) return;
+  /**
+   * Reads an object of any number of keys, of which none is remembered.
+   * @param longest bytes that a key may have
+   */
+  members(member: (key: string) => void, longest = Infinity): void {
+    this.#expect(OPEN_BRACE);
+    if (this.#take(CLOSE_BRACE)) return;
     do {
-      const key = this.string();
-      this.#expect(':');
+      const key = this.string(longest);
+      this.#expect(COLON);
       member(key);
-    } while (this.#take(','));
-    this.#expect('}');
+    } while (this.#take(COMMA));
+    this.#expect(CLOSE_BRACE);
+  }
+
+  /** As `members`, where keys don't matter. */
+  values(member: () => void): void {
+    this.#expect(OPEN_BRACE);
+    if (this.#take(CLOSE_BRACE)) return;
+    do {
+      this.#skipKey();
+      member();
+    } while (this.#take(COMMA));
+    this.#expect(CLOSE_BRACE);
   }
 
   /** Reads an array; `element` must read each element. */
   array(element: () => void): void {
-    this.#expect('[');
-    if (this.#take(']')) return;
+    this.#expect(OPEN_BRACKET);
+    if (this.#take(CLOSE_BRACKET)) return;
     do element();
-    while (this.#take(','));
-    this.#expect(']');
+    while (this.#take(COMMA));
+    this.#expect(CLOSE_BRACKET);
   }
 
-  string(): string {
-    const { start, end: at, escaped } = this.#stringBounds();
-    const text = this.#text;
-    if (!escaped) return text.slice(start, at);
-    const string = JSON.parse(text.slice(start - 1, at + 1)) as string;
+  /** @param longest bytes of it, as it is written */
+  string(longest = Infinity): string {
+    const start = this.#stringStart();
+    const { end, escaped } = this.#stringEnd(start);
+    if (end - start > longest) throw this.tooMany('bytes in a name', longest);
+    const bytes = this.#bytes;
+    if (!escaped) return bytes.toString('utf8', start, end);
+    const string = JSON.parse(bytes.toString('utf8', start - 1, end + 1)) as string;
     if (/\p{Surrogate}/u.test(string)) throw this.#error('half of a surrogate pair');
     return string;
   }
 
-  /** Where the string that stands here begins and ends, without its quotes. */
-  #stringBounds(): { start: number; end: number; escaped: boolean } {
-    this.#expect('"', 'a string');
-    const text = this.#text;
-    const start = this.#at;
+  #stringStart(): number {
+    this.#expect(QUOTE, 'a string');
+    return this.#at;
+  }
+
+  /** Where the string that begins at `start` ends, without its quotes. */
+  #stringEnd(start: number): { end: number; escaped: boolean } {
+    const bytes = this.#bytes;
     let at = start;
     let escaped = false;
-    for (let code = text.charCodeAt(at); code !== QUOTE; code = text.charCodeAt(++at)) {
-      if (!(code >= 0x20)) throw this.#unexpected('the rest of a string', at); // NaN at the end of the text
-      if (code !== BACKSLASH) continue;
+    for (let byte = bytes[at]; byte !== QUOTE; byte = bytes[++at]) {
+      if (!(byte >= 0x20)) throw this.#unexpected('the rest of a string', at); // undefined at the end of the text
+      if (byte !== BACKSLASH) continue;
       escaped = true;
-      at++;
+      if (!ESCAPED[bytes[++at]]) throw this.#unexpected('an escape', at);
+      if (bytes[at] !== U) continue;
+      for (let i = 0; i < 4; i++) if (!HEX[bytes[++at]]) throw this.#unexpected('four digits', at);
     }
     this.#at = at + 1;
-    return { start, end: at, escaped };
+    return { end: at, escaped };
   }
 
   /** A whole number from 0 to 2^53 − 1, written as such. */
   wholeNumber(): number {
     this.#space();
-    const text = this.#text;
+    const bytes = this.#bytes;
     const start = this.#at;
     let at = start;
     let value = 0;
-    for (let code = text.charCodeAt(at); code >= ZERO && code <= NINE; code = text.charCodeAt(++at)) {
-      value = value * 10 + (code - ZERO);
+    for (let byte = bytes[at]; byte >= ZERO && byte <= NINE; byte = bytes[++at]) {
+      value = value * 10 + (byte - ZERO);
       if (value > Number.MAX_SAFE_INTEGER) throw this.#error('a number of 2^53 or more');
     }
-    if (at === start || (at > start + 1 && text.charCodeAt(start) === ZERO)) {
+    if (at === start || (at > start + 1 && bytes[start] === ZERO)) {
       throw this.#unexpected('a whole number');
     }
     this.#at = at;
@@ -116,40 +170,79 @@ export class JsonScanner {
   /** What kind of value comes next? */
   next(): 'object' | 'array' | 'string' | 'scalar' {
     this.#space();
-    const next = this.#text[this.#at];
-    if (next === '{') return 'object';
-    if (next === '[') return 'array';
-    return next === '"' ? 'string' : 'scalar';
+    const next = this.#bytes[this.#at];
+    if (next === OPEN_BRACE) return 'object';
+    if (next === OPEN_BRACKET) return 'array';
+    return next === QUOTE ? 'string' : 'scalar';
   }
 
-  /** Reads over any value. */
-  skip(nesting = 0): void {
-    this.#requireShallow(nesting);
-    const kind = this.next();
-    if (kind === 'object') this.object(() => this.skip(nesting + 1));
-    else if (kind === 'array') this.array(() => this.skip(nesting + 1));
-    else if (kind === 'string') this.string();
-    else this.#value();
+  /** Reads over any value, and keeps nothing of it. */
+  skip(): void {
+    const open: number[] = [];
+    do {
+      // A value, or the beginning of one.
+      const kind = this.next();
+      if (kind === 'string') this.#stringEnd(this.#stringStart());
+      else if (kind === 'scalar') {
+        if (!this.#takeDigits()) this.#value();
+      } else {
+        this.#requireShallow(open.length);
+        this.#at++;
+        const close = kind === 'object' ? CLOSE_BRACE : CLOSE_BRACKET;
+        if (!this.#take(close)) {
+          open.push(close);
+          if (kind === 'object') this.#skipKey();
+          continue;
+        }
+      }
+      // What ends with it.
+      while (open.length > 0 && !this.#take(COMMA)) this.#expect(open.pop()!);
+      if (open.at(-1) === CLOSE_BRACE) this.#skipKey();
+    } while (open.length > 0);
   }
 
-  /** Any value. */
-  value(nesting = 0): JsonValue {
+  #skipKey(): void {
+    this.#stringEnd(this.#stringStart());
+    this.#expect(COLON);
+  }
+
+  /** Reads over a number of nothing but digits, which most are, if one is here. */
+  #takeDigits(): boolean {
+    const bytes = this.#bytes;
+    const start = this.#at;
+    let at = start;
+    while (bytes[at] >= ZERO && bytes[at] <= NINE) at++;
+    if (at === start || SCALAR_BYTES[bytes[at]] || (bytes[start] === ZERO && at > start + 1)) return false;
+    this.#at = at;
+    return true;
+  }
+
+  /** Any value, of no more than a hundred thousand parts. */
+  value(): JsonValue {
+    return this.#any(0, { parts: 0 });
+  }
+
+  #any(nesting: number, so: { parts: number }): JsonValue {
     this.#requireShallow(nesting);
+    if (++so.parts > MOST_VALUES) throw this.tooMany('values', MOST_VALUES);
     const kind = this.next();
     if (kind === 'string') return this.string();
     if (kind === 'scalar') return this.#value();
     if (kind === 'array') {
       const elements: JsonValue[] = [];
-      this.array(() => elements.push(this.value(nesting + 1)));
+      this.array(() => elements.push(this.#any(nesting + 1, so)));
       return elements;
     }
     const members = new Map<string, JsonValue>();
-    this.object(key => members.set(key, this.value(nesting + 1)));
+    this.members(key => {
+      if (members.has(key)) throw this.twice(key);
+      members.set(key, this.#any(nesting + 1, so));
+    });
     return members;
   }
 
   #requireShallow(nesting: number): void {
-    if (nesting > MOST_NESTING) throw this.#error(`more than ${MOST_NESTING} levels of nesting`);
+    if (nesting > MOST_NESTING) throw this.tooMany('levels of nesting', MOST_NESTING);
   }
 
   /** A number, true, false or null. */
@@ -164,47 +257,56 @@ export class JsonScanner {
   /** Nothing but white space may follow. */
   end(): void {
     this.#space();
-    if (this.#at < this.#text.length) throw this.#error('more text after the end');
+    if (this.#at < this.#bytes.length) throw this.#error('more text after the end');
   }
 
   #space(): void {
-    const text = this.#text;
+    const bytes = this.#bytes;
     let at = this.#at;
-    for (
-      let code = text.charCodeAt(at);
-      code === 0x20 || (code >= 9 && code <= 13);
-      code = text.charCodeAt(++at)
-    ) {
-      if (code === 0x0b || code === 0x0c) break;
+    for (let byte = bytes[at]; byte === 0x20 || (byte >= 9 && byte <= 13); byte = bytes[++at]) {
+      if (byte === 0x0b || byte === 0x0c) break;
     }
     this.#at = at;
   }
 
   /** What stands here up to the next bracket, comma or space; too long, it is no number that anyone writes. */
   #scalar(): string {
-    const piece = this.#text.slice(this.#at, this.#at + LONGEST_SCALAR);
-    const end = piece.search(/[^-+.0-9A-Za-z]/);
-    return end < 0 ? piece : piece.slice(0, end);
+    const bytes = this.#bytes;
+    const start = this.#at;
+    const most = Math.min(bytes.length, start + LONGEST_SCALAR);
+    let end = start;
+    while (end < most && SCALAR_BYTES[bytes[end]]) end++;
+    return bytes.toString('latin1', start, end);
   }
 
-  #take(character: string): boolean {
+  #take(byte: number): boolean {
     this.#space();
-    if (this.#text[this.#at] !== character) return false;
+    if (this.#bytes[this.#at] !== byte) return false;
     this.#at++;
     return true;
   }
 
-  #expect(character: string, what = `'${character}'`): void {
-    if (!this.#take(character)) throw this.#unexpected(what);
+  #expect(byte: number, what = `'${String.fromCharCode(byte)}'`): void {
+    if (!this.#take(byte)) throw this.#unexpected(what);
+  }
+
+  /** For readers that keep all keys of an object by themselves. */
+  twice(key: string): SyntaxError {
+    return this.#error(`key ${quoted(key)} twice`);
+  }
+
+  /** As `twice`, of more things than there may be. */
+  tooMany(things: string, most: number): SyntaxError {
+    return this.#error(`more than ${most} ${things}`);
   }
 
   #unexpected(wanted: string, at = this.#at): SyntaxError {
-    const next = this.#text[at];
+    const [next] = this.#bytes.toString('utf8', at, at + 4);
     this.#at = at;
     return this.#error(`${next === undefined ? 'the end' : JSON.stringify(next)} where ${wanted} should be`);
   }
 
   #error(what: string): SyntaxError {
-    return new SyntaxError(`${what}, at character ${this.#at}`);
+    return new SyntaxError(`${what}, at byte ${this.#at}`);
   }
 }

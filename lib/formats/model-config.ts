@@ -1,15 +1,21 @@
 /** Reads a model's config.json, as Hugging Face's transformers write it, for what it says about the head. */
 import { LMHeadError } from '../errors';
-import { warn } from '../warning';
 import type { JsonValue } from './json-scanner';
-import type { ModelFacts } from './model-facts';
-import { type ConfigNumbers, FAMILIES, type Family } from './model-families';
-import { quoted } from './tensor-table';
+import type { ModelFacts, NormEps, Origins, QuantizationFacts } from './model-facts';
+import { type ConfigMembers, FAMILIES, type Family } from './model-families';
 
 type Members = Map<string, JsonValue>;
 
 const HIDDEN_SIZES = ['hidden_size', 'n_embd', 'd_model'];
 const VOCAB_SIZES = ['vocab_size', 'padded_vocab_size'];
+const TIES = ['tie_word_embeddings', 'tie_embedding', 'share_input_output_layers', 'weight_tying'];
+/** The part about text, in a config of several parts. */
+const TEXT_PARTS = ['text_config', 'llm_config', 'language_config', 'thinker_config', 'decoder'];
+const QUANTIZATIONS = ['quantization', 'quantization_config'];
+const CAP = 'final_logit_softcapping';
+/** Keys of the eps of norms that are surely of the one kind, and of those that mostly are of the other. */
+const RMS_EPS = ['rms_norm_eps'];
+const LAYER_EPS = ['layer_norm_eps', 'layer_norm_epsilon', 'layernorm_epsilon', 'norm_eps', 'norm_epsilon'];
 
 /** Is it a model's config.json, and not just some file of that name? */
 export function describesModel(config: JsonValue): config is Members {
@@ -17,35 +23,40 @@ export function describesModel(config: JsonValue): config is Members {
 }
 
 /**
- * What the config says. Of a family that is not known (a warning says so) neither norm nor scales can be told.
+ * What the config says. Of a family that is not known neither scales nor the kind of its norm can be told.
  * @param file the config's name, for messages
  * @throws LMHeadError FORMAT for a value that cannot be
  */
 export function factsOf(config: Members, file: string): ModelFacts {
   const reader = new ConfigReader(config, file);
   const family = FAMILIES.get(reader.modelType);
+  const origins: ModelFacts['origins'] = {};
+  /** What `read` reads, and whether the config or only the family says so. */
+  const said = <T>(what: keyof Origins, read: () => T): T => {
+    reader.said = false;
+    const value = read();
+    origins[what] = reader.said ? 'config' : 'family';
+    return value;
+  };
   const facts: ModelFacts = {
     source: file,
-    tied: reader.tied ?? family?.tied,
-    vocabSize: reader.size(VOCAB_SIZES),
-    softCap: reader.softCap(family),
+    family: { type: reader.modelType, known: family !== undefined },
+    tied: said('tied', () => reader.tied ?? family?.tied),
+    vocabSize: said('vocabSize', () => reader.vocabSize),
+    softCap: said('softCap', () => reader.softCap(family)),
+    quantization: reader.quantization,
+    origins,
   };
   if (!family) {
-    warn(
-      'LMHEAD_FAMILY',
-      `${file}: models of type ${quoted(reader.modelType)} are not known, so no final norm and no scales are set; ` +
-        'where the model has them, pass them as options',
-    );
+    facts.likelyNorm = { rmsnorm: reader.eps(RMS_EPS), layernorm: reader.eps(LAYER_EPS) };
     return facts;
   }
   if (!family.ownWidth) facts.hiddenSize = reader.size(HIDDEN_SIZES);
-  const [key, fallback] = family.eps;
-  const eps = key === undefined ? fallback : reader.number(key, fallback);
-  if (!(eps >= 0 && eps < Infinity)) throw reader.malformed(`${key} is ${eps}`);
-  facts.norm = { type: family.norm, eps, offset: family.offset ?? 0 };
+  facts.norm = said('norm', () => normOf(family, reader));
   facts.inMlx = family.inMlx;
-  facts.logitScale = family.logitScale?.(reader);
-  facts.embeddingScale = family.embeddingScale?.(reader);
+  facts.unitRows = family.unitRows?.(reader);
+  facts.logitScale = said('logitScale', () => family.logitScale?.(reader));
+  facts.embeddingScale = said('embeddingScale', () => family.embeddingScale?.(reader));
   for (const scale of [facts.logitScale, facts.embeddingScale]) {
     if (scale !== undefined && !Number.isFinite(Math.fround(scale))) {
       throw reader.malformed(`its scales come to ${scale}`);
@@ -54,33 +65,105 @@ export function factsOf(config: Members, file: string): ModelFacts {
   return facts;
 }
 
-class ConfigReader implements ConfigNumbers {
+function normOf(family: Family, reader: ConfigReader): ModelFacts['norm'] {
+  const rule = typeof family.norm === 'function' ? family.norm(reader) : family.norm;
+  if (!rule) return undefined;
+  const { type, eps, offset = 0, weightless } = rule;
+  const [key, fallback] = eps;
+  return { type, eps: key === undefined ? fallback : reader.checkedEps(key, fallback), offset, weightless };
+}
+
+/** What quantize_config.json, or the part of a config.json about it, says. Values of other types than these say nothing. */
+export function quantizationOf(config: Members): QuantizationFacts {
+  const number = (members: Members, key: string) => {
+    const value = members.get(key);
+    return typeof value === 'number' ? value : undefined;
+  };
+  const text = (members: Members, key: string) => {
+    const value = members.get(key);
+    return typeof value === 'string' ? value : undefined;
+  };
+  const sizes = (members: Members) => ({
+    bits: number(members, 'bits'),
+    groupSize: number(members, 'group_size'),
+    mode: text(members, 'mode'),
+  });
+  const block = config.get('weight_block_size');
+  const modules = new Map<string, ReturnType<typeof sizes>>();
+  for (const [key, value] of config) if (value instanceof Map) modules.set(key, sizes(value));
+  return {
+    ...sizes(config),
+    format: text(config, 'checkpoint_format'),
+    block:
+      Array.isArray(block) &&
+      block.length === 2 &&
+      block.every(size => Number.isSafeInteger(size) && (size as number) > 0)
+        ? (block as [number, number])
+        : undefined,
+    modules,
+  };
+}
+
+/** Is one more than the tokenizer's largest id the number of ids that the model predicts? */
+export function endsWithTokenizer({ family }: ModelFacts): boolean {
+  return family?.known === true && !FAMILIES.get(family.type)?.beyondTokenizer;
+}
+
+class ConfigReader implements ConfigMembers {
+  /** Becomes true where a value is read that is there. */
+  said = false;
   readonly modelType: string;
-  readonly #whole: Members;
-  /** The part about text, in a config of several parts. */
+  /** From the whole to the part about text. */
+  readonly #parts: Members[];
   readonly #text: Members;
   readonly #file: string;
 
   constructor(config: Members, file: string) {
-    const text = config.get('text_config');
-    this.#whole = config;
-    this.#text = text instanceof Map ? text : config;
+    this.#parts = [config];
+    for (let part: Members | undefined = config; part; ) {
+      part = textPart(part);
+      if (part) this.#parts.push(part);
+    }
+    this.#text = this.#parts[this.#parts.length - 1];
     this.#file = file;
-    const own = this.#text.get('model_type');
-    this.modelType = typeof own === 'string' ? own : (config.get('model_type') as string);
+    const types = this.#parts.map(part => part.get('model_type')).filter(type => typeof type === 'string');
+    this.modelType = types[types.length - 1];
   }
 
   get tied(): boolean | undefined {
-    const tied = this.#whole.get('tie_word_embeddings') ?? this.#get('tie_word_embeddings');
-    if (tied === undefined || tied === null) return undefined;
-    if (typeof tied === 'boolean') return tied;
-    throw this.malformed('tie_word_embeddings is neither true nor false');
+    for (const part of this.#parts) {
+      const key = TIES.find(name => (part.get(name) ?? undefined) !== undefined);
+      if (key === undefined) continue;
+      const tied = part.get(key);
+      this.said = true;
+      if (typeof tied === 'boolean') return tied;
+      throw this.malformed(`${key} is neither true nor false`);
+    }
+    return undefined;
   }
 
   get hiddenSize(): number {
     const size = this.size(HIDDEN_SIZES);
     if (size === undefined) throw this.malformed('hidden_size is missing');
     return size;
+  }
+
+  /** Of an encoder-decoder whose two sides have vocabularies of their own, the decoder's. */
+  get vocabSize(): number | undefined {
+    if (this.flag('share_encoder_decoder_embeddings') === false && this.has('decoder_vocab_size')) {
+      return this.size(['decoder_vocab_size']);
+    }
+    return this.size(VOCAB_SIZES);
+  }
+
+  get quantization(): QuantizationFacts | undefined {
+    for (const part of this.#parts) {
+      for (const key of QUANTIZATIONS) {
+        const value = part.get(key);
+        if (value instanceof Map) return quantizationOf(value);
+      }
+    }
+    return undefined;
   }
 
   /** A whole number above 0, under the first of its names that is there. */
@@ -98,9 +181,37 @@ class ConfigReader implements ConfigNumbers {
     throw this.malformed(value === undefined ? `${key} is missing` : `${key} is no number`);
   }
 
+  flag(key: string): boolean | undefined {
+    const value = this.#get(key) ?? undefined;
+    if (value === undefined || typeof value === 'boolean') return value;
+    throw this.malformed(`${key} is neither true nor false`);
+  }
+
+  text(key: string): string | undefined {
+    const value = this.#get(key) ?? undefined;
+    if (value === undefined || typeof value === 'string') return value;
+    throw this.malformed(`${key} is no string`);
+  }
+
+  has(key: string): boolean {
+    return (this.#get(key) ?? undefined) !== undefined;
+  }
+
+  checkedEps(key: string, fallback?: number): number {
+    const eps = this.number(key, fallback);
+    if (eps >= 0 && eps < Infinity) return eps;
+    throw this.malformed(`${key} is ${eps}`);
+  }
+
+  /** Under the first of the keys that is there. */
+  eps(keys: readonly string[]): NormEps | undefined {
+    const key = keys.find(name => this.has(name));
+    return key === undefined ? undefined : { key, eps: this.checkedEps(key) };
+  }
+
   softCap(family: Family | undefined): number | undefined {
-    const key = 'final_logit_softcapping';
-    const cap = this.#get(key) === undefined ? family?.softCap : this.#get(key);
+    const { key = CAP, fallback } = family?.softCap ?? {};
+    const cap = this.#get(key) === undefined ? fallback : this.#get(key);
     if (cap === undefined || cap === null) return undefined;
     if (typeof cap === 'number' && Math.fround(cap) > 0 && Math.fround(cap) < Infinity) return cap;
     throw this.malformed(`${key} is no number above 0`);
@@ -111,6 +222,17 @@ class ConfigReader implements ConfigNumbers {
   }
 
   #get(key: string): JsonValue | undefined {
-    return this.#text.get(key);
+    const value = this.#text.get(key);
+    if (value !== undefined && value !== null) this.said = true;
+    return value;
   }
+}
+
+function textPart(config: Members): Members | undefined {
+  for (const key of TEXT_PARTS) {
+    const part = config.get(key);
+    // A decoder that is not a description of a model may be anything.
+    if (part instanceof Map && (key !== 'decoder' || typeof part.get('model_type') === 'string')) return part;
+  }
+  return undefined;
 }

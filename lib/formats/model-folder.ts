@@ -2,11 +2,40 @@
 import { extname, join } from 'node:path';
 import { LMHeadError } from '../errors';
 
-const STANDARD = ['model.safetensors', 'model.safetensors.index.json'];
-const EXTENSIONS = ['.safetensors', '.gguf', '.npy'];
+const STANDARD = [
+  ...['model.safetensors', 'model.safetensors.index.json'],
+  ...['pytorch_model.bin', 'pytorch_model.bin.index.json'],
+];
+const EXTENSIONS = ['.safetensors', '.gguf', '.npy', '.npz', '.bin', '.pt', '.pth'];
+/** What training leaves beside a model. */
+const OF_TRAINING = /^(?:training_args|optimizer|scheduler|scaler|rng_state\w*)\./;
 /** Weights in forms that are not read. */
-const OTHERS = ['.bin', '.pt', '.pth', '.ckpt', '.onnx', '.h5', '.msgpack', '.npz'];
+const OTHERS = ['.ckpt', '.onnx', '.h5', '.msgpack'];
 const SHOWN = 4;
+
+/** Names of the indexes that may list a file as a shard. */
+export function indexNames(file: string): string[] {
+  if (STANDARD.includes(file)) return [];
+  const [, base, extension] = /^(.+)-\d{5}-of-\d{5}(\.safetensors|\.bin)$/i.exec(file) ?? [];
+  const names = new Set(STANDARD.filter(name => name.endsWith('.index.json')));
+  if (base !== undefined) names.add(`${base}${extension.toLowerCase()}.index.json`);
+  return [...names];
+}
+
+/**
+ * The snapshot in a hub's cache of a model.
+ * @param main what the cache says of its main branch: a snapshot's name
+ * @throws LMHeadError IO where there are several, and nothing says which
+ */
+export function snapshotIn(folder: string, names: readonly string[], main: string | undefined): string {
+  if (main !== undefined && names.includes(main)) return main;
+  if (names.length === 1) return names[0];
+  throw noWeights(
+    folder,
+    `has ${names.length === 0 ? 'no snapshots' : `the snapshots ${shown(names)}, and no refs/main that says which`}`,
+    'the path of one of them',
+  );
+}
 
 /**
  * @param names of what is in the folder
@@ -17,7 +46,9 @@ export function weightsIn(folder: string, names: readonly string[]): string {
   const standard = STANDARD.find(name => names.includes(name));
   if (standard) return join(folder, standard);
   for (const extension of EXTENSIONS) {
-    const files = names.filter(name => extname(name).toLowerCase() === extension);
+    const files = names.filter(
+      name => extname(name).toLowerCase() === extension && !OF_TRAINING.test(name.toLowerCase()),
+    );
     if (files.length === 1) return join(folder, files[0]);
     if (files.length > 1) {
       throw noWeights(
@@ -39,7 +70,7 @@ export function weightsIn(folder: string, names: readonly string[]): string {
   throw noWeights(
     folder,
     what,
-    `a folder with ${STANDARD.join(' or ')}, or with one ${EXTENSIONS.join(', ')} file`,
+    `a folder with ${STANDARD.slice(0, 2).join(' or ')}, or with one ${EXTENSIONS.join(', ')} file`,
   );
 }
 

@@ -2,12 +2,11 @@
 import { isUtf8 } from 'node:buffer';
 import { LMHeadError } from '../errors';
 import type { FilePlan } from './read-plan';
-import { countOf, quoted, shapeText, type TensorEntry } from './tensor-table';
+import { countOf, MOST_DIMENSIONS, quoted, shapeText, type TensorEntry } from './tensor-table';
 
 const MAGIC = '\x93NUMPY';
 /** NumPy's own limit, max_header_size. */
 const LONGEST_HEADER = 10_000;
-const MOST_DIMENSIONS = 64;
 
 /** NumPy's kinds of number by letter and bytes, by the names that safetensors gives them. */
 const DTYPES = new Map([

@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import * as fs from 'node:fs';
 import * as fsPromises from 'node:fs/promises';
-import { LMHeadError } from '../errors';
+import { isSystemError, LMHeadError } from '../errors';
 
 /** Bytes [offset, offset + length) of the file, please. */
 export interface ReadRequest {
@@ -103,7 +103,7 @@ function readSync(open: Map<string, number>, path: string, read: ReadRequest): U
     file = fs.openSync(path, FLAGS);
     open.set(path, file);
   }
-  const bytes = destination(read);
+  const bytes = destination(path, read);
   for (let at = 0; at < bytes.byteLength; ) {
     const wanted = Math.min(bytes.byteLength - at, MOST_AT_ONCE);
     at += some(path, fs.readSync(file, bytes, at, wanted, read.offset + at));
@@ -150,7 +150,7 @@ async function readAsync(
     file = await fsPromises.open(path, FLAGS);
     open.set(path, file);
   }
-  const bytes = destination(read);
+  const bytes = destination(path, read);
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength); // Yarn's Plug'n'Play reads into nothing else
   for (let at = 0; at < bytes.byteLength; ) {
     const wanted = Math.min(bytes.byteLength - at, MOST_AT_ONCE);
@@ -173,8 +173,15 @@ function nothing(error: unknown): Found {
   throw error;
 }
 
-function destination({ length, into }: ReadRequest): Uint8Array<ArrayBuffer> {
-  return (into ?? new Uint8Array(length)) as Uint8Array<ArrayBuffer>;
+function destination(path: string, { length, into }: ReadRequest): Uint8Array<ArrayBuffer> {
+  if (into) return into as Uint8Array<ArrayBuffer>;
+  try {
+    return new Uint8Array(length);
+  } catch (cause) {
+    throw new LMHeadError('MEMORY', `path: ${length} bytes of ${path} do not fit into memory; want less`, {
+      cause,
+    });
+  }
 }
 
 function some(path: string, bytesRead: number): number {
@@ -191,7 +198,7 @@ function unreadable(path: string, why: string, cause?: unknown): LMHeadError {
 
 /** What the system says, in this library's terms. */
 function readable(path: string, error: unknown): unknown {
-  if (error instanceof LMHeadError || !(error instanceof Error) || !('code' in error)) return error;
+  if (!isSystemError(error)) return error;
   return unreadable(path, error.message, error);
 }
 
@@ -199,15 +206,15 @@ function readable(path: string, error: unknown): unknown {
 export const MOST_HEADER_BYTES = 25_000_000;
 
 /**
- * The whole of a file of text.
+ * The whole of a file of text, as UTF-8.
  * @param name for messages
  * @param most bytes of it
  * @throws LMHeadError FORMAT where it has more, or is not UTF-8
  */
-export function* readText(name: string, fileSize: number, most = MOST_HEADER_BYTES): FilePlan<string> {
+export function* readText(name: string, fileSize: number, most = MOST_HEADER_BYTES): FilePlan<Uint8Array> {
   if (fileSize > most)
     throw new LMHeadError('FORMAT', `${name}: it has ${fileSize} bytes; want ${most} at most`);
   const bytes = yield { offset: 0, length: fileSize };
   if (!isUtf8(bytes)) throw new LMHeadError('FORMAT', `${name}: it is not UTF-8; want text`);
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+  return bytes;
 }

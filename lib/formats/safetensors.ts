@@ -3,7 +3,16 @@ import { isUtf8 } from 'node:buffer';
 import { LMHeadError } from '../errors';
 import { JsonScanner } from './json-scanner';
 import { type FilePlan, MOST_HEADER_BYTES } from './read-plan';
-import { countOf, quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
+import {
+  countOf,
+  LONGEST_NAME,
+  MOST_DIMENSIONS,
+  MOST_KEYS,
+  quoted,
+  shapeText,
+  type TensorEntry,
+  type TensorTable,
+} from './tensor-table';
 
 /** Bits of one number. */
 const BITS = new Map([
@@ -34,7 +43,9 @@ export function* readSafetensors(name: string, fileSize: number): FilePlan<Safet
   const start = yield { offset: 0, length: 8 };
   const length = new DataView(start.buffer, start.byteOffset).getBigUint64(0, true);
   if (length > BigInt(fileSize - 8)) {
-    throw malformed(name, `a header of ${length} bytes does not fit in a file of ${fileSize}`);
+    const text = Buffer.from(start).toString('latin1');
+    const fault = /^[\t\n\r -~]*$/.test(text) ? `it begins as text does, with ${JSON.stringify(text)}: ` : '';
+    throw malformed(name, `${fault}a header of ${length} bytes does not fit in a file of ${fileSize}`);
   }
   if (length > MOST_HEADER_BYTES) {
     throw malformed(name, `the header has ${length} bytes, more than ${MOST_HEADER_BYTES}`);
@@ -50,23 +61,36 @@ export function* readSafetensors(name: string, fileSize: number): FilePlan<Safet
  */
 export function parseHeader(header: Uint8Array, fileSize: number, name: string): SafetensorsHeader {
   if (!isUtf8(header)) throw malformed(name, 'the header is not UTF-8');
-  const text = Buffer.from(header.buffer, header.byteOffset, header.byteLength).toString('utf8');
   const dataStart = 8 + header.byteLength;
   const tensors: TensorTable = new Map();
-  const metadata = new Map<string, string>();
-  const scanner = new JsonScanner(text);
+  let metadata: Map<string, string> | undefined;
+  const scanner = new JsonScanner(header);
   try {
-    scanner.object(key => {
-      if (key === '__metadata__') scanner.object(it => metadata.set(it, scanner.string()));
-      else tensors.set(key, readEntry(scanner, key, dataStart));
-    });
+    scanner.members(key => {
+      if (key === '__metadata__' ? metadata : tensors.has(key)) throw scanner.twice(key);
+      if (key === '__metadata__') {
+        metadata = readMetadata(scanner);
+        return;
+      }
+      tensors.set(key, readEntry(scanner, key, dataStart));
+    }, LONGEST_NAME);
     scanner.end();
   } catch (error) {
     if (error instanceof SyntaxError) throw malformed(name, `its header has ${error.message}`, error);
     throw error;
   }
   requireWholeFile(tensors, dataStart, fileSize, name);
-  return { tensors, metadata };
+  return { tensors, metadata: metadata ?? new Map() };
+}
+
+function readMetadata(scanner: JsonScanner): Map<string, string> {
+  const metadata = new Map<string, string>();
+  scanner.members(key => {
+    if (metadata.has(key)) throw scanner.twice(key);
+    if (metadata.size === MOST_KEYS) throw scanner.tooMany('keys of metadata', MOST_KEYS);
+    metadata.set(key, scanner.string());
+  });
+  return metadata;
 }
 
 /** Reads {dtype, shape, data_offsets}; other keys are read over, as the reference reader does. */
@@ -101,7 +125,10 @@ function readEntry(scanner: JsonScanner, name: string, dataStart: number): Tenso
 
 function wholeNumbers(scanner: JsonScanner): number[] {
   const numbers: number[] = [];
-  scanner.array(() => numbers.push(scanner.wholeNumber()));
+  scanner.array(() => {
+    if (numbers.length === MOST_DIMENSIONS) throw scanner.tooMany('numbers in a list', MOST_DIMENSIONS);
+    numbers.push(scanner.wholeNumber());
+  });
   return numbers;
 }
 

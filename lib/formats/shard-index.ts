@@ -2,7 +2,10 @@
 import { LMHeadError } from '../errors';
 import { JsonScanner } from './json-scanner';
 import { type FilePlan, readText } from './read-plan';
-import { quoted } from './tensor-table';
+import { LONGEST_NAME, quoted } from './tensor-table';
+
+/** The largest mixtures of experts have 300,000. */
+const MOST_TENSORS = 500_000;
 
 /**
  * @param name the file's name, for messages
@@ -19,7 +22,11 @@ export function* readShardIndex(name: string, fileSize: number): FilePlan<Map<st
     scanner.object(key => {
       if (key !== 'weight_map') return scanner.skip();
       found = true;
-      scanner.object(tensor => shards.set(tensor, scanner.string()));
+      scanner.members(tensor => {
+        if (shards.has(tensor)) throw scanner.twice(tensor);
+        if (shards.size === MOST_TENSORS) throw scanner.tooMany('tensors', MOST_TENSORS);
+        shards.set(tensor, scanner.string(LONGEST_NAME));
+      }, LONGEST_NAME);
     });
     scanner.end();
   } catch (error) {

@@ -1,166 +1,47 @@
 /** Which tensors of a file make up the head: by the names that architectures give them. */
 import { LMHeadError } from '../errors';
 import { warn } from '../warning';
+import { formOf, type MatrixForm } from './forms';
+import { isLogitBias, type NamedPart, namedPart, type PartKind, partAnywhere } from './head-names';
+import type { QuantizationFacts } from './model-facts';
 import { isReal, usable } from './stored-numbers';
 import { quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
+import { type UnreadForm, unreadForm } from './unread-forms';
 
 /** What of a file a head is made of. */
 export interface HeadTensors {
   output: MatrixTensor;
-  /** Another matrix for the input. */
+  /** Another matrix for the input, of as many rows as it has. */
   input?: MatrixTensor;
   /** Input and output are two matrices, even where the input's is not known. */
   untied: boolean;
-  /** [V] */
+  /** Why the input's matrix is not known, for messages. */
+  inputProblem?: string;
+  /** According to the model's description output and input are one: so they are, if they have the same bytes. */
+  saidTied?: true;
+  /** [V], or [1,V] */
   bias?: VectorTensor;
-  /** [d] each. */
-  norm?: { weight: VectorTensor; bias?: VectorTensor };
+  /** Modules that may be the final norm, the likeliest first; [d] each. */
+  norms: NormTensors[];
 }
 export interface VectorTensor {
   name: string;
   entry: TensorEntry;
 }
+/** Its name and entry are those of the tensor with its numbers, where it is stored as several. */
 export interface MatrixTensor extends VectorTensor {
   rows: number;
   columns: number;
+  /** The module that it is the weight of. */
+  module?: string;
+  /** How to make one matrix of it, where it is no plain one. */
+  form?: MatrixForm;
 }
-
-/** Most specific first. */
-const OUTPUTS = [
-  'lm_head',
-  'embed_out',
-  'word_embeddings_for_head',
-  'lm_head.linear',
-  'output_layer',
-  'model.transformer.ff_out',
-  'head.decoder',
-  'output',
-  'head',
-];
-const EMBEDDINGS = [
-  'embed_tokens',
-  'gpt_neox.embed_in',
-  'embed_in',
-  'wte',
-  'embd.wte',
-  'tok_embeddings',
-  'token_embd',
-  'token_embeddings',
-  'in_out_embed',
-  'word_embeddings',
-  'embedding.word_embeddings',
-  'backbone.embedding',
-  'backbone.embeddings',
-  'rwkv.embeddings',
-  'embeddings',
-  'embedding',
-  'shared',
-];
-const NORMS = [
-  'norm',
-  'ln_f',
-  'gpt_neox.final_layer_norm',
-  'final_layernorm',
-  'final_layer_norm',
-  'encoder.final_layernorm',
-  'norm_f',
-  'backbone.norm_f',
-  'rms_norm',
-  'rwkv.ln_out',
-  'ln_out',
-  'final_norm',
-  'output_norm',
-  'lm_head.ln',
-];
-const PREFIXES = [
-  '',
-  'model.',
-  'transformer.',
-  'model.transformer.',
-  'model.decoder.',
-  'language_model.',
-  'model.language_model.',
-  'language_model.model.',
-  'model.text_model.',
-  'text_model.',
-];
-const SUFFIXES = ['.weight', '', '.bias'];
-/** What stands beside or instead of a plain weight, by the form that it is part of. None of them is read. */
-const FORMS: readonly [suffix: string, form: string][] = [
-  ['qweight', 'GPTQ or AWQ'],
-  ['weight_packed', 'compressed-tensors'],
-  ['W_q', 'HQQ'],
-  ['weight._data', 'quanto'],
-  ['base_layer', 'an adapter (LoRA) that is not merged'],
-  ['lora_A', 'an adapter (LoRA) that is not merged'],
-  ['lora_embedding_A', 'an adapter (LoRA) that is not merged'],
-  ['original_module', 'an adapter (PEFT) that is not merged'],
-  ['modules_to_save', 'an adapter (PEFT) that is not merged'],
-  ['weight_scale', 'a scaled type (FP8 or int8)'],
-  ['weight_scale_inv', 'a scaled type (FP8)'],
-  ['SCB', 'bitsandbytes'],
-  ['weight.absmax', 'bitsandbytes'],
-  ['weight.SCB', 'bitsandbytes'],
-  ['scales', 'a quantized type (MLX)'],
-];
-const SHOWN = 8;
-
-let all: Set<string> | undefined;
-let outputs: Set<string> | undefined;
-let embeddings: Set<string> | undefined;
-
-const withPrefixes = (bases: readonly string[]) =>
-  new Set(bases.flatMap(base => PREFIXES.map(prefix => prefix + base)));
-
-/** The form that a tensor's name is of, and the module that has it; of outputs alone, or of embeddings too. */
-function unreadForm(name: string, embedding: boolean): { base: string; form: string } | undefined {
-  outputs ??= withPrefixes(OUTPUTS);
-  embeddings ??= withPrefixes(EMBEDDINGS);
-  for (const [suffix, form] of FORMS) {
-    const at = `${name}.`.indexOf(`.${suffix}.`);
-    if (at < 0) continue;
-    const base = name.slice(0, at);
-    if (isOutputBase(base) || (embedding && embeddings.has(base))) return { base, form };
-  }
-  return undefined;
-}
-
-/** An embedding cannot stand in for an output that is there in a form that is not read. */
-function requireReadForm(
-  tensors: TensorTable,
-  file: string,
-  output: string | undefined,
-  embedding: string | undefined,
-): void {
-  for (const [name, { dtype, shape }] of tensors) {
-    const unread = unreadForm(name, output === undefined);
-    if (!unread) continue;
-    const used = output ?? embedding;
-    const { base, form } = unread;
-    if (output !== undefined && base !== output && `${base}.weight` !== output) continue;
-    // An output elsewhere may be of another part; the embedding's own form matters only where it is to serve.
-    if (used !== undefined && output === undefined && !isOutputBase(base) && `${base}.weight` !== used)
-      continue;
-    throw new LMHeadError(
-      'TENSOR',
-      `tensor: ${file} has ${base} in a form that is not read, ${form}: ${name.slice(0, 80)} ${dtype} ${shapeText(shape)}; ` +
-        'want F32, F16 or BF16, merged and not quantized, or a GGUF file of the model',
-    );
-  }
-}
-
-function isOutputBase(base: string): boolean {
-  return outputs!.has(base) || /(?:^|\.)(?:lm_head|embed_out)$/.test(base);
-}
-
-/** Can a tensor of that name be part of a head? */
-export function isHeadTensor(name: string): boolean {
-  all ??= new Set(
-    [...OUTPUTS, ...EMBEDDINGS, ...NORMS].flatMap(base =>
-      PREFIXES.flatMap(prefix => SUFFIXES.map(suffix => prefix + base + suffix)),
-    ),
-  );
-  return all.has(name) || unreadForm(name, true) !== undefined;
+export interface NormTensors {
+  weight: VectorTensor;
+  bias?: VectorTensor;
+  /** Its name can stand for nothing but a norm, and it lies beside the embedding. */
+  standard: boolean;
 }
 
 /** What decides between several. */
@@ -172,95 +53,213 @@ export interface Wishes {
   /** Is the head tied, according to the model's description, and which file is that? */
   tied?: boolean;
   source?: string;
+  /** The final norm's module, where the description knows it. */
+  normName?: string;
+  quantization?: QuantizationFacts;
+  hiddenSize?: number;
+}
+
+/** A module that by its name is a part of a head, with its tensors by what of it they are. */
+interface Module extends Omit<NamedPart, 'leaf'> {
+  leaves: Map<string, VectorTensor>;
+}
+type Modules = Record<PartKind, Module[]>;
+
+const SHOWN = 8;
+/** Tensors that say what another one's numbers stand for. */
+const OF_ANOTHER = /(?:^|\.)(?:scales|biases|weight_scale\w*|weight_zero_point|qzeros|absmax|SCB)$/;
+
+/**
+ * Finds the output matrix, the input embedding where it is another, the output's bias, and what may be the final norm.
+ *
+ * A matrix with an output's name is the output, and one with an embedding's name the input. Without the first the embedding
+ * is both, which is warned of where the model's description says otherwise. With neither, a file of just one floating-point
+ * matrix means that. The option `tensor` stands above all this.
+ * @throws LMHeadError TENSOR where nothing is found, or an output only in a form that is not read; SHAPE
+ */
+export function findHeadTensors(tensors: TensorTable, file: string, wishes: Wishes): HeadTensors {
+  const modules = modulesOf(tensors);
+  const found =
+    wishes.tensor === undefined ? outputOf(tensors, modules, file, wishes) : named(tensors, file, wishes);
+  const { tied, tensor } = wishes;
+  const [v, d] = wishes.layout === 'vd' ? [found.rows, found.columns] : [found.columns, found.rows];
+  const head: HeadTensors = { output: found, untied: false, norms: normsOf(modules, d, wishes.normName) };
+  const input = inputOf(modules.embedding, found, v, d, file, wishes);
+  if (input !== undefined) {
+    head.untied = true;
+    if (typeof input === 'string') head.inputProblem = `${file} has ${input}`;
+    else head.input = input;
+    if (tied === true && tensor === undefined && head.input) head.saidTied = true;
+  } else if (!isEmbedding(modules, found)) {
+    // Of a matrix with no output's name, alone and undescribed, nothing says that the input is another.
+    const isNamed = tensor === undefined ? namedPart(found.name) !== undefined : tied !== undefined;
+    head.untied = tied !== true && isNamed;
+  }
+  head.bias = biasOf(tensors, modules, found, v, file);
+  return head;
+}
+
+/** The matrix that the option `tensor` names. */
+function named(tensors: TensorTable, file: string, wishes: Wishes): MatrixTensor {
+  const name = wishes.tensor!;
+  const entry = tensors.get(name);
+  if (!entry) {
+    throw new LMHeadError('TENSOR', `tensor: ${file} has no tensor ${quoted(name)}; ${available(tensors)}`);
+  }
+  const module = name.slice(0, Math.max(0, name.lastIndexOf('.')));
+  const leaves = new Map<string, VectorTensor>([
+    [name.slice(module.length && module.length + 1), { name, entry }],
+  ]);
+  if (module !== '') {
+    for (const [other, its] of tensors) {
+      if (other.startsWith(`${module}.`))
+        leaves.set(other.slice(module.length + 1), { name: other, entry: its });
+    }
+  }
+  const form = formOf(leaves, { file, module, ...wishes });
+  return form ? formed(form, module) : plain({ name, entry }, file, module || undefined);
+}
+
+function outputOf(tensors: TensorTable, modules: Modules, file: string, wishes: Wishes): MatrixTensor {
+  const output = firstMatrix(modules.output, file, wishes);
+  if (output) return output;
+  const embedding = firstMatrix(modules.embedding, file, wishes);
+  if (embedding) {
+    if (wishes.tied === false) {
+      warn(
+        'LMHEAD_TIE',
+        `according to ${wishes.source} input and output are not tied, but ${file} has no output matrix beside ` +
+          `${embedding.name}, which serves as both`,
+      );
+    }
+    return embedding;
+  }
+  const name = onlyMatrix(tensors);
+  if (name !== undefined) return plain({ name, entry: tensors.get(name)! }, file);
+  throw new LMHeadError(
+    'TENSOR',
+    `tensor: ${file} has no tensor with an output matrix's name; ${available(tensors)}`,
+  );
+}
+
+function isEmbedding(modules: Modules, { module }: MatrixTensor): boolean {
+  return module !== undefined && modules.embedding.some(each => each.module === module);
+}
+
+function modulesOf(tensors: TensorTable): Modules {
+  const byName = collect(tensors, namedPart);
+  if (byName.output.length > 0 || byName.embedding.length > 0) return byName;
+  return collect(tensors, partAnywhere);
+}
+
+function collect(tensors: TensorTable, partOf: (name: string) => NamedPart | undefined): Modules {
+  const modules: Modules = { output: [], embedding: [], norm: [] };
+  const known = new Map<string, Module>();
+  for (const [name, entry] of tensors) {
+    const part = partOf(name);
+    if (!part) continue;
+    const { leaf, ...rest } = part;
+    const key = `${part.kind} ${part.module}`;
+    let module = known.get(key);
+    if (!module) {
+      module = { ...rest, leaves: new Map() };
+      known.set(key, module);
+      modules[part.kind].push(module);
+    }
+    module.leaves.set(leaf, { name, entry });
+  }
+  const depth = ({ prefix }: Module) => prefix.split('.').length;
+  for (const list of Object.values(modules)) list.sort((a, b) => a.rank - b.rank || depth(a) - depth(b));
+  return modules;
+}
+
+/** The matrix of the best of the modules that has one. An output in a form that is not read is not passed over. */
+function firstMatrix(modules: readonly Module[], file: string, wishes: Wishes): MatrixTensor | undefined {
+  for (const module of modules) {
+    const matrix = matrixOf(module, file, wishes);
+    if (matrix && !('unread' in matrix)) return matrix;
+    if (matrix) throw notRead(file, module.module, matrix.unread);
+  }
+  return undefined;
+}
+
+function notRead(file: string, module: string, { form, tensor }: UnreadForm): LMHeadError {
+  const { dtype, shape } = tensor.entry;
+  return new LMHeadError(
+    'TENSOR',
+    `tensor: ${file} has ${module} in a form that is not read, ${form}: ${tensor.name} ${dtype} ${shapeText(shape)}; ` +
+      'want F32, F16 or BF16, merged and not quantized, or a GGUF file of the model',
+  );
+}
+
+/** A module's matrix, whatever form it is stored in. */
+function matrixOf(
+  module: Module,
+  file: string,
+  wishes: Wishes,
+): MatrixTensor | { unread: UnreadForm } | undefined {
+  const form = formOf(module.leaves, { file, module: module.module, ...wishes });
+  if (form) return formed(form, module.module);
+  const unread = unreadForm(module);
+  if (unread) return { unread };
+  const tensor = module.leaves.get('weight') ?? module.leaves.get('');
+  return tensor && tensor.entry.shape.length !== 1 ? plain(tensor, file, module.module) : undefined;
+}
+
+function formed(form: MatrixForm, module: string): MatrixTensor {
+  const { rows, columns } = form;
+  return { ...form.parts[0], rows, columns, module, form };
 }
 
 /**
- * Finds the output matrix, the input embedding where it is another, the output's bias, and the final norm.
- *
- * Where the model's description says that the head is tied, its output is the embedding, even beside a matrix with an output's
- * name; where it says that it is not, and there is no such matrix, the embedding has to serve after all. Both are warned of.
- * Without a word on it, a matrix with an output's name is the output, and beside it one with an embedding's name is the input.
- * With neither, a file of just one floating-point matrix means that. The option `tensor` stands above all this.
+ * The input's matrix, where it is another than `output`.
+ * @returns a description of one that cannot be used
  */
-export function findHeadTensors(tensors: TensorTable, file: string, wishes: Wishes): HeadTensors {
-  const embedding = firstPresent(tensors, EMBEDDINGS, '.weight');
-  if (wishes.tensor === undefined) {
-    requireReadForm(tensors, file, firstPresent(tensors, OUTPUTS, '.weight'), embedding);
-  }
-  const name =
-    wishes.tensor ?? outputName(tensors, file, embedding, wishes) ?? embedding ?? onlyMatrix(tensors);
-  if (name === undefined || !tensors.has(name)) {
-    const what = name === undefined ? "no tensor with an output matrix's name" : `no tensor ${quoted(name)}`;
-    throw new LMHeadError('TENSOR', `tensor: ${file} has ${what}; ${available(tensors)}`);
-  }
-  const output = matrix(tensors, name, file);
-  const [v, d] = wishes.layout === 'vd' ? [output.rows, output.columns] : [output.columns, output.rows];
-  // Of a matrix with no output's name, alone and undescribed, nothing says that the input is another.
-  const named = wishes.tensor === undefined ? isHeadTensor(name) : wishes.tied !== undefined;
-  const untied = name !== embedding && (embedding !== undefined || (wishes.tied !== true && named));
-  const found: HeadTensors = { output, untied };
-  if (embedding !== undefined && embedding !== name) {
-    const { shape } = tensors.get(embedding)!;
-    if (shape.length === 2 && shape[0] === v && shape[1] === d)
-      found.input = matrix(tensors, embedding, file);
-    else if (shape.length === 2 && shape[0] > v && shape[1] === d) {
-      // Rows of an input that no logit belongs to, as Llama 3.2 Vision has, come after the others.
-      const { entry, ...input } = matrix(tensors, embedding, file);
-      const end = entry.begin + ((entry.end - entry.begin) / shape[0]) * v;
-      found.input = { ...input, rows: v, entry: { ...entry, shape: [v, d], end } };
-    } else if (wishes.tensor === undefined) {
-      throw new LMHeadError(
-        'SHAPE',
-        `tensor: ${file} has an embedding ${embedding} ${shapeText(shape)} beside ${name}; want [${v},${d}], or the option tensor`,
-      );
-    }
-  }
-  found.bias = biasOf(tensors, name, name === embedding, v, file);
-  const norm = NORMS.flatMap(base => PREFIXES.map(prefix => prefix + base)).find(
-    base => vector(tensors, `${base}.weight`, d) !== undefined,
-  );
-  if (norm !== undefined) {
-    found.norm = { weight: vector(tensors, `${norm}.weight`, d)!, bias: vector(tensors, `${norm}.bias`, d) };
-  }
-  return found;
-}
-
-/** The name of the matrix that is nothing but an output, if the head has one. */
-function outputName(
-  tensors: TensorTable,
+function inputOf(
+  modules: readonly Module[],
+  output: MatrixTensor,
+  v: number,
+  d: number,
   file: string,
-  embedding: string | undefined,
-  { tied, source }: Wishes,
-): string | undefined {
-  const output = firstPresent(tensors, OUTPUTS, '.weight');
-  if (embedding === undefined) return output;
-  if (tied === true && output !== undefined) {
-    warn(
-      'LMHEAD_TIE',
-      `according to ${source} input and output are tied, but ${file} has ${output} beside ${embedding}. It is not used; ` +
-        `tensor: '${output}' uses it`,
-    );
-    return undefined;
-  }
-  if (tied === false && output === undefined) {
-    warn(
-      'LMHEAD_TIE',
-      `according to ${source} input and output are not tied, but ${file} has no output matrix beside ${embedding}, ` +
-        'which serves as both',
-    );
-  }
-  return output;
-}
-
-/** The first of `bases`, with a prefix or without, that is there. */
-function firstPresent(tensors: TensorTable, bases: readonly string[], suffix: string): string | undefined {
-  for (const base of bases) {
-    for (const prefix of PREFIXES) {
-      if (tensors.has(prefix + base + suffix)) return prefix + base + suffix;
-      if (suffix === '.weight' && tensors.has(prefix + base)) return prefix + base;
+  wishes: Wishes,
+): MatrixTensor | string | undefined {
+  if (modules.some(({ module }) => module === output.module)) return undefined;
+  const problems: string[] = [];
+  let best: MatrixTensor | undefined;
+  for (const module of modules) {
+    try {
+      const matrix = matrixOf(module, file, wishes);
+      if (!matrix) continue;
+      if ('unread' in matrix) {
+        problems.push(`the embedding ${module.module} in a form that is not read, ${matrix.unread.form}`);
+      } else if (!matrix.form && !usable(matrix.entry)) {
+        problems.push(`the embedding ${matrix.name} in ${matrix.entry.dtype}, which is not read`);
+      } else if (matrix.columns !== d) {
+        problems.push(
+          `the embedding ${matrix.name} [${matrix.rows},${matrix.columns}], whose rows are no hidden states`,
+        );
+      } else if (!best || (best.rows !== v && matrix.rows === v)) best = matrix;
+    } catch (error) {
+      if (!(error instanceof LMHeadError)) throw error;
+      problems.push(`an embedding that cannot be used: ${error.message}`);
     }
   }
-  return undefined;
+  return best ?? problems[0];
+}
+
+/** What may be the final norm: beside the embedding first, then by the name. */
+function normsOf(modules: Modules, d: number, wanted: string | undefined): NormTensors[] {
+  const beside = new Set([...modules.embedding, ...modules.output].map(({ prefix }) => prefix));
+  const isVector = (tensor?: VectorTensor) => tensor?.entry.shape.length === 1 && tensor.entry.shape[0] === d;
+  return modules.norm
+    .filter(({ leaves }) => isVector(leaves.get('weight')))
+    .map(module => ({ ...module, first: module.module === wanted ? 0 : beside.has(module.prefix) ? 1 : 2 }))
+    .sort((a, b) => a.first - b.first)
+    .map(({ leaves, module, first }) => {
+      const bias = leaves.get('bias');
+      const standard = first === 1 && partAnywhere(`${module}.weight`) !== undefined;
+      return { weight: leaves.get('weight')!, bias: isVector(bias) ? bias : undefined, standard };
+    });
 }
 
 /** The one floating-point matrix of a file, if it is one that can be used, or else if it is the only one at all. */
@@ -268,7 +267,7 @@ function onlyMatrix(tensors: TensorTable): string | undefined {
   const names: string[] = [];
   const others: string[] = [];
   for (const [name, entry] of tensors) {
-    if (entry.shape.length !== 2) continue;
+    if (entry.shape.length !== 2 || OF_ANOTHER.test(name)) continue;
     if (usable(entry)) names.push(name);
     else if (isReal(entry)) others.push(name);
   }
@@ -276,8 +275,7 @@ function onlyMatrix(tensors: TensorTable): string | undefined {
   return names.length === 0 && others.length === 1 ? others[0] : undefined;
 }
 
-function matrix(tensors: TensorTable, name: string, file: string): MatrixTensor {
-  const entry = tensors.get(name)!;
+function plain({ name, entry }: VectorTensor, file: string, module?: string): MatrixTensor {
   const { shape } = entry;
   if (shape.length !== 2 || shape[0] === 0 || shape[1] === 0) {
     throw new LMHeadError(
@@ -285,33 +283,34 @@ function matrix(tensors: TensorTable, name: string, file: string): MatrixTensor 
       `tensor: ${name} in ${file} is ${shapeText(shape)}; want two dimensions above 0`,
     );
   }
-  return { name, entry, rows: shape[0], columns: shape[1] };
+  return { name, entry, rows: shape[0], columns: shape[1], module };
 }
 
-/** A tensor of exactly that shape, if there is one. */
-function vector(tensors: TensorTable, name: string, length: number): VectorTensor | undefined {
-  const entry = tensors.get(name);
-  return entry?.shape.length === 1 && entry.shape[0] === length ? { name, entry } : undefined;
-}
-
-/** The bias beside the output matrix; beside an embedding that serves as one, the bias that an output would have. */
+/** The bias of the logits: beside the output matrix, or under a name of its own. */
 function biasOf(
   tensors: TensorTable,
-  output: string,
-  tied: boolean,
+  modules: Modules,
+  output: MatrixTensor,
   v: number,
   file: string,
 ): VectorTensor | undefined {
-  const name = tied ? firstPresent(tensors, OUTPUTS, '.bias') : besideWeight(output, '.bias');
-  const entry = name ? tensors.get(name) : undefined;
-  if (!name || !entry) return undefined;
-  const bias = vector(tensors, name, v);
+  const tied = isEmbedding(modules, output);
+  const own = output.module === undefined ? undefined : `${output.module}.bias`;
+  const beside = own === undefined ? undefined : tensors.get(own);
+  if (beside) {
+    const { shape } = beside;
+    if (shape.length === 1 && shape[0] === v) return { name: own!, entry: beside };
+    if (!tied)
+      throw new LMHeadError(
+        'SHAPE',
+        `bias: ${own} in ${file} is ${shapeText(shape)}; want [${v}], or the option bias`,
+      );
+  }
+  const fits = ({ shape }: TensorEntry) => shape.at(-1) === v && shape.slice(0, -1).every(size => size === 1);
+  for (const [name, entry] of tensors) if (fits(entry) && isLogitBias(name)) return { name, entry };
   // Beside an embedding it can be of something else that is called 'head' or 'output'.
-  if (bias || tied) return bias;
-  throw new LMHeadError(
-    'SHAPE',
-    `bias: ${name} in ${file} is ${shapeText(entry.shape)}; want [${v}], or the option bias`,
-  );
+  const biases = tied || output.name.includes('.decoder.') ? modules.output : [];
+  return biases.map(({ leaves }) => leaves.get('bias')).find(bias => bias && fits(bias.entry));
 }
 
 /** The name of what belongs to a weight. */

@@ -11,10 +11,19 @@ export interface TensorEntry {
   columnMajor?: true;
   /** The bytes of a number come highest first. */
   bigEndian?: true;
+  /** Of a member of a ZIP archive: where its local header is. `begin` and `end` then count from its first byte. */
+  zipHeader?: number;
 }
 
 /** By name. */
 export type TensorTable = Map<string, TensorEntry>;
+
+/** Of a file's metadata: each takes some hundred bytes of memory, of a hostile header some ten bytes of text. Files have some hundred. */
+export const MOST_KEYS = 100_000;
+/** Bytes of a name, which messages may have whole. */
+export const LONGEST_NAME = 1000;
+/** NumPy's own limit. */
+export const MOST_DIMENSIONS = 64;
 
 /** A name for a message: of a hostile file it can be of any length, and of any characters. */
 export function quoted(name: string): string {

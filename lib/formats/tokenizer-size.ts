@@ -5,7 +5,7 @@ import { JsonScanner } from './json-scanner';
  * @returns one more than the largest id; 0 where the file has none
  * @throws SyntaxError where it is no such file
  */
-export function tokenizerSize(text: string): number {
+export function tokenizerSize(text: string | Uint8Array): number {
   const scanner = new JsonScanner(text);
   let size = 0;
   const id = () => {
@@ -17,7 +17,7 @@ export function tokenizerSize(text: string): number {
     } else if (key === 'model' && scanner.next() === 'object') {
       scanner.object(field => {
         if (field !== 'vocab' || scanner.next() === 'scalar') scanner.skip();
-        else if (scanner.next() === 'object') scanner.members(id);
+        else if (scanner.next() === 'object') scanner.values(id);
         else {
           // A Unigram model's is a list of pairs, in which a token's place is its id.
           let count = 0;
@@ -29,6 +29,32 @@ export function tokenizerSize(text: string): number {
         }
       });
     } else scanner.skip();
+  });
+  scanner.end();
+  return size;
+}
+
+/** As `tokenizerSize`, of added_tokens.json: ids by token. */
+export function addedTokensSize(text: string | Uint8Array): number {
+  const scanner = new JsonScanner(text);
+  let size = 0;
+  scanner.members(() => {
+    size = Math.max(size, scanner.wholeNumber() + 1);
+  });
+  scanner.end();
+  return size;
+}
+
+/** As `tokenizerSize`, of tokenizer_config.json, which has added tokens by id. */
+export function tokenizerConfigSize(text: string | Uint8Array): number {
+  const scanner = new JsonScanner(text, { python: true });
+  let size = 0;
+  scanner.object(key => {
+    if (key !== 'added_tokens_decoder' || scanner.next() !== 'object') return scanner.skip();
+    scanner.members(id => {
+      if (/^\d{1,15}$/.test(id)) size = Math.max(size, Number(id) + 1);
+      scanner.skip();
+    });
   });
   scanner.end();
   return size;

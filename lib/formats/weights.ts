@@ -5,19 +5,24 @@ import { type FileKind, fileKind, KIND_BYTES } from './file-kind';
 import { type GgufHeader, readGguf } from './gguf';
 import { ggufFacts } from './gguf-facts';
 import { ggufParts } from './gguf-parts';
+import { headTensorNames, requiredNames } from './head-names';
 import { JsonScanner, type JsonValue } from './json-scanner';
-import { describesModel, factsOf } from './model-config';
+import { describesModel, endsWithTokenizer, factsOf, quantizationOf } from './model-config';
 import type { ModelFacts } from './model-facts';
-import { weightsIn } from './model-folder';
+import { indexNames, snapshotIn, weightsIn } from './model-folder';
 import { readNpy } from './npy';
+import { isNpz, readNpz } from './npz';
+import { describesParams, factsOfParams } from './params';
+import { isCheckpoint, readPytorchLegacy, readPytorchZip } from './pytorch';
 import { type FilePlan, look, notAFile, type Plan, readBytes, readText, within } from './read-plan';
-import { readSafetensors } from './safetensors';
+import { readSafetensors, type SafetensorsHeader } from './safetensors';
 import { savedFacts } from './saved-head';
 import { nameQuantised } from './saved-quantized';
 import { readShardIndex } from './shard-index';
-import { besideWeight, isHeadTensor } from './tensor-names';
+import { besideWeight } from './tensor-names';
 import { quoted, type TensorTable } from './tensor-table';
-import { tokenizerSize } from './tokenizer-size';
+import { addedTokensSize, tokenizerConfigSize, tokenizerSize } from './tokenizer-size';
+import { readZip, type ZipMember } from './zip';
 
 /** The tensors at a path, and what is said of them. */
 export interface Weights {
@@ -26,6 +31,8 @@ export interface Weights {
   tensors: TensorTable;
   /** The file that has that tensor. */
   pathOf(tensor: string): string;
+  /** Files in memory, by the tensor that they are of: where the one on the disk is compressed. */
+  unpacked?: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
   facts?: ModelFacts;
   /** The one tensor of a file that can hold no more. */
   only?: string;
@@ -43,14 +50,16 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
   let found = yield* look(path);
   let file = path;
   if (found.kind === 'folder') {
-    file = weightsIn(path, found.names);
+    const folder = yield* modelFolder(path, found.names);
+    file = weightsIn(folder.path, folder.names);
     found = yield* look(file);
   }
   if (found.kind !== 'file') throw notAFile(file, found);
   const { size } = found;
   const name = basename(file);
   const pathOf = () => file;
-  switch (yield* kindOf(file, size)) {
+  const kind = yield* kindOf(file, size);
+  switch (kind) {
     case 'gguf': {
       const header = yield* within(file, size, bytes => readGguf(name, bytes));
       return { name, ...(yield* readParts(dirname(file), name, header)) };
@@ -62,28 +71,119 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
     }
     case 'index': {
       const shards = yield* within(file, size, bytes => readShardIndex(name, bytes));
-      const { mlx, ...weights } = yield* readShards(dirname(file), shards, wanted);
-      const facts = yield* modelFacts(dirname(file), askTokenizer);
-      return { name, ...weights, facts: mlx ? factsInMlx(facts) : facts };
+      return { name, ...(yield* readIndexed(file, shards, wanted, askTokenizer)) };
+    }
+  }
+  // Of the others any may be one of several.
+  const indexed = yield* indexOf(file);
+  if (indexed) return { name, ...(yield* readIndexed(file, indexed, wanted, askTokenizer, name)) };
+  switch (kind) {
+    case 'zip':
+      return yield* readArchive(file, size, wanted, askTokenizer);
+    case 'pytorch-legacy': {
+      const tensors = yield* within(file, size, bytes => readPytorchLegacy(name, bytes));
+      return { name, tensors, pathOf, facts: yield* modelFacts(file, askTokenizer) };
     }
     default: {
       const { tensors, metadata } = yield* within(file, size, bytes => readSafetensors(name, bytes));
       nameQuantised(tensors, metadata, name);
       const saved = savedFacts(metadata, name);
       if (saved) return { name, tensors, pathOf, facts: saved };
-      const facts = yield* modelFacts(dirname(file), askTokenizer);
+      const facts = yield* modelFacts(file, askTokenizer);
       return { name, tensors, pathOf, facts: isMlx(metadata) ? factsInMlx(facts) : facts };
     }
   }
+}
+
+/** A PyTorch checkpoint, or an archive of NumPy's arrays. */
+function* readArchive(
+  file: string,
+  size: number,
+  wanted: string | undefined,
+  askTokenizer: boolean,
+): Plan<Weights> {
+  const name = basename(file);
+  const members = yield* within(file, size, bytes => readDirectory(name, bytes));
+  const facts = yield* modelFacts(file, askTokenizer);
+  const pathOf = () => file;
+  if (isCheckpoint(members)) {
+    const tensors = yield* within(file, size, bytes => readPytorchZip(name, bytes, members));
+    return { name, tensors, pathOf, facts };
+  }
+  if (!isNpz(members)) {
+    throw new LMHeadError(
+      'FORMAT',
+      `${name}: it is a ZIP archive, but neither a PyTorch checkpoint nor an .npz; want the file of weights that is in it`,
+    );
+  }
+  const arrays = yield* within(file, size, bytes => readNpz(name, bytes, members, wanted));
+  return { name, ...arrays, pathOf, facts };
+}
+
+function* readDirectory(name: string, size: number): FilePlan<Map<string, ZipMember>> {
+  try {
+    return yield* readZip(size);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new LMHeadError(
+      'FORMAT',
+      `${name}: it is a ZIP archive, as PyTorch checkpoints and .npz files are, but ${error.message}; want a whole file`,
+      { cause: error },
+    );
+  }
+}
+
+/** Where in a folder the model is: in a hub's cache, that is the snapshot that its main branch leads to. */
+function* modelFolder(path: string, names: string[]): Plan<{ path: string; names: string[] }> {
+  if (!names.includes('snapshots')) return { path, names };
+  const snapshots = yield* look(join(path, 'snapshots'));
+  if (snapshots.kind !== 'folder') return { path, names };
+  const main = yield* readBeside(join(path, 'refs'), 'main', 1000, bytes =>
+    Buffer.from(bytes).toString().trim(),
+  );
+  const snapshot = join(path, 'snapshots', snapshotIn(path, snapshots.names, main));
+  const found = yield* look(snapshot);
+  return found.kind === 'folder' ? { path: snapshot, names: found.names } : { path, names };
+}
+
+/** The index beside a file that says which shard of a model this is. */
+function* indexOf(file: string): Plan<Map<string, string> | undefined> {
+  for (const index of indexNames(basename(file))) {
+    const path = join(dirname(file), index);
+    const found = yield* look(path);
+    if (found.kind !== 'file') continue;
+    const shards = yield* within(path, found.size, size => readShardIndex(index, size));
+    if ([...shards.values()].includes(basename(file))) return shards;
+  }
+  return undefined;
+}
+
+/** @param own the shard that was named, where it was one: others need not be there for what can be done without */
+function* readIndexed(
+  file: string,
+  shards: Map<string, string>,
+  wanted: string | undefined,
+  askTokenizer: boolean,
+  own?: string,
+): Plan<Pick<Weights, 'tensors' | 'pathOf' | 'facts'>> {
+  const { mlx, ...weights } = yield* readShards(dirname(file), shards, wanted, own);
+  const facts = yield* modelFacts(file, askTokenizer);
+  return { ...weights, facts: mlx ? factsInMlx(facts) : facts };
 }
 
 const isMlx = (metadata: Map<string, string>) => metadata.get('format') === 'mlx';
 
 /** What is left to do where mlx-lm's converter has written a part of it into the weights. */
 function factsInMlx(facts: ModelFacts | undefined): ModelFacts | undefined {
-  if (facts?.inMlx === 'scales') return { ...facts, logitScale: undefined, embeddingScale: undefined };
-  if (facts?.inMlx === 'offset' && facts.norm) return { ...facts, norm: { ...facts.norm, offset: 0 } };
-  return facts;
+  if (facts === undefined) return undefined;
+  const left = { ...facts, unitRows: undefined };
+  if (facts.inMlx === 'offset' && facts.norm) left.norm = { ...facts.norm, offset: 0 };
+  if (facts.inMlx === 'scales') {
+    left.embeddingScale = undefined;
+    // A matrix that is both has the embedding's.
+    left.logitScale = facts.tied ? facts.logitScale! / facts.embeddingScale! : undefined;
+  }
+  return left;
 }
 
 function* kindOf(path: string, size: number): Plan<FileKind> {
@@ -125,22 +225,52 @@ function* readFile<T>(path: string, reader: (name: string, size: number) => File
   return yield* within(path, found.size, size => reader(basename(path), size));
 }
 
+/** The header of a shard: of .safetensors, or a PyTorch checkpoint. */
+function* readShard(path: string): Plan<SafetensorsHeader> {
+  const found = yield* look(path);
+  if (found.kind !== 'file') throw notAFile(path, found);
+  const name = basename(path);
+  const kind = yield* kindOf(path, found.size);
+  if (kind === 'zip') {
+    const members = yield* within(path, found.size, size => readDirectory(name, size));
+    if (!isCheckpoint(members)) {
+      throw new LMHeadError(
+        'FORMAT',
+        `${name}: it is a ZIP archive without a PyTorch checkpoint in it; want a shard`,
+      );
+    }
+    const tensors = yield* within(path, found.size, size => readPytorchZip(name, size, members));
+    return { tensors, metadata: new Map() };
+  }
+  if (kind === 'pytorch-legacy') {
+    const tensors = yield* within(path, found.size, size => readPytorchLegacy(name, size));
+    return { tensors, metadata: new Map() };
+  }
+  return yield* within(path, found.size, size => readSafetensors(name, size));
+}
+
 /** The tensors that can be part of a head. Only the shards that have them need be there. */
 function* readShards(
   folder: string,
   shards: Map<string, string>,
   wanted: string | undefined,
+  own: string | undefined,
 ): Plan<{ tensors: TensorTable; pathOf(tensor: string): string; mlx: boolean }> {
-  const names = [...shards.keys()].filter(
-    name => isHeadTensor(name) || name === wanted || (wanted && name === besideWeight(wanted, '.bias')),
-  );
+  const names = headTensorNames(shards.keys());
+  for (const name of [wanted, wanted && besideWeight(wanted, '.bias')]) {
+    if (name !== undefined && shards.has(name)) names.add(name);
+  }
+  const required = requiredNames(names, wanted);
   const tensors: TensorTable = new Map();
   let mlx = false;
-  for (const shard of new Set(names.map(name => shards.get(name)!))) {
-    const header = yield* readFile(join(folder, shard), readSafetensors);
+  for (const shard of new Set([...names].map(name => shards.get(name)!))) {
+    const its = [...names].filter(name => shards.get(name) === shard);
+    const path = join(folder, shard);
+    if (own !== undefined && !its.some(name => required.has(name)) && (yield* look(path)).kind !== 'file')
+      continue;
+    const header = yield* readShard(path);
     mlx ||= isMlx(header.metadata);
-    for (const name of names) {
-      if (shards.get(name) !== shard) continue;
+    for (const name of its) {
       const entry = header.tensors.get(name);
       if (!entry) {
         throw new LMHeadError(
@@ -154,22 +284,42 @@ function* readShards(
   return { tensors, pathOf: name => join(folder, shards.get(name)!), mlx };
 }
 
-/** What config.json says, if there is one, and tokenizer.json beside it. */
-function* modelFacts(folder: string, askTokenizer: boolean): Plan<ModelFacts | undefined> {
-  const config = yield* readBeside(folder, 'config.json', undefined, text => {
+/** What config.json says, if there is one, and the tokenizer's files beside it. */
+function* modelFacts(file: string, askTokenizer: boolean): Plan<ModelFacts | undefined> {
+  const folder = dirname(file);
+  // As Mistral and Meta publish a model beside its form for transformers.
+  if (basename(file).startsWith('consolidated')) {
+    const params = yield* readJson(folder, 'params.json');
+    if (params !== undefined && describesParams(params)) return factsOfParams(params, 'params.json');
+  }
+  const config = yield* readJson(folder, 'config.json');
+  if (config === undefined || !describesModel(config)) return undefined;
+  const facts = factsOf(config, 'config.json');
+  if (facts.quantization === undefined) {
+    const quantize = yield* readJson(folder, 'quantize_config.json');
+    if (quantize instanceof Map) facts.quantization = quantizationOf(quantize);
+  }
+  if (!askTokenizer || !endsWithTokenizer(facts)) return facts;
+  const size = yield* readBeside(folder, 'tokenizer.json', MOST_TOKENIZER_BYTES, tokenizerSize);
+  if (!size) return facts;
+  // Tokens that were added later stand in files of their own, and not always in that one.
+  const added = yield* readBeside(folder, 'added_tokens.json', undefined, addedTokensSize);
+  const decoder = yield* readBeside(folder, 'tokenizer_config.json', undefined, tokenizerConfigSize);
+  const whole = Math.max(size, added ?? 0, decoder ?? 0);
+  if (whole < (facts.vocabSize ?? Infinity)) {
+    facts.vocabSize = whole;
+    facts.origins!.vocabSize = 'file';
+  }
+  return facts;
+}
+
+function readJson(folder: string, name: string): Plan<JsonValue | undefined> {
+  return readBeside(folder, name, undefined, text => {
     const scanner = new JsonScanner(text, { python: true });
     const value: JsonValue = scanner.value();
     scanner.end();
     return value;
   });
-  if (config === undefined || !describesModel(config)) return undefined;
-  const facts = factsOf(config, 'config.json');
-  // A tokenizer of Whisper's has no timestamps, which the model predicts.
-  if (askTokenizer && config.get('model_type') !== 'whisper') {
-    const size = yield* readBeside(folder, 'tokenizer.json', MOST_TOKENIZER_BYTES, tokenizerSize);
-    if (size) facts.vocabSize = Math.min(size, facts.vocabSize ?? size);
-  }
-  return facts;
 }
 
 /** What `parse` makes of a file in the folder; undefined where there is none. */
@@ -177,7 +327,7 @@ function* readBeside<T>(
   folder: string,
   name: string,
   most: number | undefined,
-  parse: (text: string) => T,
+  parse: (text: Uint8Array) => T,
 ): Plan<T | undefined> {
   const path = join(folder, name);
   const found = yield* look(path);

@@ -29,12 +29,14 @@ interface Handle {
   /** Absent: tied. */
   input?: MatrixSource;
   untied: boolean;
+  inputRows?: number;
+  inputProblem?: string;
   settings: Partial<HeadOptions>;
 }
 
 /** The handle of a head; it keeps nothing alive. */
 export function handleOf(
-  head: { vocabSize: number; hiddenSize: number; untied: boolean },
+  head: Pick<Handle, 'vocabSize' | 'hiddenSize' | 'untied' | 'inputRows' | 'inputProblem'>,
   settings: HeadSettings,
   backend: HeadBackend,
 ): object {
@@ -70,7 +72,9 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
   const { vocabSize, hiddenSize } = headSizes(handle.vocabSize, handle.hiddenSize);
   optionsObject(handle.settings, 'settings');
   const settings = headSettings(handle.settings, vocabSize, hiddenSize);
-  const matrix = (source: MatrixSource, name: string): MatrixSource => {
+  const inputRows =
+    handle.inputRows === undefined ? vocabSize : headSizes(handle.inputRows, hiddenSize).vocabSize;
+  const matrix = (source: MatrixSource, name: string, rows: number): MatrixSource => {
     optionsObject(source, name);
     const { dtype } = source;
     if (source.kind === 'shared' && handle.backend === 'native' && typeof source.token === 'string') {
@@ -79,13 +83,18 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
     const { data } = source as { data?: unknown };
     // The reference has widened floating-point numbers; the type that they had is theirs still.
     const held = handle.backend === 'reference' && isFloat(dtype) ? 'f32' : dtype;
-    const numbers = memoryMatrix(data, name, held, vocabSize, hiddenSize, 'vd', false);
+    const numbers = memoryMatrix(data, name, held, rows, hiddenSize, 'vd', false);
     return { ...numbers, dtype: oneOf(dtype, `${name}.dtype`, Object.keys(ROW_FORMATS) as Dtype[]) };
   };
-  const output = matrix(handle.output, 'output');
-  const input = handle.input === undefined ? undefined : matrix(handle.input, 'input');
+  const output = matrix(handle.output, 'output', vocabSize);
+  const input = handle.input === undefined ? undefined : matrix(handle.input, 'input', inputRows);
   const untied = handle.untied === true;
-  return { spec: { vocabSize, hiddenSize, output, input, untied, ...specSettings(settings) }, settings };
+  const inputProblem = typeof handle.inputProblem === 'string' ? handle.inputProblem : undefined;
+  const sizes = { vocabSize, hiddenSize, inputRows };
+  return {
+    spec: { ...sizes, output, input, untied, inputProblem, ...specSettings(settings) },
+    settings,
+  };
 }
 
 function wellFormed<T>(reading: () => T): T {

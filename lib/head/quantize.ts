@@ -70,7 +70,8 @@ export async function quantizedSpec(
 
 function copyOfInput({ backend, spec, inputDtype }: Quantizable): MatrixSource | undefined {
   if (inputDtype === undefined) return undefined;
-  const bytes = sharedBytes(spec.vocabSize * rowBytes(inputDtype, spec.hiddenSize));
+  const { inputRows = spec.vocabSize } = spec;
+  const bytes = sharedBytes(inputRows * rowBytes(inputDtype, spec.hiddenSize));
   backend.readBytes('input', 0, bytes);
   if (!isFloat(inputDtype)) return held(bytes, inputDtype);
   const { buffer } = bytes;

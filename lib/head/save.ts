@@ -1,20 +1,18 @@
 /** Writes a head as a .safetensors file. */
-import { randomBytes } from 'node:crypto';
-import * as fs from 'node:fs';
-import * as fsPromises from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
 import type { HeadSettings } from '../arguments/head-options';
 import type { HeadBackend } from '../backend/backend';
 import { isFloat, ROW_FORMATS, rowBytes } from '../dtypes/row-format';
-import { LMHeadError } from '../errors';
 import { type SavedFacts, savedMetadata } from '../formats/saved-head';
 import { savedAs } from '../formats/saved-quantized';
 import type { Dtype } from '../types';
+import { replaceFile, replaceFileSync } from './replace-file';
 
 /** What is written. */
 export interface SavedHead {
   vocabSize: number;
   hiddenSize: number;
+  /** Of `input`. */
+  inputRows: number;
   output: Dtype;
   /** Absent: tied. */
   input?: Dtype;
@@ -23,76 +21,13 @@ export interface SavedHead {
   backend: HeadBackend;
 }
 
-/** Through a file beside it, which takes the name when all of it is on the disk: nobody ever sees half a file. */
-export async function saveHead(path: string, head: SavedHead): Promise<void> {
-  const temporary = beside(path);
-  let created = false;
-  try {
-    const file = await fsPromises.open(temporary, 'wx');
-    created = true;
-    try {
-      for (const piece of pieces(head)) await file.appendFile(piece);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await fsPromises.rename(temporary, path);
-    created = false;
-    syncFolder(path);
-  } catch (error) {
-    throw writable(path, error);
-  } finally {
-    if (created) await fsPromises.rm(temporary, { force: true });
-  }
+export function saveHead(path: string, head: SavedHead): Promise<void> {
+  return replaceFile(path, pieces(head));
 }
 
 /** As `saveHead`, at once. */
 export function saveHeadSync(path: string, head: SavedHead): void {
-  const temporary = beside(path);
-  let created = false;
-  try {
-    const file = fs.openSync(temporary, 'wx');
-    created = true;
-    try {
-      for (const piece of pieces(head)) fs.appendFileSync(file, piece);
-      fs.fsyncSync(file);
-    } finally {
-      fs.closeSync(file);
-    }
-    fs.renameSync(temporary, path);
-    created = false;
-    syncFolder(path);
-  } catch (error) {
-    throw writable(path, error);
-  } finally {
-    if (created) fs.rmSync(temporary, { force: true });
-  }
-}
-
-function beside(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
-}
-
-/** The new name is in the folder's own data. Not every system lets one open a folder. */
-function syncFolder(path: string): void {
-  let folder: number | undefined;
-  try {
-    folder = fs.openSync(dirname(path), 'r');
-    fs.fsyncSync(folder);
-  } catch {
-    // The file's contents are safe in any case.
-  } finally {
-    if (folder !== undefined) fs.closeSync(folder);
-  }
-}
-
-function writable(path: string, error: unknown): unknown {
-  if (error instanceof LMHeadError || !(error instanceof Error) || !('code' in error)) return error;
-  return new LMHeadError(
-    'IO',
-    `path: ${path} cannot be written: ${error.message}; want a file's path in a folder that can be written to`,
-    { cause: error },
-  );
+  replaceFileSync(path, pieces(head));
 }
 
 /** A tensor of the file, and how to get its bytes. */
@@ -151,6 +86,7 @@ function* pieces(head: SavedHead): Generator<Uint8Array> {
 function tensorsOf({
   vocabSize,
   hiddenSize,
+  inputRows,
   output,
   input,
   tied,
@@ -160,7 +96,7 @@ function tensorsOf({
   const matrix = (name: string, dtype: Dtype, which: 'output' | 'input'): SavedTensor => ({
     name,
     dtype,
-    shape: [vocabSize, hiddenSize],
+    shape: [which === 'input' ? inputRows : vocabSize, hiddenSize],
     read: (offset, out) => backend.readBytes(which, offset, out),
   });
   const vector = (name: string, numbers: Float32Array): SavedTensor => ({

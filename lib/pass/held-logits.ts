@@ -17,15 +17,19 @@ import { wholeNumber } from '../arguments/values';
 import { type LogitsJob, noCandidates } from '../backend/backend';
 import { logitsBackend } from '../backend/choose';
 import { floats } from '../dtypes/half';
+import type { Effective } from '../effective';
 import type { CallOptions, Candidates, Hidden, PerRow, Sample, SampleOptions, TopK } from '../types';
 import { requireFree } from './pending-outputs';
 import { newSample } from './sample-result';
+
+/** How to draw from logits that are held, which have all the rows that they will have, and the norm behind them. */
+type HeldOptions = Omit<SampleOptions, 'norm' | 'rows' | 'over'>;
 
 const MOST_IDS = 2 ** 32 - 1;
 
 /** Options of `softmax` and `logSoftmax`. */
 export interface DistributionOptions {
-  /** Divides the logits; finite and at least 1e-300, one for all rows or one per row. Default 1. */
+  /** Divides the logits; finite and above 0, one for all rows or one per row. Default 1. */
   temperature?: PerRow<number>;
   /** At least n·V numbers, apart from the memory of `logits`; returned itself. */
   out?: Float32Array;
@@ -36,7 +40,7 @@ export interface DistributionOptions {
 /**
  * Log-softmax of each row.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
- * @param options.temperature divides the logits; above 0, default 1
+ * @param options.temperature divides the logits; at least 1e-300, default 1
  * @param options.out where to put the result: at least n·vocabSize numbers, apart from `logits`; returned itself
  * @returns [n, vocabSize], natural logs. A row with NaN or +∞, or of nothing but −∞, has NaN
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; BUSY where a pending call will write to `out`
@@ -48,7 +52,7 @@ export function logSoftmax(logits: Hidden, vocabSize: number, options?: Distribu
 /**
  * Softmax of each row.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
- * @param options.temperature divides the logits; above 0, default 1
+ * @param options.temperature divides the logits; at least 1e-300, default 1
  * @param options.out where to put the result: at least n·vocabSize numbers, apart from `logits`; returned itself
  * @returns [n, vocabSize]; each row adds up to 1
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; BUSY where a pending call will write to `out`
@@ -107,14 +111,18 @@ export function topKOf(
 }
 
 /**
- * Draws a token per row. The filters are top-k, top-p, min-p, in this order; then the temperature divides what is left.
+ * Draws a token per row, as `sample` does.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
  * @param options see SampleOptions; temperature 0 takes the likeliest token
  * @returns ids [n], logProbs [n] under the distribution that was sampled; with `topLogProbs` also what is likeliest, raw and as
  *   sampled
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
-export function sampleFrom(logits: Hidden, vocabSize: number, options?: SampleOptions): Sample {
+export function sampleFrom<const O extends HeldOptions & Effective<O, HeldOptions>>(
+  logits: Hidden,
+  vocabSize: number,
+  options?: O,
+): Sample {
   const { job } = logitsJob(logits, vocabSize, options, SAMPLE_FROM_OPTIONS, 'sample', true);
   job.sample = newSample(options, job.n, job.vocabSize);
   run(job);
@@ -124,11 +132,15 @@ export function sampleFrom(logits: Hidden, vocabSize: number, options?: SampleOp
 /**
  * What the filters of SampleOptions leave of each row.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
- * @param options topK, topP, minP and temperature (0 leaves the likeliest token alone)
+ * @param options as sampleFrom's; topLogProbs has no effect. Temperature 0 leaves the likeliest token alone
  * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
-export function candidatesOf(logits: Hidden, vocabSize: number, options: SampleOptions): Candidates {
+export function candidatesOf<const O extends HeldOptions & Effective<O, HeldOptions>>(
+  logits: Hidden,
+  vocabSize: number,
+  options: O,
+): Candidates {
   const { job } = logitsJob(logits, vocabSize, options, CANDIDATES_OF_OPTIONS, 'filter', true);
   job.candidates = noCandidates();
   run(job);

@@ -1,4 +1,5 @@
 /** Results of [n,k], as objects. */
+import { lengthOf } from '../arguments/arrays';
 import { arrayType, got } from '../arguments/describe';
 import { LMHeadError } from '../errors';
 import type { TopK, TopLogProbs } from '../types';
@@ -22,8 +23,7 @@ export function rowsOf(result: TopK | TopLogProbs): RankedId[][] {
   const { k, ids, logProbs } = result;
   const logits = 'logits' in result ? result.logits : undefined;
   const counts = 'counts' in result ? result.counts : undefined;
-  const n = 'n' in result ? result.n : result.counts.length;
-  return Array.from({ length: n }, (_, row) =>
+  return Array.from({ length: 'n' in result ? result.n : lengthOf(result.counts) }, (_, row) =>
     Array.from({ length: counts ? counts[row] : k }, (_, place) => {
       const i = row * k + place;
       return logits
@@ -36,13 +36,14 @@ export function rowsOf(result: TopK | TopLogProbs): RankedId[][] {
 function requireResult(result: unknown): void {
   if (typeof result === 'object' && result !== null) {
     const { n, k, ids, logits, logProbs, counts } = result as Partial<TopK & TopLogProbs>;
-    const rows = counts === undefined ? n : counts.length;
     if (
       arrayType(ids) === 'Uint32Array' &&
       arrayType(logProbs) === 'Float32Array' &&
       arrayType(counts ?? logits) === (counts ? 'Uint32Array' : 'Float32Array') &&
-      ids!.length === rows! * k! &&
-      logProbs!.length === ids!.length
+      // Where there are no counts k is above 0, so that n cannot be more than there are ids.
+      lengthOf(ids!) === (counts ? lengthOf(counts) : n!) * k! &&
+      lengthOf(logProbs!) === lengthOf(ids!) &&
+      (counts ? counts.every(count => count <= k!) : k! > 0)
     ) {
       return;
     }

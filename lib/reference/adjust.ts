@@ -1,5 +1,5 @@
 /** What biases, penalties and exclusions make of a row of logits, before a token is drawn from it. */
-import { type Adjustments, PatchValue } from '../backend/backend';
+import { type Adjustments, type IdLists, PatchValue, Penalty } from '../backend/backend';
 
 /**
  * A row's logits, adjusted: a copy, or `u` itself where nothing is to be done.
@@ -12,19 +12,28 @@ export function adjustedRow(
   rows?: Uint32Array,
 ): Float32Array {
   if (!adjustments) return u;
-  const { ranges, ids, values, allowed, allowedStride } = adjustments;
+  const { patches, biases, counted, allowed, allowedStride } = adjustments;
   const adjusted = u.slice();
-  if (ranges) {
-    for (let i = ranges[2 * row]; i < ranges[2 * row + 1]; i++) {
-      const at = i * PatchValue.count;
-      const place = rows ? rows.indexOf(ids![i]) : ids![i];
-      if (place < 0) continue;
-      const add = values![at + PatchValue.add];
-      const penalty = values![at + PatchValue.penalty];
-      const x = u[place] + add;
-      const penalised = x > 0 ? x / penalty : x * penalty;
-      adjusted[place] = add === -Infinity ? -Infinity : penalised - values![at + PatchValue.subtract];
-    }
+  /** By id: what is added, what it is divided or multiplied by, what is subtracted. */
+  const changes = new Map<number, [add: number, penalty: number, subtract: number]>();
+  eachOf(biases, row, (id, i) => changes.set(id, [biases!.values[i], 1, 0]));
+  eachOf(counted, row, (id, i) => {
+    const penalty = (column: number) => counted!.penalties[row * Penalty.count + column];
+    const count = counted!.counts[i];
+    const subtract = count > 0 ? count * penalty(Penalty.frequency) + penalty(Penalty.presence) : 0;
+    changes.set(id, [changes.get(id)?.[0] ?? 0, penalty(Penalty.repetition), subtract]);
+  });
+  eachOf(patches, row, (id, i) => {
+    const value = (column: number) => patches!.values[i * PatchValue.count + column];
+    changes.set(id, [value(PatchValue.add), value(PatchValue.penalty), value(PatchValue.subtract)]);
+  });
+  const places = rows && new Map(Array.from(rows, (id, place) => [id, place]));
+  for (const [id, [add, penalty, subtract]] of changes) {
+    const place = places ? places.get(id) : id;
+    if (place === undefined) continue;
+    const x = u[place] + add;
+    const penalised = x > 0 ? x / penalty : x * penalty;
+    adjusted[place] = add === -Infinity ? -Infinity : penalised - subtract;
   }
   if (allowed) {
     const first = row * allowedStride;
@@ -34,4 +43,10 @@ export function adjustedRow(
     });
   }
   return adjusted;
+}
+
+/** Goes through a row's ids. */
+function eachOf(lists: IdLists | undefined, row: number, take: (id: number, i: number) => void): void {
+  if (!lists) return;
+  for (let i = lists.ranges[2 * row]; i < lists.ranges[2 * row + 1]; i++) take(lists.ids[i], i);
 }

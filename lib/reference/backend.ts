@@ -96,7 +96,7 @@ class ReferenceHead implements HeadBackend {
     const { vocabSize, hiddenSize, output, input } = spec;
     this.#spec = spec;
     this.#output = load(output, vocabSize, hiddenSize);
-    this.#input = input && load(input, vocabSize, hiddenSize);
+    this.#input = input && load(input, spec.inputRows ?? vocabSize, hiddenSize);
     this.#bytes = { output: quantisedBytes(output), input: input && quantisedBytes(input) };
   }
 

@@ -103,8 +103,11 @@ const CHAIN: Record<Stage, (u: Float32Array, left: Left, sampling: RowSampling) 
 
   xtc(u, left, { xtcProbability, logXtcThreshold, stream }) {
     if (!(xtcUniform(stream) < xtcProbability)) return left;
-    const top = likelierThan(u, left, logXtcThreshold, moments(u, left).logSum, true).ids.length;
-    return top < 2 ? left : { ...left, ids: left.ids.slice(top - 1) };
+    const { logSum } = moments(u, left);
+    // Where the best falls short, no other reaches it: beside large logits the difference would be lost in a floor.
+    if (logXtcThreshold - EARLY + logSum > 0) return left;
+    const top = likelierThan(u, left, logXtcThreshold, logSum).ids.length;
+    return { ...left, ids: left.ids.slice(top - 1) };
   },
 
   temperature(u, left, { temperature, temperatureRange, temperatureExponent }) {
@@ -116,9 +119,7 @@ const CHAIN: Record<Stage, (u: Float32Array, left: Left, sampling: RowSampling) 
     const power = share < 1 ? (share > 0 ? expNegative(temperatureExponent * logPositive(share)) : 0) : 1;
     const dynamic = low + (high - low) * (temperatureExponent === 0 ? 1 : power);
     // So low a temperature is greedy.
-    return 1 / dynamic < Infinity
-      ? { ...left, temperature: dynamic }
-      : { ids: left.ids.slice(0, 1), temperature };
+    return dynamic > 0 ? { ...left, temperature: dynamic } : { ids: left.ids.slice(0, 1), temperature };
   },
 
   maxSurprise: (u, left, { maxSurprise }) =>
@@ -131,10 +132,9 @@ function atLeast(u: Float32Array, left: Left, floor: number): Left {
   return { ...left, ids: left.ids.filter(id => u[id] >= floor || u[id] === max) };
 }
 
-/** Those with log p ≥ logP, where log p = (u − max)/T − logSum; the best and its equals always, but where `none` may be left. */
-function likelierThan(u: Float32Array, left: Left, logP: number, logSum: number, none = false): Left {
-  const floor = u[left.ids[0]] + left.temperature * (logP - EARLY + logSum);
-  return none ? { ...left, ids: left.ids.filter(id => u[id] >= floor) } : atLeast(u, left, floor);
+/** Those with log p ≥ logP, where log p = (u − max)/T − logSum; the best and its equals always. */
+function likelierThan(u: Float32Array, left: Left, logP: number, logSum: number): Left {
+  return atLeast(u, left, u[left.ids[0]] + left.temperature * (logP - EARLY + logSum));
 }
 
 /** The first of `ids` up to and including the one at which their mass reaches the share `p` of it all. */

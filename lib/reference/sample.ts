@@ -4,7 +4,7 @@ import { type Stream, tokenBits } from './philox';
 
 /**
  * The id with the largest u/T − log E, where E is an Exp(1) variate of the id's own: each wins with probability
- * e^(u/T)/Σe^(u/T). (−log E is a Gumbel variate.) Equal keys: the lowest id.
+ * e^(u/T)/Σe^(u/T). (−log E is a Gumbel variate.)
  * @param u logits
  * @param places candidates' places in `u`, at least one
  * @param idAt the id at a place, ascending with it
@@ -17,16 +17,32 @@ export function race(
   stream: Stream,
   idAt: (place: number) => number = place => place,
 ): number {
-  let winner = -1;
-  let best = -Infinity;
-  for (const place of places) {
-    const key = raceKey(u[place] / temperature, ...tokenBits(stream, idAt(place)));
-    if (winner < 0 || key > best || (key === best && place < winner)) {
-      best = key;
-      winner = place;
-    }
-  }
-  return winner;
+  const runners = places.map(place => {
+    const [high, low] = tokenBits(stream, idAt(place));
+    return { place, key: raceKey(u[place] / temperature, high, low), logit: u[place], high, low };
+  });
+  return runners.reduce((winner, runner) => (isAhead(runner, winner) ? runner : winner)).place;
+}
+
+interface Runner {
+  place: number;
+  key: number;
+  logit: number;
+  /** Its random bits: the lower, the larger is what they add to the key. */
+  high: number;
+  low: number;
+}
+
+/**
+ * Keys are equal at so low a temperature that quotients overflow, or are so large that nothing is left of what the bits add to
+ * them. Then what they are made of decides.
+ */
+function isAhead(a: Runner, b: Runner): boolean {
+  if (a.key !== b.key) return a.key > b.key;
+  if (a.logit !== b.logit) return a.logit > b.logit;
+  if (a.high !== b.high) return a.high < b.high;
+  if (a.low !== b.low) return a.low < b.low;
+  return a.place < b.place;
 }
 
 /**

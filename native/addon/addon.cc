@@ -1,10 +1,11 @@
 // The module: what `require` of the binary returns.
-#include <node_api.h>
+#include <napi.h>
 
 #include <atomic>
 #include <string>
 
 #include "../core/roofline.h"
+#include "../core/storage/map_guard.h"
 #include "callbacks.h"
 #include "head.h"
 #include "keep_loaded.h"
@@ -77,9 +78,17 @@ napi_value external_memory(Call& call) {
 napi_value arm_fault(Call& call) {
   const auto kind = static_cast<faults::Kind>(whole_number(call.env(), call.given(0), 0, 1, "kind"));
   const int64_t count = static_cast<int64_t>(number_of(call.env(), call.given(1)));
-  return number(call.env(), static_cast<double>(faults::arm(kind, count)));
+  const napi_value before = number(call.env(), static_cast<double>(faults::arm(kind, -1)));
+  faults::arm(kind, count);  // last, so that nothing here is counted
+  return before;
 }
 #endif
+
+// () -> undefined: others may have set a handler of SIGBUS
+napi_value renew_guards(Call& call) {
+  MapGuard::renew();
+  return undefined(call.env());
+}
 
 napi_ref reference_to(napi_env env, napi_value value) {
   napi_ref result;
@@ -101,6 +110,7 @@ napi_value bind(Call& call) {
                       {"runLogits", make_function<run_logits>(env, "runLogits", binding)},
                       {"multiplyAddRate", make_function<multiply_add_rate>(env, "multiplyAddRate", binding)},
                       {"externalMemory", make_function<external_memory>(env, "externalMemory", binding)},
+                      {"renewGuards", make_function<renew_guards>(env, "renewGuards", binding)},
                       {"Head", Head::make_class(env, binding)},
                   });
 #if defined(LMHEAD_FAULTS)
@@ -145,7 +155,7 @@ const Kernels& kernels() {
 
 }  // namespace lmhead
 
-NAPI_MODULE_INIT() {
+static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   try {
     lmhead::initialise(env, exports);
   } catch (...) {
@@ -153,3 +163,5 @@ NAPI_MODULE_INIT() {
   }
   return exports;
 }
+
+NODE_API_MODULE(lmhead, initialize)

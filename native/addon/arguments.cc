@@ -149,8 +149,7 @@ void check_rows(const double* rows, size_t n, size_t valid) {
   const auto share = [](double x) { return x >= 0 && x <= 1; };
   const auto finite = [](double x) { return x >= 0 && std::isfinite(x); };
   for (const double* p = rows; p < rows + n * kRowParameters; p += kRowParameters) {
-    const bool temperature = p[0] == 0 || (p[0] > 0 && std::isfinite(p[0]) && std::isfinite(1 / p[0]));
-    if (!temperature || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !share(p[2]) || !(p[3] <= 0) || !word(p[4]) ||
+    if (!finite(p[0]) || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !share(p[2]) || !(p[3] <= 0) || !word(p[4]) ||
         !word(p[5]) || !word(p[6]) || !share(p[7]) || !(p[8] <= 0) || !(p[9] <= 0) || !finite(p[10]) || !share(p[12]) ||
         !(p[13] <= 0) || !finite(p[0] + p[14]) || !finite(p[14]) || !finite(p[15]) || !(p[16] >= 0) || !is_order(p[17]) ||
         !word(p[18]))
@@ -158,27 +157,56 @@ void check_rows(const double* rows, size_t n, size_t valid) {
   }
 }
 
+// Lists of ids for n rows; count: of ids.
+IdLists id_lists(Arrays& arrays, const RequestValues::IdListValues& values, size_t n, size_t valid, const char* name,
+                 size_t& count) {
+  IdLists lists;
+  count = arrays.length<uint32_t>(values.ids, name);
+  lists.ranges = arrays.input<uint32_t>(values.ranges, 2 * n, name);
+  lists.ids = arrays.input<uint32_t>(values.ids, count, name);
+  if (!lists.ranges) throw bad_argument(name, "ranges of ids");
+  // Rows share lists, so ids are looked at before rows are.
+  std::vector<size_t> starts;  // of runs of ascending ids
+  for (size_t i = 0; i < count; i++) {
+    if (lists.ids[i] >= valid) throw bad_argument(name, "ids below " + std::to_string(valid));
+    if (i > 0 && lists.ids[i] <= lists.ids[i - 1]) starts.push_back(i);
+  }
+  for (size_t row = 0; row < n; row++) {
+    const size_t begin = lists.ranges[2 * row], end = lists.ranges[2 * row + 1];
+    if (begin > end || end > count) throw bad_argument(name, "ranges of ids");
+    const auto next = std::upper_bound(starts.begin(), starts.end(), begin);
+    if (next != starts.end() && *next < end) throw bad_argument(name, "ascending ids, each once");
+  }
+  return lists;
+}
+
+// Structs of float64 numbers, one after another.
+template <class T>
+const T* records(Arrays& arrays, napi_value values, size_t count, const char* name) {
+  static_assert(sizeof(T) % sizeof(double) == 0);
+  if (!values) throw bad_argument(name, "a Float64Array");
+  return reinterpret_cast<const T*>(arrays.input<double>(values, sizeof(T) / sizeof(double) * count, name));
+}
+
 // An Adjustments of lib/backend/backend.ts.
 Adjustments adjustments_of(Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid) {
   const auto& from = values.adjustments;
   Adjustments a;
   a.valid = valid;
-  if (from.ranges) {
-    const size_t count = arrays.length<uint32_t>(from.ids, "adjustments.ids");
-    a.ranges = arrays.input<uint32_t>(from.ranges, 2 * n, "adjustments.ranges");
-    a.ids = arrays.input<uint32_t>(from.ids, count, "adjustments.ids");
-    static_assert(sizeof(Patch) % sizeof(double) == 0);
-    constexpr size_t kNumbers = sizeof(Patch) / sizeof(double);
-    if (!from.values) throw bad_argument("adjustments.values", "a Float64Array");
-    a.patches = reinterpret_cast<const Patch*>(arrays.input<double>(from.values, kNumbers * count, "adjustments.values"));
-    for (size_t row = 0; row < n; row++) {
-      const size_t begin = a.ranges[2 * row], end = a.ranges[2 * row + 1];
-      if (begin > end || end > count) throw bad_argument("adjustments.ranges", "ranges of ids");
-      if (row > 0 && begin == a.ranges[2 * row - 2] && end == a.ranges[2 * row - 1]) continue;  // as the row before
-      for (size_t i = begin; i < end; i++)
-        if (a.ids[i] >= valid || (i > begin && a.ids[i] <= a.ids[i - 1]))
-          throw bad_argument("adjustments.ids", "ascending ids, each once");
-    }
+  size_t count = 0;
+  if (from.patches.given) {
+    a.patched = id_lists(arrays, from.patches, n, valid, "adjustments.patches", count);
+    a.patches = records<Patch>(arrays, from.patches.values, count, "adjustments.patches");
+  }
+  if (from.biases.given) {
+    a.biased = id_lists(arrays, from.biases, n, valid, "adjustments.biases", count);
+    a.biases = records<double>(arrays, from.biases.values, count, "adjustments.biases");
+  }
+  if (from.counted.given) {
+    a.counted = id_lists(arrays, from.counted, n, valid, "adjustments.counted", count);
+    a.counts = arrays.input<uint32_t>(from.counted.values, count, "adjustments.counted");
+    if (!a.counts) throw bad_argument("adjustments.counted", "counts");
+    a.penalties = records<Penalties>(arrays, from.penalties, n, "adjustments.counted");
   }
   if (from.allowed) {
     const size_t words = (vocabulary + 31) / 32;
@@ -207,6 +235,11 @@ napi_value object_or_null(const Call& call, napi_value value, const char* name) 
   return value;
 }
 
+RequestValues::IdListValues id_list_values(const Call& call, napi_value lists, const char* name, const char* values) {
+  if (!object_or_null(call, lists, name)) return {};
+  return {lists, call.property(lists, "ranges"), call.property(lists, "ids"), call.property(lists, values)};
+}
+
 }  // namespace
 
 RequestValues request_values(const Call& call, size_t first) {
@@ -216,9 +249,16 @@ RequestValues request_values(const Call& call, size_t first) {
        {&v.row_parameters, &v.logits, &v.log_probs, &v.probs, &v.argmax, &v.k, &v.top_ids, &v.top_logits, &v.top_log_probs,
         &v.sample_ids, &v.sample_log_probs, &v.targets, &v.score_log_probs, &v.ranks, &v.entropy, &v.log_sum_exp})
     *value = call.given(next++);
-  if (const napi_value from = object_or_null(call, call.given(next++), "adjustments"))
-    v.adjustments = {call.property(from, "ranges"), call.property(from, "ids"), call.property(from, "values"),
-                     call.property(from, "allowed"), call.property(from, "allowedStride")};
+  if (const napi_value from = object_or_null(call, call.given(next++), "adjustments")) {
+    auto& a = v.adjustments;
+    a.patches = id_list_values(call, call.property(from, "patches"), "adjustments.patches", "values");
+    a.biases = id_list_values(call, call.property(from, "biases"), "adjustments.biases", "values");
+    const napi_value counted = object_or_null(call, call.property(from, "counted"), "adjustments.counted");
+    a.counted = id_list_values(call, counted, "adjustments.counted", "counts");
+    a.penalties = call.property_if(counted, "penalties");
+    a.allowed = call.property(from, "allowed");
+    a.allowed_stride = call.property(from, "allowedStride");
+  }
   v.candidates = call.given(next++) != nullptr;
   const napi_value more = object_or_null(call, call.given(next), "request");
   if (!more) return v;

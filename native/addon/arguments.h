@@ -154,8 +154,12 @@ struct RequestValues {
   napi_value sample_ids, sample_log_probs;
   napi_value targets, score_log_probs, ranks, entropy;
   napi_value log_sum_exp;
+  struct IdListValues {
+    napi_value given, ranges, ids, values;
+  };
   struct {
-    napi_value ranges, ids, values, allowed, allowed_stride;
+    IdListValues patches, biases, counted;
+    napi_value penalties, allowed, allowed_stride;
   } adjustments;
   bool candidates;
   // What few passes ask for.

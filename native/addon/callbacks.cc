@@ -26,6 +26,11 @@ void each_caught(Use use) noexcept {
   try {
     throw;
   } catch (const Pending&) {
+  } catch (const Napi::Error& error) {  // of what node-addon-api makes of values
+    try {
+      error.ThrowAsJavaScriptException();
+    } catch (...) {
+    }
   } catch (const Failure& failure) {
     use(failure.kind, failure.message.c_str());
   } catch (const FileError& error) {

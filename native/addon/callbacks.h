@@ -109,7 +109,12 @@ napi_threadsafe_function make_completion(napi_env env, const char* name, void* c
   napi_threadsafe_function result;
   node(napi_create_threadsafe_function, env, nullptr, nullptr, string(env, name), size_t{0}, size_t{1}, nullptr, nullptr, context,
        callbacks::completed<function>, &result);
-  node(napi_unref_threadsafe_function, env, result);
+  try {
+    node(napi_unref_threadsafe_function, env, result);
+  } catch (...) {
+    napi_release_threadsafe_function(result, napi_tsfn_abort);  // or the environment would live on for it
+    throw;
+  }
   return result;
 }
 

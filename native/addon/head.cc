@@ -7,6 +7,7 @@
 
 #include "../core/head/shared_matrices.h"
 #include "../core/roofline.h"
+#include "../core/storage/map_guard.h"
 #include "callbacks.h"
 
 namespace lmhead {
@@ -109,6 +110,7 @@ struct SpecValues {
   napi_value vocab_size, hidden_size, valid_vocab_size, threads, activations, bias, logit_scale, soft_cap, cap_first, coalesce;
   MatrixValues output;
   bool has_input;
+  napi_value input_rows;
   MatrixValues input;
 };
 
@@ -130,6 +132,7 @@ SpecValues spec_values(const Call& call) {
   if (!output) throw bad_argument("output", "a matrix");
   v.output = matrix_values(call, output);
   v.has_input = input != nullptr;
+  v.input_rows = call.property(spec, "inputRows");
   if (input) v.input = matrix_values(call, input);
   return v;
 }
@@ -145,7 +148,10 @@ std::shared_ptr<HeadCore> core_from(Arrays& arrays, const SpecValues& v, int64_t
   const Activations activations = static_cast<Activations>(whole_number(env, v.activations, 0, kActivations - 1, "activations"));
   if (activations != Activations::f32 && (!rounds_activations(output->view.dtype) || columns > kMostWholeNumbers))
     throw bad_argument("activations", "f32 with these weights");
-  if (v.has_input) input = matrix_from(arrays, v.input, rows, columns, owned_bytes);
+  if (v.has_input) {
+    const size_t input_rows = whole_number(env, v.input_rows, 1, kMostRows, "inputRows");
+    input = matrix_from(arrays, v.input, input_rows, columns, owned_bytes);
+  }
   std::vector<float> bias;
   if (const float* const b = arrays.input<float>(v.bias, rows, "bias")) bias.assign(b, b + rows);
   Epilogue epilogue;
@@ -352,6 +358,7 @@ napi_value Head::read_rows(Call& call) {
   float* const out = arrays.output<float>(call.given(2), product_or_throw(count, matrix.columns, "ids"), "out");
   if (!call.given(2)) throw bad_argument("out", "a Float32Array");
   const uint32_t* const ids = arrays.input<uint32_t>(call.given(1), count, "ids");
+  MapGuard::renew();
   const auto widen = head->kernels().widen[static_cast<size_t>(matrix.dtype)];
   for (size_t i = 0; i < count; i++) {
     if (ids[i] >= matrix.rows) throw bad_argument("ids", "ids below " + std::to_string(matrix.rows));
@@ -369,6 +376,7 @@ napi_value Head::read_bytes(Call& call) {
   const size_t offset = whole_number(call.env(), call.given(1), 0, size, "offset");
   const size_t count = arrays.length<uint8_t>(call.given(2), "out");
   if (count > size - offset) throw bad_argument("out", "at most the bytes that are left");
+  MapGuard::renew();
   if (count > 0) std::memcpy(arrays.output<uint8_t>(call.given(2), count, "out"), matrix.data + offset, count);
   return result_to_js(call.env(), head->intact() ? 0 : kWeightsChanged, {});
 }

@@ -14,10 +14,23 @@ void fail(napi_env env, napi_status status) {
                 "Node-API: got status " + std::to_string(status) + "; want 0"};
 }
 
+namespace {
+
+// node-addon-api's functions don't go through node(): tests have them fail here.
+void may_fail(napi_env env) {
+  if (faults::node_api_fails()) fail(env, napi_generic_failure);
+}
+
+// A property of the object's own.
+Napi::PropertyDescriptor descriptor(const char* name, napi_value value) {
+  return Napi::PropertyDescriptor::Value(name, value, napi_default_jsproperty);
+}
+
+}  // namespace
+
 napi_valuetype type_of(napi_env env, napi_value value) {
-  napi_valuetype type;
-  node(napi_typeof, env, value, &type);
-  return type;
+  may_fail(env);
+  return Napi::Value(env, value).Type();
 }
 
 bool is_object(napi_env env, napi_value value) {
@@ -26,79 +39,57 @@ bool is_object(napi_env env, napi_value value) {
 }
 
 bool is_truthy(napi_env env, napi_value value) {
-  napi_value as_boolean;
-  bool result;
-  node(napi_coerce_to_bool, env, value, &as_boolean);
-  node(napi_get_value_bool, env, as_boolean, &result);
-  return result;
+  may_fail(env);
+  return Napi::Value(env, value).ToBoolean();
 }
 
 double number_of(napi_env env, napi_value value) {
-  double result;
   if (type_of(env, value) != napi_number) return std::numeric_limits<double>::quiet_NaN();
-  node(napi_get_value_double, env, value, &result);
-  return result;
+  return Napi::Number(env, value).DoubleValue();
 }
 
 std::string text_of(napi_env env, napi_value value) {
-  size_t length;
-  node(napi_get_value_string_utf8, env, value, static_cast<char*>(nullptr), size_t{0}, &length);
-  std::string text(length, '\0');
-  node(napi_get_value_string_utf8, env, value, text.data(), length + 1, &length);
-  return text;
+  may_fail(env);
+  return Napi::String(env, value).Utf8Value();
 }
 
 napi_value undefined(napi_env env) {
-  napi_value value;
-  node(napi_get_undefined, env, &value);
-  return value;
+  may_fail(env);
+  return Napi::Env(env).Undefined();
 }
 
 napi_value number(napi_env env, double value) {
-  napi_value result;
-  node(napi_create_double, env, value, &result);
-  return result;
+  may_fail(env);
+  return Napi::Number::New(env, value);
 }
 
 napi_value string(napi_env env, const std::string& text) {
-  napi_value result;
-  node(napi_create_string_utf8, env, text.data(), text.size(), &result);
-  return result;
+  may_fail(env);
+  return Napi::String::New(env, text);
 }
-
-namespace {
-
-void define_all(napi_env env, napi_value object, const std::vector<napi_property_descriptor>& all) {
-  node(napi_define_properties, env, object, all.size(), all.data());
-}
-
-napi_property_descriptor descriptor(const char* name, napi_value value) {
-  return {name, nullptr, nullptr, nullptr, nullptr, value, napi_default_jsproperty, nullptr};
-}
-
-}  // namespace
 
 void define(napi_env env, napi_value object, std::initializer_list<Named> properties) {
-  std::vector<napi_property_descriptor> all;
+  may_fail(env);
+  std::vector<Napi::PropertyDescriptor> all;
   for (const Named& each : properties) all.push_back(descriptor(each.name, each.value));
-  define_all(env, object, all);
+  Napi::Object(env, object).DefineProperties(all);
 }
 
 napi_value object(napi_env env, std::initializer_list<Named> properties) {
-  napi_value result;
-  node(napi_create_object, env, &result);
+  may_fail(env);
+  const napi_value result = Napi::Object::New(env);
   define(env, result, properties);
   return result;
 }
 
 napi_value array(napi_env env, const std::vector<napi_value>& elements) {
-  napi_value result;
-  node(napi_create_array_with_length, env, elements.size(), &result);
+  may_fail(env);
+  const Napi::Array result = Napi::Array::New(env, elements.size());
   std::vector<std::string> names;
   for (size_t i = 0; i < elements.size(); i++) names.push_back(std::to_string(i));
-  std::vector<napi_property_descriptor> all;
+  std::vector<Napi::PropertyDescriptor> all;
   for (size_t i = 0; i < elements.size(); i++) all.push_back(descriptor(names[i].c_str(), elements[i]));
-  define_all(env, result, all);
+  result.DefineProperties(all);
   return result;
 }
 

@@ -1,7 +1,9 @@
 // Node-API, with C++ exceptions for what fails. No function here but those of `Properties` (arguments.h) runs a caller's code.
+// Values are node-addon-api's; what can fail in a worker that ends, or for want of memory, is called by `node`, since Napi::Error
+// itself is made by calls that end the process when they fail.
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <initializer_list>
 #include <string>

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "storage/map_guard.h"
+
 namespace lmhead {
 
 namespace {
@@ -121,6 +123,7 @@ size_t quantise_rows(const Kernels& kernels, const Matrix& e, size_t first, size
   std::atomic<size_t> bad{e.rows};
   crew.share_out((count + kRows - 1) / kRows, [&](size_t task, unsigned slot) {
     float* const row = wide.data() + slot * e.columns;
+    MapGuard::renew();
     for (size_t i = task * kRows; i < std::min((task + 1) * kRows, count); i++) {
       kernels.widen[static_cast<size_t>(e.dtype)](e.row(first + i), e.columns, row);
       if (is_finite(row, e.columns)) {

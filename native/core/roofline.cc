@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "sinks/sink.h"
+#include "storage/map_guard.h"
 #include "threads/pool.h"
 
 namespace lmhead {
@@ -28,6 +29,7 @@ double time_parts(size_t parts, unsigned threads, Work work) {
 double time_read(const Kernels& kernels, const Matrix& matrix, unsigned threads) {
   return time_parts((matrix.rows + kChunkRows - 1) / kChunkRows, threads, [&](size_t chunk) {
     const size_t rows = std::min(kChunkRows, matrix.rows - chunk * kChunkRows);
+    MapGuard::renew();
     return kernels.read(matrix.row(chunk * kChunkRows), rows * matrix.row_bytes());
   });
 }

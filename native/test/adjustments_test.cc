@@ -43,8 +43,7 @@ TEST(a_bias_comes_before_a_penalty_and_a_ban_before_both) {
   const uint32_t ranges[] = {0, 4}, ids[] = {1, 2, 3, 4};
   const Patch patches[] = {{-5, 2, 0.5}, {1, 2, 0}, {-kInf, 2, -1000}, {0, 2, 1}};
   Adjustments a;
-  a.ranges = ranges;
-  a.ids = ids;
+  a.patched = {ranges, ids};
   a.patches = patches;
   a.valid = 6;
   float u[] = {1, 3, 3, 3, kInf, 7};

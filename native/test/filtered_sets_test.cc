@@ -245,7 +245,7 @@ TEST(a_held_row_takes_every_step_on_many_threads) { check_steps<Held>(*available
 RowSampling some_sampling(Random& random) {
   const auto one_of = [&](std::initializer_list<double> all) { return all.begin()[random.below(all.size())]; };
   RowSampling row;
-  row.temperature = one_of({0.7, 1, 1e-300, 1e30, DBL_MAX});
+  row.temperature = one_of({0.7, 1, 1e-20, 1e-300, DBL_TRUE_MIN, 1e30, DBL_MAX});
   row.top_k = random.below(3) == 0 ? 1 + random.below(1400) : 0;
   row.top_p = one_of({1, 1, 0.9, 0.9999, 0});
   row.log_min_p = one_of({-kDoubleInf, -3, -700, 0, -DBL_TRUE_MIN});

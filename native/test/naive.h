@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 #include <vector>
 
 #include "../core/numerics/exact_math.h"
@@ -146,7 +147,7 @@ class NaiveChain {
           const double low = std::max(0.0, s_.temperature - s_.temperature_range), high = s_.temperature + s_.temperature_range;
           const double share = std::min(1.0, entropy() / std::log(static_cast<double>(kept_.size())));
           temperature_ = low + (high - low) * std::pow(share, s_.temperature_exponent);
-          if (std::isfinite(1 / temperature_)) return;
+          if (temperature_ > 0) return;
           keep_first(1);  // so low a temperature is greedy
         }
         temperature_ = s_.temperature;
@@ -169,13 +170,14 @@ inline std::vector<Candidate> naive_filter(std::vector<Candidate> row, const Row
 // Every candidate's key, the largest wins; and the winner's log-probability among them.
 inline Choice naive_race(const std::vector<Candidate>& candidates, const Stream& stream, double temperature) {
   const Candidate* winner = nullptr;
-  double best = 0;
+  std::tuple<double, float, uint32_t, uint32_t, uint32_t> best;  // lower is better; all but the first decide ties
   for (const Candidate& c : candidates) {
     const Bits64 bits = token_bits(stream, c.id);
     const double key = race_key(static_cast<double>(c.logit) / temperature, bits.high, bits.low);
-    if (!winner || key > best || (key == best && c.id < winner->id)) {
+    const auto order = std::tuple(-key, -c.logit, bits.high, bits.low, c.id);
+    if (!winner || order < best) {
       winner = &c;
-      best = key;
+      best = order;
     }
   }
   const double max = std::min_element(candidates.begin(), candidates.end(), better)->logit;

@@ -21,10 +21,10 @@ void check_against_definitions(const Results& r, const Problem& p, const std::ve
     const float* const probs = &r.probs[i * p.vocabulary];
     const std::vector<Candidate> sorted = sorted_candidates(u, p.valid);
     const RowSampling& row = rows[i];
-    const double t = row.temperature == 0 ? 1 : 1 / row.temperature, max = sorted[0].logit;
+    const double t = row.temperature == 0 ? 1 : row.temperature, max = sorted[0].logit;
     double sum = 0, x_sum = 0, probs_sum = 0;
     for (size_t id = 0; id < p.valid; id++) {
-      const double x = (u[id] - max) * t, e = std::exp(x);
+      const double x = (u[id] - max) / t, e = std::exp(x);
       sum += e;
       if (e > 0) x_sum += e * x;
       probs_sum += probs[id];
@@ -36,11 +36,11 @@ void check_against_definitions(const Results& r, const Problem& p, const std::ve
 
     CHECK(r.argmax[i] == sorted[0].id, "%s row=%zu", what, i);
     // exp's 2 ULP, and log_prob's own rounding.
-    const double lse = static_cast<float>(max * t + log_sum);
+    const double lse = static_cast<float>(max / t + log_sum);
     CHECK(near(r.log_sum_exp[i], lse, 1e-6), "%s row=%zu: %.9g, want %.9g", what, i, r.log_sum_exp[i], lse);
     bool log_probs_near = true, probs_near = true;
     for (size_t id = 0; id < p.valid; id++) {
-      const double x = (u[id] - max) * t;
+      const double x = (u[id] - max) / t;
       log_probs_near &= near(log_probs[id], static_cast<float>(x - log_sum), 1e-6);
       probs_near &= std::abs(probs[id] - std::exp(x) / sum) <= 1e-5 * std::exp(x) / sum + 1e-37;
     }

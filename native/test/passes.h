@@ -97,6 +97,7 @@ constexpr RowSampling kWays[] = {
     {.temperature = 1, .top_k = 1},                                  //
     {.temperature = 0.9, .top_k = 100000, .top_p = 0.99},            // k beyond V
     {.temperature = 1e-300},                                         // logits over it overflow
+    {.temperature = 5e-324},                                         // and 1 over it
     {.temperature = 1, .log_min_p = 0},                              // only the best, and its equals
     {.temperature = 0.8, .typical_p = 0.6},
     {.log_epsilon = -6},

@@ -1,5 +1,5 @@
 // Quantised rows to test with, and what they mean, number by number, from the definitions of the formats (ggml's
-// dequantize_row_*; docs/quantisation.md). Written apart from the kernels, to be held against them.
+// dequantize_row_*; docs/quantization.md). Written apart from the kernels, to be held against them.
 #pragma once
 
 #include "numbers.h"

@@ -171,6 +171,31 @@ TEST_PER_TABLE(a_row_that_is_held_after_all_tells_the_same) {
   }
 }
 
+// More tokens than min-p may keep: in one row on one thread, and in all rows together on many.
+TEST_PER_TABLE(rows_that_min_p_has_no_room_for_tell_the_same) {
+  constexpr size_t kVocabulary = 12000, n = 120;
+  std::vector<float> logits(n * kVocabulary);
+  Random random(93);
+  for (size_t i = 0; i < logits.size(); i++) {
+    const bool flat = i / kVocabulary % 4 != 0;
+    logits[i] = static_cast<float>(random.normal() * (flat ? 0.3 : 6));
+  }
+  const HeldSource held(logits.data(), n, kVocabulary);
+  const Laborious source(held);
+  std::vector<uint32_t> ids(kVocabulary);
+  for (uint32_t id = 0; id < kVocabulary; id++) ids[id] = id;
+  const SomeAdjustments none(n, kVocabulary, kVocabulary, AdjustmentKind::none, random);
+  std::vector<RowSampling> rows(n, {.temperature = 0.8, .log_min_p = -3, .stream = {9, 9, 9}});
+  for (size_t i = 0; i < n; i += 7) rows[i].log_min_p = 0;
+  const std::vector<double> parameters = parameter_table(rows);
+  const Told want = sample(kernels, source, parameters.data(), {}, 3, 1);
+  for (size_t i = 0; i < n; i += 13) check_row(want, i, &logits[i * kVocabulary], ids, rows[i], none, "no room");
+  for (const unsigned threads : {3u, 20u}) {
+    const Told got = sample(kernels, source, parameters.data(), {}, 3, threads);
+    for (size_t i = 0; i < n; i++) CHECK(same_row(want, i, got, i), "threads=%u row=%zu", threads, i);
+  }
+}
+
 // A NaN that cannot be drawn is in the raw distribution still.
 TEST_PER_TABLE(NaN_is_refused_by_what_is_told) {
   std::vector<float> logits = {1, kNan, 3, 4};

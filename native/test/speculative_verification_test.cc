@@ -91,9 +91,9 @@ Verdict naive_verify(const std::vector<float>& logits, size_t n, size_t vocabula
   return v;
 }
 
-constexpr RowSampling kWays[] = {{.temperature = 1},  {.temperature = 0.2}, {.temperature = 5, .top_k = 7},
-                                 {.top_p = 0.8},      {.log_min_p = -3},    {.temperature = 1e-300},
-                                 {.temperature = 1e4}};
+constexpr RowSampling kWays[] = {{.temperature = 1},      {.temperature = 0.2}, {.temperature = 5, .top_k = 7},
+                                 {.top_p = 0.8},          {.log_min_p = -3},    {.temperature = 1e-300},
+                                 {.temperature = 5e-324}, {.temperature = 1e4}};
 
 TEST_PER_TABLE(drafts_are_verified_as_their_definition_says) {
   Random random(81);

@@ -118,15 +118,31 @@ function rowParameters(n) {
   return table;
 }
 
+/** Lists of ids for n rows, which share one; an array of `values` goes with each. */
+function idLists(n, valid) {
+  const ids = ascending(1 + below(8), valid);
+  const ranges = words(2 * n);
+  for (let i = 0; i < n; i++) ranges.set([0, ids.length], 2 * i);
+  return { ranges, ids };
+}
+
 function adjustments(n, valid) {
   const result = { allowedStride: 0 };
-  if (chance(70)) {
-    const ids = ascending(1 + below(8), valid);
-    result.ranges = words(2 * n);
-    for (let i = 0; i < n; i++) result.ranges.set([0, ids.length], 2 * i);
-    result.ids = ids;
-    result.values = arrayOf(Float64Array, 3 * ids.length);
-    for (let i = 0; i < ids.length; i++) result.values.set([below(5) - 2, 1.2, 0.1], 3 * i);
+  if (chance(50)) {
+    const lists = idLists(n, valid);
+    const values = arrayOf(Float64Array, 3 * lists.ids.length);
+    for (let i = 0; i < lists.ids.length; i++) values.set([below(5) - 2, 1.2, 0.1], 3 * i);
+    result.patches = { ...lists, values };
+  }
+  if (chance(50)) {
+    const lists = idLists(n, valid);
+    result.biases = { ...lists, values: arrayOf(Float64Array, lists.ids.length).map(() => below(5) - 2) };
+  }
+  if (chance(50)) {
+    const lists = idLists(n, valid);
+    const penalties = arrayOf(Float64Array, 3 * n);
+    for (let i = 0; i < n; i++) penalties.set([1.2, 0.1, 0.2], 3 * i);
+    result.counted = { ...lists, counts: words(lists.ids.length).map(() => below(3)), penalties };
   }
   if (chance(50)) {
     const mask = Math.ceil(V / 32);
@@ -232,6 +248,7 @@ function spec() {
     threads: 1 + below(3),
     output: matrix(chance(30)),
     input: chance(20) ? matrix(false) : undefined,
+    inputRows: V,
     bias: chance(30) ? floats(V) : undefined,
     logitScale: 1,
     softCap: pick([0, 20]),
@@ -240,9 +257,8 @@ function spec() {
   };
 }
 
-/** A job may have one, to be aborted by. */
-let lastTicket = 0;
-const someTicket = () => (chance(30) ? ++lastTicket : undefined);
+/** How many jobs have been numbered, to be aborted. */
+let tickets = 0;
 
 /** A call of every kind: { receiver, name, arguments }. */
 const KINDS = {
@@ -256,23 +272,21 @@ const KINDS = {
   },
   runAsync(head) {
     const call = KINDS.run(head);
+    const ticket = chance(50) ? ++tickets : undefined;
     const facts = chance(30) ? arrayOf(Float64Array, 5) : undefined;
-    return { ...call, name: 'runAsync', list: [...call.list, someTicket(), facts] };
+    return { ...call, name: 'runAsync', list: [...call.list, ticket, facts] };
   },
+  abort: head => ({ receiver: head, name: 'abort', list: [1 + below(tickets + 1)] }),
   quantise(head) {
     const first = below(V);
     const count = below(V - first + 1);
-    const list = [
-      first,
-      count,
-      12,
-      arrayOf(Uint8Array, count * (D + 4)),
-      arrayOf(Float64Array, count * 3),
-      someTicket(),
-    ];
-    return { receiver: head, name: 'quantise', list };
+    const results = [arrayOf(Uint8Array, count * (D + 4)), arrayOf(Float64Array, count * 3)];
+    return {
+      receiver: head,
+      name: 'quantise',
+      list: [first, count, 12, ...results, chance(50) ? ++tickets : undefined],
+    };
   },
-  abort: head => ({ receiver: head, name: 'abort', list: [1 + below(lastTicket + 1)] }),
   readRows(head) {
     const ids = ascending(below(10), V);
     return { receiver: head, name: 'readRows', list: [below(2), ids, floats(ids.length * D)] };
@@ -604,8 +618,8 @@ for (let i = 0; i < calls; i++) {
         },
       );
       pending.add(settled);
-      await settled;
-      pending.delete(settled);
+      void settled.then(() => pending.delete(settled));
+      if (chance(50) || pending.size > 30) await settled; // the others run, or wait, beside the next calls
     }
   } catch (error) {
     judge(error);

@@ -26,21 +26,57 @@ describe.each(backends)('adjustments, %s', backend => {
   };
   const all = Array.from({ length: V }, (_, id) => id);
 
-  it('leave what is allowed: a mask, or a list in anything but a Uint32Array', () => {
-    for (const allowed of [
-      maskOf(2, 3, 12),
+  it('leave what is allowed by a list of ids, whatever array it comes in', () => {
+    for (const allowedIds of [
       [2, 3, 12],
       Int32Array.of(12, 2, 3, 2),
+      Uint32Array.of(2, 3, 12),
       BigInt64Array.of(3n, 12n, 2n),
     ])
-      expect(left({ allowed })).toEqual([2, 3, 12]);
-    expect(left({ allowed: [maskOf(1), maskOf(2, 3)] }, 1)).toEqual([2, 3]);
-    expect(left({ allowed: [[1], [4, 5]] })).toEqual([1]);
+      expect(left({ allowedIds })).toEqual([2, 3, 12]);
+    for (const word of [Uint32Array.of(5), Int32Array.of(5)]) // as long as a mask would be
+      expect(left({ allowedIds: word })).toEqual([5]);
+    expect(left({ allowedIds: [[1], [4, 5]] })).toEqual([1]);
+    expect(left({ allowedIds: [Uint32Array.of(1), Uint32Array.of(4, 5)] }, 1)).toEqual([4, 5]);
+    const { ids } = head.topKSync(hidden.subarray(0, D), 3);
+    expect(left({ allowedIds: ids })).toEqual([...ids].sort((a, b) => a - b));
+  });
+
+  it('leave what is allowed by a mask of 32-bit words, signed or not', () => {
+    const mask = maskOf(2, 3, 12);
+    const bytes = new Uint8Array(4 * words + 4);
+    const apart = new Int32Array(bytes.buffer, 4);
+    apart.set(mask);
+    for (const allowedMask of [mask, Int32Array.from(mask), apart]) {
+      expect(left({ allowedMask })).toEqual([2, 3, 12]);
+      expect(left({ allowedMask: [maskOf(1), allowedMask] }, 1)).toEqual([2, 3, 12]);
+    }
+    expect(left({ allowedMask: Int32Array.of(-1) })).toEqual(all);
+  });
+
+  it('take masks of all ids, or of those that are valid', () => {
+    const [vocabSize, validVocabSize] = [128, 90];
+    const weight = someNumbers(vocabSize * D, 2);
+    const padded = makeHead(backend, { vocabSize, validVocabSize }, weight);
+    for (const length of [3, 4])
+      for (const fill of [0xffffffff, -1]) {
+        const mask = fill < 0 ? new Int32Array(length) : new Uint32Array(length);
+        expect(padded.candidatesSync(hidden, { allowedMask: mask.fill(fill) }).ids).toHaveLength(180);
+        mask.fill(0)[2] = 1 << 25; // 89
+        expect([...padded.candidatesSync(hidden, { allowedMask: [mask, mask] }).ids]).toEqual([89, 89]);
+      }
+    for (const length of [2, 5])
+      throwsKind(
+        () => padded.sampleSync(hidden, { allowedMask: new Uint32Array(length) }),
+        'SHAPE',
+        `got ${length} words`,
+        'want a Uint32Array or Int32Array of 3 or 4 words',
+      );
   });
 
   it('work on the rows that a call is about', () => {
     expect(left({ rows: [9, 2, 5], bannedIds: [2, 0] })).toEqual([5, 9]);
-    expect(left({ rows: [9, 2, 5], allowed: [0, 9, 12], logitBias: { 3: 1, 9: 1 } })).toEqual([9]);
+    expect(left({ rows: [9, 2, 5], allowedIds: [0, 9, 12], logitBias: { 3: 1, 9: 1 } })).toEqual([9]);
     throwsKind(() => head.sampleSync(hidden, { rows: [2], bannedIds: [2] }), 'RANGE', 'row 0');
   });
 
@@ -49,7 +85,7 @@ describe.each(backends)('adjustments, %s', backend => {
     expect(left({ bannedIds: [0, 7, 7] })).toEqual(without);
     expect(left({ logitBias: { 0: -Infinity, 7: -Infinity } })).toEqual(without);
     expect(left({ bannedIds: [[0, 7], []] }, 1)).toEqual(all);
-    expect(left({ allowed: [0, 7, 8], bannedIds: [7], logitBias: { 8: 50, 7: 1000 } })).toEqual([0, 8]);
+    expect(left({ allowedIds: [0, 7, 8], bannedIds: [7], logitBias: { 8: 50, 7: 1000 } })).toEqual([0, 8]);
   });
 
   it('bias the logits that are drawn from, and no others', () => {
@@ -82,46 +118,88 @@ describe.each(backends)('adjustments, %s', backend => {
   });
 
   it('are the same for a promise', async () => {
-    const options = { seed: 3, allowed: [1, 5, 6], logitBias: { 1: 0.5 } };
+    const options = { seed: 3, allowedIds: [1, 5, 6], logitBias: { 1: 0.5 } };
     expect(await head.sample(hidden, options)).toEqual(head.sampleSync(hidden, options));
     expect(await head.candidates(hidden, options)).toEqual(head.candidatesSync(hidden, options));
   });
 
   it('hold an own copy of the mask', async () => {
-    const allowed = maskOf(4);
-    const pending = head.sample(hidden, { allowed });
-    allowed.fill(0);
+    const allowedMask = maskOf(4);
+    const pending = head.sample(hidden, { allowedMask });
+    allowedMask.fill(0);
     expect([...(await pending).ids]).toEqual([4, 4]);
   });
 
   it.each<[string, SampleOptions]>([
-    ['a mask of zeros', { allowed: new Uint32Array(words) }],
-    ['an empty list', { allowed: [] }],
+    ['a mask of zeros', { allowedMask: new Uint32Array(words) }],
+    ['an empty list', { allowedIds: [] }],
     ['all banned', { bannedIds: all }],
-    ['only banned ones', { allowed: [3], bannedIds: [3] }],
-    ['bits beyond V', { allowed: Uint32Array.of(0xffffe000) }],
+    ['only banned ones', { allowedIds: [3], bannedIds: [3] }],
+    ['bits beyond V', { allowedMask: Uint32Array.of(0xffffe000) }],
   ])('that leave nothing are an error: %s', async (_, options) => {
     for (const temperature of [0, 1])
       for (const more of [{}, { topK: 2 }, { topP: 0.5 }, { minP: 0.1 }]) {
         const o = { ...options, ...more, temperature };
-        throwsKind(() => head.sampleSync(hidden, o), 'RANGE', 'allowed', 'row 0');
-        throwsKind(() => head.candidatesSync(hidden, o), 'RANGE', 'allowed', 'row 0');
-        await rejectsKind(() => head.sample(hidden, o), 'RANGE', 'allowed', 'row 0');
+        throwsKind(() => head.sampleSync(hidden, o), 'RANGE', 'allowedIds', 'allowedMask', 'row 0');
+        throwsKind(() => head.candidatesSync(hidden, o), 'RANGE', 'allowedIds', 'allowedMask', 'row 0');
+        await rejectsKind(() => head.sample(hidden, o), 'RANGE', 'allowedIds', 'allowedMask', 'row 0');
       }
     expect(head.argmaxSync(hidden).length).toBe(2);
   });
 
   it.each<[unknown, string, string[]]>([
-    [new Uint32Array(words + 1), 'SHAPE', ['allowed', 'words', `${V} ids`]],
-    [new Uint32Array(0), 'SHAPE', ['allowed']],
-    [[V], 'RANGE', ['allowed[0]', `below ${V}`]],
-    [[-1], 'RANGE', ['allowed[0]']],
-    [['1'], 'ARGUMENT', ['allowed[0]']],
-    [5, 'ARGUMENT', ['allowed', 'got 5']],
-    [[[1], [2], [3]], 'SHAPE', ['allowed', 'got 3', '2']],
-    [[[1], 5], 'ARGUMENT', ['allowed[1]', 'got 5']],
-  ])('allowed is not %s', (allowed, kind, texts) => {
-    throwsKind(() => head.sampleSync(hidden, { allowed } as SampleOptions), kind as 'SHAPE', ...texts);
+    [[V], 'RANGE', ['allowedIds[0]', `below ${V}`]],
+    [Uint32Array.of(V), 'RANGE', ['allowedIds[0]', `below ${V}`]],
+    [[-1], 'RANGE', ['allowedIds[0]']],
+    [['1'], 'ARGUMENT', ['allowedIds[0]']],
+    [5, 'ARGUMENT', ['allowedIds', 'got 5']],
+    [null, 'ARGUMENT', ['allowedIds', 'got null']],
+    [[[1], [2], [3]], 'SHAPE', ['allowedIds', 'got 3', '2']],
+    [[[1], 5], 'ARGUMENT', ['allowedIds[1]', 'got 5']],
+  ])('allowedIds is not %s', (allowedIds, kind, texts) => {
+    throwsKind(() => head.sampleSync(hidden, { allowedIds } as SampleOptions), kind as 'SHAPE', ...texts);
+  });
+
+  it.each<[unknown, string, string[]]>([
+    [new Uint32Array(words + 1), 'SHAPE', ['allowedMask: got 2 words', `of ${words} words`, `${V} ids`]],
+    [new Int32Array(0), 'SHAPE', ['allowedMask: got 0 words', 'ids go in allowedIds']],
+    [new Uint32Array(V), 'SHAPE', ['ids go in allowedIds']],
+    [new Uint8Array(4 * words), 'DTYPE', ['allowedMask: got a Uint8Array', 'bytes.byteOffset']],
+    [Buffer.alloc(4 * words), 'DTYPE', ['allowedMask', 'bytes.byteOffset', 'allowedIds']],
+    [new Uint8Array(V), 'DTYPE', ['allowedMask', 'allowedIds']],
+    [BigUint64Array.of(1n), 'DTYPE', ['allowedMask: got a BigUint64Array']],
+    [[1], 'ARGUMENT', ['allowedMask: got an array', 'Uint32Array or Int32Array']],
+    [[], 'ARGUMENT', ['allowedMask: got an array']],
+    [5, 'ARGUMENT', ['allowedMask: got 5']],
+    [new ArrayBuffer(4), 'ARGUMENT', ['allowedMask: got an object']],
+    [[maskOf(1)], 'SHAPE', ['allowedMask: got 1 lists', '2, one per row']],
+    [[maskOf(1), [2]], 'ARGUMENT', ['allowedMask[1]: got an array']],
+    [[maskOf(1), new Uint32Array(9)], 'SHAPE', ['allowedMask[1]: got 9 words']],
+  ])('allowedMask is not %s', (allowedMask, kind, texts) => {
+    throwsKind(() => head.sampleSync(hidden, { allowedMask } as SampleOptions), kind as 'SHAPE', ...texts);
+  });
+
+  it('are refused where ids and a mask are given, and under the name that both have replaced', () => {
+    const both: SampleOptions = { allowedIds: [1], allowedMask: maskOf(1) };
+    throwsKind(() => head.sampleSync(hidden, both), 'RANGE', 'allowedMask', 'allowedIds');
+    const old = { allowed: [1] } as object;
+    const wanted = 'allowed: got an option that';
+    for (const call of [
+      () => head.sampleSync(hidden, old),
+      () => head.candidatesSync(hidden, old),
+      () => head.runSync(hidden, { sample: true, ...old }),
+      () => head.verifyDraftSync(hidden, [1], undefined, old),
+      () => head.sampler(old),
+      () => head.sampler().nextSync(hidden.subarray(0, D), old),
+      () => sampleFrom(new Float32Array(V), V, old),
+    ])
+      throwsKind(call, 'ARGUMENT', wanted, 'want allowedIds for ids, or allowedMask for a mask of bits');
+  });
+
+  it('refuse a mask whose memory has gone', () => {
+    const gone = maskOf(1);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    throwsKind(() => head.sampleSync(hidden, { allowedMask: gone }), 'SHAPE', 'allowedMask', 'detached');
   });
 
   it.each<[unknown, string, string[]]>([
@@ -147,16 +225,16 @@ describe.each(backends)('adjustments, %s', backend => {
       'bannedIds[0]',
       `below ${V - 2}`,
     );
-    throwsKind(() => padded.sampleSync(hidden, { allowed: maskOf(V - 1) }), 'RANGE', 'row 0');
+    throwsKind(() => padded.sampleSync(hidden, { allowedMask: maskOf(V - 1) }), 'RANGE', 'row 0');
   });
 });
 
 describe('adjustments of held logits', () => {
   it('are taken by the functions', () => {
     const u = Float32Array.of(0, 1, 2, 3);
-    expect([...candidatesOf(u, 4, { allowed: [0, 2] }).ids]).toEqual([2, 0]);
+    expect([...candidatesOf(u, 4, { allowedIds: [0, 2] }).ids]).toEqual([2, 0]);
     expect([...sampleFrom(u, 4, { bannedIds: [3], temperature: 0 }).ids]).toEqual([2]);
-    throwsKind(() => candidatesOf(u, 4, { allowed: new Uint32Array(2) }), 'SHAPE', 'allowed');
+    throwsKind(() => candidatesOf(u, 4, { allowedMask: new Uint32Array(2) }), 'SHAPE', 'allowedMask');
   });
 
   it('give the same tokens natively and by the reference, whichever way they are drawn', () => {
@@ -178,8 +256,8 @@ describe('adjustments of held logits', () => {
       for (const adjust of [
         { logitBias: bias },
         { bannedIds: [1, 2, 3, 700] },
-        { allowed: mask },
-        { logitBias: bias, allowed: mask },
+        { allowedMask: mask },
+        { logitBias: bias, allowedMask: mask },
       ]) {
         const options = { seed: 5, ...filter, ...adjust };
         const job = (): LogitsJob => ({
@@ -197,7 +275,7 @@ describe('adjustments of held logits', () => {
         expect(native.sample!.ids).toEqual(reference.sample!.ids);
         expect(native.candidates!.ids).toEqual(reference.candidates!.ids);
         for (const id of native.candidates!.ids)
-          if (adjust.allowed) expect((mask[id >>> 5] >>> (id & 31)) & 1).toBe(1);
+          if (adjust.allowedMask) expect((mask[id >>> 5] >>> (id & 31)) & 1).toBe(1);
       }
   });
 
@@ -208,12 +286,12 @@ describe('adjustments of held logits', () => {
       Array.from({ length: 30 }, (_, i) => (row * 31 + i * 17) % 700),
     );
     for (const more of [{}, { topP: 0.7 }, { topK: 5 }]) {
-      const whole = head.sampleSync(hidden, { seed: 8, allowed: lists, ...more });
+      const whole = head.sampleSync(hidden, { seed: 8, allowedIds: lists, ...more });
       for (let row = 0; row < 20; row++) {
         const one = head.sampleSync(hidden.subarray(row * 9, row * 9 + 9), {
           seed: 8,
           step: row,
-          allowed: lists[row],
+          allowedIds: lists[row],
           ...more,
         });
         expect([one.ids[0], one.logProbs[0]]).toEqual([whole.ids[row], whole.logProbs[row]]);

@@ -1,4 +1,4 @@
-/** `allowed` with few ids: the same tokens as with a mask over all, from those rows alone. */
+/** `allowedIds` of few ids: the same tokens as with a mask over all, from those rows alone. */
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import type { SampleOptions } from '../../lib/types';
@@ -32,8 +32,8 @@ describe.skipIf(backends.length < 2)('few allowed ids', () => {
   it.each(samplings)('draw what the definition says: %o', options => {
     const perRow = Array.from({ length: N }, (_, row) => few.slice(row));
     for (let seed = 0; seed < 50; seed++) {
-      for (const allowed of [few, few.map(BigInt) as never, perRow, [few, [1], [2, 639], few]]) {
-        const at = { ...options, allowed, seed };
+      for (const allowedIds of [few, few.map(BigInt) as never, perRow, [few, [1], [2, 639], few]]) {
+        const at = { ...options, allowedIds, seed };
         const [a, b] = [native.sampleSync(hidden, at), reference.sampleSync(hidden, at)];
         expect(a.ids).toEqual(b.ids);
         expectClose(a.logProbs, b.logProbs, { relative: 1e-6, absolute: 1e-6 });
@@ -50,11 +50,11 @@ describe.skipIf(backends.length < 2)('few allowed ids', () => {
     const all = Array.from({ length: V }, (_, id) => id);
     for (let seed = 0; seed < 50; seed++) {
       for (const options of samplings) {
-        const at = { ...options, allowed: few, seed };
+        const at = { ...options, allowedIds: few, seed };
         const alone = head.sampleSync(states, at);
         expect(head.runSync(states, { ...at, sample: true }).sample).toEqual(alone);
         expect(
-          head.sampleSync(states, { ...at, allowed: [few, few, few, all] }).logProbs.subarray(0, 3),
+          head.sampleSync(states, { ...at, allowedIds: [few, few, few, all] }).logProbs.subarray(0, 3),
         ).toEqual(alone.logProbs.subarray(0, 3));
       }
     }
@@ -66,9 +66,9 @@ describe.skipIf(backends.length < 2)('few allowed ids', () => {
     const odd = LMHead.from(weight, { vocabSize: V, hiddenSize: D, backend });
     const h = hidden.map(x => x || 1);
     const most = Array.from({ length: V }, (_, id) => id).filter(id => id !== 200);
-    for (const allowed of [few, most])
-      for (const id of odd.sampleSync(h, { allowed, seed: 1 }).ids) expect(allowed).toContain(id);
-    throwsKind(() => odd.sampleSync(h, { allowed: [3, 200], seed: 1 }), 'NAN', 'id 200');
+    for (const allowedIds of [few, most])
+      for (const id of odd.sampleSync(h, { allowedIds, seed: 1 }).ids) expect(allowedIds).toContain(id);
+    throwsKind(() => odd.sampleSync(h, { allowedIds: [3, 200], seed: 1 }), 'NAN', 'id 200');
     throwsKind(() => odd.sampleSync(h, { seed: 1 }), 'NAN', 'id 200');
   });
 
@@ -76,7 +76,7 @@ describe.skipIf(backends.length < 2)('few allowed ids', () => {
     const head = backend === 'native' ? native : reference;
     const other = backend === 'native' ? reference : native;
     for (let seed = 0; seed < 100; seed++) {
-      const at = { allowed: few, logitBias: { 77: 1.5 }, seed };
+      const at = { allowedIds: few, logitBias: { 77: 1.5 }, seed };
       const draft = [few[seed % 7], few[(seed * 3) % 7], 9];
       const verdict = head.verifyDraftSync(hidden, draft, undefined, at);
       expect(verdict.accepted).toBeLessThan(3);
@@ -85,7 +85,7 @@ describe.skipIf(backends.length < 2)('few allowed ids', () => {
       expect({ accepted, ids }).toEqual({ accepted: verdict.accepted, ids: verdict.ids });
     }
     throwsKind(
-      () => head.verifyDraftSync(hidden, [1, 2, 3], undefined, { allowed: [4], bannedIds: [4] }),
+      () => head.verifyDraftSync(hidden, [1, 2, 3], undefined, { allowedIds: [4], bannedIds: [4] }),
       'RANGE',
     );
   });

@@ -186,7 +186,8 @@ describe.each(backends)('a call with no hidden states, %s', backend => {
     { logitBias: { 1: 2 } },
     { logitBias: new Map([[1, -Infinity]]) },
     { minLength: 3, endIds: [1], length: 0 },
-    { allowed: [1] },
+    { allowedIds: [1] },
+    { allowedMask: Uint32Array.of(2) },
     { topK: 2, topP: 0.5, temperature: 0.7 },
   ])('and %o gives empty results', async options => {
     const head = makeHead(backend);

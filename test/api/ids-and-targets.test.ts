@@ -19,7 +19,7 @@ function wrongLists(bound: number): [what: string, ids: unknown, kind: ErrorKind
     ['a length of 1.5', { length: 1.5 }, 'ARGUMENT', 'an object'],
     ['a length in quotes', { length: '2' }, 'ARGUMENT', 'an object'],
     ['a length of 2^53', { length: 2 ** 53 }, 'ARGUMENT', 'an object'],
-    ['a Set', new Set([1, 2]), 'ARGUMENT', 'an object'],
+    ['a Set', new Set([1, 2]), 'ARGUMENT', 'a Set'],
     ['a DataView', new DataView(new ArrayBuffer(8)), 'ARGUMENT', 'a DataView'],
     ['the id after the last', [0, bound], 'RANGE', '[1]', `got ${bound}`, want],
     ['−1', [-1, 0], 'RANGE', '[0]', 'got -1', want],
@@ -154,12 +154,13 @@ describe.each(backends)('targets, %s', backend => {
       expect([...score.entropy!]).toEqual([plain.entropy![0], 0, plain.entropy![2]]);
       expect(score.nll).toBeCloseTo(-(plain.logProbs[0] + plain.logProbs[2]) / 2, 12);
       expect(score.perplexity).toBe(Math.exp(score.nll));
+      expect(score.nllSum / score.count).toBe(score.nll);
     },
   );
 
   it('may be ignored in bigints too, and all of them', () => {
     const ignored = head.scoreSync(hidden, BigInt64Array.of(-100n, -100n), { ignoreIndex: -100 });
-    expect(ignored).toMatchObject({ count: 0, nll: Number.NaN, perplexity: Number.NaN });
+    expect(ignored).toMatchObject({ count: 0, nllSum: 0, nll: Number.NaN, perplexity: Number.NaN });
     expect([...ignored.logProbs, ...ignored.ranks]).toEqual([0, 0, 0, 0]);
   });
 

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import type { ErrorKind } from '../../lib/errors';
@@ -232,4 +233,19 @@ describe('a head', () => {
       'an object',
     );
   });
+});
+
+it.each(backends)('shows its shape where it is printed, open or closed, %s', backend => {
+  const head = LMHead.from(f32(6), { vocabSize: 3, hiddenSize: 2, backend, threads: 1 });
+  const shown = `LMHead {
+  vocabSize: 3,
+  hiddenSize: 2,
+  dtype: 'f32',
+  backend: '${backend}',
+  tied: true,
+  threads: 1
+}`;
+  expect(inspect(head)).toBe(shown);
+  head.close();
+  expect(inspect(head)).toBe(shown);
 });

@@ -126,7 +126,7 @@ describe.each(backends)('infinite logits, %s', backend => {
     expect(head.scoreSync(zero, [2], { entropy: true })).toMatchObject({ count: 1, nll: nan });
     const options: SampleOptions[] = [{}, { topK: 2 }, { topP: 0.5 }, { minP: 0.5 }];
     options.push({ bannedIds: [] }, { bannedIds: [1] }, { history: [1], presencePenalty: 1 });
-    options.push({ logitBias: { 3: 5 } }, { allowed: [2] });
+    options.push({ logitBias: { 3: 5 } }, { allowedIds: [2] });
     for (const o of [...options, ...options.map(o => ({ ...o, temperature: 0 }))]) {
       throwsKind(() => head.sampleSync(zero, o), 'NAN', 'only -Infinity', 'row 0');
       await rejectsKind(() => head.sample(zero, o), 'NAN', 'only -Infinity', 'row 0');
@@ -157,7 +157,7 @@ describe.each(backends)('infinite logits, %s', backend => {
     const head = logitsOf(backend, Array(V).fill(0));
     for (const id of [2, 300, 599])
       for (const temperature of [0, 1])
-        for (const more of [{}, { topP: 0.5 }, { allowed: [1, id] }]) {
+        for (const more of [{}, { topP: 0.5 }, { allowedIds: [1, id] }]) {
           const o: SampleOptions = { logitBias: { [id]: 1e39 }, seed: 1, temperature, ...more };
           const words = ['+Infinity in row 0', `at id ${id};`];
           throwsKind(() => head.sampleSync(zero, o), 'NAN', ...words);
@@ -172,7 +172,7 @@ describe.each(backends)('infinite logits, %s', backend => {
       Array.from({ length: 600 }, (_, id) => (id < 9 ? -inf : 0)),
     );
     for (const temperature of [0, 1]) {
-      const o = { allowed: [3, 5], temperature };
+      const o = { allowedIds: [3, 5], temperature };
       throwsKind(() => head.sampleSync(zero, o), 'RANGE', 'no id that may be drawn in row 0');
       throwsKind(() => head.verifyDraftSync(zero, [3], undefined, o), 'RANGE', 'no id that may be drawn');
     }

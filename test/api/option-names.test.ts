@@ -123,7 +123,8 @@ describe('options without an effect', () => {
     order: ['topK'],
     logitBias: { 1: 2 },
     bannedIds: [1],
-    allowed: [1],
+    allowedIds: [1],
+    allowedMask: [Uint32Array.of(1)],
     seed: 1,
     step: 1,
     topLogProbs: 1,
@@ -137,6 +138,7 @@ describe('options without an effect', () => {
     frequencyPenalty: 1,
     presencePenalty: 1,
     penaltyWindow: 4,
+    promptLength: 0,
     dryMultiplier: 1,
     dryBase: 2,
     dryAllowedLength: 2,
@@ -193,6 +195,6 @@ describe('options without an effect', () => {
     sampler.nextSync(hidden, { rows: [0, 2] });
     head.sampler({ rows: [0, 2], seed: 1 }).nextSync(hidden, { over: 'vocabulary' });
     expect(() => sampler.nextSync(hidden)).toThrow(/^over: got "vocabulary" without rows/);
-    expect(() => head.sampler({ minLength: 2 })).toThrow(/^minLength: got 2 without endIds/);
+    expect(() => head.sampler({ minLength: 2 } as object)).toThrow(/^minLength: got 2 without endIds/);
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { sampleFrom } from '../../lib';
+import { type SampleOptions, sampleFrom } from '../../lib';
 import type { ErrorKind } from '../../lib/errors';
 import { LMHeadError } from '../../lib/errors';
 import { backends } from '../support/backends';
@@ -22,8 +22,7 @@ const others = methods.filter(method => method !== 'sample' && method !== 'run')
 describe.each(backends)('temperature, %s', backend => {
   const { head, hidden, refuses } = headUnderTest(backend);
 
-  /** 5e-324 is above 0, but its inverse is no number. */
-  it.each([-1, -0.5, Number.NaN, Infinity, -Infinity, 5e-324, 1e-309])('is never %s', async temperature => {
+  it.each([-1, -0.5, Number.NaN, Infinity, -Infinity, -5e-324])('is never %s', async temperature => {
     const word = `got ${temperature}`;
     for (const method of methods) {
       await refuses(method, [hidden, { temperature }], 'RANGE', 'temperature', word, 'finite number');
@@ -118,12 +117,23 @@ describe.each(backends)('temperature, %s', backend => {
     const list = head.probsSync(hidden, { temperature: [0.5, 2] });
     const typed = Float32Array.of(0.5, 2) as unknown as number[];
     expect(head.probsSync(hidden, { temperature: typed })).toEqual(list);
-    const cold = head.probsSync(hidden, { temperature: 1e-300 });
     const best = head.argmaxSync(hidden);
-    expect([...cold].flatMap((p, i) => (p > 0 ? [[i, p]] : []))).toEqual([
-      [best[0], 1],
-      [V + best[1], 1],
-    ]);
+    for (const temperature of [1e-300, 1e-310, Number.MIN_VALUE]) {
+      const cold = head.probsSync(hidden, { temperature });
+      expect([...cold].flatMap((p, i) => (p > 0 ? [[i, p]] : []))).toEqual([
+        [best[0], 1],
+        [V + best[1], 1],
+      ]);
+      const logProbs = head.logProbsSync(hidden, { temperature });
+      expect([...logProbs].map((p, i) => (p > -Infinity ? [i, p] : 0)).filter(Boolean)).toEqual([
+        [best[0], 0],
+        [V + best[1], 0],
+      ]);
+      const { ids, logProbs: drawn } = head.sampleSync(hidden, { temperature, seed: 1 });
+      expect([ids, drawn]).toEqual([best, Float32Array.of(0, 0)]);
+      const entropies = head.scoreSync(hidden, [...best], { temperature, entropy: true }).entropy;
+      expect(entropies).toEqual(Float32Array.of(0, 0));
+    }
     expectNear(head.probsSync(hidden, { temperature: 1e300 }), Array(2 * V).fill(1 / V));
   });
 });
@@ -186,15 +196,19 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
     }
   });
 
-  it('the coldest temperature is the one that messages name', async () => {
-    const coldest = 1e-300;
-    const wanted = `got 1e-310; want a finite number of at least ${coldest}`;
-    await refuses('sample', [hidden, { temperature: 1e-310 }], 'RANGE', wanted, 'or 0 for the likeliest');
-    await refuses('probs', [hidden, { temperature: 1e-310 }], 'RANGE', wanted);
-    const below = 9.9e-301;
-    await refuses('sample', [hidden, { temperature: below }], 'RANGE', `got ${below}`);
-    const best = head.argmaxSync(hidden);
-    expect(head.sampleSync(hidden, { temperature: coldest, seed: 1 }).ids).toEqual(best);
+  it('are refused at once, however long they are', async () => {
+    const order = new Array(1e8) as SampleOptions['order'];
+    await refuses('sample', [hidden, { order }], 'ARGUMENT', 'order[0]: got undefined');
+    const stages = Array.from({ length: 1e6 }, () => 'topK') as SampleOptions['order'];
+    await refuses('sample', [hidden, { order: stages }], 'RANGE', "order[1]: got 'topK' again");
+    const seed = 1n << (1n << 24n);
+    await refuses('sample', [hidden, { seed }], 'RANGE', 'seed: got a bigint of more than 128 bits');
+    const history = { history: [1, 2], dryMultiplier: 1 };
+    const sparse = new Array(1e8) as number[];
+    await refuses('sample', [hidden, { ...history, dryBreakers: sparse }], 'ARGUMENT', 'dryBreakers[0]');
+    const hole = [3];
+    hole[2] = 1;
+    await refuses('sample', [hidden, { ...history, dryBreakers: hole }], 'ARGUMENT', 'dryBreakers[1]');
   });
 
   it('step + rows may not exceed 2^32', async () => {
@@ -350,9 +364,9 @@ describe.each(backends)('requests of run, %s', backend => {
   });
 
   it.each([undefined, null, 3, 'logits', ['logits'], new Float32Array(1)])('are not %s', async request => {
-    for (const run of ['runSync', 'run'] as const) {
-      const result = (async () => head[run](hidden, request as object))();
-      await expect(result).rejects.toMatchObject({
+    const bad = request as object;
+    for (const run of [() => head.runSync(hidden, bad), () => head.run(hidden, bad)]) {
+      await expect(async () => run()).rejects.toMatchObject({
         code: 'ERR_LMHEAD_ARGUMENT',
         message: expect.stringMatching(/^request: got .*; want an object$/),
       });

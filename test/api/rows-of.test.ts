@@ -29,6 +29,7 @@ it('gives of a list as many ids as could be drawn', () => {
 
 it('takes nothing else', () => {
   const top = topKOf(Float32Array.of(1, 2), 2, 2);
+  const list = sampleFrom(Float32Array.of(1, 2), 2, { topLogProbs: 2, seed: 1 }).topLogProbs!;
   const wrong = [
     undefined,
     null,
@@ -42,6 +43,10 @@ it('takes nothing else', () => {
     { ...top, logits: undefined },
     { ...top, ids: [1, 0] },
     JSON.parse(JSON.stringify(top)),
+    // As many rows as one likes, of nothing each.
+    { ...top, n: 1e9, k: 0, ids: new Uint32Array(0), logProbs: new Float32Array(0) },
+    { ...list, counts: Uint32Array.of(2 ** 31) },
+    { ...list, counts: Object.defineProperty(Uint32Array.of(1), 'length', { value: 1e9 }), k: 0 },
   ];
   for (const value of wrong) throwsKind(() => rowsOf(value as TopK), 'ARGUMENT', 'result: got', 'topK');
 });

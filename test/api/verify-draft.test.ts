@@ -295,15 +295,15 @@ describe.each(backends)('verifyDraft: %s', backend => {
     throwsKind(() => head.verifyDraftSync(hidden, [1], undefined, banned), 'RANGE', 'row 0');
   });
 
-  it('allowed: what may not be drawn is not looked at where few may', () => {
+  it('allowedIds: what may not be drawn is not looked at where few may', () => {
     const size = 640;
     const wide = backend === 'native' ? withNaN(backend, size, 600) : transparent(backend, size);
     const hidden = someNumbers(size, 8).map(x => 3 * x);
-    const allowed = [5, 77, 501];
+    const allowedIds = [5, 77, 501];
     for (let step = 0; step < 60; step++) {
       const at = { seed: 1, step };
-      const verdict = wide.verifyDraftSync(hidden, [77], undefined, { ...at, allowed });
-      const same = wide.verifyDraftSync(hidden, [77], undefined, { ...at, rows: allowed });
+      const verdict = wide.verifyDraftSync(hidden, [77], undefined, { ...at, allowedIds });
+      const same = wide.verifyDraftSync(hidden, [77], undefined, { ...at, rows: allowedIds });
       expect(verdict).toEqual(same);
     }
   });

@@ -1,4 +1,5 @@
 /** What the commands print, against what the library returns. */
+import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { capabilities, LMHead } from '../../lib';
 import { bytesOf } from '../support/bytes';
@@ -31,6 +32,8 @@ describe('info', () => {
     const [facts] = await jsonLines(['info', file, '--threads', '2']);
     expect(facts).toEqual({
       file,
+      family: null,
+      tensors: { output: 'model.embed_tokens.weight', input: null },
       vocabSize: V,
       validVocabSize: V,
       hiddenSize: D,
@@ -38,6 +41,7 @@ describe('info', () => {
       bytes: V * D * 4,
       mapped: true,
       tied: true,
+      inputRows: V,
       parameters: V * D,
       bias: false,
       norm: null,
@@ -47,6 +51,10 @@ describe('info', () => {
       backend: 'native',
       isa: capabilities().isa,
       threads: 2,
+      origins: {
+        ...{ tied: 'head.safetensors', norm: 'default', bias: 'default', logitScale: 'default' },
+        ...{ softCap: 'default', embeddingScale: 'default', validVocabSize: 'head.safetensors' },
+      },
     });
   });
 
@@ -58,13 +66,35 @@ describe('info', () => {
         'vocabulary   211 tokens',
         'hidden size  13',
         'weights      f32, 11.0 kB, mapped and used where they lie',
-        'tied         yes: one matrix is input and output embedding',
+        'tied         yes: one matrix is input and output embedding (head.safetensors)',
         'parameters   2,743',
         'norm         none found',
         `runs here    native, ${capabilities().isa}, 1 thread`,
         '',
       ].join('\n'),
     );
+  });
+
+  it('says where a thing is from', async () => {
+    folder.file('model/model.safetensors', readFileSync(file));
+    const config = { model_type: 'gemma2', vocab_size: V - 1, hidden_size: D, final_logit_softcapping: 5 };
+    folder.file('model/config.json', JSON.stringify(config));
+    const [facts] = await jsonLines(['info', folder.path('model')]);
+    expect(facts).toMatchObject({
+      family: 'gemma2',
+      origins: {
+        ...{ tied: 'the family gemma2', softCap: 'config.json', embeddingScale: 'config.json' },
+        ...{ norm: 'default', validVocabSize: 'config.json' },
+      },
+    });
+    const { stdout } = await lmhead(['info', folder.path('model')]);
+    for (const line of [
+      'family           gemma2',
+      'vocabulary       211 tokens, the last 1 of them padding (config.json)',
+      'tied             yes: one matrix is input and output embedding (the family gemma2)',
+      'soft cap         5 (config.json)',
+    ])
+      expect(stdout).toContain(`${line}\n`);
   });
 
   it('of the reference', async () => {

@@ -1,5 +1,6 @@
 /** Wrong command lines, wrong files, help: what is said, where, and the exit code. */
 import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { VERSION } from '../../lib/version';
@@ -35,6 +36,8 @@ describe('help', () => {
     expect([code, stderr]).toEqual([0, '']);
     for (const name of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     expect(stdout).toContain('Examples:');
+    expect(stdout).toContain('Exit code: 0 done; 1 ');
+    expect(stdout).toContain('130 stopped by Ctrl-C.');
   });
 
   it.each(COMMANDS)('%s --help shows options and examples', async name => {
@@ -75,7 +78,32 @@ describe('a wrong command line', () => {
     ['no hidden states', ['topk', 'x'], 'topk: want --hidden H.npy'],
     ['no targets', ['score', 'x', '--hidden', 'h.npy'], 'score: want --targets T.npy'],
     ['an unknown option', ['info', 'x', '--fast'], "info: Unknown option '--fast'"],
-    ['an option of another command', ['info', 'x', '-k', '3'], "info: Unknown option '-k'"],
+    [
+      'an option of another command',
+      ['info', 'x', '-k', '3'],
+      "info: Unknown option '-k'; want one of --tensor,",
+    ],
+    ['a misspelled option', ['topk', 'x', '--hiden', 'h'], "topk: Unknown option '--hiden'; want --hidden;"],
+    [
+      'an option as the library writes it',
+      ['score', 'x', '--ignoreIndex=3'],
+      "score: Unknown option '--ignoreIndex'; want --ignore-index;",
+    ],
+    [
+      'an option like none',
+      ['topk', 'x', '--top-k', '3'],
+      "topk: Unknown option '--top-k'; want one of --hidden, -k,",
+    ],
+    [
+      'a misspelled command',
+      ['topK', 'x'],
+      "'topK': want one of info, verify, topk, score, bench; did you mean topk?;",
+    ],
+    [
+      'an option for a value',
+      ['topk', 'x', '--hidden', '--json'],
+      "topk: Option '--hidden' argument missing;",
+    ],
     [
       'an option without its value',
       ['topk', 'x', '--hidden'],
@@ -112,6 +140,14 @@ describe('a wrong command line', () => {
   });
 });
 
+it('a file for a command', async () => {
+  const { code, stderr } = await lmhead([file]);
+  expect([code, stderr]).toEqual([
+    2,
+    `lmhead: '${file}': want one of ${COMMANDS.join(', ')}; lmhead info ${file} says what that holds; lmhead --help shows how\n`,
+  ]);
+});
+
 describe('a wrong file', () => {
   const wrong = async (args: string[], code: string, words: string) => {
     const output = await lmhead(args);
@@ -129,6 +165,24 @@ describe('a wrong file', () => {
       'text.safetensors',
     );
     await wrong(['verify', file, '--tensor', 'other'], 'TENSOR', 'other');
+  });
+
+  it.each(['info', 'verify', 'bench'])('that is broken, or a folder without weights, of %s', async name => {
+    const cut = folder.file('cut.safetensors', readFileSync(file).subarray(0, -4));
+    await wrong([name, cut], 'FORMAT', 'cut.safetensors: the file has been cut short');
+    const text = folder.file('text/notes.txt', 'Some notes of mine.');
+    await wrong([name, text], 'FORMAT', 'notes.txt: it begins as text does, with "Some not"');
+    await wrong(
+      [name, folder.path('text')],
+      'IO',
+      'has no weights in it, only notes.txt; want a folder with',
+    );
+    const broken = folder.file('broken/model.gguf', 'GGUF\x03');
+    await wrong([name, broken], 'FORMAT', 'model.gguf: it is cut short');
+    await wrong([name, folder.path('broken')], 'FORMAT', 'model.gguf: it is cut short');
+    folder.file('config/model.safetensors', readFileSync(file));
+    folder.file('config/config.json', '{"model_type":');
+    await wrong([name, folder.path('config')], 'FORMAT', 'config.json: it has');
   });
 
   it('of hidden states', async () => {
@@ -177,6 +231,21 @@ describe('the program', () => {
     const { status, stdout, stderr } = run('score', file, '--hidden', h, '--targets', t, '--json');
     expect([status, stderr]).toEqual([0, '']);
     expect(JSON.parse(stdout)).toMatchObject({ positions: 2, count: 2 });
+  });
+
+  it('says each warning once, in a line', () => {
+    folder.file('warned/model.safetensors', readFileSync(file));
+    folder.file(
+      'warned/config.json',
+      JSON.stringify({ model_type: 'mystery', hidden_size: D, vocab_size: V }),
+    );
+    const run = (env: NodeJS.ProcessEnv) =>
+      spawnSync(process.execPath, [program, 'info', folder.path('warned')], {
+        encoding: 'utf8',
+        env: { ...process.env, ...env },
+      });
+    expect(run({}).stderr).toMatch(/^lmhead: warning: config\.json: models of type "mystery" [^\n]*\n$/);
+    expect(run({ NODE_NO_WARNINGS: '1' }).stderr).toBe('');
   });
 
   it.skipIf(process.platform === 'win32')('ends quietly when its reader goes', async () => {

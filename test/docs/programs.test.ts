@@ -7,9 +7,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 const root = join(__dirname, '../..');
 const pages = [
   'README.md',
-  ...readdirSync(join(root, 'docs'))
-    .filter(name => name.endsWith('.md'))
-    .map(name => `docs/${name}`),
+  ...['docs', 'docs/recipes'].flatMap(where =>
+    readdirSync(join(root, where))
+      .filter(name => name.endsWith('.md') && name !== 'index.md')
+      .map(name => `${where}/${name}`),
+  ),
 ];
 
 /** A block of JavaScript, and the block of text right behind it, if there is one. */

@@ -74,6 +74,11 @@ describe('a well-formed header', () => {
 });
 
 describe('a malformed header is refused', () => {
+  const misplaced = gguf([
+    { ...output, type: 139 },
+    { ...embedding, name: 'b' },
+  ]);
+  misplaced[110] = 1; // of the second one's place
   const good = gguf([output], { 'general.architecture': { string: 'llama' } });
   const changed = (at: number, ...bytes: number[]) => {
     const copy = Buffer.from(good);
@@ -101,7 +106,8 @@ describe('a malformed header is refused', () => {
     ['an alignment that is no power of two', gguf([], { 'general.alignment': { u32: 24 } }), 'alignment'],
     ['an alignment of 0', gguf([], { 'general.alignment': { u32: 0 } }), 'alignment'],
     ['an alignment of a wrong type', gguf([], { 'general.alignment': { string: '32' } }), 'alignment'],
-    ['a name of 64 bytes', gguf([{ ...output, name: 'x'.repeat(64) }]), '64 bytes'],
+    ['no name below 64 bytes', gguf([{ ...output, name: 'x'.repeat(64) }]), 'longer'],
+    ['no place behind one of an unknown size', misplaced, 'not at 0'],
   ])('%s', (_, bytes, ...words) => {
     throwsKind(() => read(bytes), 'FORMAT', 'test.gguf', 'well-formed', ...words);
   });
@@ -223,6 +229,123 @@ it.each(['gemma2', 'gemma3n', 'gemma4', 'gemma3'])('%s is capped without a key a
   const large = hidden.slice(0, D).map(x => 100 * x);
   const most = Math.max(...head.logitsSync(large).map(Math.abs));
   expect(most <= 30).toBe(name !== 'gemma3');
+});
+
+describe("what llama.cpp's code does without a key", () => {
+  const norm = someNumbers(D, 5);
+  const normTensor = (name: string) => ({ name, type: F32, shape: [D], bytes: bytesOf(norm) });
+  const open = (architecture: string, key: string, tensors: GgufTensorSpec[]) =>
+    LMHead.openSync(
+      folder.file(
+        `${architecture}.gguf`,
+        gguf(tensors, {
+          'general.architecture': { string: architecture },
+          [`${architecture}.embedding_length`]: { u32: D },
+          [`${architecture}.attention.${key}`]: { f32: 0.25 },
+        }),
+      ),
+    );
+  const h = hidden.slice(0, D);
+  const rms = (weightOf: (k: number) => number, scale = 1) => {
+    const square = h.reduce((sum, x) => sum + x * x, 0) / D;
+    const normed = h.map((x, k) => (x / Math.sqrt(square + 0.25)) * weightOf(k));
+    return products(normed, weight, D).map(dot => dot * scale);
+  };
+
+  it("LFM2's final norm has an embedding's name", () => {
+    const head = open('lfm2', 'layer_norm_rms_epsilon', [embedding, normTensor('token_embd_norm.weight')]);
+    expectNear(
+      head.logitsSync(h, { norm: true }),
+      rms(k => norm[k]),
+    );
+  });
+
+  it("BLOOM's embedding norm is none", () => {
+    const tensors = [embedding, normTensor('token_embd_norm.weight'), normTensor('output_norm.weight')];
+    tensors[1].bytes = bytesOf(new Float32Array(D));
+    const head = open('bloom', 'layer_norm_rms_epsilon', tensors);
+    expectNear(
+      head.logitsSync(h, { norm: true }),
+      rms(k => norm[k]),
+    );
+  });
+
+  it("T5's final norm is the decoder's, and its states are scaled where the head is tied", () => {
+    const tensors = [embedding, normTensor('dec.output_norm.weight'), normTensor('enc.output_norm.weight')];
+    tensors[2].bytes = bytesOf(new Float32Array(D));
+    const tied = open('t5', 'layer_norm_rms_epsilon', tensors);
+    expectNear(
+      tied.logitsSync(h, { norm: true }),
+      rms(k => norm[k], 1 / Math.sqrt(D)),
+    );
+    const untied = open('t5', 'layer_norm_rms_epsilon', [...tensors, output]);
+    expectNear(
+      untied.logitsSync(h, { norm: true }),
+      rms(k => norm[k]),
+    );
+  });
+
+  it("OLMo's final norm has no weight", () => {
+    const head = open('olmo', 'layer_norm_epsilon', [embedding]);
+    const mean = h.reduce((sum, x) => sum + x, 0) / D;
+    const variance = h.reduce((sum, x) => sum + (x - mean) ** 2, 0) / D;
+    const normed = h.map(x => (x - mean) / Math.sqrt(variance + 0.25));
+    expectNear(head.logitsSync(h, { norm: true }), products(normed, weight, D));
+  });
+
+  it("AFMoE's embedding is scaled", () => {
+    const head = open('afmoe', 'layer_norm_rms_epsilon', [embedding, output]);
+    expectNear(
+      head.embed([1]),
+      weight.subarray(D, 2 * D).map(x => x * Math.sqrt(D)),
+    );
+  });
+
+  it("the output's own factor is of the product, not of the bias", () => {
+    const bias = someNumbers(V, 6);
+    const one = (x: number) => ({
+      name: 'output.scale',
+      type: F32,
+      shape: [1],
+      bytes: bytesOf(Float32Array.of(x)),
+    });
+    const biasTensor = { name: 'output.bias', type: F32, shape: [V], bytes: bytesOf(bias) };
+    const head = open('llama', 'layer_norm_rms_epsilon', [output, one(0.5), biasTensor]);
+    expectNear(
+      head.logitsSync(h),
+      products(h, weight, D).map((dot, i) => 0.5 * dot + bias[i]),
+    );
+    const bad = () => open('llama', 'layer_norm_rms_epsilon', [output, one(0)]);
+    throwsKind(bad, 'FORMAT', 'output.scale');
+  });
+});
+
+describe('only what is used has to be readable', () => {
+  const open = (tensors: GgufTensorSpec[]) => LMHead.openSync(folder.file('other.gguf', gguf(tensors)));
+  const odd = { name: 'blk.0.ffn_down.weight', type: 139, shape: [V, D], bytes: new Uint8Array(V * 18 + 3) };
+
+  it.each([
+    ['before it', [odd, output]],
+    ['behind it', [output, odd]],
+    ['on both sides', [{ ...odd, name: 'a' }, output, { ...odd, name: 'b', type: 31 }]],
+    ['with a long name', [{ ...embedding, name: 'x'.repeat(70) }, output]],
+  ])('so a tensor %s may be anything', (_, tensors) => {
+    expectNear(open(tensors).logitsSync(hidden), products(hidden, weight, D));
+  });
+
+  it('so an untied head opens whose embedding is not, which embed alone refuses', () => {
+    for (const [type, dtype] of [
+      [16, 'IQ2_XXS'],
+      [139, 'type 139'],
+    ] as const) {
+      const embedded = { ...embedding, type, shape: [V, 256], bytes: new Uint8Array(V * 66) };
+      const out = { ...output, shape: [V, 256], bytes: bytesOf(someNumbers(V * 256, 7)) };
+      const head = open([embedded, out]);
+      expect([head.tied, head.vocabSize]).toEqual([false, V]);
+      throwsKind(() => head.embed([0]), 'TENSOR', 'token_embd.weight', dtype, 'not read');
+      throwsKind(() => open([embedded, { ...out, name: 'other' }]), 'DTYPE', 'token_embd.weight', dtype);
+    }
+  });
 });
 
 describe('a GGUF file in parts', () => {

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import type { ErrorKind } from '../../lib/errors';
 import type { OpenOptions } from '../../lib/types';
+import { backends } from '../support/backends';
 import { throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { expectClose, someNumbers } from '../support/numbers';
@@ -60,11 +61,12 @@ describe('the tie', () => {
 
   it.each([
     ['said, and the file agrees', tie(true), ['embedding'], 'embedding', true, 0],
-    ['said, and the file has an lm_head', tie(true), both, 'embedding', true, 1],
+    ['said, and the file has another lm_head', tie(true), both, 'lm_head', false, 1],
     ['denied, and the file has both', tie(false), both, 'lm_head', false, 0],
     ['denied, and the file has no lm_head', tie(false), ['embedding'], 'embedding', true, 1],
     ['not mentioned, in a family that is not tied', tie(undefined), both, 'lm_head', false, 0],
-    ['not mentioned, in a family that is', tie(undefined, 'gemma'), both, 'embedding', true, 1],
+    ['not mentioned, in a family that is', tie(undefined, 'gemma'), ['embedding'], 'embedding', true, 0],
+    ['of a family, and the file has another lm_head', tie(undefined, 'gemma'), both, 'lm_head', false, 1],
     ['said, but there is only an lm_head', tie(true), ['output'], 'lm_head', true, 0],
     ['without a config', undefined, both, 'lm_head', false, 0],
   ] as const)('%s', async (_, config, has, expected, tied, warned) => {
@@ -75,8 +77,44 @@ describe('the tie', () => {
   });
 
   it('gives way to the option tensor', async () => {
-    const { result: head, warnings } = await open(model(tie(true), [...both]), { tensor: 'lm_head.weight' });
+    const path = model(tie(true), [...both]);
+    const { result: head, warnings } = await open(path, { tensor: 'lm_head.weight' });
     expect([outputOf(head), head.tied, warnings]).toEqual(['lm_head', false, []]);
+    const other = await open(path, { tensor: 'model.embed_tokens.weight' });
+    expect([outputOf(other.result), other.result.tied, other.warnings]).toEqual(['embedding', true, []]);
+  });
+
+  it('holds for an lm_head of the same bytes, without a word', async () => {
+    const copy = { ...parts.embedding, name: 'lm_head.weight' };
+    const path = folder.file('copy/model.safetensors', safetensors([copy, parts.embedding]));
+    folder.file('copy/config.json', JSON.stringify(tie(true)));
+    const { result: head, warnings } = await open(path);
+    expect([outputOf(head), head.tied, head.parameterCount, warnings]).toEqual([
+      'embedding',
+      true,
+      V * D,
+      [],
+    ]);
+
+    // One number in the last of several pieces.
+    const rows = 50_000;
+    const large = someNumbers(rows * 32, 5);
+    const changed = large.slice();
+    changed[changed.length - 1] += 1;
+    for (const [numbers, tied] of [
+      [large, true],
+      [changed, false],
+    ] as const) {
+      const shape = [rows, 32];
+      const both = [
+        floats('lm_head.weight', shape, numbers),
+        floats('model.embed_tokens.weight', shape, large),
+      ];
+      folder.file('large/config.json', JSON.stringify({ model_type: 'llama', tie_word_embeddings: true }));
+      const opened = await open(folder.file('large/model.safetensors', safetensors(both)));
+      expect([opened.result.tied, opened.warnings.length]).toEqual([tied, tied ? 0 : 1]);
+      opened.result.close();
+    }
   });
 });
 
@@ -96,21 +134,50 @@ describe('an output without an embedding', () => {
     }
   });
 
-  it('takes the one of a larger input, or of another part', async () => {
-    for (const [name, rows] of [
-      ['language_model.model.embed_tokens.weight', V - 1],
-      ['model.text_model.embed_tokens.weight', V],
+  it.each(backends)('takes the one of another part, or of more rows or fewer: %s', async backend => {
+    for (const [name, outputs, inputs] of [
+      ['model.text_model.embed_tokens.weight', V, V],
+      ['language_model.model.embed_tokens.weight', V - 2, V], // Llama 3.2 Vision
+      ['odd.embed_tokens.weight', V, V - 2],
     ] as const) {
       const path = folder.file(
-        `${rows}.safetensors`,
+        `rows-${inputs}.safetensors`,
         safetensors([
-          floats('lm_head.weight', [rows, D], output.slice(0, rows * D)),
-          floats(name, [V, D], embedding),
+          floats(
+            name.startsWith('odd') ? 'odd.lm_head.weight' : 'lm_head.weight',
+            [outputs, D],
+            output.slice(0, outputs * D),
+          ),
+          floats(name, [inputs, D], embedding.slice(0, inputs * D)),
         ]),
       );
-      const head = await LMHead.open(path);
-      expect(head.tied).toBe(false);
-      expect([...head.embed([3])]).toEqual([...embedding.slice(3 * D, 4 * D)]);
+      const head = await LMHead.open(path, { backend });
+      const saved = folder.path('rows-saved.safetensors');
+      await head.save(saved);
+      const { head: quantized } = await head.quantize('i8');
+      for (const each of [head, LMHead.attach(head.handle), LMHead.openSync(saved, { backend }), quantized]) {
+        expect([each.tied, each.vocabSize, each.inputVocabSize]).toEqual([false, outputs, inputs]);
+        expect(each.parameterCount).toBe((outputs + inputs) * D);
+        expect([...each.embed([inputs - 1])]).toEqual([...embedding.slice((inputs - 1) * D, inputs * D)]);
+        throwsKind(() => each.embed([inputs]), 'RANGE', 'ids[0]', `below ${inputs}`);
+        expect(each.logitsSync(hidden)).toHaveLength(outputs);
+        each.close();
+      }
+    }
+  });
+
+  it('says why it does not know it', async () => {
+    const shape = [V, D];
+    for (const [tensor, ...words] of [
+      [{ name: 'model.embed_tokens.weight', dtype: 'I32', shape, bytes: new Uint8Array(4 * V * D) }, 'I32'],
+      [{ name: 'model.embed_tokens.qweight', dtype: 'I32', shape, bytes: new Uint8Array(4 * V * D) }, 'GPTQ'],
+      [floats('model.embed_tokens.weight', [V, 2 * D], new Float32Array(2 * V * D)), `[${V},${2 * D}]`],
+    ] as const) {
+      const head = await LMHead.open(folder.file('why.safetensors', safetensors([parts.output, tensor])));
+      for (const each of [head, LMHead.attach(head.handle)]) {
+        expect([outputOf(each), each.tied]).toEqual(['lm_head', false]);
+        throwsKind(() => each.embed([1]), 'TENSOR', 'inputEmbedding', 'model.embed_tokens', ...words);
+      }
     }
   });
 });
@@ -148,6 +215,7 @@ describe('an output in a form that is not read', () => {
     ['model.language_model.lm_head.qweight', 'GPTQ'],
     ['lm_head.modules_to_save.default.weight', 'PEFT'],
     ['model.embed_tokens.weight_scale', 'FP8'],
+    ['lm_head.a_form_of_next_year', 'no name'],
   ])('is never replaced by the embedding: %s', (name, form) => {
     for (const config of [llama, { ...llama, tie_word_embeddings: false }, undefined]) {
       const path = model(config, ['embedding']);
@@ -196,12 +264,22 @@ describe('the vocabulary', () => {
     ['is whole where neither says less', llama, bpe(9), -1],
     ['is no larger than the matrix, whatever the tokenizer knows', llama, bpe(9, 30), -1],
     ['is whole where the tokenizer is empty', llama, {}, -1],
+    ['is not bound by the tokenizer of an unknown model', { ...llama, model_type: 'mystery' }, bpe(5), -1],
     ['is not bound by a tokenizer without timestamps', { ...llama, model_type: 'whisper' }, bpe(5, 6), -1],
     ['whose word is __proto__', llama, '{"model":{"vocab":{"__proto__":3,"constructor":4}}}', 5],
   ] as const)('%s', async (_, config, tokenizer, expected) => {
     const { result: head } = await open(model(config, ['embedding'], tokenizer));
     expect(valid(head)).toBe(expected);
     expect(head.vocabSize).toBe(V);
+  });
+
+  it.each([
+    ['added_tokens.json', { '<a>': 6, '<b>': 7 }],
+    ['tokenizer_config.json', { chat_template: '{', added_tokens_decoder: { 6: {}, 7: { content: '<b>' } } }],
+  ])('ends with tokens that were added in %s', async (name, added) => {
+    const path = model(llama, ['embedding'], bpe(5, 5));
+    folder.file(`${path.slice(folder.path('').length)}/${name}`, JSON.stringify(added));
+    expect(valid((await open(path)).result)).toBe(8);
   });
 
   it('is what the option says, whatever the files are', async () => {
@@ -261,19 +339,54 @@ describe('config.json', () => {
     );
   });
 
-  it('of an unknown family sets no norm and no scale, and says so', async () => {
-    const config = {
-      ...llama,
-      model_type: 'mystery',
-      logit_scale: 3,
-      final_logit_softcapping: 2,
-      tie_word_embeddings: false,
+  describe('of an unknown family', () => {
+    const mystery = { ...llama, model_type: 'mystery', logit_scale: 3, tie_word_embeddings: false };
+    const all = ['embedding', 'output', 'norm'] as const;
+    const normBias = floats('model.norm.bias', [D], embedding.slice(0, D));
+    const unknown = async (config: object, tensors = all.map(part => parts[part])) => {
+      folder.file('mystery/config.json', JSON.stringify(config));
+      const { result: head, warnings } = await open(
+        folder.file('mystery/model.safetensors', safetensors(tensors)),
+      );
+      expect(warnings).toHaveLength(1);
+      expect(warnings[0]).toMatch(/^LMHEAD_FAMILY: config\.json: .*"mystery"/);
+      return { head, warning: warnings[0] };
     };
-    const { result: head, warnings } = await open(model(config, ['embedding', 'output', 'norm']));
-    expect(warnings).toHaveLength(1);
-    expect(warnings[0]).toMatch(/^LMHEAD_FAMILY: config\.json: .*"mystery"/);
-    expect([outputOf(head), head.tied]).toEqual(['neither', false]); // capped
-    throwsKind(() => head.logitsSync(hidden, { norm: true }), 'RANGE', 'norm');
+
+    it('sets no scale, and takes the norm beside the head by its eps, and says so', async () => {
+      const { head, warning } = await unknown({ ...mystery, final_logit_softcapping: 2 });
+      for (const word of ['model.norm.weight', 'RMSNorm', 'rms_norm_eps', '0.00001', 'nothing is added'])
+        expect(warning).toContain(word);
+      expect([outputOf(head), head.tied]).toEqual(['neither', false]); // capped
+      const like = LMHead.openSync(model({ ...llama, tie_word_embeddings: false }, [...all]), { softCap: 2 });
+      expect(head.logitsSync(hidden, { norm: true })).toEqual(like.logitsSync(hidden, { norm: true }));
+    });
+
+    it('takes a LayerNorm where its bias is there too', async () => {
+      const { rms_norm_eps: _, ...config } = mystery;
+      const tensors = [...all.map(part => parts[part]), normBias];
+      const { head, warning } = await unknown({ ...config, layer_norm_epsilon: 1e-5 }, tensors);
+      expect(warning).toContain('LayerNorm');
+      const like = LMHead.openSync(model(undefined, [...all]), {
+        norm: { type: 'layernorm', weight: norm, bias: embedding.slice(0, D), eps: 1e-5 },
+      });
+      expect(head.logitsSync(hidden, { norm: true })).toEqual(like.logitsSync(hidden, { norm: true }));
+    });
+
+    it.each([
+      ['without an eps', { rms_norm_eps: null }, parts.norm],
+      ['of either kind', { rms_norm_eps: undefined, norm_eps: 1e-5 }, parts.norm],
+      ['under another name', {}, { ...parts.norm, name: 'model.embedding_norm.weight' }],
+      ['elsewhere', {}, { ...parts.norm, name: 'model.vision.norm.weight' }],
+    ])('takes no norm %s', async (_, more, tensor) => {
+      const { head, warning } = await unknown({ ...mystery, ...more }, [
+        parts.embedding,
+        parts.output,
+        tensor,
+      ]);
+      expect(warning).toContain('no final norm');
+      throwsKind(() => head.logitsSync(hidden, { norm: true }), 'RANGE', 'norm');
+    });
   });
 
   it.each(['[]', '{}', '{"model_type":3}', '"x"'])('that is not a model’s: %s', async config => {

@@ -10,7 +10,7 @@ import { rejectsKind, throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { F32, gguf } from '../support/gguf';
 import { npy } from '../support/npy';
-import { someNumbers } from '../support/numbers';
+import { expectClose, someNumbers } from '../support/numbers';
 import { floats, safetensors, withHeader } from '../support/safetensors';
 
 const folder = temporaryFolder();
@@ -41,13 +41,13 @@ describe('a file of another kind', () => {
       'Git-LFS',
     ],
     [
-      'a PyTorch checkpoint',
+      'half a PyTorch checkpoint',
       'pytorch_model.bin',
       'PK\x03\x04\0\0\x08\x08archive/data.pkl',
       'PyTorch',
-      'safetensors',
+      'cut short',
     ],
-    ['an .npz', 'w.npz', 'PK\x03\x04\0\0\x08\x08arr_0.npy', '.npz'],
+    ['half an .npz', 'w.npz', 'PK\x03\x04\0\0\x08\x08arr_0.npy', '.npz', 'cut short'],
     ['a pickle', 'old.pt', Buffer.from('8002636f7264657265640a', 'hex'), 'pickle', 'safetensors'],
     [
       'an ONNX model',
@@ -110,13 +110,9 @@ describe('a folder', () => {
   it.each([
     ['that is empty', [], 'is empty', 'model.safetensors'],
     ['of other things', ['README.md', 'vocab.txt'], 'no weights', 'README.md, vocab.txt'],
-    [
-      'of PyTorch checkpoints',
-      ['pytorch_model.bin', 'config.json'],
-      'not read',
-      'pytorch_model.bin',
-      'safetensors',
-    ],
+    ['of what training leaves', ['training_args.bin', 'optimizer.pt'], 'no weights', 'training_args.bin'],
+    ['of two PyTorch checkpoints', ['a.bin', 'b.bin'], '2 .bin files'],
+    ['of a TensorFlow checkpoint', ['model.ckpt', 'config.json'], 'not read', 'model.ckpt', 'safetensors'],
     ['of an ONNX model', ['model.onnx'], 'model.onnx'],
     [
       'with three files to choose from',
@@ -151,5 +147,62 @@ describe('a folder', () => {
     folder.file('one-npy/embedding.npy', goodNpy);
     expect(LMHead.openSync(folder.path('one-gguf')).vocabSize).toBe(3);
     expect(LMHead.openSync(`${folder.path('one-npy')}/`).vocabSize).toBe(3);
+  });
+
+  it("that is a hub's cache of a model leads to its snapshot", async () => {
+    folder.file('hub/snapshots/abc/model.safetensors', good);
+    folder.file('hub/blobs/0123', good);
+    expect(LMHead.openSync(folder.path('hub')).vocabSize).toBe(3);
+    folder.file(
+      'hub/snapshots/def/model.safetensors',
+      safetensors([floats('lm_head.weight', [2, 3], weight)]),
+    );
+    await refuses(folder.path('hub'), 'IO', 'abc, def', 'refs/main');
+    folder.file('hub/refs/main', 'def\n');
+    expect(LMHead.openSync(folder.path('hub')).vocabSize).toBe(2);
+    expect((await LMHead.open(folder.path('hub'))).vocabSize).toBe(2);
+  });
+});
+
+describe('consolidated.safetensors', () => {
+  const tensors = [
+    floats('tok_embeddings.weight', [3, 2], weight),
+    floats(
+      'output.weight',
+      [3, 2],
+      weight.map(x => -x),
+    ),
+    floats('norm.weight', [2], Float32Array.of(2, 3)),
+  ];
+  const h = Float32Array.of(0.5, -1);
+
+  it('is described by params.json', () => {
+    folder.file('mistral/consolidated.safetensors', safetensors(tensors));
+    folder.file('mistral/params.json', '{"dim":2,"n_layers":1,"vocab_size":3,"norm_eps":0.25}');
+    folder.file('mistral/config.json', '{"model_type":"gemma","hidden_size":2}'); // of another form
+    const head = LMHead.openSync(folder.path('mistral'));
+    const scale = 1 / Math.sqrt((0.25 + 1) / 2 + 0.25);
+    const [a, b] = [0.5 * scale * 2, -1 * scale * 3];
+    expectClose(
+      head.logitsSync(h, { norm: true }),
+      [0, 2, 4].map(i => -(a * weight[i] + b * weight[i + 1])),
+      { absolute: 1e-6 },
+    );
+    expect([head.tied, ...head.embed([1])]).toEqual([false, weight[2], weight[3]]);
+  });
+
+  it.each([
+    ['{"dim":3,"norm_eps":1e-5}', 'SHAPE', 'params.json'],
+    ['{"dim":2.5}', 'FORMAT', 'dim'],
+    ['{"dim":2,"norm_eps":-1}', 'FORMAT', 'norm_eps'],
+    ['{"dim":2,"tied_embeddings":1}', 'FORMAT', 'tied_embeddings'],
+  ] as [string, ErrorKind, string][])('with %s is refused', async (text, kind, word) => {
+    folder.file('mistral/params.json', text);
+    await refuses(folder.path('mistral'), kind, word);
+  });
+
+  it("has a vocabulary of -1 where Meta's had none yet", () => {
+    folder.file('mistral/params.json', '{"dim":2,"vocab_size":-1,"norm_eps":1e-5}');
+    expect(LMHead.openSync(folder.path('mistral')).vocabSize).toBe(3);
   });
 });

@@ -73,6 +73,57 @@ describe.each(backends)('a sharded model, %s', backend => {
   });
 });
 
+describe('a shard that is opened by its own name', () => {
+  const config = { model_type: 'llama', vocab_size: V, hidden_size: D, rms_norm_eps: 1e-5 };
+  const shards = { 1: 'model-00001-of-00003.safetensors', 3: 'model-00003-of-00003.safetensors' };
+  const basis = Float32Array.of(0, 0, 1, 0);
+  const opened = (name: string, no: 1 | 3, tie: boolean) => {
+    folder.file(`${name}/config.json`, JSON.stringify({ ...config, tie_word_embeddings: tie }));
+    return LMHead.openSync(folder.path(`${name}/${shards[no]}`));
+  };
+
+  it.each([1, 3] as const)('is a part of the model of the index beside it: %i', no => {
+    written('by-name', index(map));
+    const head = opened('by-name', no, false);
+    expect(head.tied).toBe(false);
+    expect(head.logitsSync(basis)).toEqual(output.filter((_, i) => i % D === 2));
+    expect(head.embed([5])).toEqual(embedding.subarray(5 * D, 6 * D));
+  });
+
+  it('has the index of its own name', () => {
+    folder.file('own/part-00002-of-00002.safetensors', last);
+    folder.file('own/part-00001-of-00002.safetensors', first);
+    const own = {
+      'model.embed_tokens.weight': 'part-00001-of-00002.safetensors',
+      'lm_head.weight': 'part-00002-of-00002.safetensors',
+    };
+    folder.file('own/part.safetensors.index.json', index(own));
+    const head = LMHead.openSync(folder.path('own/part-00001-of-00002.safetensors'));
+    expect(head.logitsSync(basis)).toEqual(output.filter((_, i) => i % D === 2));
+  });
+
+  it('needs no other for what it has itself; and embed throws, without the embedding', () => {
+    written('alone', index(map));
+    rmSync(folder.path(`alone/${shards[1]}`));
+    const head = opened('alone', 3, false);
+    expect(head.logitsSync(basis)).toEqual(output.filter((_, i) => i % D === 2));
+    throwsKind(() => head.embed([5]), 'TENSOR', 'inputEmbedding');
+  });
+
+  it('does not stand in for an output that is elsewhere', () => {
+    written('elsewhere', index(map));
+    rmSync(folder.path(`elsewhere/${shards[3]}`));
+    throwsKind(() => opened('elsewhere', 1, false), 'IO', shards[3]);
+    const { 'lm_head.weight': _, ...without } = map;
+    written('unread', index({ ...without, 'lm_head.qweight': shards[3] }));
+    folder.file(
+      `unread/${shards[3]}`,
+      safetensors([{ name: 'lm_head.qweight', dtype: 'I32', shape: [1, V], bytes: new Uint8Array(4 * V) }]),
+    );
+    throwsKind(() => opened('unread', 1, false), 'TENSOR', 'lm_head.qweight', 'GPTQ');
+  });
+});
+
 describe('a sharded model is refused', () => {
   it.each([
     ['../model.safetensors'],

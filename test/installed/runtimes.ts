@@ -14,7 +14,7 @@ export interface Runtime {
 }
 
 /** The path of a file of a registry package, which is fetched at most once. */
-function fetched(spec: string, file: string): string {
+export function fetched(spec: string, file: string): string {
   const folder = join(cache, spec.replace(/\W+/g, '-'));
   if (!existsSync(folder)) {
     const unfinished = `${folder}.${process.pid}`;

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { project, run, USE, USED, write } from './project';
+import { tool } from './tools';
 
 const require = createRequire(__filename);
 const compiler = require.resolve('typescript/bin/tsc');
@@ -18,6 +19,7 @@ export const head: LMHead = LMHead.from(new Float32Array(6), options);
 export const top: TopK = head.topKSync(new Float32Array(2), 1);
 export const score: Promise<Score> = head.score(new Float32Array(2), [1]);
 export const { logSumExp, argmax } = head.runSync(new Float32Array(2), { argmax: true });
+head.sampleSync(new Float32Array(2), { seed: undefined, topK: new Uint8Array(1), bannedIds: undefined });
 // @ts-expect-error: it was not asked for
 export const { logits } = head.runSync(new Float32Array(2), { argmax: true });
 // @ts-expect-error: a required size is missing
@@ -29,10 +31,11 @@ beforeAll(() => {
   symlinkSync(dirname(require.resolve('@types/node/package.json')), join(project, 'types-node'), 'junction');
 });
 
-function compile(name: string, options: object): string {
+function compile(name: string, options: object, by = compiler): string {
   const common = {
     target: 'es2022',
     strict: true,
+    exactOptionalPropertyTypes: true,
     isolatedModules: true,
     skipLibCheck: false,
     outDir: 'out',
@@ -49,7 +52,7 @@ function compile(name: string, options: object): string {
       include: ['.'],
     }),
   );
-  return run({ name: '', command: [process.execPath] }, [compiler, '-p', config]);
+  return run({ name: '', command: [process.execPath] }, [by, '-p', config]);
 }
 
 describe('TypeScript', () => {
@@ -62,5 +65,11 @@ describe('TypeScript', () => {
     write(`${name}/use.${extension}`, IMPORT + USE);
     expect(compile(name, options)).toBe('');
     expect(run(runtime, [join(project, name, 'out', `use.${output}`)])).toMatch(USED);
+  });
+
+  it('5.2, the oldest that docs/embedding-in-an-app.md promises, reads the declarations', () => {
+    const options = { module: 'node16', moduleResolution: 'node16', noEmit: true };
+    write('oldest/types.mts', TYPES);
+    expect(compile('oldest', options, tool('typescript@5.2.2', 'typescript/bin/tsc'))).toBe('');
   });
 });

@@ -38,4 +38,13 @@ describe.skipIf(process.platform !== 'linux' || !backends.includes('native'))('t
     },
     TIMEOUT,
   );
+
+  it(
+    'is no higher where filters keep every id, on 64 threads',
+    () => {
+      const held = lines<{ name: string; held: number }>('peak.mjs', TIMEOUT, 256, 131_072, 64);
+      for (const { name, held: bytes } of held) expect(bytes, name).toBeLessThan(64 * MB);
+    },
+    TIMEOUT,
+  );
 });

@@ -60,7 +60,7 @@ export const METHODS = {
   'rows of E': (head, hidden, options) => head.topK(hidden, 2, { rows: [9, 1, 5], ...options }),
   'rows of E, over the vocabulary': (head, hidden) =>
     head.logProbsSync(hidden, { rows: [1, 5, 9], over: 'vocabulary' }),
-  allowed: (head, hidden, options) => head.sample(hidden, { allowed: [1, 5, 9], ...options }),
+  allowedIds: (head, hidden, options) => head.sample(hidden, { allowedIds: [1, 5, 9], ...options }),
   embed: head => head.embed([1, 2, 3]),
   attach: head => LMHead.attach(head.handle).close(),
   logSoftmax: (_, logits) => logSoftmax(logits, logits.length),

@@ -314,3 +314,13 @@ it.skipIf(nativeUnavailable())(
       }
   },
 );
+
+it('XTC takes no token for likely that is not, however large its logit', () => {
+  const xtc: SampleOptions = { seed: 1, xtcProbability: 1, xtcThreshold: 0.3 };
+  for (const size of [1, 1e10, 1e30, -1e30]) {
+    const equals = new Float32Array(4).fill(size);
+    expect(candidatesOf(equals, 4, xtc).ids).toHaveLength(4);
+    if (!nativeUnavailable()) expectSame(equals, 4, xtc);
+    expect(candidatesOf(equals, 4, { ...xtc, xtcThreshold: 0.25 }).ids).toHaveLength(1);
+  }
+});

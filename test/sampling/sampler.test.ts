@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { SamplerOptions } from '../../lib';
+import type { NextOptions, SampleOptions, SamplerOptions } from '../../lib';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { D, makeHead, someHidden, V } from '../support/heads';
@@ -68,8 +68,81 @@ describe.each(backends)('a sampler, %s', backend => {
 
   it('takes a mask for one token alone', () => {
     const sampler = head.sampler({ seed: 1 });
-    expect(sampler.nextSync(states[0], { allowed: [4] }).id).toBe(4);
-    expect(new Set(run({ allowed: [2, 5] }))).toEqual(new Set([2, 5]));
+    expect(sampler.nextSync(states[0], { allowedIds: [4] }).id).toBe(4);
+    expect(new Set(run({ allowedIds: [2, 5] }))).toEqual(new Set([2, 5]));
+  });
+
+  it('holds to its own bans, biases and allowed ids beside those of one token', async () => {
+    const [h] = states;
+    const maskOf = (ids: number[]) => Uint32Array.of(ids.reduce((bits, id) => bits | (1 << id), 0));
+    const own = { bannedIds: [3], logitBias: { 4: 2, 5: -3, 6: -Infinity } };
+    const more = {
+      bannedIds: [7, 3],
+      logitBias: new Map([
+        [5, 4],
+        [8, -Infinity],
+        [9, 1],
+      ]),
+    };
+    const both = { bannedIds: [3, 7], logitBias: { 4: 2, 5: 1, 6: -Infinity, 8: -Infinity, 9: 1 } };
+    for (const [mine, given, together] of [
+      [own, more, both],
+      [own, {}, own],
+      [{}, more, more],
+      [{ allowedIds: [1, 2, 3, 4] }, { allowedIds: Uint32Array.of(2, 3, 5) }, { allowedIds: [2, 3] }],
+      [{ allowedIds: [1, 2, 3] }, { allowedMask: maskOf([2, 3, 5]) }, { allowedIds: [2, 3] }],
+      [{ allowedMask: maskOf([0, 12]) }, { allowedIds: [12, 4] }, { allowedMask: maskOf([12]) }],
+      [{ allowedMask: maskOf([1, 12]) }, { bannedIds: [12] }, { allowedIds: [1] }],
+      [{ bannedIds: [1] }, { allowedIds: [1, 6] }, { allowedIds: [6] }],
+    ] as [SamplerOptions, NextOptions, SampleOptions][]) {
+      for (let seed = 0; seed < 30; seed++) {
+        const wanted = head.sampleSync(h, { ...together, seed });
+        const token = { id: wanted.ids[0], logProb: wanted.logProbs[0] };
+        expect(head.sampler({ ...mine, seed }).nextSync(h, given)).toEqual(token);
+        expect(await head.sampler({ ...mine, seed }).next(h, given)).toEqual(token);
+      }
+    }
+    const none = head.sampler({ allowedIds: [1, 2] });
+    throwsKind(() => none.nextSync(h, { allowedIds: [3] }), 'RANGE', 'no id that may be drawn');
+    throwsKind(() => none.nextSync(h, { bannedIds: [1, 2] }), 'RANGE', 'no id that may be drawn');
+    throwsKind(() => none.nextSync(h, { allowedMask: new Uint8Array(4) as never }), 'DTYPE', 'allowedMask');
+    expect([1, 2]).toContain(none.nextSync(h).id);
+  });
+
+  it('adds for one token what holds for that one alone', () => {
+    const sampler = head.sampler({ temperature: 0, bannedIds: [0] });
+    const best = sampler.clone().nextSync(states[0]).id;
+    const next = sampler.clone().nextSync(states[0], { bannedIds: [best] }).id;
+    expect(next).not.toBe(best);
+    expect(sampler.nextSync(states[0], { logitBias: { [best]: -1e6 } }).id).toBe(next);
+    expect(sampler.nextSync(states[0]).id).toBe(best);
+  });
+
+  it('reads its own lists once, where it is made', () => {
+    const bannedIds = [0, 1];
+    const logitBias = new Map([[2, -Infinity]]);
+    const allowedMask = Uint32Array.of(0b11111);
+    const sampler = head.sampler({ bannedIds, logitBias, allowedMask, seed: 1 });
+    bannedIds.length = 0;
+    logitBias.clear();
+    allowedMask.fill(0);
+    for (const each of [sampler, sampler.clone()])
+      for (const h of states) expect([3, 4]).toContain(each.nextSync(h).id);
+    throwsKind(() => head.sampler({ bannedIds: [V] }), 'RANGE', 'bannedIds[0]');
+    throwsKind(() => head.sampler({ logitBias: { 1: NaN } }), 'RANGE', 'logitBias[1]');
+    throwsKind(() => head.sampler({ logitBias: new Set([1]) as never }), 'ARGUMENT', 'logitBias: got a Set');
+    throwsKind(() => head.sampler({ allowedIds: 'x' as never }), 'ARGUMENT', 'allowedIds');
+    throwsKind(() => head.sampler({ allowedMask: Uint32Array.of(1, 2) }), 'SHAPE', 'allowedMask');
+    const both: NextOptions = { allowedIds: [1], allowedMask: Uint32Array.of(2) };
+    throwsKind(() => head.sampler(both), 'RANGE', 'allowedMask', 'allowedIds');
+    throwsKind(() => head.sampler().nextSync(states[0], both), 'RANGE', 'allowedMask', 'allowedIds');
+  });
+
+  it('has no ids of the padding', () => {
+    const padded = makeHead(backend, { validVocabSize: V - 2 });
+    throwsKind(() => padded.sampler({ history: [V - 2] }), 'RANGE', 'history[0]', `below ${V - 2}`);
+    throwsKind(() => padded.sampler().accept(V - 2), 'RANGE', `below ${V - 2}`);
+    throwsKind(() => padded.sampler().nextSync(states[0], { bannedIds: [V - 1] }), 'RANGE', 'bannedIds[0]');
   });
 
   it('draws among some rows alone, of its own or of one token', () => {
@@ -124,7 +197,7 @@ describe.each(backends)('a sampler, %s', backend => {
     const sampler = head.sampler({ seed: 4, repetitionPenalty: 1.2 });
     const twin = sampler.clone();
     throwsKind(() => sampler.nextSync(someHidden(2)), 'SHAPE', 'hidden', 'got 2');
-    throwsKind(() => sampler.nextSync(states[0], { allowed: [] }), 'RANGE', 'allowed');
+    throwsKind(() => sampler.nextSync(states[0], { allowedIds: [] }), 'RANGE', 'allowedIds');
     throwsKind(() => sampler.restore({ ...sampler.toJSON(), seed: 'x' }), 'ARGUMENT', 'state.seed');
     throwsKind(() => sampler.restore({ ...sampler.toJSON(), history: [V] }), 'RANGE', 'state.history');
     const pending = sampler.next(states[0]);

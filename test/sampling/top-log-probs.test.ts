@@ -33,7 +33,7 @@ const WAYS: Record<string, SampleOptions> = {
   penalties: { history: [1, 2, 3, 4, 5, 5], repetitionPenalty: 1.6, frequencyPenalty: 0.4, temperature: 0.9 },
   biases: { logitBias: { 3: 8, 44: -Infinity, 688: 2.5 } },
   'biases, greedy': { logitBias: { 3: 80 }, temperature: 0 },
-  'few allowed ids': { allowed: [5, 600, 77], temperature: 1.5 },
+  'few allowed ids': { allowedIds: [5, 600, 77], temperature: 1.5 },
   'nearly all allowed': { bannedIds: Array.from({ length: 300 }, (_, i) => 2 * i), topK: 40 },
   all: {
     topK: 200,
@@ -165,7 +165,7 @@ describe('over held logits', () => {
       ids: Uint32Array.of(1, 3, NO_ID, NO_ID),
       counts: Uint32Array.of(2),
     });
-    const masked = sampleFrom(logits, 4, { allowed: [3, 0], topLogProbs: 2 });
+    const masked = sampleFrom(logits, 4, { allowedIds: [3, 0], topLogProbs: 2 });
     expect(rowsOf(masked.topLogProbs!)).toEqual([{ ids: [3], logProbs: [0] }]);
     expect(rowsOf(masked.rawTopLogProbs!)[0].ids).toEqual([1, 3]);
     expect(masked.rawLogProbs![0]).toBe(topKOf(logits, 4, 2).logProbs[1]);

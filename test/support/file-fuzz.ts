@@ -12,9 +12,11 @@ import { type Asked, fromFiles } from './memory-files';
 import { mutated } from './mutations';
 import { npy } from './npy';
 import { someNumbers } from './numbers';
+import { type CheckpointTensor, checkpoint, legacyCheckpoint } from './pickle';
 import { someQuantised } from './quantized';
 import { Random } from './random';
-import { floats, safetensors } from './safetensors';
+import { floats, safetensors, type TensorSpec } from './safetensors';
+import { zip } from './zip';
 
 /** A folder of files; `path` is what is opened. */
 export interface Material {
@@ -51,6 +53,39 @@ const tokenizer = {
   added_tokens: [{ id: 3, content: 'x' }],
   model: { type: 'BPE', vocab: { a: 0, b: 1 }, merges: ['a b'] },
 };
+
+/** Matrices in the forms of quantizers, [8,64]. */
+const words = (name: string, dtype: string, shape: number[], each: number): TensorSpec => ({
+  name,
+  dtype,
+  shape,
+  bytes: Uint8Array.from(someNumbers(shape.reduce((a, b) => a * b) * each, 3), x => (x + 1) * 128),
+});
+const mlx = [
+  words('model.embed_tokens.weight', 'U32', [8, 8], 4),
+  words('model.embed_tokens.scales', 'F16', [8, 2], 2),
+  words('model.embed_tokens.biases', 'F16', [8, 2], 2),
+];
+const gptq = [
+  words('lm_head.qweight', 'I32', [8, 8], 4),
+  words('lm_head.qzeros', 'I32', [2, 1], 4),
+  words('lm_head.scales', 'F16', [2, 8], 2),
+];
+const packed = [
+  words('lm_head.weight_packed', 'I32', [8, 8], 4),
+  words('lm_head.weight_scale', 'BF16', [8, 2], 2),
+];
+const fp8 = [words('lm_head.weight', 'F8_E4M3', [8, 64], 1), words('lm_head.weight_scale', 'F32', [8, 1], 4)];
+const int8 = [words('lm_head.weight', 'I8', [8, 64], 1), words('lm_head.SCB', 'F32', [8], 4)];
+const records: CheckpointTensor[] = ['lm_head.weight', 'model.embed_tokens.weight'].map(name => ({
+  ...{ name, storage: 'FloatStorage', shape: [V, D] },
+  bytes: bytesOf(weight),
+}));
+const arrays = [
+  ['lm_head.weight.npy', npy('<f4', [V, D], bytesOf(weight))],
+  ['lm_head.bias.npy', npy('<f8', [V], bytesOf(new Float64Array(V)))],
+] as const;
+const quantized = { model_type: 'llama', hidden_size: 64, quantization: { bits: 4, group_size: 32 } };
 
 const json = (value: unknown) => Buffer.from(JSON.stringify(value));
 const folder = (files: Record<string, Uint8Array>): Material => ({
@@ -116,6 +151,21 @@ export function goodMaterial(): Material[] {
         'lmhead.dtype:lm_head.weight': 'q8_0',
       }),
     ),
+    ...[mlx, gptq, packed, fp8, int8].map(tensors =>
+      folder({ 'model.safetensors': safetensors(tensors), 'config.json': json(quantized) }),
+    ),
+    single('pytorch_model.bin', checkpoint(records)),
+    single('c.pt', checkpoint(records.map(record => ({ ...record, key: '0', parameter: true })))),
+    single('old.pth', legacyCheckpoint(records)),
+    folder({
+      'pytorch_model.bin.index.json': json({
+        weight_map: { 'lm_head.weight': 'x.bin', 'model.embed_tokens.weight': 'y.bin' },
+      }),
+      'x.bin': checkpoint(records.slice(0, 1)),
+      'y.bin': legacyCheckpoint(records.slice(1)),
+    }),
+    single('a.npz', zip(arrays)),
+    single('b.npz', zip(arrays, { deflate: true, zip64: true })),
     single('a.npy', npy('<f4', [V, D], bytesOf(weight))),
     single('b.npy', npy('>f8', [V, D], bytesOf(Float64Array.from(weight)), { fortran: true, major: 3 })),
     single('c.npy', npy('<f2', [V, D], bytesOf(narrow(weight, 'f16')), { major: 2 })),

@@ -32,6 +32,8 @@ const PIECES = [
   '\\ud800',
   'NaN',
   '"__proto__":',
+  ',{}',
+  '{"a":',
 ].map(text => Buffer.from(text));
 
 type Edit = (bytes: Buffer, random: Random) => Buffer;
@@ -63,6 +65,13 @@ const edits: readonly Edit[] = [
   (bytes, random) => bytes.subarray(0, random.below(bytes.length + 1)),
   (bytes, random) => spliced(bytes, random.below(bytes.length), random.below(20), Buffer.alloc(0)),
   (bytes, random) => spliced(bytes, random.below(bytes.length), random.below(4), random.pick(PIECES)),
+  // A piece or a part of itself many times.
+  (bytes, random) => {
+    const from = random.below(bytes.length);
+    const part = random.below(2) ? random.pick(PIECES) : bytes.subarray(from, from + 1 + random.below(40));
+    const many = Buffer.alloc(part.length << random.below(13), part);
+    return spliced(bytes, random.below(bytes.length), 0, many);
+  },
   // A part of itself elsewhere.
   (bytes, random) => {
     const from = random.below(bytes.length);

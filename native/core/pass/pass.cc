@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "../sources/product.h"
+#include "../storage/map_guard.h"
 #include "block.h"
 
 namespace lmhead {
@@ -60,6 +61,7 @@ size_t ProductSource::group() const {
 
 LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t first_column, size_t columns,
                                           float* scratch) const {
+  MapGuard::renew();
   if (!subset_.ids) {
     make(e_, first_row, rows, epilogue_.bias ? epilogue_.bias + first_row : nullptr, first_column, columns, scratch, rows);
     return {scratch, rows};

@@ -4,13 +4,14 @@
 #include <bit>
 #include <limits>
 
+#include "../sinks/candidate.h"
 #include "filtered_set.h"
 
 namespace lmhead {
 
 namespace {
 
-float patched(float u, const Patch& patch) {
+float patched_logit(float u, const Patch& patch) {
   if (patch.add == -std::numeric_limits<double>::infinity()) return kDropped;
   double x = static_cast<double>(u) + patch.add;
   x = x > 0 ? x / patch.penalty : x * patch.penalty;
@@ -59,28 +60,52 @@ uint32_t Adjustments::word_of(const uint32_t* mask, size_t word) const {
   return rest < 32 ? mask[word] & ((uint32_t{1} << rest) - 1) : mask[word];
 }
 
+IdLists::Part IdLists::part(size_t hidden, uint32_t first, uint32_t last) const {
+  if (!ranges) return {};
+  const uint32_t* const stop = ids + ranges[2 * hidden + 1];
+  const uint32_t* const begin = std::lower_bound(ids + ranges[2 * hidden], stop, first);
+  const uint32_t* end = begin;
+  while (end != stop && *end <= last) end++;  // few, as tiles are small
+  return {begin, end};
+}
+
 Adjustments::Changes Adjustments::changes(size_t hidden, const Tile& tile) const {
-  Changes changes;
-  if (ranges) {
-    const uint32_t* const last = ids + ranges[2 * hidden + 1];
-    const uint32_t highest = tile.id(tile.rows - 1);
-    changes.begin = changes.end = std::lower_bound(ids + ranges[2 * hidden], last, tile.id(0));
-    while (changes.end != last && *changes.end <= highest) changes.end++;  // few, as tiles are small
-  }
+  const uint32_t lowest = tile.id(0), highest = tile.id(tile.rows - 1);
+  Changes changes{hidden, patched.part(hidden, lowest, highest), biased.part(hidden, lowest, highest),
+                  counted.part(hidden, lowest, highest), nullptr};
   const uint32_t* const mask = allowed ? allowed + hidden * allowed_stride : nullptr;
   if (mask && !allows_all(mask, tile)) changes.mask = mask;
   return changes;
 }
 
 void Adjustments::apply(const Changes& changes, const Tile& tile, float* u) const {
-  for (const uint32_t* id = changes.begin; id != changes.end; id++) {
-    const size_t row = tile.rows_below(*id);
-    LMHEAD_DASSERT(row < tile.rows);
-    if (tile.id(row) == *id) u[row] = patched(u[row], patches[id - ids]);  // it may be no row of a subset
-  }
+  if (changes.any_ids()) apply_to_ids(changes, tile, u);
   if (!changes.mask) return;
   for (size_t row = 0; row < tile.rows; row++)
     if (!may_be_drawn(changes.mask, tile.id(row))) u[row] = kDropped;
+}
+
+// Goes through the three lists at once.
+void Adjustments::apply_to_ids(const Changes& changes, const Tile& tile, float* u) const {
+  const auto next = [](const IdLists::Part& part) { return part.begin == part.end ? kNoId : *part.begin; };
+  IdLists::Part own = changes.patched, bias = changes.biased, count = changes.counted;
+  for (;;) {
+    const uint32_t own_id = next(own), bias_id = next(bias), count_id = next(count);
+    const uint32_t id = std::min({own_id, bias_id, count_id});
+    if (id == kNoId) return;
+    Patch patch{0, 1, 0};
+    if (bias_id == id) patch.add = biases[bias.begin++ - biased.ids];
+    if (count_id == id) {
+      const Penalties& by = penalties[changes.hidden];
+      const uint32_t times = counts[count.begin++ - counted.ids];
+      patch.penalty = by.repetition;
+      if (times > 0) patch.subtract = times * by.frequency + by.presence;
+    }
+    if (own_id == id) patch = patches[own.begin++ - patched.ids];
+    const size_t row = tile.rows_below(id);
+    LMHEAD_DASSERT(row < tile.rows);
+    if (tile.id(row) == id) u[row] = patched_logit(u[row], patch);  // it may be no row of a subset
+  }
 }
 
 }  // namespace lmhead

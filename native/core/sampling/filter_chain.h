@@ -69,8 +69,12 @@ class Chain {
         const Moments m = moments();
         return set_.keep_at_least(floor_of(m.log_squares - 2 * m.log_sum, m.log_sum));
       }
-      case Stage::xtc:
-        return exclude_top(floor_of(row_.log_xtc_threshold, moments().log_sum));
+      case Stage::xtc: {
+        const double log_sum = moments().log_sum;
+        // Where the best falls short, no other reaches it: beside large logits the difference would be lost in a floor.
+        if (row_.log_xtc_threshold - kEarly + log_sum > 0) return;
+        return exclude_top(floor_of(row_.log_xtc_threshold, log_sum));
+      }
       case Stage::temperature:
         return set_temperature();
       case Stage::max_surprise:
@@ -108,7 +112,7 @@ class Chain {
                              ? 1
                              : (share > 0 ? exp_negative(row_.temperature_exponent * log_positive(share)) : 0);
     temperature = low + (high - low) * power;
-    if (std::isfinite(1 / temperature)) return;
+    if (temperature > 0) return;
     // So low a temperature is greedy.
     set_.keep_best();
     temperature = row_.temperature;

@@ -2,6 +2,7 @@
 
 #include "../numerics/exact_math.h"
 #include "candidate_list.h"
+#include "gumbel_max.h"
 
 namespace lmhead {
 
@@ -64,18 +65,11 @@ double log_sum(const std::vector<Candidate>& candidates, const Left& left) {
 
 Choice race(const std::vector<Candidate>& candidates, const Left& left, const Stream& stream) {
   LMHEAD_DASSERT(!candidates.empty() && is_temperature(left.temperature));
-  const Candidate* winner = &candidates[0];
-  double best = -std::numeric_limits<double>::infinity();
-  for (const Candidate& c : candidates) {
-    const Bits64 bits = token_bits(stream, c.id);
-    const double key = race_key(static_cast<double>(c.logit) / left.temperature, bits.high, bits.low);
-    if (key > best || (key == best && c.id < winner->id)) {
-      best = key;
-      winner = &c;
-    }
-  }
+  RaceLeader leader;
+  for (const Candidate& c : candidates) leader.offer(c, stream, left.temperature);
+  const Candidate& winner = leader.candidate;
   const double sum = log_sum(candidates, left);
-  return {winner->id, left.log_prob(winner->logit, sum), sum};
+  return {winner.id, left.log_prob(winner.logit, sum), sum};
 }
 
 std::vector<float> probabilities(const std::vector<Candidate>& candidates, const Left& left) {

@@ -14,9 +14,7 @@ void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& st
   LMHEAD_DASSERT(is_temperature(temperature));
   const float* const u = chunk.logits;
   const auto offer = [&](uint32_t i) {
-    const uint32_t id = chunk.ids ? chunk.ids[i] : chunk.first + i;
-    const Bits64 bits = token_bits(stream, id);
-    leader.offer(race_key(static_cast<double>(u[i]) / temperature, bits.high, bits.low), {u[i], id});
+    leader.offer(Candidate{u[i], chunk.ids ? chunk.ids[i] : chunk.first + i}, stream, temperature);
   };
   uint32_t found[kChunkRows];
   if (std::isinf(leader.key)) {
@@ -29,7 +27,7 @@ void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& st
   const double inverse_temperature = 1 / temperature;
   if (chunk.max * inverse_temperature + kMaxNoise < to_beat) return;
   // Where a temperature is so low that logits over it overflow, or ids are no neighbours, every one is looked at closely.
-  if (!std::isfinite(to_beat) || chunk.ids) {
+  if (!std::isfinite(to_beat) || !std::isfinite(inverse_temperature) || chunk.ids) {
     for (uint32_t i = 0; i < chunk.rows; i++)
       if (is_in(u[i])) offer(i);
     return;

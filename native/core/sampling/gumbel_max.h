@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "../kernels/kernels.h"
+#include "../numerics/exact_math.h"
+#include "../numerics/philox.h"
 #include "../sinks/candidate.h"
 #include "filtered_set.h"
 
@@ -15,12 +17,23 @@ namespace lmhead {
 struct RaceLeader {
   double key = -std::numeric_limits<double>::infinity();
   Candidate candidate{kDropped, kNoId};
+  Bits64 bits{};  // the lower, the better
 
-  void offer(double other_key, Candidate other) {
-    if (other_key > key || (other_key == key && other.id < candidate.id)) {
-      key = other_key;
-      candidate = other;
-    }
+  void offer(const RaceLeader& other) {
+    if (other.key > key || (other.key == key && wins_tie(other))) *this = other;
+  }
+  void offer(Candidate other, const Stream& stream, double temperature) {
+    const Bits64 its = token_bits(stream, other.id);
+    offer({race_key(static_cast<double>(other.logit) / temperature, its.high, its.low), other, its});
+  }
+
+ private:
+  // At so low a temperature that the quotients overflow, or are so large that nothing is left of what the bits add to them.
+  bool wins_tie(const RaceLeader& other) const {
+    if (other.candidate.logit != candidate.logit) return other.candidate.logit > candidate.logit;
+    if (other.bits.high != bits.high) return other.bits.high < bits.high;
+    if (other.bits.low != bits.low) return other.bits.low < bits.low;
+    return other.candidate.id < candidate.id;
   }
 };
 

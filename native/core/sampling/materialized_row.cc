@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 #include "filter_chain.h"
@@ -221,10 +222,10 @@ std::array<HeldRow::Logits, 2> HeldRow::logits_of(const Key& key, const Range& k
             float_before(first_float([&](float u) { return offset(u) > keys.high; }))}}};
 }
 
-// From the first of the keys within a range to the last: equal ones would take bins without end.
-HeldRow::Range HeldRow::keys_within(const Key& key, const Range& range, double temperature) const {
-  Range keys{range.high, range.low};
-  for (const Logits& side : logits_of(key, range, temperature)) {
+// Of the logits that have such keys, those that are in the row.
+std::array<HeldRow::Logits, 2> HeldRow::logits_within(const Key& key, const Range& range, double temperature) const {
+  std::array<Logits, 2> sides = logits_of(key, range, temperature);
+  for (Logits& side : sides) {
     constexpr int32_t kFirst = std::numeric_limits<int32_t>::min(), kLast = std::numeric_limits<int32_t>::max();
     struct Places {
       int32_t least = kLast, most = kFirst;
@@ -243,13 +244,26 @@ HeldRow::Range HeldRow::keys_within(const Key& key, const Range& range, double t
       }
       parts[slot] = {std::min(parts[slot].least, first), std::max(parts[slot].most, last)};
     });
-    for (const Places& part : parts)
-      for (const int32_t place : {part.least, part.most})
-        if (const float u = float_at(place); u >= side.least && u <= side.most) {
-          const double k = key.of(x_of(u, temperature));
-          keys = {std::min(keys.low, k), std::max(keys.high, k)};
-        }
+    Places all;
+    for (const Places& part : parts) all = {std::min(all.least, part.least), std::max(all.most, part.most)};
+    const auto is_inside = [&](int32_t place) { return float_at(place) >= side.least && float_at(place) <= side.most; };
+    if (is_inside(all.least) && is_inside(all.most))
+      side = {float_at(all.least), float_at(all.most)};
+    else
+      side = {1, 0};  // none
   }
+  return sides;
+}
+
+// From the first of the keys within a range to the last: equal ones would take bins without end.
+HeldRow::Range HeldRow::keys_within(const Key& key, const Range& range, double temperature) const {
+  Range keys{range.high, range.low};
+  for (const Logits& side : logits_within(key, range, temperature))
+    for (const float u : {side.least, side.most})
+      if (side.least <= side.most) {
+        const double k = key.of(x_of(u, temperature));
+        keys = {std::min(keys.low, k), std::max(keys.high, k)};
+      }
   return keys;
 }
 
@@ -263,7 +277,8 @@ HeldRow::Last HeldRow::place_by(const Key& key, double high, double share, doubl
   Range keys{0, high};
   double wanted = -1;
   Mass before;
-  for (size_t inside = size_; wanted < 0 || (inside > kFewAtBoundary && keys.low < keys.high);) {
+  size_t inside = size_;
+  while (wanted < 0 || (inside > kFewAtBoundary && keys.low < keys.high)) {
     const auto [below, above] = logits_of(key, keys, temperature);
     const Bins bins(key, keys.low, keys.high, std::min(below.least, above.least));
     std::vector<Histogram> parts(crew_.threads);
@@ -306,11 +321,49 @@ HeldRow::Last HeldRow::place_by(const Key& key, double high, double share, doubl
     keys = chosen;
   }
 
+  if (inside > kFewAtBoundary && keys.low == keys.high)
+    if (const std::optional<Last> last = place_among_equals(key, keys, before, wanted, temperature)) return *last;
   std::vector<Keyed> boundary = candidates_within(key, keys, temperature);
   const auto mass_of = [](const Keyed& c) { return c.mass; };
   const size_t place = place_of_share(boundary.data(), boundary.size(), before, wanted, std::less<>(), mass_of);
   before.add(mass_of(boundary[place]));
   return {boundary[place], before};
+}
+
+// Among logits of one key without a list of them: where they are all equal, or one below the mean and one above it.
+std::optional<HeldRow::Last> HeldRow::place_among_equals(const Key& key, const Range& keys, Mass before, double wanted,
+                                                         double temperature) const {
+  const auto [below, above] = logits_within(key, keys, temperature);
+  if (below.least < below.most || above.least < above.most) return {};
+  const bool has_below = below.least == below.most, has_above = above.least == above.most;
+  for (const auto& [logit, is_there, is_last] :
+       {std::tuple{above.least, has_above, !has_below}, {below.least, has_below, true}}) {
+    if (!is_there) continue;
+    const double x = x_of(logit, temperature), mass = exp_negative(x);
+    const float u = logit;
+    const size_t count = sum_over_chunks<size_t>([u](const Chunk& chunk, size_t& sum) {
+      for (size_t i = 0, rows = chunk.rows; i < rows; i++) sum += chunk.logits[i] == u;
+    });
+    const double units = std::floor(mass * kMassUnits), high = std::floor(units / Mass::kHigh), low = units - high * Mass::kHigh;
+    const auto through = [&](size_t equals) {
+      return before + Mass(low * static_cast<double>(equals), high * static_cast<double>(equals));
+    };
+    if (!is_last && through(count).value() < wanted) {
+      before = through(count);
+      continue;
+    }
+    size_t ahead = static_cast<size_t>(first_that(0, static_cast<int64_t>(count) - 1, [&](int64_t place) {
+      return through(static_cast<size_t>(place) + 1).value() >= wanted;
+    }));
+    const Mass all = through(ahead + 1);
+    for (size_t index = 0; index < chunks(); index++) {
+      const Chunk chunk = chunk_at(index);
+      if (!is_in(chunk.max)) continue;
+      for (size_t i = 0; i < chunk.rows; i++)
+        if (chunk.logits[i] == u && ahead-- == 0) return Last{{chunk.candidate(i), key.of(x), mass}, all};
+    }
+  }
+  return {};
 }
 
 std::vector<HeldRow::Keyed> HeldRow::candidates_within(const Key& key, const Range& keys, double temperature) const {
@@ -361,7 +414,7 @@ Choice HeldRow::race(const Left& left, const Stream& stream) const {
     race_chunk(kernels_, {chunk.logits, chunk.rows, chunk.first, chunk.ids, chunk.max}, stream, left.temperature, leaders[slot]);
   });
   RaceLeader winner;
-  for (const RaceLeader& leader : leaders) winner.offer(leader.key, leader.candidate);
+  for (const RaceLeader& leader : leaders) winner.offer(leader);
   LMHEAD_DASSERT(winner.candidate.id != kNoId);
   const double log_sum = log_positive(mass(left).value() / kMassUnits);
   const Candidate& c = winner.candidate;

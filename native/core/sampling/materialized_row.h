@@ -114,8 +114,10 @@ class HeldRow {
   };
   double x_of(float u, double temperature) const;
   std::array<Logits, 2> logits_of(const Key& key, const Range& keys, double temperature) const;
+  std::array<Logits, 2> logits_within(const Key& key, const Range& range, double temperature) const;
   Range keys_within(const Key& key, const Range& range, double temperature) const;
   std::vector<Keyed> candidates_within(const Key& key, const Range& keys, double temperature) const;
+  std::optional<Last> place_among_equals(const Key& key, const Range& keys, Mass before, double wanted, double temperature) const;
   // Where the share is reached in the order of keys, of which those up to `high` can matter.
   Last place_by(const Key& key, double high, double share, double temperature) const;
 

@@ -24,18 +24,45 @@ void RaceSink::consume(const Tile& tile, unsigned slot) {
 
 Candidate RaceSink::winner(size_t column) const {
   RaceLeader leader;
-  for (size_t at = column; at < leaders_.size(); at += races_.size()) leader.offer(leaders_[at].key, leaders_[at].candidate);
+  for (size_t at = column; at < leaders_.size(); at += races_.size()) leader.offer(leaders_[at]);
   return leader.candidate;
 }
 
 ReachSink::ReachSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> takes, unsigned slots)
-    : kernels_(kernels), rows_(rows), takes_(std::move(takes)), lists_(slots * takes_.size()) {}
+    : kernels_(kernels),
+      rows_(rows),
+      takes_(std::move(takes)),
+      lists_(slots * takes_.size()),
+      overflown_(new std::atomic<bool>[takes_.size()]()) {}
+
+bool ReachSink::grow(List& list, size_t more) {
+  const size_t size = list.candidates.size(), capacity = list.candidates.capacity();
+  if (size + more <= capacity) return true;
+  const size_t wanted = std::min(kMost, std::max({size + more, 2 * capacity, kLeast}));
+  if (size + more > wanted) return false;
+  const ptrdiff_t taken = static_cast<ptrdiff_t>(wanted - capacity);
+  if (room_.fetch_sub(taken, std::memory_order_relaxed) < taken) {
+    room_.fetch_add(taken, std::memory_order_relaxed);
+    return false;
+  }
+  list.candidates.reserve(wanted);
+  return true;
+}
+
+void ReachSink::give_up(List& list) {
+  room_.fetch_add(static_cast<ptrdiff_t>(list.candidates.capacity()), std::memory_order_relaxed);
+  std::vector<Candidate>().swap(list.candidates);
+}
 
 void ReachSink::consume(const Tile& tile, unsigned slot) {
   for (size_t c = 0; c < tile.columns; c++) {
     const size_t column = tile.first_column + c;
     List& list = lists_[slot * takes_.size() + column];
-    if (!takes_[column] || list.overflown) continue;
+    if (!takes_[column]) continue;
+    if (overflown_[column].load(std::memory_order_relaxed)) {  // perhaps another thread's
+      if (list.candidates.capacity() > 0) give_up(list);
+      continue;
+    }
     const double reach = rows_[column].first_filter().temperature * rows_[column].log_min_p;
     list.max = std::max(list.max, tile.maxima[c].max);
     if (!is_in(list.max)) continue;
@@ -43,11 +70,11 @@ void ReachSink::consume(const Tile& tile, unsigned slot) {
     uint32_t found[kChunkRows];
     const float* const u = tile.column(c);
     const size_t count = kernels_.indices_above(u, tile.rows, floor.least(), true, found);
-    if (list.candidates.size() + count > kMost) {
+    if (list.candidates.size() + count > list.candidates.capacity()) {
       std::erase_if(list.candidates, [&](const Candidate& held) { return !floor.admits(held.logit); });
-      if (list.candidates.size() + count > kMost) {
-        list.overflown = true;
-        list.candidates = {};
+      if (!grow(list, count)) {
+        overflown_[column].store(true, std::memory_order_relaxed);
+        give_up(list);
         continue;
       }
     }
@@ -55,11 +82,7 @@ void ReachSink::consume(const Tile& tile, unsigned slot) {
   }
 }
 
-bool ReachSink::complete(size_t column) const {
-  for (size_t at = column; at < lists_.size(); at += takes_.size())
-    if (lists_[at].overflown) return false;
-  return true;
-}
+bool ReachSink::complete(size_t column) const { return !overflown_[column].load(std::memory_order_relaxed); }
 
 std::vector<Candidate> ReachSink::candidates(size_t column) const {
   std::vector<Candidate> all;

@@ -5,7 +5,7 @@
 //   all else          the row's logits are held until the distribution is known (sampling/materialized_row.h)
 #pragma once
 
-#include <limits>
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -41,16 +41,23 @@ class ReachSink final : public Sink {
   std::vector<Candidate> candidates(size_t column) const;
 
  private:
-  static constexpr size_t kMost = 4096;  // per column and thread
+  static constexpr size_t kMost = 4096;                  // per column and thread
+  static constexpr size_t kLeast = 64;                   // that a list has room for, so that it need not grow often
+  static constexpr size_t kMostBytes = size_t{4} << 20;  // of all lists together
   struct List {
     float max = kDropped;
-    bool overflown = false;
     std::vector<Candidate> candidates;
   };
+  // Makes room in a list for more; false where there is none to be had.
+  bool grow(List& list, size_t more);
+  void give_up(List& list);
+
   const Kernels& kernels_;
   const RowSampling* const rows_;
   const std::vector<bool> takes_;
-  std::vector<List> lists_;  // [slots, columns]
+  std::vector<List> lists_;                                      // [slots, columns]
+  std::unique_ptr<std::atomic<bool>[]> overflown_;               // [columns]
+  std::atomic<ptrdiff_t> room_{kMostBytes / sizeof(Candidate)};  // that no list has taken
 };
 
 // Holds whole rows of logits.

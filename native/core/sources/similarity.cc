@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "../sinks/sink.h"
+#include "../storage/map_guard.h"
 
 namespace lmhead {
 
@@ -27,6 +28,7 @@ std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, const
   std::vector<float> wide(crew.threads * e.columns);
   crew.share_out((e.rows + kChunkRows - 1) / kChunkRows, [&](size_t chunk, unsigned slot) {
     float* const row = wide.data() + slot * e.columns;
+    MapGuard::renew();
     for (size_t i = chunk * kChunkRows; i < std::min((chunk + 1) * kChunkRows, e.rows); i++) {
       kernels.widen[static_cast<size_t>(e.dtype)](e.row(i), e.columns, row);
       const double square = sum_of_squares(row, e.columns);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <mutex>
 #include <new>
 
 #include "map_guard.h"
@@ -28,21 +29,34 @@ class File {
       throw FileError{"'" + path + "' is no regular file of at least " + std::to_string(offset) + " + " + std::to_string(size) +
                       " bytes"};
     }
+    path_ = system::path_of(handle_);
   }
   ~File() { system::close_file(handle_); }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
   system::FileHandle handle() const { return handle_; }
 
-  // Has it the size and the time of change that it had when it was opened?
+  // Are its bytes those that it had when it was opened, as far as sizes and times tell?
   bool unchanged() const {
+    const std::lock_guard lock(mutex_);
     system::FileState now;
-    return system::file_state(handle_, now) && now == state_;
+    if (!system::file_state(handle_, now) || now.size != state_.size || now.modified != state_.modified) return false;
+    if (now.status_changed == state_.status_changed) return true;
+    // Either somebody has written to it and put back the time, or it was renamed, linked or unlinked, or given to others.
+    std::string path = system::path_of(handle_);
+    if (path == path_ && now.links == state_.links && now.mode == state_.mode && now.user == state_.user &&
+        now.group == state_.group)
+      return false;
+    state_ = now;
+    path_ = std::move(path);
+    return true;
   }
 
  private:
   system::FileHandle handle_;
-  system::FileState state_;
+  mutable std::mutex mutex_;
+  mutable system::FileState state_;
+  mutable std::string path_;
 };
 
 class MappedStorage final : public Storage {

@@ -13,11 +13,13 @@ using FileHandle = void*;
 using FileHandle = int;
 #endif
 
-// What differs once a file has been changed.
 struct FileState {
+  // What differs once bytes have been changed; but whoever changes them may put back the time, in the system's own units.
   uint64_t size;
-  int64_t modified;  // in the system's own units
-  bool operator==(const FileState&) const = default;
+  int64_t modified;
+  // When anything about it was changed, which nobody can put back: bytes, times, or what follows. 0: not told.
+  int64_t status_changed = 0;
+  uint64_t links = 0, mode = 0, user = 0, group = 0;
 };
 
 // The text of the last error of this thread.
@@ -28,6 +30,8 @@ bool open_file(const std::string& path, FileHandle& file);
 void close_file(FileHandle file);
 // False unless it is a regular file, whose state can be told.
 bool file_state(FileHandle file, FileState& state);
+// Where the open file is now; empty where the system does not tell.
+std::string path_of(FileHandle file);
 // Bytes read, 0 at the end of the file, -1 with an error text. size is at most 1 GiB.
 int64_t read_at(FileHandle file, uint64_t offset, uint8_t* to, size_t size);
 

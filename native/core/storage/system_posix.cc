@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstring>
 
 namespace lmhead::system {
@@ -23,13 +24,30 @@ void close_file(FileHandle file) { ::close(file); }
 bool file_state(FileHandle file, FileState& state) {
   struct stat status;
   if (::fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) return false;
+  const auto nanoseconds = [](const struct timespec& t) { return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; };
+  state.size = static_cast<uint64_t>(status.st_size);
 #if defined(__APPLE__)
-  const struct timespec& modified = status.st_mtimespec;
+  // The time of status changes is of no use: programs of the system note in a file's attributes when it was last looked at.
+  state.modified = nanoseconds(status.st_mtimespec);
 #else
-  const struct timespec& modified = status.st_mtim;
+  state.modified = nanoseconds(status.st_mtim);
+  state.status_changed = nanoseconds(status.st_ctim);
 #endif
-  state = {static_cast<uint64_t>(status.st_size), int64_t{modified.tv_sec} * 1'000'000'000 + modified.tv_nsec};
+  state.links = status.st_nlink;
+  state.mode = status.st_mode;
+  state.user = status.st_uid;
+  state.group = status.st_gid;
   return true;
+}
+
+std::string path_of([[maybe_unused]] FileHandle file) {
+#if defined(__linux__)
+  const std::string link = "/proc/self/fd/" + std::to_string(file);
+  char path[PATH_MAX];
+  const ssize_t length = ::readlink(link.c_str(), path, sizeof path);
+  if (length > 0) return {path, static_cast<size_t>(length)};
+#endif
+  return {};
 }
 
 int64_t read_at(FileHandle file, uint64_t offset, uint8_t* to, size_t size) {

@@ -49,10 +49,12 @@ bool file_state(FileHandle file, FileState& state) {
   if (::GetFileType(file) != FILE_TYPE_DISK || !::GetFileInformationByHandle(file, &info)) return false;
   if (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) return false;
   const auto join = [](DWORD high, DWORD low) { return (uint64_t{high} << 32) | low; };
-  state = {join(info.nFileSizeHigh, info.nFileSizeLow),
-           static_cast<int64_t>(join(info.ftLastWriteTime.dwHighDateTime, info.ftLastWriteTime.dwLowDateTime))};
+  state.size = join(info.nFileSizeHigh, info.nFileSizeLow);
+  state.modified = static_cast<int64_t>(join(info.ftLastWriteTime.dwHighDateTime, info.ftLastWriteTime.dwLowDateTime));
   return true;
 }
+
+std::string path_of(FileHandle) { return {}; }
 
 int64_t read_at(FileHandle file, uint64_t offset, uint8_t* to, size_t size) {
   OVERLAPPED at = {};

@@ -1,0 +1,420 @@
+/** One case of sampling on every path through the library, and by the naive chain. */
+import { expect } from 'vitest';
+import {
+  type Candidates,
+  LMHead,
+  LMHeadError,
+  type NextOptions,
+  type Sample,
+  type SampledToken,
+  type SampleOptions,
+  type TopLogProbs,
+} from '../../lib';
+import type { LogitsBackend } from '../../lib/backend/backend';
+import { nativeLogits } from '../../lib/backend/native';
+import { referenceLogits } from '../../lib/reference/backend';
+import { backends } from './backends';
+import { drawFrom } from './held-draws';
+import { type ChainOptions, type Chosen, choose, type NoToken } from './naive-chain';
+import { expectClose } from './numbers';
+import { Random } from './random';
+import { type SamplingCase, samplingCase } from './sampling-cases';
+
+/** What came of the cases. */
+export interface Counts {
+  cases: number;
+  rows: number;
+  candidates: number;
+  /** Cases in which no token can be chosen. */
+  refused: number;
+  /** Rows where a decision was near its boundary, and those of them where the library made it otherwise. */
+  close: number;
+  otherwise: number;
+}
+
+export const noCounts = (): Counts => ({
+  cases: 0,
+  rows: 0,
+  candidates: 0,
+  refused: 0,
+  close: 0,
+  otherwise: 0,
+});
+
+const CODES: Record<NoToken, string> = {
+  NaN: 'ERR_LMHEAD_NAN',
+  '+Infinity': 'ERR_LMHEAD_NAN',
+  'nothing finite': 'ERR_LMHEAD_NAN',
+  'nothing allowed': 'ERR_LMHEAD_RANGE',
+};
+
+interface Answer {
+  sample: Sample;
+  candidates: Candidates;
+}
+
+/** @throws where the library and the naive chain differ, with what it takes to see it again */
+export function checkCase(seed: number, counts: Counts): void {
+  const given = samplingCase(seed);
+  const weight = weightOf(given);
+  // Held logits have no rows to choose among.
+  if (!weight) given.rows = undefined;
+  counts.cases++;
+  try {
+    const wanted = given.chains.map((chain, i) => {
+      const u = rowOf(given, i);
+      // Of the raw distribution no NaN can be banned.
+      return given.options.topLogProbs !== undefined && u.some(Number.isNaN) ? 'NaN' : choose(u, chain);
+    });
+    const { native, reference } = everyWay(given, weight);
+    for (const other of native) expectAlike(other, native[0], 0);
+    for (const other of native) expectAlike(other, reference, 3e-6);
+    compare(given, native[0] ?? reference, wanted, counts);
+  } catch (error) {
+    const { V, n, options, rows = [], padding } = given;
+    (error as Error).message +=
+      `\nsampling case ${seed}: V = ${V}, n = ${n}, rows = [${rows}], padding = ${padding}, ${shown(options)}`;
+    throw error;
+  }
+}
+
+function shown(options: object): string {
+  const text = JSON.stringify(options, (_, value) => {
+    if (typeof value === 'bigint') return `${value}n`;
+    if (value instanceof Map) return Object.fromEntries(value);
+    return ArrayBuffer.isView(value)
+      ? `${value.constructor.name}(${(value as Uint32Array).join(' ')})`
+      : value;
+  });
+  return text.slice(0, 2000);
+}
+
+/** A row's logits, −∞ where it is as if the id were not there. */
+function rowOf({ V, logits, rows }: SamplingCase, row: number): Float32Array {
+  const all = logits.subarray(row * V, (row + 1) * V);
+  if (!rows) return all;
+  const some = new Float32Array(V).fill(-Infinity);
+  for (const id of rows) some[id] = all[id];
+  return some;
+}
+
+/** What held logits and a head give; or an error's text. */
+function everyWay(
+  given: SamplingCase,
+  weight: Float32Array | undefined,
+): { native: (Answer | string)[]; reference: Answer | string } {
+  const { V, n, logits, options, rows, padding } = given;
+  const { topLogProbs, ...filters } = options;
+  const held = (backend: () => LogitsBackend) => () => ({
+    sample: drawFrom(backend(), logits, V, options, false).sample,
+    candidates: drawFrom(backend(), logits, V, filters).candidates!,
+  });
+  const hidden = Float32Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
+  const headed = (backend: 'native' | 'reference') => () => {
+    const sizes = { vocabSize: V + padding, validVocabSize: V, hiddenSize: n };
+    const head = LMHead.from(weight!, { ...sizes, backend });
+    try {
+      return {
+        sample: head.sampleSync(hidden, { ...options, rows }),
+        candidates: head.candidatesSync(hidden, { ...filters, rows }),
+      };
+    } finally {
+      head.close();
+    }
+  };
+  const natively = [...(rows ? [] : [held(nativeLogits)]), ...(weight ? [headed('native')] : [])];
+  return {
+    native: backends.includes('native') ? natively.map(attempt) : [],
+    reference: attempt(weight ? headed('reference') : held(() => referenceLogits)),
+  };
+}
+
+function attempt(way: () => Answer): Answer | string {
+  try {
+    return way();
+  } catch (error) {
+    if (!(error instanceof LMHeadError)) throw error;
+    return `${error.code} ${error.message}`;
+  }
+}
+
+/** Of a head whose logits are those given, where there is one: products with 0 and 1 have to be exact. */
+function weightOf({ V, n, logits, padding }: SamplingCase): Float32Array | undefined {
+  if (n > 1 && !logits.every(Number.isFinite)) return undefined;
+  if (logits.some(x => x !== 0 && Math.abs(x) < 2 ** -126)) return undefined;
+  const weight = new Float32Array((V + padding) * n).fill(1e20);
+  for (let row = 0; row < n; row++)
+    for (let id = 0; id < V; id++) weight[id * n + row] = logits[row * V + id];
+  return weight;
+}
+
+/** The same tokens out of the same candidates, and as good as the same logarithms; or the same error. */
+function expectAlike(got: Answer | string, wanted: Answer | string, relative: number): void {
+  if (typeof got === 'string' || typeof wanted === 'string') {
+    expect(got).toEqual(wanted);
+    return;
+  }
+  const absolute = relative && 2 ** -30;
+  const pairs = [
+    [got.sample.ids, wanted.sample.ids, 0, 0],
+    [got.candidates.offsets, wanted.candidates.offsets, 0, 0],
+    [got.candidates.ids, wanted.candidates.ids, 0, 0],
+    [got.candidates.probs, wanted.candidates.probs, relative, relative && 2 ** -60],
+    [got.sample.logProbs, wanted.sample.logProbs, relative, absolute],
+    [got.sample.rawLogProbs, wanted.sample.rawLogProbs, relative, absolute],
+    [got.sample.topLogProbs?.ids, wanted.sample.topLogProbs?.ids, 0, 0],
+    [got.sample.topLogProbs?.logProbs, wanted.sample.topLogProbs?.logProbs, relative, absolute],
+    [got.sample.rawTopLogProbs?.ids, wanted.sample.rawTopLogProbs?.ids, 0, 0],
+    [got.sample.rawTopLogProbs?.logProbs, wanted.sample.rawTopLogProbs?.logProbs, relative, absolute],
+  ] as const;
+  for (const [a, b, relative, absolute] of pairs) {
+    if (a !== b) expectClose(a!, b!, { relative, absolute });
+  }
+}
+
+function compare(
+  given: SamplingCase,
+  got: Answer | string,
+  wanted: (Chosen | NoToken)[],
+  counts: Counts,
+): void {
+  const none = wanted.filter(row => typeof row === 'string');
+  if (none.length > 0) {
+    counts.refused++;
+    expect(none.map(why => CODES[why])).toContain(typeof got === 'string' ? got.split(' ')[0] : got);
+    return;
+  }
+  if (typeof got === 'string') expect.fail(`got ${got}; want tokens`);
+  for (const [i, row] of wanted.entries()) {
+    const chosen = row as Chosen;
+    counts.rows++;
+    counts.candidates += chosen.ids.length;
+    if (chosen.close) counts.close++;
+    try {
+      compareRow(given, got, i, chosen);
+    } catch (error) {
+      if (!chosen.close) throw error;
+      counts.otherwise++;
+    }
+  }
+}
+
+function compareRow(given: SamplingCase, { sample, candidates }: Answer, row: number, wanted: Chosen): void {
+  const [begin, end] = [candidates.offsets[row], candidates.offsets[row + 1]];
+  const ids = candidates.ids.subarray(begin, end);
+  const same = ids.length === wanted.ids.length && ids.every((id, i) => id === wanted.ids[i]);
+  if (!same) expect([...ids], `candidates of row ${row}`).toEqual(wanted.ids);
+  for (let i = 0; i < ids.length; i++) {
+    const log = wanted.logProbs[i];
+    const p = Math.exp(log);
+    const tolerance = 3e-6 * p * Math.max(1, Math.abs(log)) + 1e-44;
+    if (!(Math.abs(candidates.probs[begin + i] - p) <= tolerance))
+      expect.fail(`probability of ${ids[i]} in row ${row}: got ${candidates.probs[begin + i]}, want ${p}`);
+  }
+  const id = sample.ids[row];
+  if (wanted.closeDraw) expect(ids, `token of row ${row}`).toContain(id);
+  else expect(id, `token of row ${row}`).toBe(wanted.id);
+  expectLog(sample.logProbs[row], wanted.logProbs[ids.indexOf(id)], `token of row ${row}`);
+  if (sample.rawLogProbs) compareLists(given, sample, row, wanted);
+}
+
+/** What is told beside the token. */
+function compareLists(given: SamplingCase, sample: Sample, row: number, wanted: Chosen): void {
+  const u = rowOf(given, row);
+  const over =
+    given.options.over === 'vocabulary' ? given.logits.subarray(row * given.V, (row + 1) * given.V) : u;
+  const max = over.reduce((a, b) => Math.max(a, b));
+  const logSum = Math.log(over.reduce((sum, x) => sum + Math.exp(x - max), 0));
+  // A banned +∞ takes all of the raw distribution.
+  const raw = (id: number) => u[id] - max - (max === Infinity ? 0 : logSum);
+  expectLog(sample.rawLogProbs![row], raw(sample.ids[row]), `raw token of row ${row}`);
+  const all = given.rows ?? [...u.keys()];
+  const best = [...all].sort((a, b) => u[b] - u[a] || a - b);
+  expectList(sample.topLogProbs!, row, wanted.ids, i => wanted.logProbs[i]);
+  expectList(sample.rawTopLogProbs!, row, best, i => raw(best[i]));
+  expect(sample.topLogProbs!.k).toBe(Math.min(given.options.topLogProbs!, all.length));
+}
+
+function expectList(
+  list: TopLogProbs,
+  row: number,
+  ids: readonly number[],
+  logs: (i: number) => number,
+): void {
+  const { k } = list;
+  expect(list.counts[row]).toBe(Math.min(k, ids.length));
+  for (let i = 0; i < k; i++) {
+    expect(list.ids[row * k + i]).toBe(ids[i] ?? 2 ** 32 - 1);
+    expectLog(list.logProbs[row * k + i], i < ids.length ? logs(i) : -Infinity, `place ${i} in row ${row}`);
+  }
+}
+
+function expectLog(got: number, wanted: number, what: string): void {
+  if (Object.is(got, Math.fround(wanted)) || Math.abs(got - wanted) <= 3e-6 * Math.abs(wanted) + 1e-9) return;
+  expect.fail(`log-probability, ${what}: got ${got}, want ${wanted}`);
+}
+
+/** Options of single values, as a caller says them. */
+function spokenOf({ allowed, ...chain }: ChainOptions) {
+  return { ...chain, allowedIds: allowed && [...allowed] } satisfies SampleOptions;
+}
+
+/** A case's first row, where products with powers of two are exact. */
+function oneRow(seed: number): { V: number; u: Float32Array; chain: ChainOptions } | undefined {
+  const { V, logits, chains } = samplingCase(seed);
+  if (V > 300 || !logits.every(x => x === 0 || Math.abs(x) > 2 ** -100)) return undefined;
+  return { V, u: logits.subarray(0, V), chain: chains[0] };
+}
+
+/** What holds for one token alone, of another case. */
+function momentary(seed: number, V: number): ChainOptions {
+  const { chains } = samplingCase(seed);
+  const { logitBias, bannedIds, allowed } = chains[0];
+  return {
+    logitBias: logitBias && new Map([...logitBias].filter(([id]) => id < V)),
+    bannedIds: bannedIds?.filter(id => id < V),
+    allowed: allowed && new Set([...allowed].map(id => id % V)),
+  };
+}
+
+/** As both say: a sampler's options and those of one token. */
+function both(own: ChainOptions, now: ChainOptions): ChainOptions {
+  const logitBias = new Map(own.logitBias);
+  for (const [id, bias] of now.logitBias ?? []) logitBias.set(id, (logitBias.get(id) ?? 0) + bias);
+  const [a, b] = [own.allowed, now.allowed];
+  return {
+    ...own,
+    logitBias,
+    bannedIds: [...(own.bannedIds ?? []), ...(now.bannedIds ?? [])],
+    allowed: a && b ? new Set([...a].filter(id => b.has(id))) : (a ?? b),
+  };
+}
+
+/** Some tokens in a row by samplers, natively and by the reference, whose options are those of a case. */
+export function checkSampler(seed: number, counts: Counts): void {
+  const row = oneRow(seed);
+  if (!row) return;
+  const dice = new Random(seed);
+  const { V, u } = row;
+  const { step, length, ...chain } = row.chain;
+  const steered = !chain.order && dice.below(3) === 0;
+  const mirostat = steered ? { tau: 0.5 * dice.below(12), eta: 0.1 * dice.below(9) } : undefined;
+  const heads = backends.map(backend => LMHead.from(u, { vocabSize: V, hiddenSize: 1, backend }));
+  const samplers = heads.map(head => head.sampler({ ...spokenOf(chain), mirostat }));
+  const history = [...(chain.history ?? [])];
+  let limit = 2 * (mirostat?.tau ?? 0);
+  counts.cases++;
+  for (let drawn = 0; drawn < 8; drawn++) {
+    const h = dice.pick([1, 0.5, -1, 2]);
+    const more = dice.below(3) === 0 ? momentary(seed + 7919 * drawn, V) : {};
+    const now = { ...both(chain, more), history, step: drawn };
+    // What is drawn counts for the shortest text; with a prompt, all that follows it does.
+    if (chain.promptLength === undefined) now.length = drawn;
+    if (mirostat) now.maxSurprise = Math.max(limit, 0);
+    const wanted = choose(
+      u.map(x => h * x),
+      now,
+    );
+    const [got, ...others] = samplers.map(sampler => {
+      try {
+        return sampler.nextSync(Float32Array.of(h), spokenOf(more) as NextOptions);
+      } catch (error) {
+        if (!(error instanceof LMHeadError)) throw error;
+        return error.code;
+      }
+    });
+    if (typeof wanted === 'string' || typeof got === 'string') {
+      counts.refused++;
+      for (const code of [got, ...others]) expect(code).toBe(CODES[wanted as NoToken]);
+      return;
+    }
+    for (const other of others) expect((other as SampledToken).id).toBe(got.id);
+    counts.rows++;
+    if (wanted.close || wanted.closeDraw) counts.close++;
+    if (got.id !== wanted.id && (wanted.close || wanted.closeDraw)) {
+      counts.otherwise++;
+      return;
+    }
+    expect(got.id, `token ${drawn} of sampler ${seed}`).toBe(wanted.id);
+    expectLog(got.logProb, wanted.logProbs[wanted.ids.indexOf(wanted.id)], `token ${drawn}`);
+    history.push(got.id);
+    if (mirostat) limit -= mirostat.eta * (-got.logProb / Math.LN2 - mirostat.tau);
+  }
+}
+
+/**
+ * A draft that is certain of its ids, held against a model: at temperature 0 what drawing token by token gives, at any other
+ * tokens of the distributions that would be drawn from.
+ */
+export function checkDraft(seed: number, counts: Counts): void {
+  const row = oneRow(seed);
+  if (!row) return;
+  const dice = new Random(seed);
+  const { V, u } = row;
+  const { step = 0, ...chain } = row.chain;
+  const n = 1 + dice.below(6);
+  const greedy = dice.below(2) === 0;
+  if (greedy) {
+    chain.temperature = 0;
+    delete chain.order;
+  }
+  const first = Math.min(step, 2 ** 32 - 1 - n);
+  const scales = Array.from({ length: n }, () => dice.pick([1, 0.5, -1, 2]));
+  const draft: number[] = [];
+  const wanted: (Chosen | NoToken)[] = [];
+  let stands = true;
+  let expected = 0;
+  for (let i = 0; i < n; i++) {
+    const history = [...(chain.history ?? []), ...draft];
+    const length = chain.length === undefined ? undefined : chain.length + i;
+    const logits = u.map(x => scales[i] * x);
+    const chosen = choose(logits, { ...chain, history, length, step: first + i });
+    wanted.push(chosen);
+    if (i === n - 1 && dice.below(2)) break; // a bonus
+    const right = typeof chosen !== 'string' && dice.below(4) > 0;
+    draft.push(right ? chosen.ids[0] : dice.below(V));
+    stands &&= typeof chosen !== 'string' && chosen.ids[0] === draft[i];
+    if (stands) expected++;
+  }
+  counts.cases++;
+  const verdicts = backends.map(backend => {
+    const head = LMHead.from(u, { vocabSize: V, hiddenSize: 1, backend });
+    try {
+      const options = { ...spokenOf(chain), step: first };
+      return head.verifyDraftSync(Float32Array.from(scales), draft, undefined, options);
+    } catch (error) {
+      if (!(error instanceof LMHeadError)) throw error;
+      return `${error.code} ${error.message}`;
+    } finally {
+      head.close();
+    }
+  });
+  const [got, ...others] = verdicts;
+  for (const other of others) {
+    if (typeof got === 'string' || typeof other === 'string') {
+      expect(other).toBe(got);
+      continue;
+    }
+    expect([other.accepted, [...other.ids]]).toEqual([got.accepted, [...got.ids]]);
+    expectClose(other.logProbs, got.logProbs, { relative: 3e-6, absolute: 2 ** -30 });
+  }
+  if (typeof got === 'string') {
+    counts.refused++;
+    // Of the rows that the draft reached, one has no token.
+    expect(wanted.map(why => typeof why === 'string' && CODES[why])).toContain(got.split(' ')[0]);
+    return;
+  }
+  counts.rows += got.ids.length;
+  if (greedy) expect(got.accepted, `draft ${seed}`).toBe(expected);
+  got.ids.forEach((id, i) => {
+    const chosen = wanted[i] as Chosen;
+    if (chosen.close) {
+      counts.close++;
+      return;
+    }
+    const place = chosen.ids.indexOf(id);
+    expect(place, `id ${i} of draft ${seed}`).toBeGreaterThanOrEqual(0);
+    expect(i < got.accepted ? id : -1).toBe(i < got.accepted ? draft[i] : -1);
+    expectLog(got.logProbs[i], chosen.logProbs[place], `id ${i} of draft ${seed}`);
+  });
+}
