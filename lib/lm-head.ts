@@ -18,12 +18,12 @@ import {
   ARGMAX_OPTIONS,
   CANDIDATES_OPTIONS,
   FROM_OPTIONS,
-  knownOptions,
   LENS_OPTIONS,
   NEAREST_OPTIONS,
-  type OptionNames,
+  optionsIfAny,
   QUANTIZE_OPTIONS,
   RUN_OPTIONS,
+  readOptions,
   SAMPLE_OPTIONS,
   SCORE_OPTIONS,
   TOP_K_OPTIONS,
@@ -203,12 +203,12 @@ export class LMHead {
    * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; LOAD where `backend: 'native'` has no binary; ISA
    */
   static from(weight: Weight, options: HeadOptions): LMHead {
-    knownOptions(options, FROM_OPTIONS);
-    const { vocabSize, hiddenSize } = headSizes(options.vocabSize, options.hiddenSize);
-    const settings = headSettings(options, vocabSize, hiddenSize);
-    const { output, input } = memoryMatrices(weight, options, vocabSize, hiddenSize);
+    const own = readOptions(options, FROM_OPTIONS);
+    const { vocabSize, hiddenSize } = headSizes(own.vocabSize, own.hiddenSize);
+    const settings = headSettings(own, vocabSize, hiddenSize);
+    const { output, input } = memoryMatrices(weight, own, vocabSize, hiddenSize);
     const spec: HeadSpec = { vocabSize, hiddenSize, output, input, ...specSettings(settings) };
-    return new LMHead({ spec, settings, backend: createHead(chooseBackend(options.backend), spec) }, token);
+    return new LMHead({ spec, settings, backend: createHead(chooseBackend(own.backend), spec) }, token);
   }
 
   /**
@@ -315,6 +315,7 @@ export class LMHead {
       result = outputArray(out, count * d, arrayType(ids) ? (ids as Uint32Array) : undefined, 'ids');
       this.#requireWritable(result);
     }
+    this.#requireOpen(); // still: a list may run code when it is read
     if (count === 0) return result;
     const rows = firstOf(result, count * d);
     this.#backend.readRows(this.#tied ? 'output' : 'input', wanted, rows);
@@ -336,9 +337,10 @@ export class LMHead {
     request: R,
   ): Promise<RunResult<R>> {
     this.#requireOpen();
-    const asked = requested(request, RUN_OPTIONS.async);
-    const job = this.#runJob(asked, hidden, request);
-    await this.#compute(job, request);
+    const own: RunRequest & AsyncOptions = readOptions(request, RUN_OPTIONS.async, 'request');
+    const asked = requested(own);
+    const job = this.#runJob(asked, hidden, own);
+    await this.#compute(job, own);
     return answer(asked, job) as RunResult<R>;
   }
 
@@ -348,8 +350,9 @@ export class LMHead {
     request: R,
   ): RunResult<R> {
     this.#requireOpen();
-    const asked = requested(request, RUN_OPTIONS.sync);
-    const job = this.#runJob(asked, hidden, request);
+    const own: RunRequest = readOptions(request, RUN_OPTIONS.sync, 'request');
+    const asked = requested(own);
+    const job = this.#runJob(asked, hidden, own);
     this.#computeSync(job);
     return answer(asked, job) as RunResult<R>;
   }
@@ -401,20 +404,17 @@ export class LMHead {
    */
   async topK(hidden: Hidden, k: number, options?: CallOptions & AsyncOptions): Promise<TopK> {
     this.#requireOpen();
-    const job = this.#prepare(
-      TOP | LOG_SUM_EXP,
-      this.#rows(hidden, options, TOP_K_OPTIONS.async),
-      options,
-      k,
-    );
-    await this.#compute(job, options);
+    const own = optionsIfAny(options, TOP_K_OPTIONS.async);
+    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, own), own, k);
+    await this.#compute(job, own);
     return topOf(job);
   }
 
   /** As `topK`, at once: the event loop waits. */
   topKSync(hidden: Hidden, k: number, options?: CallOptions): TopK {
     this.#requireOpen();
-    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, options, TOP_K_OPTIONS.sync), options, k);
+    const own = optionsIfAny(options, TOP_K_OPTIONS.sync);
+    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, own), own, k);
     this.#computeSync(job);
     return topOf(job);
   }
@@ -426,15 +426,17 @@ export class LMHead {
    */
   async argmax(hidden: Hidden, options?: CallOptions & AsyncOptions): Promise<Uint32Array> {
     this.#requireOpen();
-    const job = this.#prepare(ARGMAX, this.#rows(hidden, options, ARGMAX_OPTIONS.async), options);
-    await this.#compute(job, options);
+    const own = optionsIfAny(options, ARGMAX_OPTIONS.async);
+    const job = this.#prepare(ARGMAX, this.#rows(hidden, own), own);
+    await this.#compute(job, own);
     return job.argmax!;
   }
 
   /** As `argmax`, at once: the event loop waits. */
   argmaxSync(hidden: Hidden, options?: CallOptions): Uint32Array {
     this.#requireOpen();
-    const job = this.#prepare(ARGMAX, this.#rows(hidden, options, ARGMAX_OPTIONS.sync), options);
+    const own = optionsIfAny(options, ARGMAX_OPTIONS.sync);
+    const job = this.#prepare(ARGMAX, this.#rows(hidden, own), own);
     this.#computeSync(job);
     return job.argmax!;
   }
@@ -451,8 +453,9 @@ export class LMHead {
     options?: O,
   ): Promise<Sample> {
     this.#requireOpen();
-    const job = this.#prepare(SAMPLE, this.#rows(hidden, options, SAMPLE_OPTIONS.async), options);
-    await this.#compute(job, options);
+    const own = optionsIfAny(options, SAMPLE_OPTIONS.async);
+    const job = this.#prepare(SAMPLE, this.#rows(hidden, own), own);
+    await this.#compute(job, own);
     return job.sample!;
   }
 
@@ -462,7 +465,8 @@ export class LMHead {
     options?: O,
   ): Sample {
     this.#requireOpen();
-    const job = this.#prepare(SAMPLE, this.#rows(hidden, options, SAMPLE_OPTIONS.sync), options);
+    const own = optionsIfAny(options, SAMPLE_OPTIONS.sync);
+    const job = this.#prepare(SAMPLE, this.#rows(hidden, own), own);
     this.#computeSync(job);
     return job.sample!;
   }
@@ -488,8 +492,9 @@ export class LMHead {
     options?: O,
   ): Promise<Candidates> {
     this.#requireOpen();
-    const job = this.#prepare(CANDIDATES, this.#rows(hidden, options, CANDIDATES_OPTIONS.async), options);
-    await this.#compute(job, options);
+    const own = optionsIfAny(options, CANDIDATES_OPTIONS.async);
+    const job = this.#prepare(CANDIDATES, this.#rows(hidden, own), own);
+    await this.#compute(job, own);
     return job.candidates!;
   }
 
@@ -499,7 +504,8 @@ export class LMHead {
     options?: O,
   ): Candidates {
     this.#requireOpen();
-    const job = this.#prepare(CANDIDATES, this.#rows(hidden, options, CANDIDATES_OPTIONS.sync), options);
+    const own = optionsIfAny(options, CANDIDATES_OPTIONS.sync);
+    const job = this.#prepare(CANDIDATES, this.#rows(hidden, own), own);
     this.#computeSync(job);
     return job.candidates!;
   }
@@ -511,15 +517,17 @@ export class LMHead {
    */
   async score(hidden: Hidden, targets: Ids, options?: ScoreOptions & AsyncOptions): Promise<Score> {
     this.#requireOpen();
-    const job = this.#prepare(SCORE, this.#rows(hidden, options, SCORE_OPTIONS.async), options, 0, targets);
-    await this.#compute(job, options);
+    const own = optionsIfAny(options, SCORE_OPTIONS.async);
+    const job = this.#prepare(SCORE, this.#rows(hidden, own), own, 0, targets);
+    await this.#compute(job, own);
     return scoreOf(job);
   }
 
   /** As `score`, at once: the event loop waits. */
   scoreSync(hidden: Hidden, targets: Ids, options?: ScoreOptions): Score {
     this.#requireOpen();
-    const job = this.#prepare(SCORE, this.#rows(hidden, options, SCORE_OPTIONS.sync), options, 0, targets);
+    const own = optionsIfAny(options, SCORE_OPTIONS.sync);
+    const job = this.#prepare(SCORE, this.#rows(hidden, own), own, 0, targets);
     this.#computeSync(job);
     return scoreOf(job);
   }
@@ -534,15 +542,15 @@ export class LMHead {
    */
   async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
     this.#requireOpen();
-    if (options !== undefined) knownOptions(options, LENS_OPTIONS.async);
-    return this.topK(hidden, k, { ...options, norm: true });
+    const own = optionsIfAny(options, LENS_OPTIONS.async);
+    return this.topK(hidden, k, { ...own, norm: true });
   }
 
   /** As `lens`, at once: the event loop waits. */
   lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
     this.#requireOpen();
-    if (options !== undefined) knownOptions(options, LENS_OPTIONS.sync);
-    return this.topKSync(hidden, k, { ...options, norm: true });
+    const own = optionsIfAny(options, LENS_OPTIONS.sync);
+    return this.topKSync(hidden, k, { ...own, norm: true });
   }
 
   /**
@@ -559,8 +567,10 @@ export class LMHead {
     measure: 'dot' | 'cosine' = 'dot',
     options?: NearestOptions & AsyncOptions,
   ): Promise<Neighbours> {
-    const job = this.#nearestJob(idOrVector, k, measure, options, NEAREST_OPTIONS.async);
-    await this.#compute(job, options);
+    this.#requireOpen();
+    const own = optionsIfAny(options, NEAREST_OPTIONS.async);
+    const job = this.#nearestJob(idOrVector, k, measure, own);
+    await this.#compute(job, own);
     return neighboursOf(job, measure);
   }
 
@@ -571,7 +581,8 @@ export class LMHead {
     measure: 'dot' | 'cosine' = 'dot',
     options?: NearestOptions,
   ): Neighbours {
-    const job = this.#nearestJob(idOrVector, k, measure, options, NEAREST_OPTIONS.sync);
+    this.#requireOpen();
+    const job = this.#nearestJob(idOrVector, k, measure, optionsIfAny(options, NEAREST_OPTIONS.sync));
     this.#computeSync(job);
     return neighboursOf(job, measure);
   }
@@ -594,8 +605,13 @@ export class LMHead {
   async verifyDraft<
     const O extends VerifyDraftOptions & AsyncOptions & Effective<O, VerifyDraftOptions & AsyncOptions>,
   >(hidden: Hidden, draftIds: Ids, draftLogProbs?: Float32Array, options?: O): Promise<DraftVerdict> {
-    const job = this.#draftJob(hidden, draftIds, draftLogProbs, options, true);
-    await this.#compute(job, options);
+    this.#requireOpen();
+    const own: (VerifyDraftOptions & AsyncOptions) | undefined = optionsIfAny(
+      options,
+      VERIFY_DRAFT_OPTIONS.async,
+    );
+    const job = this.#draftJob(hidden, draftIds, draftLogProbs, own, true);
+    await this.#compute(job, own);
     return verdictOf(job.draft!, job.n);
   }
 
@@ -606,7 +622,9 @@ export class LMHead {
     draftLogProbs?: Float32Array,
     options?: O,
   ): DraftVerdict {
-    const job = this.#draftJob(hidden, draftIds, draftLogProbs, options, false);
+    this.#requireOpen();
+    const own: VerifyDraftOptions | undefined = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.sync);
+    const job = this.#draftJob(hidden, draftIds, draftLogProbs, own, false);
     this.#computeSync(job);
     return verdictOf(job.draft!, job.n);
   }
@@ -618,6 +636,7 @@ export class LMHead {
   async verify(hidden: Hidden): Promise<Verification> {
     this.#requireOpen();
     const { data, dtype, n } = hiddenRows(hidden, this.#hiddenSize, undefined);
+    this.#requireOpen();
     const info = {
       vocabSize: this.#vocabSize,
       hiddenSize: this.#hiddenSize,
@@ -637,13 +656,17 @@ export class LMHead {
    */
   async save(path: string | URL): Promise<void> {
     this.#requireOpen();
-    await saveHead(filePath(path), this.#saved());
+    const file = filePath(path);
+    this.#requireOpen();
+    await saveHead(file, this.#saved());
   }
 
   /** As `save`, at once: the event loop waits. */
   saveSync(path: string | URL): void {
     this.#requireOpen();
-    saveHeadSync(filePath(path), this.#saved());
+    const file = filePath(path);
+    this.#requireOpen();
+    saveHeadSync(file, this.#saved());
   }
 
   #saved(): SavedHead {
@@ -674,14 +697,15 @@ export class LMHead {
   ): Promise<{ head: LMHead; error: QuantizationError }> {
     this.#requireOpen();
     const target = oneOf<QuantiseTarget>(dtype, 'dtype', ['i8', 'q8_0']);
-    knownOptions(options, QUANTIZE_OPTIONS);
+    const own = readOptions(options, QUANTIZE_OPTIONS);
     let hidden: Float32Array | undefined;
-    if (options.hidden !== undefined) {
-      const { data, dtype } = hiddenRows(options.hidden, this.#hiddenSize, options.hiddenDtype);
+    if (own.hidden !== undefined) {
+      const { data, dtype } = hiddenRows(own.hidden, this.#hiddenSize, own.hiddenDtype);
       hidden = floats(data, dtype).slice();
     }
-    const activations = oneOf(options.activations, 'activations', ACTIVATIONS);
-    const signal = liveSignal(options.signal);
+    const activations = oneOf(own.activations, 'activations', ACTIVATIONS);
+    const signal = liveSignal(own.signal);
+    this.#requireOpen();
     if (!signal) return this.#quantized(target, activations, hidden);
     const stop = new AbortController();
     return untilAbort(
@@ -763,10 +787,8 @@ export class LMHead {
     }
   }
 
-  #rows(hidden: Hidden, options: CallOptions | undefined, names: OptionNames): HiddenRows {
-    if (options === undefined) return hiddenRows(hidden, this.#hiddenSize, undefined);
-    knownOptions(options, names);
-    return hiddenRows(hidden, this.#hiddenSize, options.hiddenDtype);
+  #rows(hidden: Hidden, options: CallOptions | undefined): HiddenRows {
+    return hiddenRows(hidden, this.#hiddenSize, options?.hiddenDtype);
   }
 
   /** Checks the other arguments and makes the arrays for the results, but for those of [n,V]. */
@@ -846,10 +868,7 @@ export class LMHead {
     k: number,
     measure: Measure,
     options: NearestOptions | undefined,
-    names: OptionNames,
   ): HeadJob {
-    this.#requireOpen();
-    if (options !== undefined) knownOptions(options, names);
     oneOf(measure, 'measure', ['dot', 'cosine']);
     const query = queryRows(idOrVector, options?.hiddenDtype, measure, this.#backend, this);
     const job = this.#prepare(TOP, query, options && { rows: options.rows }, k);
@@ -864,9 +883,7 @@ export class LMHead {
     options: VerifyDraftOptions | undefined,
     keep: boolean,
   ): HeadJob {
-    this.#requireOpen();
-    const names = keep ? VERIFY_DRAFT_OPTIONS.async : VERIFY_DRAFT_OPTIONS.sync;
-    const job = this.#prepare(DRAFT, this.#rows(hidden, options, names), options);
+    const job = this.#prepare(DRAFT, this.#rows(hidden, options), options);
     job.draft = draftJob(draftIds, draftLogProbs, job.n, this.#vocabSize, job.view, keep);
     const { ids } = job.draft;
     job.adjustments = adjustmentsOf(options, job.n, this.#vocabSize, this.#validVocabSize, ids);
@@ -894,17 +911,17 @@ export class LMHead {
   }
 
   /** A pass with one result of [n,V], written where it is wanted. */
-  #wideSync(result: Wide, hidden: Hidden, options: (CallOptions & OutOption) | undefined): Float32Array {
+  #wideSync(result: Wide, hidden: Hidden, given: (CallOptions & OutOption) | undefined): Float32Array {
     this.#requireOpen();
-    const rows = this.#rows(hidden, options, WIDE_OPTIONS[result].sync);
+    const options = optionsIfAny(given, WIDE_OPTIONS[result].sync);
+    const rows = this.#rows(hidden, options);
     const job = this.#prepare(0, rows, options);
     const count = this.#denseCount(job);
-    const given = options?.out;
-    let out: Float32Array;
-    if (given === undefined) {
+    let out = options?.out;
+    if (out === undefined) {
       out = newFloats(count, result);
     } else {
-      out = outputArray(given, count, rows.data, 'hidden');
+      outputArray(out, count, rows.data, 'hidden');
       this.#requireWritable(out);
     }
     job[result] = firstOf(out, count);
@@ -916,20 +933,21 @@ export class LMHead {
   async #wide(
     result: Wide,
     hidden: Hidden,
-    options: (CallOptions & OutOption & AsyncOptions) | undefined,
+    given: (CallOptions & OutOption & AsyncOptions) | undefined,
   ): Promise<Float32Array> {
     this.#requireOpen();
-    const rows = this.#rows(hidden, options, WIDE_OPTIONS[result].async);
+    const options = optionsIfAny(given, WIDE_OPTIONS[result].async);
+    const rows = this.#rows(hidden, options);
     const job = this.#prepare(0, rows, options);
     const count = this.#denseCount(job);
-    const given = options?.out;
-    if (given === undefined) {
+    const out = options?.out;
+    if (out === undefined) {
       const fresh = newFloats(count, result);
       job[result] = fresh;
       await this.#compute(job, options);
       return fresh;
     }
-    const out = outputArray(given, count, rows.data, 'hidden');
+    outputArray(out, count, rows.data, 'hidden');
     this.#requireWritable(out);
     const fresh = newFloats(count, result);
     job[result] = fresh;
@@ -949,6 +967,7 @@ export class LMHead {
   }
 
   #computeSync(job: HeadJob): void {
+    this.#requireOpen(); // still: arguments may run code when they are read
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
     if (isWatched(this.#settings.measure)) timedSync(this.#timedHead(), job, () => this.#backend.run(job));
@@ -958,6 +977,7 @@ export class LMHead {
 
   async #compute(job: HeadJob, options: AsyncOptions | undefined): Promise<void> {
     const signal = liveSignal(options?.signal);
+    this.#requireOpen();
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
     if (isWatched(this.#settings.measure))
@@ -968,8 +988,7 @@ export class LMHead {
 }
 
 /** What a request asks for. */
-function requested(request: RunRequest, names: OptionNames): number {
-  knownOptions(request, names, 'request');
+function requested(request: RunRequest): number {
   let asked = LOG_SUM_EXP;
   if (flag(request.logits, 'logits')) asked |= LOGITS;
   if (flag(request.logProbs, 'logProbs')) asked |= LOG_PROBS;

@@ -3,15 +3,10 @@ import { got } from './arguments/describe';
 import { hiddenRows } from './arguments/hidden';
 import { breakersOf } from './arguments/history';
 import { idCount, idRows, tokenIds } from './arguments/ids';
-import {
-  knownOptions,
-  MIROSTAT_OPTIONS,
-  NEXT_OPTIONS,
-  type OptionNames,
-  SAMPLER_OPTIONS,
-} from './arguments/option-names';
+import { MIROSTAT_OPTIONS, NEXT_OPTIONS, readOptions, SAMPLER_OPTIONS } from './arguments/option-names';
 import { type OwnIds, ownIds, withMoreIds } from './arguments/own-ids';
 import { TokenHistory } from './arguments/penalties';
+import { reading } from './arguments/reading';
 import { drawnSeed } from './arguments/row-parameters';
 import { numberBetween, optionsObject, wholeNumber } from './arguments/values';
 import { LMHeadError } from './errors';
@@ -57,22 +52,23 @@ export class Sampler {
   #pending = false;
 
   /** @hidden */
-  constructor(head: LMHead, validVocabSize: number, options: SamplerOptions = {}) {
-    knownOptions(options, SAMPLER_OPTIONS);
+  constructor(head: LMHead, validVocabSize: number, given: SamplerOptions = {}) {
+    const options = readOptions(given, SAMPLER_OPTIONS);
     this.#head = head;
     this.#valid = validVocabSize;
     this.#ids = ownIds(options, head.vocabSize, validVocabSize);
     const { history, mirostat, promptLength, seed } = options;
     // Read here, once and for all tokens.
-    const dryBreakers = breakersOf(options.dryBreakers, validVocabSize) as SamplerOptions['dryBreakers'];
+    const dryBreakers = reading('dryBreakers', () =>
+      breakersOf(options.dryBreakers, validVocabSize),
+    ) as SamplerOptions['dryBreakers'];
     this.#options = { ...options, ...this.#ids, dryBreakers };
     if (promptLength !== undefined) wholeNumber(promptLength, 'promptLength', 0, Number.MAX_SAFE_INTEGER);
     this.#first = history === undefined ? new Uint32Array(0) : idList(history, 'history', validVocabSize);
     this.#history = new TokenHistory(this.#first.slice());
     topCount(options);
     if (mirostat !== undefined) {
-      knownOptions(mirostat, MIROSTAT_OPTIONS, 'mirostat');
-      const { tau = 5, eta = 0.1 } = mirostat;
+      const { tau = 5, eta = 0.1 } = readOptions(mirostat, MIROSTAT_OPTIONS, 'mirostat');
       this.#mirostat = {
         tau: numberBetween(tau, 'mirostat.tau', 0, Number.MAX_VALUE),
         eta: numberBetween(eta, 'mirostat.eta', 0, Number.MAX_VALUE),
@@ -95,10 +91,12 @@ export class Sampler {
    *   in place of the sampler's own. An AbortSignal
    */
   async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<SampledToken> {
-    const request = this.#request(hidden, options, NEXT_OPTIONS.async);
+    this.#requireIdle();
     this.#pending = true;
     try {
-      return this.#take(await this.#head.sample(hidden, { ...request, signal: options.signal }));
+      const own = readOptions(options, NEXT_OPTIONS.async);
+      const request = this.#request(hidden, own);
+      return this.#take(await this.#head.sample(hidden, { ...request, signal: own.signal }));
     } catch (error) {
       // A pass that was cancelled may go on for a while, and reads what this history has kept.
       this.#history = new TokenHistory(this.#history.toArray());
@@ -110,7 +108,14 @@ export class Sampler {
 
   /** As `next`, at once: the event loop waits. */
   nextSync(hidden: Hidden, options: NextOptions = {}): SampledToken {
-    return this.#take(this.#head.sampleSync(hidden, this.#request(hidden, options, NEXT_OPTIONS.sync)));
+    this.#requireIdle();
+    this.#pending = true; // arguments may run code when they are read
+    try {
+      const request = this.#request(hidden, readOptions(options, NEXT_OPTIONS.sync));
+      return this.#take(this.#head.sampleSync(hidden, request));
+    } finally {
+      this.#pending = false;
+    }
   }
 
   /** Takes a token that came from elsewhere (a prompt's, a tool's) for the next one; draws nothing. */
@@ -153,7 +158,7 @@ export class Sampler {
   restore(state: SamplerState): void {
     this.#requireIdle();
     optionsObject(state, 'state');
-    const { seed, step, history, generated, surpriseLimit } = state;
+    const { seed, step, history, generated, surpriseLimit } = reading('state', () => ({ ...state }));
     if (typeof seed !== 'string' || !/^\d{1,20}$/.test(seed)) {
       throw new LMHeadError('ARGUMENT', `state.seed: got ${got(seed)}; want a whole number as text`);
     }
@@ -181,9 +186,7 @@ export class Sampler {
   }
 
   /** The stateless options of the next draw. */
-  #request(hidden: Hidden, options: NextOptions, names: OptionNames): SampleOptions {
-    this.#requireIdle();
-    knownOptions(options, names);
+  #request(hidden: Hidden, options: NextOptions): SampleOptions {
     const { mirostat, ...own } = this.#options;
     const { promptLength } = own;
     const { n } = hiddenRows(hidden, this.#head.hiddenSize, own.hiddenDtype);

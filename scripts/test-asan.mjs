@@ -30,7 +30,15 @@ if (!run(process.execPath, [cmakeJs, 'compile', ...options])) process.exit(1);
 const folder = `${root}.cache/asan`;
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(`${folder}/build/Release`, { recursive: true });
-for (const part of ['dist', 'package.json', 'assets', 'test/asan', 'test/addon', 'test/memory/methods.mjs'])
+for (const part of [
+  'dist',
+  'package.json',
+  'assets',
+  'test/asan',
+  'test/addon',
+  'test/stress',
+  'test/memory/methods.mjs',
+])
   cpSync(`${root}${part}`, `${folder}/${part}`, { recursive: true });
 cpSync(`${root}build-asan/Release/lmhead.node`, `${folder}/build/Release/lmhead.node`);
 
@@ -38,7 +46,10 @@ const runtime = execFileSync('g++', ['-print-file-name=libasan.so'], { encoding:
 const programs = [
   ['test/asan/every-way.mjs'],
   ['test/asan/faults.mjs'],
+  ['test/stress/hostile.mjs', '30000', '1000000'],
+  ['test/stress/terminated.mjs', '50', '1000'],
   ...[1, 2, 3].map(seed => ['--expose-gc', 'test/addon/hostile-arguments.mjs', '10000', String(seed)]),
+  ['test/addon/racing-memory.mjs', '1000'],
 ];
 const results = programs.map(program =>
   run(process.execPath, program, {

@@ -4,6 +4,7 @@ import type { SampleOptions } from '../types';
 import { maskTable } from './allowed';
 import { rowBiases } from './biases';
 import { historyTables } from './history';
+import { reading } from './reading';
 
 /** Options that are about single ids. */
 const OF_IDS = [
@@ -43,10 +44,12 @@ export function adjustmentsOf(
   if (options === undefined) return undefined;
   const ofIds = OF_IDS.some(name => options[name] !== undefined);
   if (!ofIds && options.allowedIds === undefined && options.allowedMask === undefined) return undefined;
-  const biases = ofIds ? rowBiases(options, n, valid) : undefined;
-  return {
-    biases: biases?.tables,
-    ...(biases && historyTables(options, n, valid, biases, draft)),
-    ...maskTable(options, n, vocabulary, valid),
-  };
+  return reading('options', () => {
+    const biases = ofIds ? rowBiases(options, n, valid) : undefined;
+    return {
+      biases: biases?.tables,
+      ...(biases && historyTables(options, n, valid, biases, draft)),
+      ...maskTable(options, n, vocabulary, valid),
+    };
+  });
 }

@@ -1,5 +1,6 @@
 /** Words for error messages: what an argument was. */
 import { types } from 'node:util';
+import { isArray } from './reading';
 
 /** The type of a typed array, whatever realm it comes from and whatever it claims; undefined for all else. */
 const typedArrayTag = Object.getOwnPropertyDescriptor(
@@ -32,7 +33,7 @@ export function got(value: unknown): string {
   if (value === null) return 'null';
   const type = arrayType(value);
   if (type) return /^[AEIOU](?!int)/.test(type) || type === 'Int8Array' ? `an ${type}` : `a ${type}`;
-  if (Array.isArray(value)) return 'an array';
+  if (isArray(value)) return 'an array';
   if (ArrayBuffer.isView(value)) return 'a DataView';
   if (types.isMap(value)) return 'a Map';
   if (types.isSet(value)) return 'a Set';
@@ -48,7 +49,8 @@ export function label(name: string, index: number): string {
 /** A list of dimensions; the first of them, where there are many. */
 export function gotShape(dims: ArrayLike<unknown>): string {
   const shape: string[] = [];
-  for (let i = 0; i < Math.min(dims.length, 8); i++) shape.push(got(dims[i]));
-  if (dims.length > 8) shape.push('…');
+  const { length } = dims;
+  for (let i = 0; i < length && i < 8; i++) shape.push(got(dims[i]));
+  if (length > 8) shape.push('…');
   return `[${shape.join(', ')}]`;
 }

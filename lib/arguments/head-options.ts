@@ -8,7 +8,7 @@ import type { Activations, Dtype, HeadOptions, NormOptions, QuantisedDtype } fro
 import { float32ArrayOf, isShared, memoryOf, overlap, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
 import { arrayDtype } from './hidden';
-import { knownOptions, NORM_OPTIONS } from './option-names';
+import { NORM_OPTIONS, readOptions } from './option-names';
 import { finiteNumber, flag, oneOf, wholeNumber } from './values';
 
 /** The options that hold whether the weights come from memory or from a file, resolved. */
@@ -47,17 +47,17 @@ export function headSettings(
   hiddenSize: number,
 ): HeadSettings {
   const { bias, softCap, validVocabSize, norm, threads } = options;
+  const epilogue: Epilogue = {
+    bias: bias === undefined ? undefined : vectorOf(bias, 'bias', vocabSize, 'vocabSize'),
+    logitScale: float32Number(options.logitScale, 'logitScale', 1),
+    softCap: softCap === undefined ? 0 : positive(softCap, 'softCap'),
+    capOrder: oneOf(options.capOrder, 'capOrder', ['scale-then-cap', 'cap-then-scale']),
+    validVocabSize:
+      validVocabSize === undefined ? vocabSize : wholeNumber(validVocabSize, 'validVocabSize', 1, vocabSize),
+  };
+  checkProducts(epilogue);
   return {
-    epilogue: {
-      bias: bias === undefined ? undefined : vectorOf(bias, 'bias', vocabSize, 'vocabSize'),
-      logitScale: float32Number(options.logitScale, 'logitScale', 1),
-      softCap: softCap === undefined ? 0 : positive(softCap, 'softCap'),
-      capOrder: oneOf(options.capOrder, 'capOrder', ['scale-then-cap', 'cap-then-scale']),
-      validVocabSize:
-        validVocabSize === undefined
-          ? vocabSize
-          : wholeNumber(validVocabSize, 'validVocabSize', 1, vocabSize),
-    },
+    epilogue,
     activations: oneOf(options.activations, 'activations', ACTIVATIONS),
     embeddingScale: finiteNumber(options.embeddingScale, 'embeddingScale', 1),
     measure: flag(options.measure, 'measure'),
@@ -88,10 +88,29 @@ export function settingsAsOptions({ epilogue, ...rest }: HeadSettings): Partial<
   return { ...others, softCap: softCap === 0 ? undefined : softCap, ...rest };
 }
 
-/** Backends compute with it as a float32, and that must not be infinite. */
+/** What is scaled has to be a number still: a bias, or the cap where that comes first. (A cap that comes last holds anything.) */
+function checkProducts({ bias, logitScale, softCap, capOrder }: Epilogue): void {
+  const overflows = (number: number) =>
+    Number.isFinite(number) && !Number.isFinite(Math.fround(number * Math.fround(logitScale)));
+  const refuse = (what: string, number: number) => {
+    throw new LMHeadError(
+      'RANGE',
+      `${what}: got ${number} beside the logitScale ${logitScale}; want a product that float32 can hold`,
+    );
+  };
+  if (softCap !== 0) {
+    if (capOrder === 'cap-then-scale' && overflows(softCap)) refuse('softCap', softCap);
+    return;
+  }
+  const at = bias ? bias.findIndex(overflows) : -1;
+  if (at >= 0) refuse(`bias[${at}]`, bias![at]);
+}
+
+/** Backends compute with it as a float32, and that must neither be infinite nor become 0. */
 function float32Number(value: unknown, name: string, fallback: number): number {
   const number = finiteNumber(value, name, fallback);
-  if (Number.isFinite(Math.fround(number))) return number;
+  const rounded = Math.fround(number);
+  if (Number.isFinite(rounded) && (rounded !== 0 || number === 0)) return number;
   throw new LMHeadError('RANGE', `${name}: got ${number}; want a number that float32 can hold`);
 }
 
@@ -102,8 +121,8 @@ function positive(value: unknown, name: string): number {
   throw new LMHeadError(kind, `${name}: got ${got(value)}; want a number above 0 that float32 can hold`);
 }
 
-function normOptions(norm: NormOptions, d: number): NormOptions {
-  knownOptions(norm, NORM_OPTIONS, 'norm');
+function normOptions(given: NormOptions, d: number): NormOptions {
+  const norm = readOptions(given, NORM_OPTIONS, 'norm');
   const { type, weight, bias } = norm;
   if (type === undefined) {
     throw new LMHeadError('ARGUMENT', "norm.type: got undefined; want 'layernorm' or 'rmsnorm'");

@@ -3,6 +3,7 @@ import { LMHeadError } from '../errors';
 import type { FloatDtype, TensorLike } from '../types';
 import { lengthOf, memoryOf, requireMemory } from './arrays';
 import { arrayType, got, gotShape } from './describe';
+import { isArray, reading } from './reading';
 
 /** n rows of d numbers. */
 export interface HiddenRows {
@@ -29,7 +30,7 @@ export function hiddenRows(
   sizeName = 'hiddenSize',
 ): HiddenRows {
   const type = arrayType(hidden);
-  if (type === undefined) return tensorRows(hidden, hiddenSize, hiddenDtype, name);
+  if (type === undefined) return reading(name, () => tensorRows(hidden, hiddenSize, hiddenDtype, name));
   const data = hidden as Float32Array;
   const dtype = arrayDtype(type, hiddenDtype, name, 'hiddenDtype');
   const length = lengthOf(data);
@@ -84,7 +85,7 @@ export function bits(array: ArrayBufferView & { readonly length: number }): Uint
 }
 
 function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown, name: string): HiddenRows {
-  if (typeof hidden !== 'object' || hidden === null || Array.isArray(hidden) || ArrayBuffer.isView(hidden)) {
+  if (typeof hidden !== 'object' || hidden === null || isArray(hidden) || ArrayBuffer.isView(hidden)) {
     throw new LMHeadError('ARGUMENT', `${name}: got ${got(hidden)}; want ${WANTED}`);
   }
   const { array, type, dims } = partsOfTensor(hidden as TensorLike, name);
@@ -143,7 +144,7 @@ export function partsOfTensor(
 }
 
 export function arrayOfDims(dims: unknown, name: string): ArrayLike<unknown> {
-  if (Array.isArray(dims) || arrayType(dims)) return dims as ArrayLike<unknown>;
+  if (isArray(dims) || arrayType(dims)) return dims as ArrayLike<unknown>;
   throw new LMHeadError('ARGUMENT', `${name}.dims: got ${got(dims)}; want an array`);
 }
 
@@ -161,12 +162,12 @@ function rowsOf(dims: unknown, d: number, name: string): number {
 }
 
 /** Refuses hidden states that went while other arguments were read: a list or a getter is the caller's code. */
-export function requireStill(data: Float32Array | Uint16Array, count: number): void {
+export function requireStill(data: Float32Array | Uint16Array, count: number, name = 'hidden'): void {
   const length = lengthOf(data);
   if (length === count) return;
-  requireMemory(data, 'hidden');
+  requireMemory(data, name);
   throw new LMHeadError(
     'SHAPE',
-    `hidden: got ${length} numbers, ${count} before the other arguments were read; want an array that stays`,
+    `${name}: got ${length} numbers, ${count} before the other arguments were read; want an array that stays`,
   );
 }

@@ -9,6 +9,7 @@ import { got, label } from './describe';
 import { idCount, idRows, tokenIds } from './ids';
 import { type IdList, newDoubles, Patches, RowLists } from './patches';
 import { dryPenalty, TokenHistory } from './penalties';
+import { isArray } from './reading';
 import { isPerRow } from './row-parameters';
 import type { TokenCounts } from './token-counts';
 import { numberBetween, wholeNumber } from './values';
@@ -225,7 +226,7 @@ function windowOf(value: unknown, name: string): number {
 /** Tokens and sequences of them, which no repetition reaches across. */
 export function breakersOf(value: unknown, valid: number): Breakers | undefined {
   if (value === undefined || value instanceof Breakers) return value;
-  if (!Array.isArray(value)) {
+  if (!isArray(value)) {
     throw new LMHeadError(
       'ARGUMENT',
       `dryBreakers: got ${got(value)}; want an array of ids and of arrays of ids`,

@@ -7,6 +7,7 @@ import { lengthOf, memoryOf, newWords, requireMemory } from './arrays';
 import { placeAmong } from './ascending-ids';
 import { arrayType, got, gotShape } from './describe';
 import { arrayOfDims, partsOfTensor } from './hidden';
+import { isArray, reading } from './reading';
 import { notPerRow, perRow } from './row-lists';
 
 /** Types of a tensor's ids, each with the array that its data is in. */
@@ -32,8 +33,8 @@ interface IdTensor {
 
 /** A list of ids that may be there once for all rows, or once for each: in an array, or in a tensor of [n, length]. */
 export function idRows(value: unknown, name: string, n: number): ReturnType<typeof perRow> {
-  if (!isTensor(value)) return perRow(value, name, n);
-  const { data, dims } = tensorOf(value, name);
+  if (!reading(name, () => isTensor(value))) return perRow(value, name, n);
+  const { data, dims } = reading(name, () => tensorOf(value as TensorLike, name));
   const count = dims.slice(0, -1).reduce((product, dim) => product * dim, 1);
   if (count === 1) return perRow(data, name, n);
   if (count !== n) throw notPerRow(name, count, n);
@@ -47,7 +48,7 @@ export function idRows(value: unknown, name: string, n: number): ReturnType<type
 
 /** How many ids a list holds; refuses what is no list. */
 export function idCount(ids: unknown, name: string): number {
-  return listOf(ids, name).count;
+  return reading(name, () => listOf(ids, name).count);
 }
 
 /**
@@ -61,9 +62,19 @@ export function tokenIds(
   bound: number,
   ignoreIndex?: number,
 ): Uint32Array {
-  const { list, isArray } = listOf(ids, name);
+  return reading(name, () => readIds(ids, name, count, bound, ignoreIndex));
+}
+
+function readIds(
+  ids: unknown,
+  name: string,
+  count: number,
+  bound: number,
+  ignoreIndex: number | undefined,
+): Uint32Array {
+  const { list, isTyped } = listOf(ids, name);
   // What is no typed array may have a length without what belongs to it, so that room is made for what was read.
-  let result = newWords(isArray ? count : Math.min(count, FIRST_ROOM), name);
+  let result = newWords(isTyped ? count : Math.min(count, FIRST_ROOM), name);
   for (let i = 0; i < count; i++) {
     const item = list[i];
     const id = typeof item === 'bigint' ? Number(item) : item;
@@ -89,21 +100,21 @@ export function tokenIds(
 const FIRST_ROOM = 4096;
 
 /** What holds the ids: a typed array, that of a tensor, or anything with a length. */
-function listOf(ids: unknown, name: string): { list: ArrayLike<unknown>; count: number; isArray: boolean } {
+function listOf(ids: unknown, name: string): { list: ArrayLike<unknown>; count: number; isTyped: boolean } {
   if (arrayType(ids)) {
     const list = ids as Uint32Array;
     requireMemory(list, name);
-    return { list, count: lengthOf(list), isArray: true };
+    return { list, count: lengthOf(list), isTyped: true };
   }
   if (isTensor(ids)) {
     const { data } = tensorOf(ids, name);
-    return { list: data, count: data.length, isArray: true };
+    return { list: data, count: data.length, isTyped: true };
   }
   if (typeof ids === 'object' && ids !== null) {
     const list = ids as ArrayLike<unknown>;
     const { length: count } = list;
     if (typeof count === 'number' && Number.isInteger(count) && count >= 0 && count < 2 ** 32) {
-      return { list, count, isArray: false };
+      return { list, count, isTyped: false };
     }
   }
   throw new LMHeadError(
@@ -117,7 +128,7 @@ function isTensor(value: unknown): value is TensorLike {
   return (
     typeof value === 'object' &&
     value !== null &&
-    !Array.isArray(value) &&
+    !isArray(value) &&
     !ArrayBuffer.isView(value) &&
     'data' in value &&
     !('length' in value)

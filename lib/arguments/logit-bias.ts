@@ -2,6 +2,7 @@
 import { types } from 'node:util';
 import { LMHeadError } from '../errors';
 import { got } from './describe';
+import { reading } from './reading';
 
 const { forEach } = Map.prototype;
 
@@ -32,8 +33,11 @@ export function readBiases(
   // Maps of other realms are Maps as well. What is neither would have no entries, and be taken for none.
   if (types.isMap(biases)) {
     forEach.call(biases, read);
-  } else if (isRecord(biases)) {
-    for (const key of Object.keys(biases)) read(biases[key], key);
+  } else if (reading(name, () => isRecord(biases))) {
+    reading(name, () => {
+      const record = biases as Record<string, unknown>;
+      for (const key of Object.keys(record)) read(record[key], key);
+    });
   } else {
     throw new LMHeadError(
       'ARGUMENT',

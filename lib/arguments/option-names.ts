@@ -15,6 +15,7 @@ import type {
 } from '../types';
 import { got } from './describe';
 import { nearestName } from './nearest-name';
+import { reading } from './reading';
 import { optionsObject } from './values';
 
 /** What a method takes. */
@@ -201,20 +202,30 @@ function bothForms(method: string, names: object, later: string[] = []): BothFor
   };
 }
 
-/** An object of options that are all known, and have an effect. One that is undefined is as one left out. */
-export function knownOptions(value: unknown, { method, names }: OptionNames, name = 'options'): void {
+/**
+ * Reads an object of options, each once, as what is read twice may change meanwhile. All have to be known, and to have an effect;
+ * one that is undefined is as one left out.
+ * @returns a plain object with the options that are there
+ */
+export function readOptions<T extends object>(value: T, { method, names }: OptionNames, name = 'options'): T {
   optionsObject(value, name);
-  const options = value as Record<string, unknown>;
-  for (const key of Object.keys(options)) {
-    const needed = names.get(key);
-    if (needed === undefined) {
-      if (options[key] === undefined) continue;
-      throw new LMHeadError(
-        'ARGUMENT',
-        `${key}: got an option that ${method} does not take; want ${meant(key, names)}`,
-      );
+  const options: Record<string, unknown> = {};
+  const given = value as typeof options;
+  const unknown = reading(name, () => {
+    for (const key of names.keys()) {
+      const option = given[key];
+      if (option !== undefined) options[key] = option;
     }
-    for (const other of needed) {
+    return Object.keys(given).find(key => !names.has(key) && given[key] !== undefined);
+  });
+  if (unknown !== undefined) {
+    throw new LMHeadError(
+      'ARGUMENT',
+      `${unknown.slice(0, LONGEST_NAME)}: got an option that ${method} does not take; want ${meant(unknown, names)}`,
+    );
+  }
+  for (const key of Object.keys(options)) {
+    for (const other of names.get(key)!) {
       if (isLeftOut(options[other]) && !isLeftOut(options[key])) {
         const wanted = other === 'sample' ? 'sample: true' : other;
         throw new LMHeadError(
@@ -224,7 +235,16 @@ export function knownOptions(value: unknown, { method, names }: OptionNames, nam
       }
     }
   }
+  return options as T;
 }
+
+/** As `readOptions`, where they may be left out altogether. */
+export function optionsIfAny<T extends object>(value: T | undefined, names: OptionNames): T | undefined {
+  return value === undefined ? undefined : readOptions(value, names);
+}
+
+/** As many letters of a name as messages show. */
+const LONGEST_NAME = 60;
 
 function isLeftOut(option: unknown): boolean {
   return option === undefined || option === false;

@@ -6,6 +6,7 @@ import { packOrder, STAGE_OPTIONS, STAGES, type Stage } from '../pass/sampling-s
 import type { SampleOptions } from '../types';
 import { lengthOf, outOfMemory } from './arrays';
 import { arrayType, got, label } from './describe';
+import { isArray, reading } from './reading';
 import { flag, numberBetween, wholeNumber } from './values';
 
 /** What the table is for: a distribution, a sample (which needs a seed), or filters alone. */
@@ -85,6 +86,18 @@ export function rowParameters(
   ) {
     return undefined;
   }
+  const given = options;
+  return reading('options', () => filledTable(given, n, vocabulary, purpose, greedy));
+}
+
+function filledTable(
+  options: SampleOptions,
+  n: number,
+  vocabulary: number,
+  purpose: RowPurpose,
+  greedy: boolean,
+): Float64Array {
+  const { temperature, topK, seed, step, stream } = options;
   const table = newTable(n);
   if (temperature !== undefined)
     fill(table, n, RowParameter.temperature, temperature, 'temperature', temperatureColumn, greedy ? 1 : 0);
@@ -140,12 +153,12 @@ function hasFilters(options: SampleOptions): boolean {
 
 /** Every stage at most once, and every stage that an option sets to work. */
 function packedOrder(value: unknown, options: SampleOptions): number {
-  if (!Array.isArray(value)) {
+  if (!isArray(value)) {
     throw new LMHeadError('ARGUMENT', `order: got ${got(value)}; want an array of stages`);
   }
   const order: Stage[] = [];
   for (let i = 0; i < value.length; i++) {
-    const stage = value[i];
+    const stage = value[i] as Stage;
     if (!STAGES.includes(stage)) {
       throw new LMHeadError(
         typeof stage === 'string' ? 'RANGE' : 'ARGUMENT',
@@ -202,7 +215,7 @@ function fill(
 export function isPerRow(value: unknown, name: string, n: number): value is ArrayLike<unknown> {
   if (typeof value !== 'object') return false;
   const isTyped = arrayType(value) !== undefined;
-  if (!isTyped && !Array.isArray(value)) {
+  if (!isTyped && !isArray(value)) {
     throw new LMHeadError(
       'ARGUMENT',
       `${name}: got ${got(value)}; want a number, or an array of one per row`,

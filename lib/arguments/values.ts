@@ -1,6 +1,7 @@
 /** Checks of single values: numbers, booleans, names, option objects. */
 import { LMHeadError } from '../errors';
 import { got, label } from './describe';
+import { isArray } from './reading';
 
 /** A whole number from `low` to `high`, both included. `index` ≥ 0 where the value stands in a list. */
 export function wholeNumber(value: unknown, name: string, low: number, high: number, index = -1): number {
@@ -50,8 +51,7 @@ export function oneOf<T extends string>(value: unknown, name: string, choices: r
 
 /** An object of options. Arrays are none: whoever passes one meant another argument. */
 export function optionsObject(value: unknown, name: string): void {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value))
-    return;
+  if (typeof value === 'object' && value !== null && !isArray(value) && !ArrayBuffer.isView(value)) return;
   throw new LMHeadError('ARGUMENT', `${name}: got ${got(value)}; want an object`);
 }
 

@@ -1,7 +1,15 @@
 /** The header of a .gguf file: metadata, then where each tensor lies. Versions 2 and 3, little-endian. */
 import { LMHeadError } from '../errors';
 import { type FilePlan, MOST_HEADER_BYTES } from './read-plan';
-import { countOf, MOST_KEYS, quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
+import {
+  countOf,
+  LONGEST_NAME,
+  MOST_KEYS,
+  quoted,
+  shapeText,
+  type TensorEntry,
+  type TensorTable,
+} from './tensor-table';
 
 /** Of an array no more than this is needed. */
 export interface GgufArray {
@@ -214,7 +222,7 @@ function readValue(cursor: Cursor, type: number, key: string): GgufValue {
  * @returns `known`: ggml itself would read it
  */
 function readTensor(cursor: Cursor): { name: string; offset: number; entry: TensorEntry; known: boolean } {
-  const name = cursor.string();
+  const name = cursor.string(LONGEST_NAME);
   const tensor = `tensor ${quoted(name)}`;
   const dimensions = cursor.uint32();
   if (dimensions > MOST_DIMENSIONS) throw new SyntaxError(`${tensor} has ${dimensions} dimensions`);
@@ -281,8 +289,9 @@ class Cursor {
     return count;
   }
 
-  string(): string {
+  string(longest = Infinity): string {
     const length = this.count('length of a string', 1);
+    if (length > longest) throw new SyntaxError(`it has a name of ${length} bytes, more than ${longest}`);
     const start = this.#take(length);
     return this.#bytes.toString('utf8', start, start + length);
   }

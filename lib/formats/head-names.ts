@@ -121,8 +121,9 @@ const BIAS_MODULES = ['cls.predictions', 'predictions'];
 /** What a leaf of several modules may begin with: adapters, and tensors that are parts of a weight. */
 const PART_OF_WEIGHT = /^(?:weight|base_layer|lora_\w+|original_module|modules_to_save)\./;
 
-/** Longer ones are no architecture's. */
+/** Longer ones, and those of more modules, are no architecture's. */
 const LONGEST_NAME = 300;
+const MOST_MODULES = 20;
 
 const ranks = new Map<string, { kind: PartKind; rank: number }>();
 for (const kind of Object.keys(NAMES) as PartKind[]) {
@@ -131,7 +132,7 @@ for (const kind of Object.keys(NAMES) as PartKind[]) {
 
 /** What of a head a tensor of that name is. */
 export function namedPart(name: string): NamedPart | undefined {
-  if (name.length > LONGEST_NAME) return undefined;
+  if (isTooLong(name)) return undefined;
   let found: NamedPart | undefined;
   for (const start of starts(name)) {
     const part = partFrom(name, start);
@@ -175,7 +176,7 @@ export function requiredNames(names: ReadonlySet<string>, wanted: string | undef
 
 /** As `namedPart`, behind holders of any name, where the part's own name can stand for nothing else. */
 export function partAnywhere(name: string): NamedPart | undefined {
-  if (name.length > LONGEST_NAME || /(?:^|\.)\d+\./.test(name)) return undefined;
+  if (isTooLong(name) || /(?:^|\.)\d+\./.test(name)) return undefined;
   for (let at = 0; at >= 0; at = name.indexOf('.', at) + 1 || -1) {
     const part = partFrom(name, at);
     if (part && isUnmistakable(part)) return part;
@@ -190,12 +191,16 @@ export function isUnmistakable({ kind, module, prefix }: Omit<NamedPart, 'leaf' 
 
 /** Is a tensor of that name the bias of the logits, in a family whose output has another's weight? */
 export function isLogitBias(name: string): boolean {
-  if (name.length > LONGEST_NAME) return false;
+  if (isTooLong(name)) return false;
   for (const start of starts(name)) {
     const rest = name.slice(start);
     if (rest === 'final_logits_bias' || BIAS_MODULES.some(module => rest === `${module}.bias`)) return true;
   }
   return false;
+}
+
+function isTooLong(name: string): boolean {
+  return name.length > LONGEST_NAME || dots(name) > MOST_MODULES;
 }
 
 /** Where in a name the part's own may begin: behind no holder, behind one, behind two… */

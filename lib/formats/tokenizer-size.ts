@@ -38,7 +38,7 @@ export function tokenizerSize(text: string | Uint8Array): number {
 export function addedTokensSize(text: string | Uint8Array): number {
   const scanner = new JsonScanner(text);
   let size = 0;
-  scanner.members(() => {
+  scanner.values(() => {
     size = Math.max(size, scanner.wholeNumber() + 1);
   });
   scanner.end();

@@ -263,8 +263,13 @@ function* readShards(
   const required = requiredNames(names, wanted);
   const tensors: TensorTable = new Map();
   let mlx = false;
-  for (const shard of new Set([...names].map(name => shards.get(name)!))) {
-    const its = [...names].filter(name => shards.get(name) === shard);
+  const byShard = new Map<string, string[]>();
+  for (const name of names) {
+    const its = byShard.get(shards.get(name)!);
+    if (its) its.push(name);
+    else byShard.set(shards.get(name)!, [name]);
+  }
+  for (const [shard, its] of byShard) {
     const path = join(folder, shard);
     if (own !== undefined && !its.some(name => required.has(name)) && (yield* look(path)).kind !== 'file')
       continue;

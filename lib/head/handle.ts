@@ -8,6 +8,7 @@ import {
   settingsAsOptions,
   specSettings,
 } from '../arguments/head-options';
+import { reading } from '../arguments/reading';
 import { oneOf, optionsObject } from '../arguments/values';
 import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
 import { chooseBackend, createHead } from '../backend/choose';
@@ -57,18 +58,19 @@ export function handleOf(
  */
 export function partsOf(value: unknown): HeadParts {
   const handle = value as Handle;
-  if (typeof value !== 'object' || value === null || handle.form !== FORM) {
+  if (typeof value !== 'object' || value === null || reading('handle', () => handle.form) !== FORM) {
     throw new LMHeadError(
       'ARGUMENT',
       `handle: got ${got(value)}; want what \`handle\` of an open head gave, in this version`,
     );
   }
-  const { spec, settings } = wellFormed(() => read(handle));
-  const backend = createHead(chooseBackend(handle.backend), spec);
-  return { spec, settings, backend };
+  const { spec, settings, kind } = wellFormed(() => read({ ...handle }));
+  return { spec, settings, backend: createHead(chooseBackend(kind), spec) };
 }
 
-function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
+const DTYPES = Object.keys(ROW_FORMATS) as Dtype[];
+
+function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings; kind: unknown } {
   const { vocabSize, hiddenSize } = headSizes(handle.vocabSize, handle.hiddenSize);
   optionsObject(handle.settings, 'settings');
   const settings = headSettings(handle.settings, vocabSize, hiddenSize);
@@ -76,7 +78,7 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
     handle.inputRows === undefined ? vocabSize : headSizes(handle.inputRows, hiddenSize).vocabSize;
   const matrix = (source: MatrixSource, name: string, rows: number): MatrixSource => {
     optionsObject(source, name);
-    const { dtype } = source;
+    const dtype = oneOf(source.dtype ?? null, `${name}.dtype`, DTYPES);
     if (source.kind === 'shared' && handle.backend === 'native' && typeof source.token === 'string') {
       return { kind: 'shared', token: source.token, dtype, layout: 'vd' };
     }
@@ -84,7 +86,7 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
     // The reference has widened floating-point numbers; the type that they had is theirs still.
     const held = handle.backend === 'reference' && isFloat(dtype) ? 'f32' : dtype;
     const numbers = memoryMatrix(data, name, held, rows, hiddenSize, 'vd', false);
-    return { ...numbers, dtype: oneOf(dtype, `${name}.dtype`, Object.keys(ROW_FORMATS) as Dtype[]) };
+    return { ...numbers, dtype };
   };
   const output = matrix(handle.output, 'output', vocabSize);
   const input = handle.input === undefined ? undefined : matrix(handle.input, 'input', inputRows);
@@ -94,6 +96,7 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings } {
   return {
     spec: { ...sizes, output, input, untied, inputProblem, ...specSettings(settings) },
     settings,
+    kind: handle.backend,
   };
 }
 

@@ -12,7 +12,8 @@ import {
   memoryMatrix,
   specSettings,
 } from '../arguments/head-options';
-import { knownOptions, OPEN_OPTIONS } from '../arguments/option-names';
+import { OPEN_OPTIONS, readOptions } from '../arguments/option-names';
+import { reading } from '../arguments/reading';
 import { flag } from '../arguments/values';
 import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
 import { type BackendKind, chooseBackend, createHead } from '../backend/choose';
@@ -72,36 +73,39 @@ interface FilePlanned {
 
 export async function openHead(
   path: unknown,
-  options: OpenOptions = {},
+  given: OpenOptions = {},
 ): Promise<HeadParts & { report: HeadReport }> {
-  const { file, kind, mmap } = checked(path, options);
+  const { file, options, kind, mmap } = checked(path, given);
   // What a backend reads, it reads at once; so bytes that are to be read are read here, while the loop runs on.
   const load = kind === 'reference' || !mmap;
   const plan = await follow(headPlan(file, options, mmap, load));
   return { ...plan, backend: createHead(kind, plan.spec) };
 }
 
-export function openHeadSync(path: unknown, options: OpenOptions = {}): HeadParts {
-  const { file, kind, mmap } = checked(path, options);
+export function openHeadSync(path: unknown, given: OpenOptions = {}): HeadParts {
+  const { file, options, kind, mmap } = checked(path, given);
   // The native side reads by itself; the reference has to be given the numbers.
   const plan = followSync(headPlan(file, options, mmap, kind === 'reference'));
   return { ...plan, backend: createHead(kind, plan.spec) };
 }
 
-function checked(path: unknown, options: OpenOptions): { file: string; kind: BackendKind; mmap: boolean } {
+function checked(
+  path: unknown,
+  given: OpenOptions,
+): { file: string; options: OpenOptions; kind: BackendKind; mmap: boolean } {
   const file = filePath(path);
-  knownOptions(options, OPEN_OPTIONS);
+  const options = readOptions(given, OPEN_OPTIONS);
   const { tensor } = options;
   if (tensor !== undefined && typeof tensor !== 'string') {
     throw new LMHeadError('ARGUMENT', `tensor: got ${got(tensor)}; want a tensor's name`);
   }
-  return { file, kind: chooseBackend(options.backend), mmap: flag(options.mmap, 'mmap', true) };
+  return { file, options, kind: chooseBackend(options.backend), mmap: flag(options.mmap, 'mmap', true) };
 }
 
 /** Where a path or a file: URL points. */
 export function filePath(path: unknown): string {
   if (typeof path === 'string') return resolve(path);
-  const href = hrefOf(path);
+  const href = reading('path', () => hrefOf(path));
   if (href !== undefined) {
     try {
       return fileURLToPath(href);

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { basename, dirname, isAbsolute, join, sep } from 'node:path';
 import { promisify } from 'node:util';
-import { LMHeadError } from '../errors';
+import { isSystemError, LMHeadError } from '../errors';
 import { isAbandoned, temporaryName } from './temporary-names';
 
 /**
@@ -252,7 +252,7 @@ const FULL = ['ENOSPC', 'EDQUOT', 'EFBIG'];
 
 /** What the system says, in this library's terms. */
 function writable(path: string, error: unknown): unknown {
-  if (error instanceof LMHeadError || !(error instanceof Error) || !('code' in error)) return error;
+  if (error instanceof LMHeadError || !isSystemError(error)) return error;
   const want = FULL.includes(error.code as string)
     ? 'room for all of it'
     : "a file's path in a folder that can be written to";

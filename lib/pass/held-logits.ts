@@ -2,12 +2,11 @@
 
 import { adjustmentsOf } from '../arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray } from '../arguments/arrays';
-import { hiddenRows } from '../arguments/hidden';
+import { hiddenRows, requireStill } from '../arguments/hidden';
 import {
   CANDIDATES_OF_OPTIONS,
-  knownOptions,
   LOG_SOFTMAX_OPTIONS,
-  type OptionNames,
+  optionsIfAny,
   SAMPLE_FROM_OPTIONS,
   SOFTMAX_OPTIONS,
   TOP_K_OF_OPTIONS,
@@ -65,10 +64,10 @@ function distribution(
   result: 'logProbs' | 'probs',
   logits: Hidden,
   vocabSize: number,
-  options: DistributionOptions | undefined,
+  given: DistributionOptions | undefined,
 ): Float32Array {
-  const names = result === 'probs' ? SOFTMAX_OPTIONS : LOG_SOFTMAX_OPTIONS;
-  const { job, memory } = logitsJob(logits, vocabSize, options, names, 'distribution', false);
+  const options = optionsIfAny(given, result === 'probs' ? SOFTMAX_OPTIONS : LOG_SOFTMAX_OPTIONS);
+  const { job, memory } = logitsJob(logits, vocabSize, options, 'distribution', false);
   const count = job.n * job.vocabSize;
   let out: Float32Array;
   if (options?.out !== undefined) {
@@ -95,7 +94,8 @@ export function topKOf(
   k: number,
   options?: Pick<CallOptions, 'hiddenDtype'>,
 ): TopK {
-  const { job } = logitsJob(logits, vocabSize, options, TOP_K_OF_OPTIONS, 'distribution', false);
+  const own = optionsIfAny(options, TOP_K_OF_OPTIONS);
+  const { job } = logitsJob(logits, vocabSize, own, 'distribution', false);
   const { n } = job;
   wholeNumber(k, 'k', 1, job.vocabSize);
   const top = {
@@ -123,8 +123,9 @@ export function sampleFrom<const O extends HeldOptions & Effective<O, HeldOption
   vocabSize: number,
   options?: O,
 ): Sample {
-  const { job } = logitsJob(logits, vocabSize, options, SAMPLE_FROM_OPTIONS, 'sample', true);
-  job.sample = newSample(options, job.n, job.vocabSize);
+  const own: HeldOptions | undefined = optionsIfAny(options, SAMPLE_FROM_OPTIONS);
+  const { job } = logitsJob(logits, vocabSize, own, 'sample', true);
+  job.sample = newSample(own, job.n, job.vocabSize);
   run(job);
   return job.sample;
 }
@@ -141,7 +142,8 @@ export function candidatesOf<const O extends HeldOptions & Effective<O, HeldOpti
   vocabSize: number,
   options: O,
 ): Candidates {
-  const { job } = logitsJob(logits, vocabSize, options, CANDIDATES_OF_OPTIONS, 'filter', true);
+  const own: HeldOptions | undefined = optionsIfAny(options, CANDIDATES_OF_OPTIONS);
+  const { job } = logitsJob(logits, vocabSize, own, 'filter', true);
   job.candidates = noCandidates();
   run(job);
   return job.candidates;
@@ -151,15 +153,14 @@ function logitsJob(
   logits: unknown,
   vocabSize: unknown,
   options: SampleOptions | undefined,
-  names: OptionNames,
   purpose: RowPurpose,
   greedy: boolean,
 ): { job: LogitsJob; memory: ArrayBufferView } {
-  if (options !== undefined) knownOptions(options, names);
   const v = wholeNumber(vocabSize, 'vocabSize', 1, MOST_IDS);
   const { data, dtype, n } = hiddenRows(logits, v, options?.hiddenDtype, 'logits', 'vocabSize');
   const parameters = rowParameters(options, n, v, purpose, greedy);
   const adjustments = purpose === 'distribution' ? undefined : adjustmentsOf(options, n, v, v);
+  requireStill(data, n * v, 'logits');
   const job = { heldLogits: floats(data, dtype), vocabSize: v, n, rowParameters: parameters, adjustments };
   return { job, memory: data };
 }

@@ -1,6 +1,7 @@
 /** Results of [n,k], as objects. */
 import { lengthOf } from '../arguments/arrays';
 import { arrayType, got } from '../arguments/describe';
+import { reading } from '../arguments/reading';
 import { LMHeadError } from '../errors';
 import type { TopK, TopLogProbs } from '../types';
 
@@ -19,11 +20,8 @@ export interface RankedId {
  * @throws LMHeadError ARGUMENT for anything else
  */
 export function rowsOf(result: TopK | TopLogProbs): RankedId[][] {
-  requireResult(result);
-  const { k, ids, logProbs } = result;
-  const logits = 'logits' in result ? result.logits : undefined;
-  const counts = 'counts' in result ? result.counts : undefined;
-  return Array.from({ length: 'n' in result ? result.n : lengthOf(result.counts) }, (_, row) =>
+  const { n, k, ids, logits, logProbs, counts } = reading('result', () => partsOf(result));
+  return Array.from({ length: n }, (_, row) =>
     Array.from({ length: counts ? counts[row] : k }, (_, place) => {
       const i = row * k + place;
       return logits
@@ -33,23 +31,45 @@ export function rowsOf(result: TopK | TopLogProbs): RankedId[][] {
   );
 }
 
-function requireResult(result: unknown): void {
+interface Parts {
+  n: number;
+  k: number;
+  ids: Uint32Array;
+  /** Of a TopK. */
+  logits: Float32Array | undefined;
+  logProbs: Float32Array;
+  /** Of a TopLogProbs. */
+  counts: Uint32Array | undefined;
+}
+
+/** Read once, and checked. */
+function partsOf(result: unknown): Parts {
   if (typeof result === 'object' && result !== null) {
-    const { n, k, ids, logits, logProbs, counts } = result as Partial<TopK & TopLogProbs>;
+    const { n: rows, k, ids, logits, logProbs, counts } = result as Partial<TopK & TopLogProbs>;
     if (
       arrayType(ids) === 'Uint32Array' &&
       arrayType(logProbs) === 'Float32Array' &&
       arrayType(counts ?? logits) === (counts ? 'Uint32Array' : 'Float32Array') &&
-      // Where there are no counts k is above 0, so that n cannot be more than there are ids.
-      lengthOf(ids!) === (counts ? lengthOf(counts) : n!) * k! &&
-      lengthOf(logProbs!) === lengthOf(ids!) &&
-      (counts ? counts.every(count => count <= k!) : k! > 0)
+      isCount(k)
     ) {
-      return;
+      const n = counts ? lengthOf(counts) : rows;
+      const numbers = [logProbs!, ...(counts ? [] : [logits!])];
+      // Where there are no counts k is above 0, so that n cannot be more than there are ids.
+      if (
+        isCount(n) &&
+        [ids!, ...numbers].every(list => lengthOf(list) === n * k) &&
+        (counts ? new Uint32Array(counts).every(count => count <= k) : k > 0)
+      ) {
+        return { n, k, ids: ids!, logits: counts ? undefined : logits, logProbs: logProbs!, counts };
+      }
     }
   }
   throw new LMHeadError(
     'ARGUMENT',
     `result: got ${got(result)}; want a result of topK, or a sample's topLogProbs`,
   );
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0;
 }

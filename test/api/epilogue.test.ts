@@ -50,6 +50,12 @@ describe.each(backends)('between a dot product and a logit, %s', backend => {
       new Float32Array(4),
     );
     expect([...capped.logitsSync(Float32Array.of(0))]).toEqual([30, -30, 30, 0]);
+    const scaled = makeHead(
+      backend,
+      { vocabSize: 3, hiddenSize: 1, softCap: 30, logitScale: 1e30, bias: Float32Array.of(3e38, -3e38, 0) },
+      new Float32Array(3),
+    );
+    expect([...scaled.logitsSync(Float32Array.of(0))]).toEqual([30, -30, 0]);
   });
 
   it("layout 'dv' is the transpose, bit for bit", async () => {

@@ -112,9 +112,12 @@ const ANY_RESULT = [
   'sampler.nextSync',
   'sampler.next',
   'every stage',
-  'allowed',
+  'allowedIds',
   'a call that fails',
 ];
+
+const unknown = ANY_RESULT.filter(name => !(name in CALLS));
+if (unknown.length > 0) throw new Error(`no calls: ${unknown}`);
 
 function madeAndClosed(make) {
   const made = make();
@@ -151,7 +154,10 @@ async function outcome(call) {
   }
 }
 
-const control = () => [head.argmaxSync(many), head.sampleSync(many, { topP: 0.9, seed: 7, allowed: mask })];
+const control = () => [
+  head.argmaxSync(many),
+  head.sampleSync(many, { topP: 0.9, seed: 7, allowedMask: mask }),
+];
 const wanted = control();
 
 for (const [kindName, kind] of Object.entries(KINDS)) {

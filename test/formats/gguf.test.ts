@@ -106,6 +106,7 @@ describe('a malformed header is refused', () => {
     ['an alignment that is no power of two', gguf([], { 'general.alignment': { u32: 24 } }), 'alignment'],
     ['an alignment of 0', gguf([], { 'general.alignment': { u32: 0 } }), 'alignment'],
     ['an alignment of a wrong type', gguf([], { 'general.alignment': { string: '32' } }), 'alignment'],
+    ['a name of 1001 bytes', gguf([output, { ...output, name: 'x'.repeat(1001) }]), '1001 bytes'],
     ['no name below 64 bytes', gguf([{ ...output, name: 'x'.repeat(64) }]), 'longer'],
     ['no place behind one of an unknown size', misplaced, 'not at 0'],
   ])('%s', (_, bytes, ...words) => {

@@ -40,7 +40,8 @@ const index = (contents: string): Files => ({ 'model.safetensors.index.json': co
 const FORMAT = 'ERR_LMHEAD_FORMAT';
 const TENSOR = 'ERR_LMHEAD_TENSOR';
 const OPENED = 'opened';
-const cases: [what: string, outcome: string, make: () => Files][] = [
+/** Of several files, `opened` says which one is to be opened, if not the folder. */
+const cases: [what: string, outcome: string, make: () => Files, opened?: string][] = [
   [
     '.safetensors of many tensors',
     TENSOR,
@@ -52,6 +53,14 @@ const cases: [what: string, outcome: string, make: () => Files][] = [
           '"y":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}',
         ),
       ),
+  ],
+  [
+    '.safetensors of many modules in modules',
+    TENSOR,
+    () => {
+      const entry = '{"dtype":"U8","shape":[0],"data_offsets":[0,0]}';
+      return oneFile(filled('{', i => `"${'lm.'.repeat(95)}${name(i)}":${entry},`, `"é":${entry}}`));
+    },
   ],
   [
     '.safetensors of many keys of metadata',
@@ -84,6 +93,19 @@ const cases: [what: string, outcome: string, make: () => Files][] = [
     'an index of many tensors',
     FORMAT,
     () => index(filled('{"weight_map":{', i => `"${name(i)}":"b",`, '"é":"c"}}')),
+  ],
+  [
+    'an index of many shards that are not there',
+    OPENED,
+    () => {
+      const missing = Array.from({ length: 100_000 }, (_, i) => `"norm.x${name(i)}":"${name(i)}"`);
+      const own = '"model.embed_tokens.weight":"x-00001-of-00002.safetensors"';
+      return {
+        'x-00001-of-00002.safetensors': model,
+        'model.safetensors.index.json': `{"weight_map":{${missing},${own}}}`,
+      };
+    },
+    'x-00001-of-00002.safetensors',
   ],
   [
     'an index of many other keys',
@@ -208,14 +230,14 @@ const open = `${PREAMBLE}
   console.log(JSON.stringify({ outcome, message: message.length, held: peak() - before }));`;
 
 describe('a header made to cost much', () => {
-  it.each(cases)('%s', (what, outcome, make) => {
+  it.each(cases)('%s', (what, outcome, make, opened) => {
     const files = Object.entries(make());
     let size = 0;
     const paths = files.map(([file, bytes]) => {
       size += Buffer.byteLength(bytes as string);
       return folder.file(join(what, file), bytes);
     });
-    const target = paths.length === 1 ? paths[0] : folder.path(what);
+    const target = paths.length === 1 ? paths[0] : folder.path(join(what, opened ?? ''));
     const env = { TARGET: target, NODE_NO_WARNINGS: '1' };
     const { stdout, stderr, signal } = runNode(open, { env, flags: ['--max-old-space-size=160'] });
     for (const path of paths) writeFileSync(path, '');

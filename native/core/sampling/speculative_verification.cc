@@ -122,7 +122,7 @@ PassResult Verification::take_row(float* u, size_t row, const Crew& crew) {
   const RowSampling sampling = parse_row(request_.row_parameters + row * kRowParameters);
   const bool adjusted = request_.adjustments.any();
   // Where there was nothing before, it is not the adjustments that leave nothing.
-  const bool was_nothing = !adjusted || !is_in(kernels_.max(u, valid_).max);
+  const bool was_nothing = !adjusted || kernels_.max(u, valid_).max == kDropped;
   if (adjusted) adjust(u, row);
   const MaxResult m = kernels_.max(u, valid_);
   if (m.nan_at >= 0) return {PassResult::nan, row, id_of(static_cast<size_t>(m.nan_at))};

@@ -65,7 +65,7 @@ void ReachSink::consume(const Tile& tile, unsigned slot) {
     }
     const double reach = rows_[column].first_filter().temperature * rows_[column].log_min_p;
     list.max = std::max(list.max, tile.maxima[c].max);
-    if (!is_in(list.max)) continue;
+    if (!std::isfinite(list.max)) continue;  // nothing is in yet; or the row is one that is refused in the end
     const Floor floor(static_cast<double>(list.max) + reach);
     uint32_t found[kChunkRows];
     const float* const u = tile.column(c);

@@ -3,7 +3,6 @@
 #if !defined(_WIN32)
 #include <signal.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cerrno>
 #endif
@@ -48,7 +47,6 @@ struct MapGuardHandler {
   static std::atomic<MapGuard*> guards;
   static std::atomic<const Other*> others;  // the newest
   static const Other* all;
-  static uintptr_t page_size;
   static Passing passing[64];  // signals at a time
 
   static bool is_ours(const struct sigaction& action) {
@@ -62,7 +60,6 @@ struct MapGuardHandler {
   // Under the lock.
   static void set() {
     struct sigaction ours = {}, other;
-    page_size = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
     if (::sigaction(SIGBUS, nullptr, &other) != 0 || is_ours(other)) return;
     others.store(known(other));
     ours.sa_sigaction = on_bus_error;
@@ -92,17 +89,19 @@ struct MapGuardHandler {
 
   static void on_bus_error(int signal, siginfo_t* info, void* context) {
     const int saved_errno = errno;
-    if (is_sent(*info) || !replace_page(reinterpret_cast<uintptr_t>(info->si_addr))) pass_on(signal, info, context);
+    if (is_sent(*info) || !replace_map(reinterpret_cast<uintptr_t>(info->si_addr))) pass_on(signal, info, context);
     errno = saved_errno;  // and the read is tried again
   }
 
-  static bool replace_page(uintptr_t at) {
+  // All of it at once: what follows a page without a file has none either, and whatever is read of such a map is refused. So a
+  // pass takes one signal and not one for every page, in the course of which somebody could take the handler away.
+  static bool replace_map(uintptr_t at) {
     for (MapGuard* guard = guards.load(); guard; guard = guard->next_) {
-      if (!guard->covers(at)) continue;
-      void* const page = reinterpret_cast<void*>(at / page_size * page_size);
-      if (::mmap(page, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) return false;
-      guard->lost_.store(true);
-      return true;
+      uintptr_t begin, end;
+      if (!guard->covers(at, begin, end)) continue;
+      guard->lost_.store(true);  // before anybody can read a zero
+      void* const map = reinterpret_cast<void*>(begin);
+      return ::mmap(map, end - begin, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
     }
     return false;
   }
@@ -141,7 +140,6 @@ struct MapGuardHandler {
 
 std::atomic<const MapGuardHandler::Other*> MapGuardHandler::others{nullptr};
 const MapGuardHandler::Other* MapGuardHandler::all = nullptr;
-uintptr_t MapGuardHandler::page_size = 0;
 MapGuardHandler::Passing MapGuardHandler::passing[64];
 
 #endif
@@ -161,9 +159,9 @@ void MapGuard::set_range(uintptr_t begin, uintptr_t end) {
   version_++;
 }
 
-bool MapGuard::covers(uintptr_t at) const {
+bool MapGuard::covers(uintptr_t at, uintptr_t& begin, uintptr_t& end) const {
   const uint64_t version = version_;
-  const uintptr_t begin = begin_, end = end_;
+  begin = begin_, end = end_;
   return version % 2 == 0 && version_ == version && at >= begin && at < end;
 }
 

@@ -1,5 +1,5 @@
 // A mapped file that shrinks leaves pages without a file behind them, and touching one ends the process with SIGBUS. While a
-// map is guarded, such a page becomes one of zeros instead, and the guard remembers.
+// map is guarded, all of it becomes zeros instead, and the guard remembers.
 //
 // The handler is the process's, and others set it too: Node.js does where JavaScript listens to SIGBUS, and takes it away when
 // that ends. So it is looked at again with every new map and before every part of a map is read; whoever has set another is
@@ -18,7 +18,7 @@ class MapGuard {
   static MapGuard* watch(const void* base, size_t length);
   // Before munmap, when nobody reads the map any more.
   void unwatch();
-  // Has a page been replaced?
+  // Has the map been replaced?
   bool lost() const { return lost_.load(std::memory_order_acquire); }
 
   // Before maps are read: sees to it that the guards can do what they are for. Cheap, and more so where there are none.
@@ -31,7 +31,7 @@ class MapGuard {
   MapGuard() = default;
   static void install();
   void set_range(uintptr_t begin, uintptr_t end);
-  bool covers(uintptr_t at) const;
+  bool covers(uintptr_t at, uintptr_t& begin, uintptr_t& end) const;
 
   static std::atomic<size_t> in_use;  // guards with a range
 
