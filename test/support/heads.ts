@@ -55,7 +55,8 @@ export function busyHead(backend: 'native' | 'reference', options: Partial<HeadO
   const [vocabSize, hiddenSize] = [20_000, 16];
   const weight = someNumbers(vocabSize * hiddenSize);
   const head = LMHead.from(weight, { vocabSize, hiddenSize, backend, ...options });
-  const [many, one] = [someNumbers(1000 * hiddenSize, 2), someNumbers(hiddenSize, 3)];
+  const rows = backend === 'native' ? 1000 : 50;
+  const [many, one] = [someNumbers(rows * hiddenSize, 2), someNumbers(hiddenSize, 3)];
   const long = (of = head) => of.run(many, {});
   const short = (of = head) => of.argmax(one);
   return { head, long, short };
