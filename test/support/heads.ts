@@ -59,7 +59,7 @@ export function busyHead(backend: 'native' | 'reference', options: Partial<HeadO
   const [many, one] = [someNumbers(rows * hiddenSize, 2), someNumbers(hiddenSize, 3)];
   const long = (of = head) => of.run(many, {});
   const short = (of = head) => of.argmax(one);
-  return { head, long, short };
+  return { head, long, short, rows };
 }
 
 /** Options, with `targets` and `top`, which are options of run, and arguments of score and topK. */
