@@ -23,10 +23,10 @@ const BREAKERS = Array.from({ length: 1000 }, (_, i) => (i % 3 ? [i, i + 1, i + 
 const PENALTIES = { repetitionPenalty: 1.1, frequencyPenalty: 0.1, presencePenalty: 0.1 };
 const METHODS = {
   penalties: PENALTIES,
-  'no 3-gram twice': { noRepeatNgram: 3 },
+  'no 3-gram twice': { noRepeatNgramSize: 3 },
   DRY: { dryMultiplier: 0.8 },
   'DRY, 1000 breakers': { dryMultiplier: 0.8, dryBreakers: BREAKERS },
-  'all of them': { ...PENALTIES, noRepeatNgram: 3, dryMultiplier: 0.8, dryBreakers: BREAKERS },
+  'all of them': { ...PENALTIES, noRepeatNgramSize: 3, dryMultiplier: 0.8, dryBreakers: BREAKERS },
 };
 
 /** @param {number} rounds */

@@ -32,20 +32,20 @@ import {
 } from './arguments/option-names';
 import { rowParameters } from './arguments/row-parameters';
 import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset';
-import { flag, liveSignal, oneOf, wholeNumber } from './arguments/values';
+import { flag, integerBetween, liveSignal, oneOf } from './arguments/values';
 import {
   type HeadBackend,
   type HeadSpec,
   type HiddenJob,
   IGNORED,
-  type Measure,
+  type Metric,
   noCandidates,
   type PassJob,
 } from './backend/backend';
 import { chooseBackend, createHead } from './backend/choose';
 import { untilAbort } from './backend/on-abort';
 import { floats } from './dtypes/half';
-import type { QuantiseTarget } from './dtypes/quantize';
+import type { QuantizeTarget } from './dtypes/quantize';
 import { ACTIVATIONS } from './dtypes/quantized-activations';
 import type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 import { LMHeadError } from './errors';
@@ -54,7 +54,7 @@ import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
 import { isWatched, type TimedHead, timed, timedSync } from './pass/diagnostics';
-import { neighboursOf, queryRows } from './pass/nearest';
+import { neighborsOf, queryRows } from './pass/nearest';
 import { lease, release, requireFree } from './pass/pending-outputs';
 import { newSample } from './pass/sample-result';
 import { verdictOf } from './pass/verify-draft';
@@ -66,7 +66,7 @@ import type {
   AsyncOptions,
   CallOptions,
   Candidates,
-  DraftVerdict,
+  DraftResult,
   Dtype,
   HeadOptions,
   Hidden,
@@ -144,7 +144,7 @@ export class LMHead {
   readonly #parameterCount: number;
   readonly #settings: HeadSettings;
   /** The caller's own bytes, where they are used in place; no result may be written there. */
-  readonly #lent: ArrayBufferView[];
+  readonly #borrowed: ArrayBufferView[];
   #handle: object | undefined;
   #closed = false;
 
@@ -171,7 +171,7 @@ export class LMHead {
     this.#inputProblem = spec.inputProblem;
     this.#tied = spec.input === undefined && !spec.untied;
     this.#parameterCount = countParameters(spec, settings);
-    this.#lent = lentMemory(spec);
+    this.#borrowed = borrowedMemory(spec);
   }
 
   /**
@@ -249,7 +249,7 @@ export class LMHead {
     return this.#hiddenSize;
   }
 
-  /** What the output matrix holds: 'f32', 'f16', 'bf16', or a quantised dtype. */
+  /** What the output matrix holds: 'f32', 'f16', 'bf16', or a quantized dtype. */
   get dtype(): Dtype {
     return this.#dtype;
   }
@@ -484,7 +484,7 @@ export class LMHead {
    * What `sample` draws from: the ids that the filters leave, and their probabilities.
    * @param options as sample's, so that the same object serves both; topLogProbs has no effect here, and seed, step and stream have one
    *   on XTC alone. Temperature 0 leaves the likeliest token alone
-   * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
+   * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalized probabilities; offsets [n+1]
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
   async candidates<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
@@ -535,7 +535,7 @@ export class LMHead {
   /**
    * Logit lens: what the head would say of hidden states from the middle of the model. The final norm is applied to each, then
    * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.)
-   * @param hidden [layers, d], before the final norm; where a runtime has already normalised the last layer's state, use `topK`
+   * @param hidden [layers, d], before the final norm; where a runtime has already normalized the last layer's state, use `topK`
    *   for that one
    * @returns as `topK`, a row per layer
    * @throws LMHeadError RANGE for a head made without a norm, and as every method does
@@ -571,7 +571,7 @@ export class LMHead {
     const own = optionsIfAny(options, NEAREST_OPTIONS.async);
     const job = this.#nearestJob(idOrVector, k, measure, own);
     await this.#compute(job, own);
-    return neighboursOf(job, measure);
+    return neighborsOf(job, measure);
   }
 
   /** As `nearest`, at once: the event loop waits. */
@@ -584,7 +584,7 @@ export class LMHead {
     this.#requireOpen();
     const job = this.#nearestJob(idOrVector, k, measure, optionsIfAny(options, NEAREST_OPTIONS.sync));
     this.#computeSync(job);
-    return neighboursOf(job, measure);
+    return neighborsOf(job, measure);
   }
 
   /**
@@ -604,7 +604,7 @@ export class LMHead {
    */
   async verifyDraft<
     const O extends VerifyDraftOptions & AsyncOptions & Effective<O, VerifyDraftOptions & AsyncOptions>,
-  >(hidden: Hidden, draftIds: Ids, draftLogProbs?: Float32Array, options?: O): Promise<DraftVerdict> {
+  >(hidden: Hidden, draftIds: Ids, draftLogProbs?: Float32Array, options?: O): Promise<DraftResult> {
     this.#requireOpen();
     const own: (VerifyDraftOptions & AsyncOptions) | undefined = optionsIfAny(
       options,
@@ -621,7 +621,7 @@ export class LMHead {
     draftIds: Ids,
     draftLogProbs?: Float32Array,
     options?: O,
-  ): DraftVerdict {
+  ): DraftResult {
     this.#requireOpen();
     const own: VerifyDraftOptions | undefined = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.sync);
     const job = this.#draftJob(hidden, draftIds, draftLogProbs, own, false);
@@ -683,20 +683,20 @@ export class LMHead {
   }
 
   /**
-   * Makes another head whose output matrix is quantised, and measures what that changes; this one stays as it is. Everything
-   * else is the same, an input embedding of its own included. The native backend quantises on its threads, while the event
+   * Makes another head whose output matrix is quantized, and measures what that changes; this one stays as it is. Everything
+   * else is the same, an input embedding of its own included. The native backend quantizes on its threads, while the event
    * loop and other calls run. docs/quantization.md says what to expect.
    * @param dtype 'i8': int8 with a scale per row, for any d. 'q8_0': int8 with a scale per 32 numbers, d a multiple of 32;
    *   better where single numbers of a row are much larger than the others
    * @returns the new head, to be closed by itself, and its error; that of the logits if `hidden` is given. Rejects with RANGE
-   *   for a dtype that heads are not quantised to, and for weights that are not finite; with SHAPE where d is no multiple
+   *   for a dtype that heads are not quantized to, and for weights that are not finite; with SHAPE where d is no multiple
    */
   async quantize(
     dtype: 'i8' | 'q8_0',
     options: QuantizeOptions & AsyncOptions = {},
   ): Promise<{ head: LMHead; error: QuantizationError }> {
     this.#requireOpen();
-    const target = oneOf<QuantiseTarget>(dtype, 'dtype', ['i8', 'q8_0']);
+    const target = oneOf<QuantizeTarget>(dtype, 'dtype', ['i8', 'q8_0']);
     const own = readOptions(options, QUANTIZE_OPTIONS);
     let hidden: Float32Array | undefined;
     if (own.hidden !== undefined) {
@@ -716,7 +716,7 @@ export class LMHead {
   }
 
   async #quantized(
-    dtype: QuantiseTarget,
+    dtype: QuantizeTarget,
     activations: Activations,
     hidden?: Float32Array,
     signal?: AbortSignal,
@@ -756,9 +756,9 @@ export class LMHead {
     if (this.#closed) return;
     this.#closed = true;
     this.#backend.close();
-    // A running job still reads lent weights: they are let go when it has ended.
+    // A running job still reads borrowed weights: they are let go when it has ended.
     void this.#backend.idle().then(() => {
-      this.#lent.length = 0;
+      this.#borrowed.length = 0;
     });
   }
 
@@ -780,7 +780,7 @@ export class LMHead {
   /** Refuses an `out` that a pending call will write to, or that holds the weights. */
   #requireWritable(out: Float32Array): void {
     requireFree(out);
-    for (const weights of this.#lent) {
+    for (const weights of this.#borrowed) {
       if (overlap(out, weights)) {
         throw new LMHeadError('RANGE', "out: got memory of the head's weights; want memory of its own");
       }
@@ -826,7 +826,7 @@ export class LMHead {
       candidates: asked & CANDIDATES ? noCandidates() : undefined,
     };
     if (asked & TOP) {
-      wholeNumber(k, kName, 1, view ? view.rows.length : valid);
+      integerBetween(k, kName, 1, view ? view.rows.length : valid);
       job.top = {
         k,
         ids: newWords(n * k, 'ids'),
@@ -845,12 +845,12 @@ export class LMHead {
     if (asked & ARGMAX) job.argmax = newWords(n, 'argmax');
     if (asked & SAMPLE) job.sample = newSample(options, n, view ? view.rows.length : valid);
     if (asked & LOG_SUM_EXP) job.logSumExp = newFloats(n, 'logSumExp');
-    if (options !== undefined && flag(options.norm, 'norm')) this.#normalise(job);
+    if (options !== undefined && flag(options.norm, 'norm')) this.#normalize(job);
     return job;
   }
 
   /** Puts the final norm between the hidden states and the pass. */
-  #normalise(job: HiddenJob): void {
+  #normalize(job: HiddenJob): void {
     const { norm } = this.#settings;
     if (!norm) {
       throw new LMHeadError(
@@ -863,16 +863,11 @@ export class LMHead {
     job.hiddenDtype = 'f32';
   }
 
-  #nearestJob(
-    idOrVector: unknown,
-    k: number,
-    measure: Measure,
-    options: NearestOptions | undefined,
-  ): HeadJob {
+  #nearestJob(idOrVector: unknown, k: number, metric: Metric, options: NearestOptions | undefined): HeadJob {
     oneOf(measure, 'measure', ['dot', 'cosine']);
     const query = queryRows(idOrVector, options?.hiddenDtype, measure, this.#backend, this);
     const job = this.#prepare(TOP, query, options && { rows: options.rows }, k);
-    job.measure = measure;
+    job.metric = measure;
     return job;
   }
 
@@ -963,14 +958,15 @@ export class LMHead {
 
   #timedHead(): TimedHead {
     const { vocabSize, hiddenSize, backend } = this;
-    return { vocabSize, hiddenSize, backend, measure: this.#settings.measure };
+    return { vocabSize, hiddenSize, backend, performanceMarks: this.#settings.performanceMarks };
   }
 
   #computeSync(job: HeadJob): void {
     this.#requireOpen(); // still: arguments may run code when they are read
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
-    if (isWatched(this.#settings.measure)) timedSync(this.#timedHead(), job, () => this.#backend.run(job));
+    if (isWatched(this.#settings.performanceMarks))
+      timedSync(this.#timedHead(), job, () => this.#backend.run(job));
     else this.#backend.run(job);
     if (job.view) restoreOrder(job, job.view);
   }
@@ -980,7 +976,7 @@ export class LMHead {
     this.#requireOpen();
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
-    if (isWatched(this.#settings.measure))
+    if (isWatched(this.#settings.performanceMarks))
       await timed(this.#timedHead(), job, told => this.#backend.runAsync(job, signal, told));
     else await this.#backend.runAsync(job, signal);
     if (job.view) restoreOrder(job, job.view);
@@ -1042,10 +1038,10 @@ function because(problem: string | undefined): string {
   return problem === undefined ? '' : ` (${problem})`;
 }
 
-function lentMemory(spec: HeadSpec): ArrayBufferView[] {
-  const lent: ArrayBufferView[] = [];
+function borrowedMemory(spec: HeadSpec): ArrayBufferView[] {
+  const borrowed: ArrayBufferView[] = [];
   for (const source of [spec.output, spec.input]) {
-    if (source?.kind === 'memory' && !source.copy) lent.push(source.data);
+    if (source?.kind === 'memory' && !source.copy) borrowed.push(source.data);
   }
-  return lent;
+  return borrowed;
 }

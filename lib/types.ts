@@ -30,8 +30,8 @@ export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array | TensorLik
 /** Types of floating-point number that weights and hidden states come in. */
 export type FloatDtype = 'f32' | 'f16' | 'bf16';
 
-/** Quantised weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantization.md). */
-export type QuantisedDtype =
+/** Quantized weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantization.md). */
+export type QuantizedDtype =
   | 'q8_0'
   | 'q6_k'
   | 'q5_k'
@@ -44,7 +44,7 @@ export type QuantisedDtype =
   | 'i8';
 
 /** What weights come in. */
-export type Dtype = FloatDtype | QuantisedDtype;
+export type Dtype = FloatDtype | QuantizedDtype;
 
 /** Which of the two stands first between a dot product and a logit. */
 export type CapOrder = 'scale-then-cap' | 'cap-then-scale';
@@ -74,7 +74,7 @@ export interface TensorLike {
 export type Hidden = Float32Array | Uint16Array | Float16ArrayLike | TensorLike;
 
 /**
- * V·d numbers: E, row by row, or its transpose with `layout: 'dv'`. A Uint8Array holds quantised rows, one after the other, as
+ * V·d numbers: E, row by row, or its transpose with `layout: 'dv'`. A Uint8Array holds quantized rows, one after the other, as
  * their format stores them.
  */
 export type Weight = Float32Array | Uint16Array | Uint8Array | Float16ArrayLike;
@@ -94,16 +94,16 @@ export interface NormOptions {
 }
 
 /**
- * What hidden states are rounded to before they are multiplied with weights of whole numbers: 'f32', nothing; 'i8', 8 bits; 'i16',
+ * What hidden states are rounded to before they are multiplied with weights of integers: 'f32', nothing; 'i8', 8 bits; 'i16',
  * 16 bits. One scale serves a whole state.
  */
 export type Activations = 'f32' | 'i8' | 'i16';
 
 /** What a head is, beside its weights. */
 export interface HeadOptions {
-  /** V: rows of E, a whole number of at least 1. */
+  /** V: rows of E, an integer of at least 1. */
   vocabSize: number;
-  /** d: columns of E, a whole number of at least 1. */
+  /** d: columns of E, an integer of at least 1. */
   hiddenSize: number;
   /** Of a Uint16Array weight: 'f16' or 'bf16'. Of a Uint8Array: 'q8_0', 'q6_k'… */
   dtype?: Dtype | undefined;
@@ -130,14 +130,14 @@ export interface HeadOptions {
   inputEmbedding?: Weight | undefined;
   /**
    * 'f32' (default): hidden states keep their precision. 'i8', 'i16': an approximation that is never made by itself. Hidden states
-   * are rounded to so many bits, and multiplied with weights in i8, q8_0 or q6_k as whole numbers: several times as fast for
+   * are rounded to so many bits, and multiplied with weights in i8, q8_0 or q6_k as integers: several times as fast for
    * many hidden states. Rounding to 8 bits flips near-ties. docs/quantization.md has formulas and errors.
    */
   activations?: Activations | undefined;
   /** 'auto' (default): native, or the reference with one warning where no binary loads; 'native' or 'reference'. */
   backend?: 'auto' | 'native' | 'reference' | undefined;
   /**
-   * Honoured as given; by default the parallelism available to this process (affinity and cgroup quota).
+   * Honored as given; by default the parallelism available to this process (affinity and cgroup quota).
    * This option goes before the environment's LMHEAD_THREADS, and that before the default.
    */
   threads?: number | undefined;
@@ -147,7 +147,7 @@ export interface HeadOptions {
    * true: every pass leaves a `performance.measure` entry, named 'lmhead ' and the method, with PassTiming's other fields in
    * its `detail`; the timeline keeps them until `performance.clearMeasures()`. Default false.
    */
-  measure?: boolean | undefined;
+  performanceMarks?: boolean | undefined;
   /**
    * true (default): calls that return a promise and wait for the same weights are answered by one pass over them, together with
    * those of other heads that are attached. Each has the bits that it has alone. false: each has a pass of its own, and all of
@@ -224,7 +224,7 @@ export interface CallOptions {
    */
   rows?: Ids | undefined;
   /**
-   * What probabilities are normalised over where `rows` are given: 'rows' (default), as if there were no others; or
+   * What probabilities are normalized over where `rows` are given: 'rows' (default), as if there were no others; or
    * 'vocabulary', for which all of E is read once. A sample is drawn over the rows either way.
    */
   over?: 'rows' | 'vocabulary' | undefined;
@@ -265,7 +265,7 @@ export interface PenaltyOptions {
   history?: Ids | readonly Ids[] | undefined;
   /**
    * This many of the history's first tokens are the prompt: frequencyPenalty, presencePenalty and minLength don't count them;
-   * repetitionPenalty, DRY and noRepeatNgram do. At most the history's length. Default 0.
+   * repetitionPenalty, DRY and noRepeatNgramSize do. At most the history's length. Default 0.
    */
   promptLength?: PerRow<number> | undefined;
   /** Of the history, this many of the latest count for the three penalties that follow. Default: all of it. */
@@ -283,18 +283,18 @@ export interface PenaltyOptions {
   dryMultiplier?: PerRow<number> | undefined;
   /** At least 1; default 1.75. */
   dryBase?: PerRow<number> | undefined;
-  /** A whole number of at least 1; default 2. */
+  /** An integer of at least 1; default 2. */
   dryAllowedLength?: PerRow<number> | undefined;
   /** Of the history, this many of the latest count for DRY. Default: all of it. */
   dryWindow?: number | undefined;
   /** Tokens, or sequences of them, that no repetition reaches across. */
   dryBreakers?: readonly (number | readonly number[])[] | undefined;
   /** No n tokens in a row occur twice: a token that would complete such a repetition is not drawn. 0 (default): off. */
-  noRepeatNgram?: PerRow<number> | undefined;
-  /** `endIds` are not drawn before there are this many tokens. Default 0. */
+  noRepeatNgramSize?: PerRow<number> | undefined;
+  /** `eosIds` are not drawn before there are this many tokens. Default 0. */
   minLength?: PerRow<number> | undefined;
   /** Tokens that end a text. */
-  endIds?: Ids | undefined;
+  eosIds?: Ids | undefined;
   /**
    * How many tokens there are, for minLength. Default: the history's length, less promptLength. In verifyDraft one number is that of the
    * first row, and each further row has one more.
@@ -307,22 +307,22 @@ export type LogitBias = Readonly<Record<number, number>> | ReadonlyMap<number, n
 
 /**
  * How to draw a token; docs/sampling.md has the formulas and their sources. First biases, bans and penalties change single
- * logits; then the stages work in the order topNSigma, topK, typicalP, topP, minP, epsilon, eta, pLess, xtc, temperature,
- * maxSurprise, each on what those before have left (llama.cpp's default order, which `order` changes); then a token is drawn.
+ * logits; then the stages work in the order topNSigma, topK, typicalP, topP, minP, epsilonCutoff, etaCutoff, pLess, xtc, temperature,
+ * maxSurprisal, each on what those before have left (llama.cpp's default order, which `stageOrder` changes); then a token is drawn.
  */
 export interface SampleOptions extends CallOptions, PenaltyOptions {
-  /** Keep the k highest logits, equal ones by lower id. A whole number; 0 (default), and V or more, keep all. */
+  /** Keep the k highest logits, equal ones by lower id. An integer; 0 (default), and V or more, keep all. */
   topK?: PerRow<number> | undefined;
   /** Keep the likeliest tokens up to the first at which their mass reaches topP, that one included. In [0,1]; default 1 keeps all. */
   topP?: PerRow<number> | undefined;
   /** Keep tokens with p ≥ minP·max p. In [0,1]; default 0 keeps all; 1 keeps the maximum and its equals. */
   minP?: PerRow<number> | undefined;
-  /** Keep the tokens whose surprise is nearest the entropy, up to the first at which their mass reaches typicalP. In [0,1]; default 1 keeps all. */
+  /** Keep the tokens whose surprisal is nearest the entropy, up to the first at which their mass reaches typicalP. In [0,1]; default 1 keeps all. */
   typicalP?: PerRow<number> | undefined;
-  /** Keep tokens with p ≥ epsilon. In [0,1]; default 0 keeps all. */
-  epsilon?: PerRow<number> | undefined;
-  /** Keep tokens with p ≥ min(eta, √eta·e^−H), H the entropy. In [0,1]; default 0 keeps all. */
-  eta?: PerRow<number> | undefined;
+  /** Keep tokens with p ≥ epsilonCutoff. In [0,1]; default 0 keeps all. */
+  epsilonCutoff?: PerRow<number> | undefined;
+  /** Keep tokens with p ≥ min(etaCutoff, √etaCutoff·e^−H), H the entropy. In [0,1]; default 0 keeps all. */
+  etaCutoff?: PerRow<number> | undefined;
   /** Keep logits of at least the maximum less topNSigma standard deviations of the logits. At least 0; default 0 keeps all. */
   topNSigma?: PerRow<number> | undefined;
   /** Keep tokens with p ≥ Σp²: a threshold without a parameter. Default false. */
@@ -333,12 +333,12 @@ export interface SampleOptions extends CallOptions, PenaltyOptions {
   xtcThreshold?: PerRow<number> | undefined;
   /** The temperature becomes max(0, T − range) … T + range, the higher the flatter the distribution is. Default 0. */
   temperatureRange?: PerRow<number> | undefined;
-  /** Power of the normalised entropy that places the temperature in its range; at least 0, default 1. */
+  /** Power of the normalized entropy that places the temperature in its range; at least 0, default 1. */
   temperatureExponent?: PerRow<number> | undefined;
-  /** Keep tokens whose surprise −log₂ p is at most this many bits (what mirostat v2 steers; see SamplerOptions). Default Infinity. */
-  maxSurprise?: PerRow<number> | undefined;
+  /** Keep tokens whose surprisal −log₂ p is at most this many bits (what mirostat v2 steers; see SamplerOptions). Default Infinity. */
+  maxSurprisal?: PerRow<number> | undefined;
   /** The stages in the order in which they are to work; names every stage that an option here sets to work. */
-  order?: readonly Stage[] | undefined;
+  stageOrder?: readonly Stage[] | undefined;
   /**
    * Added to the logits of single ids: an object or a Map from id to a finite number, or -Infinity, which bans the id; one for
    * all rows, or an array of one per row.
@@ -356,12 +356,12 @@ export interface SampleOptions extends CallOptions, PenaltyOptions {
    * ⌈validVocabSize/32⌉; one mask for all rows, or an array of one per row. Not beside allowedIds. RANGE where nothing is left.
    */
   allowedMask?: Uint32Array | Int32Array | readonly (Uint32Array | Int32Array)[] | undefined;
-  /** A whole number below 2^64. Omitted: drawn from the system. Same seed, step and options: same token. */
+  /** An integer below 2^64. Omitted: drawn from the system. Same seed, step and options: same token. */
   seed?: PerRow<number | bigint> | undefined;
   /** Position in the random stream, below 2^32. Row i of a batch uses step + i, unless one is given per row. Default 0. */
   step?: PerRow<number> | undefined;
   /**
-   * A whole number below 2^32: rows of different streams are independent at any step, also with one seed. For a batch of texts,
+   * An integer below 2^32: rows of different streams are independent at any step, also with one seed. For a batch of texts,
    * whose rows at step + i would else be one another's echo. Default 0.
    */
   stream?: PerRow<number> | undefined;
@@ -383,11 +383,11 @@ export interface Sample {
   /** [n], log-probability under the distribution that was sampled (0 where greedy) */
   logProbs: Float32Array;
   /** [n], log-probability of `ids` under the raw distribution. With topLogProbs alone, as what follows. */
-  rawLogProbs?: Float32Array;
+  modelLogProbs?: Float32Array;
   /** Of the distribution that was sampled; a row has fewer than k where its filters have left fewer (one where greedy). */
   topLogProbs?: TopLogProbs;
   /** Of the raw one, as `topK` has it: always k. */
-  rawTopLogProbs?: TopLogProbs;
+  modelTopLogProbs?: TopLogProbs;
 }
 
 /** The likeliest tokens of each row's distribution. */
@@ -405,7 +405,7 @@ export interface TopLogProbs {
 /** How a sampler draws. Options are single values, since it draws one token at a time. */
 export interface SamplerOptions
   extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history' | 'promptLength'> {
-  /** A whole number below 2^64. Omitted: drawn from the system, and part of the state. */
+  /** An integer below 2^64. Omitted: drawn from the system, and part of the state. */
   seed?: number | bigint | undefined;
   /** Tokens before the first that is drawn, for penalties. They don't count for minLength. */
   history?: Ids | undefined;
@@ -414,7 +414,7 @@ export interface SamplerOptions
    * all tokens after it. A token is drawn when they are there.
    */
   promptLength?: number | undefined;
-  /** Mirostat v2: steers maxSurprise so that the surprise of what is drawn comes to tau bits (default 5), at the rate eta (0.1). */
+  /** Mirostat v2: steers maxSurprisal so that the surprisal of what is drawn comes to tau bits (default 5), at the rate eta (0.1). */
   mirostat?: { tau?: number; eta?: number } | undefined;
 }
 
@@ -438,11 +438,11 @@ export interface SampledToken extends TokenLogProb {
   /** Under the distribution that was sampled (0 where greedy). */
   logProb: number;
   /** Under the model's: raw logits, temperature 1. With topLogProbs alone, as what follows. */
-  rawLogProb?: number;
+  modelLogProb?: number;
   /** The likeliest of the distribution that was sampled, best first; fewer where the filters left fewer. */
   topLogProbs?: TokenLogProb[];
   /** The likeliest of the model's. */
-  rawTopLogProbs?: TokenLogProb[];
+  modelTopLogProbs?: TokenLogProb[];
 }
 
 /** A sampler's state; survives JSON. */
@@ -454,14 +454,14 @@ export interface SamplerState {
   /** Tokens drawn or accepted, for minLength. */
   generated: number;
   /** Mirostat's limit, in bits. */
-  surpriseLimit: number;
+  surprisalLimit: number;
 }
 
 /** What the filters leave of each row. */
 export interface Candidates {
   /** Row i's are [offsets[i], offsets[i+1]), best first. */
   ids: Uint32Array;
-  /** Renormalised over what is left, at the row's temperature. */
+  /** Renormalized over what is left, at the row's temperature. */
   probs: Float32Array;
   /** [n+1] */
   offsets: Uint32Array;
@@ -485,7 +485,7 @@ export interface Neighbours {
 export type VerifyDraftOptions = Omit<SampleOptions, 'over' | 'topLogProbs'>;
 
 /** What stands of a draft, and what follows it. */
-export interface DraftVerdict {
+export interface DraftResult {
   /** How many of the draft's ids stand: its longest prefix that was accepted. */
   accepted: number;
   /**
@@ -579,7 +579,7 @@ export interface QuantizeOptions {
   activations?: Activations | undefined;
 }
 
-/** How far a quantised head is from the one that it was made of. */
+/** How far a quantized head is from the one that it was made of. */
 export interface QuantizationError {
   /** Of V·d weights: largest and root-mean-square |w − ŵ|, and √(Σ(w − ŵ)²/Σw²). */
   weights: { max: number; rms: number; relative: number };

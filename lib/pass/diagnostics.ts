@@ -7,8 +7,8 @@ import type { PassTiming } from '../types';
 const passes = channel('lmhead:pass');
 
 /** Does anybody want to know? Where not, a call is not timed. */
-export function isWatched(measure: boolean): boolean {
-  return measure || passes.hasSubscribers;
+export function isWatched(performanceMarks: boolean): boolean {
+  return performanceMarks || passes.hasSubscribers;
 }
 
 /** What a head's timings have in common. */
@@ -17,7 +17,7 @@ export interface TimedHead {
   hiddenSize: number;
   backend: HeadBackend['kind'];
   /** Leave an entry on the performance timeline too. */
-  measure: boolean;
+  performanceMarks: boolean;
 }
 
 export function timedSync(head: TimedHead, job: HiddenJob, run: () => void): void {
@@ -93,16 +93,16 @@ const METHOD_OF_RESULT: { [result in keyof HiddenJob]?: string } = {
 
 /** The method whose results these are; `run` where they are no single one's. */
 function methodOf(job: HiddenJob): string {
-  if (job.measure !== undefined) return 'nearest';
+  if (job.metric !== undefined) return 'nearest';
   const asked = Object.entries(METHOD_OF_RESULT).filter(
     ([result]) => job[result as keyof HiddenJob] !== undefined,
   );
   return asked.length === 1 ? asked[0][1] : 'run';
 }
 
-function report({ measure }: TimedHead, timing: PassTiming): void {
+function report({ performanceMarks }: TimedHead, timing: PassTiming): void {
   passes.publish(timing);
-  if (!measure) return;
+  if (!performanceMarks) return;
   const { startTime: start, duration, ...detail } = timing;
   performance.measure(`lmhead ${timing.method}`, { start, duration, detail });
 }

@@ -21,22 +21,22 @@ class Head {
   static napi_value construct(Call& call);
   napi_value run(Call& call);
   napi_value run_async(Call& call);
-  napi_value quantise(Call& call);
+  napi_value quantize(Call& call);
   napi_value abort(Call& call);
   napi_value read_rows(Call& call);
   napi_value read_bytes(Call& call);
   napi_value time_read(Call& call);
   napi_value token(Call& call);
   napi_value close(Call& call);
-  bool coalesces() const { return shared_lane_ != own_lane_; }
+  bool coalesces() const { return shared_head_queue_ != own_head_queue_; }
   // To be asked when no JavaScript runs any more, which could close the head, and held as long as it is used. Throws CLOSED.
   std::shared_ptr<HeadCore> core() const;
-  // Sends a job of this head's to a lane, whose result the promise gets. The arrays that results go to are kept until then.
-  napi_value send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<Lane>& lane);
+  // Sends a job of this head's to a head queue, whose result the promise gets. The arrays that results go to are kept until then.
+  napi_value send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue);
 
   std::shared_ptr<HeadCore> core_;
   // Of calls that share passes, of those that don't, and of what takes long. All the same one where the head does not coalesce.
-  const std::shared_ptr<Lane> shared_lane_, own_lane_, long_lane_;
+  const std::shared_ptr<HeadQueue> shared_head_queue_, own_head_queue_, long_head_queue_;
   int64_t external_bytes_ = 0;  // that this object has told V8 of: weights that it loaded, not those that it shares
 };
 

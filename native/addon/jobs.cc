@@ -31,12 +31,12 @@ void Channel::expect(Job& job) {
 
 void Channel::send(std::unique_ptr<Job> job) noexcept {
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, function_);
-  const std::shared_ptr<Lane> lane = job->lane;
-  TaskQueue::instance().push(lane, std::move(job));
+  const std::shared_ptr<HeadQueue> head_queue = job->head_queue;
+  TaskQueue::instance().push(head_queue, std::move(job));
 }
 
-void Channel::close(Lane& lane) {
-  TaskList waiting = TaskQueue::instance().withdraw(lane);
+void Channel::close(HeadQueue& head_queue) {
+  TaskList waiting = TaskQueue::instance().withdraw(head_queue);
   while (std::unique_ptr<Task> task = waiting.take_first()) {
     static_cast<Job&>(*task).status = Job::closed;
     post(std::move(task));
@@ -48,7 +48,7 @@ void Channel::abort(double ticket) {
   if (at == abortable_.end()) return;
   Job& job = *at->second;
   job.cancel();
-  if (std::unique_ptr<Task> waiting = TaskQueue::instance().withdraw(*job.lane, job)) {
+  if (std::unique_ptr<Task> waiting = TaskQueue::instance().withdraw(*job.head_queue, job)) {
     job.abort_unstarted();
     waiting.release();
     settle(std::unique_ptr<Job>(&job));

@@ -1,4 +1,4 @@
-// Asynchronous passes and quantisation, and the channel that brings their results back to each JavaScript environment.
+// Asynchronous passes and quantization, and the channel that brings their results back to each JavaScript environment.
 #pragma once
 
 #include <node_api.h>
@@ -17,7 +17,7 @@ struct Binding;
 
 struct Job final : PassTask {
   std::shared_ptr<Channel> channel;
-  std::shared_ptr<Lane> lane;                        // that it is sent to
+  std::shared_ptr<HeadQueue> head_queue;             // that it is sent to
   double ticket = 0;                                 // what it is aborted by; 0: nothing
   std::vector<CandidateRow> candidates;              // where they are asked for
   std::vector<std::unique_ptr<std::byte[]>> inputs;  // copies of what the request reads, for as long as it does
@@ -43,10 +43,10 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
   // On the JavaScript thread: will be told to abort this job, which is sent next. Throws std::bad_alloc.
   void expect(Job& job);
-  // On the JavaScript thread: queues a job, in its lane.
+  // On the JavaScript thread: queues a job, in its head queue.
   void send(std::unique_ptr<Job> job) noexcept;
   // On the JavaScript thread: hands back, as closed, that head's jobs that have not started.
-  void close(Lane& lane);
+  void close(HeadQueue& head_queue);
   // On the JavaScript thread: ends the job of that ticket, if there is one still. What has not started is settled here, and
   // nothing of it is kept.
   void abort(double ticket);

@@ -173,11 +173,11 @@ TEST(integer_products_on_the_matrix_unit_have_the_bits_of_the_scalar_ones) {
     for (const size_t n : {8, 17, 37})
       for (const Activations kind : {Activations::i8, Activations::i16}) {
         Random random(d + n);
-        const std::vector<uint8_t> bytes = random_quantised(Dtype::i8, rows, d, random);
+        const std::vector<uint8_t> bytes = random_quantized(Dtype::i8, rows, d, random);
         const Matrix e = {bytes.data(), Dtype::i8, rows, d};
         std::vector<float> hidden(n * d), got(n * rows), want(n * rows);
         for (float& x : hidden) x = static_cast<float>(random.normal());
-        RoundedStates rounded;
+        QuantizedActivations rounded;
         rounded.round(kind, hidden.data(), d, n, d);
         rounded.pack(*amx_kernels(true), Dtype::i8);
         amx_kernels(true)->integer_product[i8](e, 0, rows, rounded.view(), 0, n, got.data(), rows);
@@ -187,7 +187,7 @@ TEST(integer_products_on_the_matrix_unit_have_the_bits_of_the_scalar_ones) {
   CHECK(counts[tdpbssd] > 0);
 }
 
-TEST(a_matrix_unit_without_int8_leaves_whole_numbers_to_VNNI) {
+TEST(a_matrix_unit_without_int8_leaves_integers_to_VNNI) {
   constexpr size_t i8 = static_cast<size_t>(Dtype::i8), bf16 = static_cast<size_t>(Dtype::bf16);
   const Kernels &all = *amx_kernels(true), &without = *amx_kernels(false), &rest = *avx512_vnni_kernels();
   CHECK(all.packed[bf16] && all.packed[bf16] == without.packed[bf16]);

@@ -68,8 +68,8 @@ class Asking {
     const auto kind = static_cast<AdjustmentKind>(random.below(kAdjustmentKinds));
     adjustments_.emplace(n, vocabulary, call.valid, kind, random);
     call.request = ask(shared_);
-    call.request.crew.threads = static_cast<unsigned>(1 + random.below(7));
-    call.request.crew.abort = &abort;
+    call.request.workers.threads = static_cast<unsigned>(1 + random.below(7));
+    call.request.workers.abort = &abort;
   }
   Asking(const Asking&) = delete;
 
@@ -84,7 +84,7 @@ class Asking {
   }
   void check(const char* what, const PassResult& got) {
     PassRequest request = ask(alone_);
-    request.crew.threads = 2;
+    request.workers.threads = 2;
     const ProductSource source(kernels_, weights_.e(), call.epilogue, call.valid, call.hidden, n_);
     const PassResult result = run_pass(kernels_, source, request);
     CHECK(got.status == result.status && got.row == result.row && got.id == result.id,
@@ -146,9 +146,9 @@ class Asking {
       uint32_t* const ids = answer.lists.data();
       float* const log_probs = answer.list_log_probs.data();
       request.sample.k = static_cast<uint32_t>(k);
-      request.sample.raw_log_probs = log_probs;
+      request.sample.model_log_probs = log_probs;
       request.sample.top = {ids, ids + 2 * n_, log_probs + n_};
-      request.sample.raw_top = {ids + n_, ids + 2 * n_ + n_ * k, log_probs + n_ + n_ * k};
+      request.sample.model_top = {ids + n_, ids + 2 * n_ + n_ * k, log_probs + n_ + n_ * k};
     }
     if (wants_candidates_) {
       request.candidates = &answer.candidates;

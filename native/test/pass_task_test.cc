@@ -42,7 +42,7 @@ class TestPass final : public PassTask {
   bool is_wanted() const override { return true; }
 
   const std::unique_ptr<Asking> asking;
-  std::shared_ptr<Lane> lane;
+  std::shared_ptr<HeadQueue> head_queue;
   double told[kFacts] = {};
 
  private:
@@ -53,7 +53,7 @@ struct TestHead {
   HeadSettings settings;
   std::shared_ptr<HeadCore> core;
   bool coalesces;
-  std::shared_ptr<Lane> shared, own;
+  std::shared_ptr<HeadQueue> shared, own;
 };
 
 TestHead some_head(const Kernels& kernels, const Weights& weights, const std::shared_ptr<StoredMatrix>& matrix, Random& random) {
@@ -62,7 +62,7 @@ TestHead some_head(const Kernels& kernels, const Weights& weights, const std::sh
   if (settings.epilogue.bias) bias = weights.bias;
   const auto core = std::make_shared<HeadCore>(kernels, matrix, nullptr, std::move(bias), settings.epilogue, settings.valid,
                                                Activations::f32, static_cast<unsigned>(1 + random.below(7)));
-  return {settings, core, random.below(4) != 0, std::make_shared<Lane>(core->company()), std::make_shared<Lane>()};
+  return {settings, core, random.below(4) != 0, std::make_shared<HeadQueue>(core->company()), std::make_shared<HeadQueue>()};
 }
 
 std::unique_ptr<TestPass> some_call(const Kernels& kernels, const Weights& weights, const TestHead& head, Random& random,
@@ -77,7 +77,7 @@ std::unique_ptr<TestPass> some_call(const Kernels& kernels, const Weights& weigh
   std::copy_n(call.hidden, floats, task->hidden.data());
   task->facts = task->told;
   task->ask(head.core, n, call.request, {}, head.coalesces);
-  task->lane = task->apart == Apart::no ? head.shared : head.own;
+  task->head_queue = task->apart == Apart::no ? head.shared : head.own;
   return task;
 }
 
@@ -107,12 +107,12 @@ TEST_PER_TABLE(calls_of_many_threads_and_heads_are_answered_as_if_alone) {
         std::unique_ptr<TestPass> task = some_call(kernels, weights[which], heads[which][random.below(3)], random, ended);
         TestPass& pushed = *task;
         sent[thread].push_back(&pushed);
-        TaskQueue::instance().push(pushed.lane, std::move(task));
+        TaskQueue::instance().push(pushed.head_queue, std::move(task));
         // Abort one of the last few, waiting or running or over.
         if (random.below(6) == 0) {
           TestPass& victim = *sent[thread][sent[thread].size() - 1 - random.below(std::min<size_t>(sent[thread].size(), 8))];
           victim.cancel();
-          if (std::unique_ptr<Task> back = TaskQueue::instance().withdraw(*victim.lane, victim)) {
+          if (std::unique_ptr<Task> back = TaskQueue::instance().withdraw(*victim.head_queue, victim)) {
             victim.abort_unstarted();
             taken[thread].push_back(std::move(back));
           }
@@ -129,7 +129,7 @@ TEST_PER_TABLE(calls_of_many_threads_and_heads_are_answered_as_if_alone) {
     for (TestPass* const task : each) {
       CHECK(task->status == PassTask::finished);
       if (task->call.result.status == PassResult::aborted) {
-        CHECK(task->cancelled != 0);
+        CHECK(task->canceled != 0);
         aborted++;
         continue;
       }
@@ -161,7 +161,7 @@ TEST_PER_TABLE(why_a_call_has_a_pass_of_its_own) {
   CHECK(apart(kMostSharingRows, request, {}) == Apart::no);
   CHECK(apart(kMostSharingRows + 1, request, {}) == Apart::many_rows);
   PassView view;
-  view.measure = Measure::cosine;
+  view.metric = Metric::cosine;
   CHECK(apart(1, request, view) == Apart::nearest);
   view = {};
   const uint32_t some[] = {1, 5, 9};

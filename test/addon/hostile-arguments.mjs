@@ -169,9 +169,9 @@ function request(n, valid, withView) {
   if (listed) {
     const told = below(Math.min(ranked, 5));
     Object.assign(sample, {
-      rawLogProbs: floats(n),
+      modelLogProbs: floats(n),
       topLogProbs: list(n, told),
-      rawTopLogProbs: list(n, told),
+      modelTopLogProbs: list(n, told),
     });
   }
   const top = !drafts && chance(30);
@@ -277,13 +277,13 @@ const KINDS = {
     return { ...call, name: 'runAsync', list: [...call.list, ticket, facts] };
   },
   abort: head => ({ receiver: head, name: 'abort', list: [1 + below(tickets + 1)] }),
-  quantise(head) {
+  quantize(head) {
     const first = below(V);
     const count = below(V - first + 1);
     const results = [arrayOf(Uint8Array, count * (D + 4)), arrayOf(Float64Array, count * 3)];
     return {
       receiver: head,
-      name: 'quantise',
+      name: 'quantize',
       list: [first, count, 12, ...results, chance(50) ? ++tickets : undefined],
     };
   },

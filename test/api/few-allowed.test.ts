@@ -9,7 +9,7 @@ import { expectClose, someNumbers } from '../support/numbers';
 const V = 640;
 const D = 9;
 const N = 4;
-/** Whole numbers: exact in every backend, with ties. */
+/** Integers: exact in every backend, with ties. */
 const whole = (count: number, seed: number) => someNumbers(count, seed).map(x => Math.round(3 * x));
 const hidden = whole(N * D, 2);
 const few = [600, 3, 4, 5, 77, 31, 32];

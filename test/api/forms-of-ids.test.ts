@@ -31,10 +31,10 @@ const places: Record<string, (head: LMHead, ids: Ids) => unknown> = {
   draftIds: (head, ids) => head.verifyDraftSync(someHidden(4), ids, undefined, { seed: 1 }),
   bannedIds: (head, ids) => head.candidatesSync(someHidden(), { bannedIds: ids }),
   allowedIds: (head, ids) => head.candidatesSync(someHidden(), { allowedIds: ids }),
-  endIds: (head, ids) => head.candidatesSync(someHidden(), { endIds: ids, minLength: 3, length: 0 }),
+  eosIds: (head, ids) => head.candidatesSync(someHidden(), { eosIds: ids, minLength: 3, length: 0 }),
   history: (head, ids) => head.candidatesSync(someHidden(), { history: ids, presencePenalty: 2 }),
   'history of a sampler': (head, ids) =>
-    head.sampler({ history: ids, noRepeatNgram: 1, seed: 2 }).nextSync(someHidden(1)),
+    head.sampler({ history: ids, noRepeatNgramSize: 1, seed: 2 }).nextSync(someHidden(1)),
   'bannedIds of a sampler': (head, ids) => head.sampler({ bannedIds: ids, seed: 2 }).nextSync(someHidden(1)),
   'allowedIds of next': (head, ids) => head.sampler({ seed: 2 }).nextSync(someHidden(1), { allowedIds: ids }),
   'bannedIds of held logits': (_, ids) => candidatesOf(new Float32Array(V), V, { bannedIds: ids }),

@@ -101,14 +101,14 @@ describe('lists with much less in them than they say', () => {
   const holes = new Array(1e8);
   const alike = { length: 2 ** 32 - 1, 0: 1, 1: 2 };
 
-  it.each(['bannedIds', 'allowedIds', 'history', 'rows', 'endIds'])(
+  it.each(['bannedIds', 'allowedIds', 'history', 'rows', 'eosIds'])(
     '%s stop at the first hole',
     async name => {
       for (const [list, place] of [
         [holes, 0],
         [alike, 2],
       ] as const) {
-        const options = { [name]: list, ...(name === 'endIds' && { minLength: 1 }) };
+        const options = { [name]: list, ...(name === 'eosIds' && { minLength: 1 }) };
         const message = `${name}[${place}]: got undefined`;
         throwsKind(() => head.sampleSync(hidden, options), 'ARGUMENT', message);
         await rejectsKind(() => head.sample(hidden, options), 'ARGUMENT', message);
@@ -133,9 +133,17 @@ describe('lists with much less in them than they say', () => {
   });
 
   it('stages and breakers stop at the first hole', () => {
-    throwsKind(() => head.sampleSync(hidden, { order: holes }), 'ARGUMENT', 'order[0]: got undefined');
+    throwsKind(
+      () => head.sampleSync(hidden, { stageOrder: holes }),
+      'ARGUMENT',
+      'stageOrder[0]: got undefined',
+    );
     const again = new Array(1e8).fill('topK', 0, 2);
-    throwsKind(() => head.sampleSync(hidden, { order: again }), 'RANGE', "order[1]: got 'topK' again");
+    throwsKind(
+      () => head.sampleSync(hidden, { stageOrder: again }),
+      'RANGE',
+      "stageOrder[1]: got 'topK' again",
+    );
     const options = { history: [1], dryMultiplier: 1 };
     const someHoles = [[1, 2], 4];
     someHoles[3] = 5;
@@ -173,7 +181,7 @@ describe('lists with much less in them than they say', () => {
       'minLength',
     ])
       throwsKind(
-        () => head.sampleSync(hidden, { [name]: holes, ...(name === 'minLength' && { endIds: [1] }) }),
+        () => head.sampleSync(hidden, { [name]: holes, ...(name === 'minLength' && { eosIds: [1] }) }),
         'SHAPE',
         `${name}: got 100000000 values`,
       );

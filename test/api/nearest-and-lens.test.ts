@@ -155,8 +155,8 @@ describe.each(backends)('nearest: %s', backend => {
       [[V, 1], 'RANGE', `idOrVector[0]: got ${V}; want an id below ${V}`],
       [[0.5, 1], 'RANGE', 'idOrVector[0]: got 0.5'],
       [['1', 1], 'ARGUMENT', 'hidden: got "1"'],
-      [[1, 0], 'RANGE', 'k: got 0; want a whole number from 1 to 13'],
-      [[1, 3, 'dot', { rows: [1, 2] }], 'RANGE', 'k: got 3; want a whole number from 1 to 2'],
+      [[1, 0], 'RANGE', 'k: got 0; want an integer from 1 to 13'],
+      [[1, 3, 'dot', { rows: [1, 2] }], 'RANGE', 'k: got 3; want an integer from 1 to 2'],
       [[1, 1, 'euclid'], 'RANGE', "measure: got \"euclid\"; want 'dot' or 'cosine'"],
       [[1, 1, 'dot', 5], 'ARGUMENT', 'options: got 5'],
     ];
@@ -176,7 +176,7 @@ describe.each(backends)('lens: %s', backend => {
   const norm = { type: 'rmsnorm', weight: someNumbers(D, 4), eps: 1e-6, offset: 1 } as const;
   const head = LMHead.from(someNumbers(SIZE * D, 3), { vocabSize: SIZE, hiddenSize: D, backend, norm });
 
-  it('is topK of normalised states, a row per layer', async () => {
+  it('is topK of normalized states, a row per layer', async () => {
     const wanted = head.topKSync(layers, 5, { norm: true });
     expect(head.lensSync(layers, 5)).toEqual(wanted);
     expect(await head.lens(layers, 5)).toEqual(wanted);

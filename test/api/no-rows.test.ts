@@ -50,24 +50,24 @@ const VALUES: Record<string, unknown[]> = {
   dryAllowedLength: perRow(1),
   dryWindow: [0, 4],
   dryBreakers: [[], [3], [[3, 4]]],
-  noRepeatNgram: perRow(1),
+  noRepeatNgramSize: perRow(1),
   minLength: perRow(2),
-  endIds: lists,
+  eosIds: lists,
   length: perRow(1),
   topK: perRow(2),
   topP: perRow(0.5),
   minP: perRow(0.1),
   typicalP: perRow(0.5),
-  epsilon: perRow(0.01),
-  eta: perRow(0.01),
+  epsilonCutoff: perRow(0.01),
+  etaCutoff: perRow(0.01),
   topNSigma: perRow(1),
   pLess: perRow(true),
   xtcProbability: perRow(0.5),
   xtcThreshold: perRow(0.1),
   temperatureRange: perRow(0.2),
   temperatureExponent: perRow(2),
-  maxSurprise: perRow(4),
-  order: [
+  maxSurprisal: perRow(4),
+  stageOrder: [
     [
       'xtc',
       'topNSigma',
@@ -75,11 +75,11 @@ const VALUES: Record<string, unknown[]> = {
       'typicalP',
       'topP',
       'minP',
-      'epsilon',
-      'eta',
+      'epsilonCutoff',
+      'etaCutoff',
       'pLess',
       'temperature',
-      'maxSurprise',
+      'maxSurprisal',
     ],
   ],
   logitBias: [...perRow({ 3: 1 }), {}, new Map([[3, -Infinity]]), new Map()],
@@ -103,13 +103,13 @@ const VALUES: Record<string, unknown[]> = {
   signal: [new AbortController().signal],
 };
 /** What an option needs beside it, to have an effect or to be taken. */
-const BESIDE: Record<string, { rows?: number[]; endIds?: number[]; targets?: number[] }> = {
+const BESIDE: Record<string, { rows?: number[]; eosIds?: number[]; targets?: number[] }> = {
   over: { rows: [1, 2] },
-  minLength: { endIds: [1] },
+  minLength: { eosIds: [1] },
   ignoreIndex: { targets: [] },
   entropy: { targets: [] },
 };
-const OF_HISTORY = /^(promptLength|penaltyWindow|dry.*|noRepeatNgram|.*Penalty)$/;
+const OF_HISTORY = /^(promptLength|penaltyWindow|dry.*|noRepeatNgramSize|.*Penalty)$/;
 
 /** Every number in it, or in arrays in it. */
 function countOf(result: object): number {

@@ -113,14 +113,14 @@ describe('options without an effect', () => {
     topP: 0.5,
     minP: 0.1,
     typicalP: 0.5,
-    epsilon: 0.1,
-    eta: 0.1,
+    epsilonCutoff: 0.1,
+    etaCutoff: 0.1,
     topNSigma: 1,
     pLess: true,
     xtcProbability: 0.5,
     temperatureRange: 0.5,
-    maxSurprise: 3,
-    order: ['topK'],
+    maxSurprisal: 3,
+    stageOrder: ['topK'],
     logitBias: { 1: 2 },
     bannedIds: [1],
     allowedIds: [1],
@@ -131,7 +131,7 @@ describe('options without an effect', () => {
     history: [1],
     minLength: 1,
     length: 1,
-    endIds: [1],
+    eosIds: [1],
   } as const;
   const penalties = {
     repetitionPenalty: 1.2,
@@ -144,7 +144,7 @@ describe('options without an effect', () => {
     dryAllowedLength: 2,
     dryWindow: 9,
     dryBreakers: [1],
-    noRepeatNgram: 2,
+    noRepeatNgramSize: 2,
   } as const;
   const refuses = (call: (bad: object) => unknown, bad: object, message: string) =>
     expect(async () => call(bad)).rejects.toMatchObject({ code: 'ERR_LMHEAD_RANGE', message });
@@ -169,12 +169,12 @@ describe('options without an effect', () => {
       });
       await calls[method]({ [name]: value, history: [] });
     }
-    await refuses(calls[method], { minLength: 2 }, 'minLength: got 2 without endIds; want endIds too');
+    await refuses(calls[method], { minLength: 2 }, 'minLength: got 2 without eosIds; want eosIds too');
   });
 
   it('run: as the methods, where there is a sample', async () => {
-    const bad = { sample: true, noRepeatNgram: 2 };
-    await refuses(calls.run, bad, 'noRepeatNgram: got 2 without history; want history too');
+    const bad = { sample: true, noRepeatNgramSize: 2 };
+    await refuses(calls.run, bad, 'noRepeatNgramSize: got 2 without history; want history too');
     await refuses(calls.run, { entropy: true }, 'entropy: got true without targets; want targets too');
     await refuses(calls.run, { ignoreIndex: 5 }, 'ignoreIndex: got 5 without targets; want targets too');
   });
@@ -195,6 +195,6 @@ describe('options without an effect', () => {
     sampler.nextSync(hidden, { rows: [0, 2] });
     head.sampler({ rows: [0, 2], seed: 1 }).nextSync(hidden, { over: 'vocabulary' });
     expect(() => sampler.nextSync(hidden)).toThrow(/^over: got "vocabulary" without rows/);
-    expect(() => head.sampler({ minLength: 2 } as object)).toThrow(/^minLength: got 2 without endIds/);
+    expect(() => head.sampler({ minLength: 2 } as object)).toThrow(/^minLength: got 2 without eosIds/);
   });
 });

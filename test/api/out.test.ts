@@ -63,23 +63,23 @@ describe.each(backends)('out, %s', backend => {
     });
   });
 
-  it('does not lie on weights that are lent', async () => {
+  it('does not lie on weights that are borrowed', async () => {
     const memory = new Float32Array(new SharedArrayBuffer(4 * (V * D + 3 * V)));
     const weight = memory.subarray(V, V + V * D);
     weight.set(someWeight());
     const input = new Float32Array(new SharedArrayBuffer(4 * V * D));
-    const lent = makeHead(backend, { copy: false, inputEmbedding: input }, weight);
+    const borrowed = makeHead(backend, { copy: false, inputEmbedding: input }, weight);
     const before = memory.slice();
     for (const out of [memory, memory.subarray(V + V * D - 1), input]) {
       for (const method of wide) {
-        throwsKind(() => callSync[method](lent, hidden, { out }), 'RANGE', 'out', 'weights');
-        await rejectsKind(() => call[method](lent, hidden, { out }), 'RANGE', 'out', 'weights');
+        throwsKind(() => callSync[method](borrowed, hidden, { out }), 'RANGE', 'out', 'weights');
+        await rejectsKind(() => call[method](borrowed, hidden, { out }), 'RANGE', 'out', 'weights');
       }
-      throwsKind(() => lent.embed([1], out), 'RANGE', 'out', 'weights');
+      throwsKind(() => borrowed.embed([1], out), 'RANGE', 'out', 'weights');
     }
     expect(memory).toEqual(before);
     const out = memory.subarray(V + V * D);
-    expect(lent.logitsSync(hidden, { out })).toBe(out);
+    expect(borrowed.logitsSync(hidden, { out })).toBe(out);
     expect(out.slice(0, 2 * V)).toEqual(head.logitsSync(hidden));
   });
 });

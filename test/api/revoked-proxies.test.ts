@@ -46,7 +46,7 @@ describe.each(backends)('proxies that have been revoked, %s', backend => {
     [O.CANDIDATES_OF_OPTIONS, options => candidatesOf(logits, V, options)],
   ];
   /** What gives an option its effect. */
-  const COMPANIONS = { history: [1], endIds: [1], rows: [1, 2], targets: [1], sample: true };
+  const COMPANIONS = { history: [1], eosIds: [1], rows: [1, 2], targets: [1], sample: true };
 
   /** @param unread whether it may be that nothing asks for it */
   async function refuses(call: () => unknown, what: string, unread = false): Promise<void> {
@@ -102,7 +102,7 @@ describe.each(backends)('proxies that have been revoked, %s', backend => {
     ['a row of biases', bad => head.sampleSync(hidden, { logitBias: [bad] })],
     ['a row of a history', bad => head.sampleSync(hidden, { history: [bad], repetitionPenalty: 2 })],
     ['a breaker', bad => head.sampleSync(hidden, { history: [1], dryMultiplier: 1, dryBreakers: [bad] })],
-    ['a stage', bad => head.sampleSync(hidden, { order: [bad] })],
+    ['a stage', bad => head.sampleSync(hidden, { stageOrder: [bad] })],
     ['logits', bad => topKOf(bad, V, 2)],
     ['vocabSize', bad => topKOf(logits, bad, 2)],
     ['a result', bad => rowsOf(bad)],

@@ -102,7 +102,7 @@ const hidden = new Float32Array(${D}).fill(1);
 const codeOf = call => { try { call(); return 'none'; } catch (error) { return error.code; } };
 (async () => { ${body} })();`);
 
-    it('fails calls that start afterwards', () => {
+    it('fails calls that start afterward', () => {
       opened().close();
       const { status, signal, stdout, stderr } = run(`
 const head = LMHead.openSync(path);

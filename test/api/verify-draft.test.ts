@@ -6,7 +6,7 @@ import type { LogitsJob } from '../../lib/backend/backend';
 import { nativeLogits } from '../../lib/backend/native';
 import { referenceLogits } from '../../lib/reference/backend';
 import { distributionOf, logProb } from '../../lib/reference/distribution';
-import type { DraftVerdict, HeadOptions, SampleOptions } from '../../lib/types';
+import type { DraftResult, HeadOptions, SampleOptions } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { headUnderTest, someHidden, V } from '../support/heads';
@@ -68,7 +68,7 @@ function expectDistribution(counts: readonly number[], p: readonly number[]): vo
   expect(statistic).toBeLessThan(freedom * (1 - t + 3.09 * Math.sqrt(t)) ** 3);
 }
 
-const normalised = (weights: readonly number[]) => {
+const normalized = (weights: readonly number[]) => {
   const sum = weights.reduce((a, b) => a + b);
   return weights.map(w => w / sum);
 };
@@ -110,10 +110,10 @@ describe.each(backends)('verifyDraft: %s', backend => {
   });
 
   it.each([
-    ['temperature', { temperature: 2 }, normalised(P.map(Math.sqrt))],
-    ['top-k', { topK: 2 }, normalised([0.4, 0.3, 0, 0, 0, 0])],
-    ['top-p', { topP: 0.8 }, normalised([0.4, 0.3, 0.15, 0, 0, 0])],
-    ['min-p and temperature', { minP: 0.3, temperature: 0.5 }, normalised([0.16, 0.09, 0.0225, 0, 0, 0])],
+    ['temperature', { temperature: 2 }, normalized(P.map(Math.sqrt))],
+    ['top-k', { topK: 2 }, normalized([0.4, 0.3, 0, 0, 0, 0])],
+    ['top-p', { topP: 0.8 }, normalized([0.4, 0.3, 0.15, 0, 0, 0])],
+    ['min-p and temperature', { minP: 0.3, temperature: 0.5 }, normalized([0.16, 0.09, 0.0225, 0, 0, 0])],
   ])('%s: p is what sample draws from', (_, options, p) => {
     const q = [0.2, 0.1, 0.3, 0.2, 0.1, 0.1];
     const uniforms = someNumbers(DRAWS, 78);
@@ -147,8 +147,8 @@ describe.each(backends)('verifyDraft: %s', backend => {
   });
 
   it('every place of a longer draft has its own p, and so has the bonus', () => {
-    const rows = [P, normalised([1, 2, 3, 4, 5, 6]), normalised([5, 0, 1, 1, 0, 9])];
-    const qs = [normalised([3, 3, 2, 1, 1, 0]), normalised([1, 1, 1, 2, 2, 2])];
+    const rows = [P, normalized([1, 2, 3, 4, 5, 6]), normalized([5, 0, 1, 1, 0, 9])];
+    const qs = [normalized([3, 3, 2, 1, 1, 0]), normalized([1, 1, 1, 2, 2, 2])];
     const uniforms = someNumbers(2 * DRAWS, 79);
     const counts = rows.map(row => row.map(() => 0));
     const hidden = Float32Array.from(rows.flatMap(logits));
@@ -177,7 +177,7 @@ describe.each(backends)('verifyDraft: %s', backend => {
     const hidden = Float32Array.from(rows.flat());
     const verify = (draft: number[], h = hidden) =>
       head.verifyDraftSync(h, draft, undefined, { temperature: 0 });
-    const verdict = (accepted: number, ...ids: number[]): DraftVerdict => ({
+    const verdict = (accepted: number, ...ids: number[]): DraftResult => ({
       accepted,
       ids: Uint32Array.from(ids),
       logProbs: new Float32Array(ids.length),

@@ -93,7 +93,7 @@ function drawing(n, valid) {
   add(30, () => ({ minP: perRow(n, () => pick([1e-9, 0.01, 0.2])) }));
   add(10, () => ({ typicalP: 0.7 }));
   add(10, () => ({ topNSigma: 1.5 }));
-  add(10, () => ({ epsilon: 1e-4 }));
+  add(10, () => ({ epsilonCutoff: 1e-4 }));
   add(10, () => ({ xtcProbability: 0.5, xtcThreshold: 0.05 }));
   add(10, () => ({ temperatureRange: 0.3 }));
   add(10, () => ({ stream: below(9) }));
@@ -104,7 +104,7 @@ function drawing(n, valid) {
     history: some(60, valid),
     repetitionPenalty: 1.3,
     frequencyPenalty: 0.2,
-    noRepeatNgram: pick([0, 3]),
+    noRepeatNgramSize: pick([0, 3]),
   }));
   return options;
 }

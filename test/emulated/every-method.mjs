@@ -108,9 +108,9 @@ function calls(V, n, draft) {
     { minP: 0.05 },
     { topK: Math.min(V, 50), topP: 0.95, minP: 0.05, temperature: 0.8 },
     { typicalP: 0.7, topNSigma: 2 },
-    { epsilon: 0.002, eta: 0.01, temperatureRange: 0.3 },
-    { pLess: true, order: ['temperature', 'pLess'], temperature: 1.2 },
-    { xtcProbability: 0.5, xtcThreshold: 0.05, maxSurprise: 9, seed: SEED },
+    { epsilonCutoff: 0.002, etaCutoff: 0.01, temperatureRange: 0.3 },
+    { pLess: true, stageOrder: ['temperature', 'pLess'], temperature: 1.2 },
+    { xtcProbability: 0.5, xtcThreshold: 0.05, maxSurprisal: 9, seed: SEED },
     {
       logitBias: { 0: 1.5 },
       bannedIds: [1],
@@ -258,7 +258,7 @@ for (const dtype of ['f32', 'f16', 'bf16']) {
   }
 }
 
-// Weights that are quantised here: by each kernel's own way with them.
+// Weights that are quantized here: by each kernel's own way with them.
 for (const dtype of ['i8', 'q8_0']) {
   const [V, d, n] = [263, 96, 5];
   const floats = LMHead.from(someNumbers(V * d, 6), { vocabSize: V, hiddenSize: d, backend: 'native' });
@@ -318,13 +318,13 @@ for (const dtype of ['i8', 'q8_0']) {
   await check('the final norm, and the lens', async () => {
     const norm = { type: 'rmsnorm', weight: someNumbers(d, 5), eps: 1e-5 };
     const head = LMHead.from(weight, { vocabSize: V, hiddenSize: d, norm, backend: 'native' });
-    const normalised = hidden.map((x, i) => {
+    const normalized = hidden.map((x, i) => {
       const row = hidden.subarray(i - (i % d), i - (i % d) + d);
       return (x / Math.sqrt(row.reduce((sum, y) => sum + y * y, 0) / d + norm.eps)) * norm.weight[i % d];
     });
     const top = head.lensSync(hidden, 5);
     assert.deepEqual(await head.lens(hidden, 5), top);
-    assertClose(top, head.topKSync(normalised, 5), 'lens');
+    assertClose(top, head.topKSync(normalized, 5), 'lens');
   });
   await check('heads over the same weights: attached, and saved', async () => {
     const head = LMHead.from(weight, {

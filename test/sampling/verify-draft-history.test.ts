@@ -1,7 +1,7 @@
 /** A draft's own tokens count for what follows them: verifyDraft against drawing token by token. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type DraftVerdict, LMHead, type SampleOptions, type VerifyDraftOptions } from '../../lib';
+import { type DraftResult, LMHead, type SampleOptions, type VerifyDraftOptions } from '../../lib';
 import { adjustmentsOf } from '../../lib/arguments/adjustments';
 import { adjustedRow } from '../../lib/reference/adjust';
 import { backends } from '../support/backends';
@@ -36,9 +36,9 @@ const historical = fc
     dryBreakers: optional(
       fc.array(fc.oneof(token, fc.array(token, { minLength: 1, maxLength: 3 })), { maxLength: 2 }),
     ),
-    noRepeatNgram: optional(fc.nat(5)),
+    noRepeatNgramSize: optional(fc.nat(5)),
     minLength: optional(fc.nat(25)),
-    endIds: fc.constant([2, 5]),
+    eosIds: fc.constant([2, 5]),
     length: optional(fc.nat(25)),
     logitBias: optional(fc.constant({ 1: 1.5, 6: -Infinity })),
     bannedIds: optional(fc.constant([7])),
@@ -119,7 +119,7 @@ describe('verifyDraft with one history', () => {
                   i < draft.length ? q?.subarray(i * width, (i + 1) * width) : undefined,
                   { ...continued(options, draft.slice(0, i)), step: options.step + i } as VerifyDraftOptions,
                 );
-              let one: DraftVerdict;
+              let one: DraftResult;
               try {
                 one = alone();
               } catch (error) {
@@ -149,13 +149,13 @@ describe('verifyDraft with one history', () => {
   it('a history for each row is taken as it is, and so is a length', () => {
     for (const head of heads) {
       const hidden = new Float32Array(3 * V).map((_, i) => (i % V === 0 ? 2 : i % V === 1 ? 1 : 0));
-      const options = { temperature: 0, noRepeatNgram: 1 };
+      const options = { temperature: 0, noRepeatNgramSize: 1 };
       const one = head.verifyDraftSync(hidden, [0, 1], undefined, { ...options, history: [3] });
       expect([...one.ids]).toEqual([0, 1, 2]);
       const histories = [[], [5], [0, 1]];
       const each = head.verifyDraftSync(hidden, [0, 0], undefined, { ...options, history: histories });
       expect([...each.ids]).toEqual([0, 0, 2]);
-      const short = { temperature: 0, endIds: [0], minLength: 2 };
+      const short = { temperature: 0, eosIds: [0], minLength: 2 };
       const lengths = (length: number | number[]) =>
         [...head.verifyDraftSync(hidden, [1, 0], undefined, { ...short, length }).ids].join();
       expect([lengths(1), lengths([1, 2, 2]), lengths([1, 1, 2]), lengths(0)]).toEqual([
@@ -194,7 +194,7 @@ describe('verifyDraft with one history', () => {
       const hidden = someNumbers(5 * V, 3);
       const history = Uint32Array.of(1, 2, 1);
       const draft = Uint32Array.of(2, 1, 2, 1);
-      const options = { seed: 3, history, repetitionPenalty: 1.3, dryMultiplier: 1, noRepeatNgram: 4 };
+      const options = { seed: 3, history, repetitionPenalty: 1.3, dryMultiplier: 1, noRepeatNgramSize: 4 };
       const wanted = head.verifyDraftSync(hidden, draft, undefined, options);
       const promise = head.verifyDraft(hidden, draft, undefined, options);
       history.fill(0);

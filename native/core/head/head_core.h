@@ -13,8 +13,8 @@
 
 namespace lmhead {
 
-// Rows of the output matrix, to be quantised: [first, first + count).
-struct Quantisation {
+// Rows of the output matrix, to be quantized: [first, first + count).
+struct Quantization {
   size_t first, count;
   Dtype to;
   uint8_t* bytes;        // count rows
@@ -26,7 +26,7 @@ enum class Apart : uint8_t {
   no,
   by_choice,    // of the head's
   many_rows,    // more than kMostSharingRows
-  subset,       // of the rows of E, normalised over them
+  subset,       // of the rows of E, normalized over them
   subset_over,  // the whole vocabulary
   nearest,
   few_allowed,  // only those rows of E are computed
@@ -60,8 +60,8 @@ class HeadCore {
   bool intact() const { return output_->storage->intact() && (!input_ || input_->storage->intact()); }
 
   PassResult run(const float* packed_hidden, size_t n, PassRequest request, const PassView& view) const {
-    request.crew.threads = threads_;
-    if (view.measure != Measure::logit) return run_similarity(packed_hidden, n, request, view);
+    request.workers.threads = threads_;
+    if (view.metric != Metric::logit) return run_similarity(packed_hidden, n, request, view);
     const ProductSource all(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, {}, activations_);
     RowSubset rows = view.rows;
     std::vector<uint32_t> few;
@@ -71,16 +71,16 @@ class HeadCore {
     }
     if (!rows.ids) return run_pass(kernels_, all, request);
     const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows, activations_);
-    if (view.over_vocabulary) request.normaliser = &all;
+    if (view.over_vocabulary) request.normalizer = &all;
     const PassResult result = run_pass(kernels_, subset, request);
     // Whether all of such a row is -inf, or what is allowed of it, these few do not say.
-    if (!few.empty() && result.status == PassResult::unnormalised && result.id < 0) return run_pass(kernels_, all, request);
+    if (!few.empty() && result.status == PassResult::unnormalized && result.id < 0) return run_pass(kernels_, all, request);
     return result;
   }
 
   // Why a call cannot be answered by a pass that others share. Notes what it holds.
   static Apart apart(SharedCall& call, const PassView& view) {
-    if (view.measure != Measure::logit) return Apart::nearest;
+    if (view.metric != Metric::logit) return Apart::nearest;
     if (view.rows.ids) return view.over_vocabulary ? Apart::subset_over : Apart::subset;
     if (call.n > kMostSharingRows) return Apart::many_rows;
     if (!few_rows(call.n, call.request).empty()) return Apart::few_allowed;
@@ -95,19 +95,19 @@ class HeadCore {
     call.epilogue = epilogue_;
     call.valid = valid_;
     call.request = request;
-    call.request.crew.threads = threads_;
+    call.request.workers.threads = threads_;
     return call;
   }
   // Heads in company share passes.
   const std::shared_ptr<Company>& company() const { return output_->companies[static_cast<size_t>(activations_)]; }
   SharedPass shared_pass(Gate& gate) const { return {kernels_, output_->view, activations_, &gate}; }
 
-  // nan: of row `row`, which has NaN or an infinity. crew: its threads are the head's.
-  PassResult quantise(const Quantisation& q, Crew crew) const {
-    crew.threads = threads_;
-    const size_t bad = quantise_rows(kernels_, output(), q.first, q.count, q.to, crew, q.bytes, q.errors);
+  // nan: of row `row`, which has NaN or an infinity. workers: its threads are the head's.
+  PassResult quantize(const Quantization& q, ParallelFor workers) const {
+    workers.threads = threads_;
+    const size_t bad = quantize_rows(kernels_, output(), q.first, q.count, q.to, workers, q.bytes, q.errors);
     if (bad != output().rows) return {PassResult::nan, bad};
-    return {crew.aborted() ? PassResult::aborted : PassResult::ok};
+    return {workers.aborted() ? PassResult::aborted : PassResult::ok};
   }
 
  private:
@@ -120,20 +120,20 @@ class HeadCore {
 
   PassResult run_similarity(const float* packed_hidden, size_t n, const PassRequest& request, const PassView& view) const {
     const ProductSource dots(kernels_, output_->view, {}, valid_, packed_hidden, n, view.rows);
-    if (view.measure == Measure::dot) return run_pass(kernels_, dots, request);
-    const std::shared_ptr<const std::vector<double>> norms = norms_for(request.crew);
+    if (view.metric == Metric::dot) return run_pass(kernels_, dots, request);
+    const std::shared_ptr<const std::vector<double>> norms = norms_for(request.workers);
     if (!norms) return {PassResult::aborted};
     return run_pass(kernels_, ScaledSource(dots, norms->data()), request);
   }
 
-  // Null where the crew was aborted. Nobody waits for another's crew, which may have to give way: at worst, two make the same.
-  std::shared_ptr<const std::vector<double>> norms_for(const Crew& crew) const {
+  // Null where the pass was aborted. Nobody waits for another's workers, which may have to yield: at worst, two make the same.
+  std::shared_ptr<const std::vector<double>> norms_for(const ParallelFor& workers) const {
     {
       const std::lock_guard lock(norms_mutex_);
       if (inverse_norms_) return inverse_norms_;
     }
-    auto norms = std::make_shared<const std::vector<double>>(inverse_norms(kernels_, output_->view, crew));
-    if (crew.aborted()) return nullptr;
+    auto norms = std::make_shared<const std::vector<double>>(inverse_norms(kernels_, output_->view, workers));
+    if (workers.aborted()) return nullptr;
     const std::lock_guard lock(norms_mutex_);
     if (!inverse_norms_) inverse_norms_ = std::move(norms);
     return inverse_norms_;

@@ -44,12 +44,12 @@ void PassTask::ask(std::shared_ptr<HeadCore> head, size_t n, const PassRequest& 
   core = std::move(head);
   view = its_view;
   static_cast<SharedCall&>(call) = core->shared_call(hidden.data(), n, request);
-  call.request.crew.abort = &cancelled;
+  call.request.workers.abort = &canceled;
   if (coalesces && n > 0) apart = HeadCore::apart(call, view);
 }
 
 void PassTask::abort_unstarted() {
-  cancelled = 1;
+  canceled = 1;
   call.result.status = PassResult::aborted;
   hidden = {};
   if (facts) facts[0] = seconds(Clock::now() - sent_);
@@ -65,9 +65,9 @@ void PassTask::run(Turn& turn) {
 void PassTask::run_apart(Gate& gate) {
   started_ = Clock::now();
   PassRequest& request = call.request;
-  request.crew.gate = &gate;
+  request.workers.gate = &gate;
   try {
-    call.result = quantisation ? core->quantise(*quantisation, request.crew) : core->run(hidden.data(), call.n, request, view);
+    call.result = quantization ? core->quantize(*quantization, request.workers) : core->run(hidden.data(), call.n, request, view);
   } catch (...) {  // std::bad_alloc, or what a thread too many or a length too large throws
     call.out_of_memory = true;
   }

@@ -1,4 +1,4 @@
-// What a head is asked for asynchronously: a pass, which others may share, or rows to quantise.
+// What a head is asked for asynchronously: a pass, which others may share, or rows to quantize.
 #pragma once
 
 #include <chrono>
@@ -22,8 +22,8 @@ class PassTask : public Task {
   } call;
   PassView view;
   Apart apart = Apart::by_choice;
-  std::optional<Quantisation> quantisation;  // instead of a pass
-  std::atomic<int32_t> cancelled{0};         // aborts it
+  std::optional<Quantization> quantization;  // instead of a pass
+  std::atomic<int32_t> canceled{0};          // aborts it
   // Where it is to be told of its pass: seconds in the queue, seconds from start to end, how many calls and rows it served, and
   // why it served no others (Apart).
   static constexpr size_t kFacts = 5;
@@ -38,7 +38,7 @@ class PassTask : public Task {
 
   void run(Turn& turn) final;
   Share share() const final { return apart == Apart::no ? Share{call.n, call.held} : Share{}; }
-  void cancel() final { cancelled = 1; }
+  void cancel() final { canceled = 1; }
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -56,14 +56,14 @@ size_t RowPlans::block_end(size_t begin) const {
   return end;
 }
 
-Crew crew_for(Crew crew, double work) {
+ParallelFor crew_for(ParallelFor workers, double work) {
   const double worth = work / kWorkPerThread;
-  if (worth < crew.threads) crew.threads = std::max(1u, static_cast<unsigned>(worth));
-  return crew;
+  if (worth < workers.threads) workers.threads = std::max(1u, static_cast<unsigned>(worth));
+  return workers;
 }
 
 Block::Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, const RowPlans& plans, size_t begin,
-             size_t end, const Crew& crew, unsigned slots, Verification* draft)
+             size_t end, const ParallelFor& workers, unsigned slots, Verification* draft)
     : kernels_(kernels),
       source_(source),
       request_(request),
@@ -76,35 +76,35 @@ Block::Block(const Kernels& kernels, const LogitSource& source, const PassReques
       scaled_(std::any_of(plans.inverse_temperatures.begin() + static_cast<ptrdiff_t>(begin),
                           plans.inverse_temperatures.begin() + static_cast<ptrdiff_t>(end), [](double t) { return t != 1; })),
       distributions_(kernels, columns_, chunks_, plans.inverse_temperatures.data() + begin,
-                     races_raw() || (!request.normaliser && shows_sums()), request.score.entropy && !request.normaliser),
+                     races_raw() || (!request.normalizer && shows_sums()), request.score.entropy && !request.normalizer),
       draft_(draft) {
   const double* const inverse_temperatures = plans.inverse_temperatures.data() + begin;
-  if (request.normaliser)
-    normaliser_ = add_to<Distributions>(normalising_, kernels, columns_, chunks_of(*request.normaliser), inverse_temperatures,
+  if (request.normalizer)
+    normalizer_ = add_to<Distributions>(normalizing_, kernels, columns_, chunks_of(*request.normalizer), inverse_temperatures,
                                         shows_sums(), request.score.entropy != nullptr);
-  if (request.sample.raw_log_probs) add_raw();
+  if (request.sample.model_log_probs) add_raw();
   add_dense(Dense::logits, request.logits);
   add_dense(Dense::log_probs, request.log_probs);
   add_dense(Dense::probs, request.probs);
   if (request.top.ids) add_top();
   if (request.argmax) argmax_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, 1), slots_);
-  if (request.score.targets) add_targets(crew);
+  if (request.score.targets) add_targets(workers);
   if (request.draws()) add_drawing(inverse_temperatures);
   if (draft) draft_held_ = add<HoldSink>(std::vector<bool>(columns_, true), source.valid(), source.ids());
 }
 
-void Block::normalise(const Crew& crew) {
-  if (!normaliser_) return;
-  const LogitSource& normaliser = *request_.normaliser;
-  crew.share_out(chunks_of(normaliser), [&](size_t chunk, unsigned slot) {
-    make_chunk(normaliser, chunk, begin_, columns_, [&](const MadeLogits& made) {
-      with_tile(normaliser, made, [&](const Tile& tile) {
-        for (Sink* sink : normalising_) sink->consume(tile, slot);
+void Block::normalize(const ParallelFor& workers) {
+  if (!normalizer_) return;
+  const LogitSource& normalizer = *request_.normalizer;
+  workers.parallel_for(chunks_of(normalizer), [&](size_t chunk, unsigned slot) {
+    make_chunk(normalizer, chunk, begin_, columns_, [&](const MadeLogits& made) {
+      with_tile(normalizer, made, [&](const Tile& tile) {
+        for (Sink* sink : normalizing_) sink->consume(tile, slot);
       });
     });
   });
-  if (crew.aborted()) return;
-  for (Sink* sink : normalising_) finish(*sink, crew);
+  if (workers.aborted()) return;
+  for (Sink* sink : normalizing_) finish(*sink, workers);
 }
 
 void Block::take(const MadeLogits& made, unsigned slot) {
@@ -115,25 +115,25 @@ void Block::take(const MadeLogits& made, unsigned slot) {
   });
 }
 
-PassResult Block::finish(const Crew& crew) {
-  if (crew.aborted()) return {PassResult::aborted};
-  if (draft_) return draft_->take(draft_held_->row(0), source_.valid(), begin_, columns_, crew);
-  finish(distributions_, crew);
-  if (adjusted_) finish(*adjusted_, crew);
+PassResult Block::finish(const ParallelFor& workers) {
+  if (workers.aborted()) return {PassResult::aborted};
+  if (draft_) return draft_->take(draft_held_->row(0), source_.valid(), begin_, columns_, workers);
+  finish(distributions_, workers);
+  if (adjusted_) finish(*adjusted_, workers);
   if (const PassResult result = check(); result.status != PassResult::ok) return result;
-  for (Sink* sink : sinks_) finish(*sink, crew);
+  for (Sink* sink : sinks_) finish(*sink, workers);
   if (request_.log_sum_exp) write_log_sum_exp();
-  if (request_.top.ids) write_top(crew);
+  if (request_.top.ids) write_top(workers);
   if (request_.argmax)
     for (size_t c = 0; c < columns_; c++) request_.argmax[begin_ + c] = argmax_->best(c)[0].id;
-  if (request_.draws()) draw(crew);
-  return {crew.aborted() ? PassResult::aborted : PassResult::ok};
+  if (request_.draws()) draw(workers);
+  return {workers.aborted() ? PassResult::aborted : PassResult::ok};
 }
 
 // Whether results show log-probabilities or their like at the rows' temperatures.
 bool Block::shows_sums() const {
   const PassRequest& r = request_;
-  return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || (r.sample.raw_log_probs && !scaled_);
+  return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || (r.sample.model_log_probs && !scaled_);
 }
 
 // Whether tokens race in the pass, whose log-probabilities are then of all its logits; and whether of these as they are.
@@ -154,20 +154,20 @@ void Block::add_top() {
 void Block::add_raw() {
   if (scaled_) {
     const std::vector<double> ones(columns_, 1.0);
-    unscaled_ = add_to<Distributions>(normaliser_ ? normalising_ : sinks_, kernels_, columns_,
-                                      chunks_of(normaliser_ ? *request_.normaliser : source_), ones.data(), true, false);
+    unscaled_ = add_to<Distributions>(normalizer_ ? normalizing_ : sinks_, kernels_, columns_,
+                                      chunks_of(normalizer_ ? *request_.normalizer : source_), ones.data(), true, false);
   }
-  raw_top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.sample.k), slots_);
+  model_top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.sample.k), slots_);
 }
 
-void Block::add_targets(const Crew& crew) {
+void Block::add_targets(const ParallelFor& workers) {
   ScoreOutputs out = request_.score;
   out.targets += begin_;
   out.log_probs += begin_;
   out.ranks += begin_;
   if (out.entropy) out.entropy += begin_;
   std::vector<float> logits(columns_);
-  crew.share_out(columns_, [&](size_t c, unsigned) {
+  workers.parallel_for(columns_, [&](size_t c, unsigned) {
     if (out.targets[c] != kIgnored) logits[c] = logit_of(c, out.targets[c]);
   });
   add<TargetSink>(kernels_, out, std::move(logits), slots_);
@@ -244,13 +244,13 @@ void Block::draw_from(const Tile& tile, unsigned slot) {
   for (Sink* sink : drawing_) sink->consume(adjusted, slot);
 }
 
-void Block::finish(Sink& sink, const Crew& crew) {
-  crew.share_out(sink.finish_tasks(), [&](size_t task, unsigned) { sink.finish(task, shown()); });
+void Block::finish(Sink& sink, const ParallelFor& workers) {
+  workers.parallel_for(sink.finish_tasks(), [&](size_t task, unsigned) { sink.finish(task, shown()); });
 }
 
 // Whether every row that a token is to be chosen from has one.
 PassResult Block::check() const {
-  const bool ranks_tokens = request_.argmax || request_.top.ids || request_.sample.raw_log_probs;
+  const bool ranks_tokens = request_.argmax || request_.top.ids || request_.sample.model_log_probs;
   for (size_t c = 0; c < columns_; c++) {
     const Distribution& d = distributions_.data()[c];
     if (d.nan_id >= 0 && ranks_tokens) return {PassResult::nan, begin_ + c, d.nan_id};
@@ -259,9 +259,9 @@ PassResult Block::check() const {
     const float max = drawn.max;
     if (drawn.nan_id >= 0) return {PassResult::nan, begin_ + c, drawn.nan_id};
     if (!std::isinf(max)) continue;
-    if (max > 0) return {PassResult::unnormalised, begin_ + c, id_of_infinity(c)};
+    if (max > 0) return {PassResult::unnormalized, begin_ + c, id_of_infinity(c)};
     // Where there was nothing before, it is not the adjustments that leave nothing.
-    return {max == d.max ? PassResult::unnormalised : PassResult::nothing_left, begin_ + c};
+    return {max == d.max ? PassResult::unnormalized : PassResult::nothing_left, begin_ + c};
   }
   return {};
 }
@@ -289,9 +289,9 @@ void Block::write_log_sum_exp() {
   }
 }
 
-void Block::write_top(const Crew& crew) {
+void Block::write_top(const ParallelFor& workers) {
   const TopOutputs& out = request_.top;
-  crew.share_out(columns_, [&](size_t c, unsigned) {
+  workers.parallel_for(columns_, [&](size_t c, unsigned) {
     std::vector<Candidate> best = top_ ? top_->best(c) : top_held_->candidates(c);
     if (!top_) {
       std::nth_element(best.begin(), best.begin() + (out.k - 1), best.end(), better);
@@ -307,15 +307,15 @@ void Block::write_top(const Crew& crew) {
   });
 }
 
-void Block::draw(const Crew& crew) {
-  if (held_ && columns_ < 2 * crew.threads) {  // all threads together on one row after the other
-    for (size_t c = 0; c < columns_ && !crew.aborted(); c++) write_drawn(c, crew);
+void Block::draw(const ParallelFor& workers) {
+  if (held_ && columns_ < 2 * workers.threads) {  // all threads together on one row after the other
+    for (size_t c = 0; c < columns_ && !workers.aborted(); c++) write_drawn(c, workers);
   } else {
-    crew.share_out(columns_, [&](size_t c, unsigned) { write_drawn(c, {}); });
+    workers.parallel_for(columns_, [&](size_t c, unsigned) { write_drawn(c, {}); });
   }
 }
 
-void Block::write_drawn(size_t c, const Crew& crew) {
+void Block::write_drawn(size_t c, const ParallelFor& workers) {
   const Distribution& d = drawn_from(c);
   switch (ways_[c]) {
     case Sampling::none:
@@ -339,7 +339,7 @@ void Block::write_drawn(size_t c, const Crew& crew) {
     case Sampling::reach:
       return reach_->complete(c) ? write_filtered(c, reach_->candidates(c)) : unfinished_mark(c);
     case Sampling::hold: {
-      HeldRow row(kernels_, held_->row(c), source_.valid(), source_.ids(), d.max, crew);
+      MaterializedRow row(kernels_, held_->row(c), source_.valid(), source_.ids(), d.max, workers);
       const Left left = row.filter(rows_[c]);
       if (request_.sample.ids) {
         std::vector<Candidate> best = row.best(request_.sample.k);
@@ -376,12 +376,12 @@ void Block::write_sample(size_t c, const Choice& choice, std::vector<Candidate>&
   LMHEAD_DASSERT(source_.place_of(choice.id) < source_.valid() && !std::isnan(choice.log_prob));
   out.ids[begin_ + c] = choice.id;
   out.log_probs[begin_ + c] = static_cast<float>(choice.log_prob);
-  if (!out.raw_log_probs) return;
+  if (!out.model_log_probs) return;
   write_list(c, out.top, left, log_prob);
   const Distribution& raw = (unscaled_ ? unscaled_->data() : shown())[c];
-  std::vector<Candidate> best = raw_top_->best(c);
-  write_list(c, out.raw_top, best, [&](float logit) { return raw.log_prob(logit); });
-  out.raw_log_probs[begin_ + c] = raw.log_prob(logit_of(c, choice.id));
+  std::vector<Candidate> best = model_top_->best(c);
+  write_list(c, out.model_top, best, [&](float logit) { return raw.log_prob(logit); });
+  out.model_log_probs[begin_ + c] = raw.log_prob(logit_of(c, choice.id));
 }
 
 template <class LogProb>
@@ -401,35 +401,35 @@ void Block::unfinished_mark(size_t c) {
 }
 
 PassResult run_block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, const RowPlans& plans,
-                     size_t begin, size_t end, const Crew& crew, Verification* draft, std::vector<size_t>& unfinished) {
+                     size_t begin, size_t end, const ParallelFor& workers, Verification* draft, std::vector<size_t>& unfinished) {
   source.prepare(begin, end - begin);
-  if (request.normaliser) request.normaliser->prepare(begin, end - begin);
-  Block block(kernels, source, request, plans, begin, end, crew, crew.threads, draft);
-  block.normalise(crew);
-  crew.share_out(chunks_of(source), [&](size_t chunk, unsigned slot) {
+  if (request.normalizer) request.normalizer->prepare(begin, end - begin);
+  Block block(kernels, source, request, plans, begin, end, workers, workers.threads, draft);
+  block.normalize(workers);
+  workers.parallel_for(chunks_of(source), [&](size_t chunk, unsigned slot) {
     make_chunk(source, chunk, begin, end - begin, [&](const MadeLogits& made) { block.take(made, slot); });
   });
-  const PassResult result = block.finish(crew);
+  const PassResult result = block.finish(workers);
   unfinished.insert(unfinished.end(), block.unfinished().begin(), block.unfinished().end());
   return result;
 }
 
 PassResult run_unfinished(const Kernels& kernels, const LogitSource& source, const PassRequest& request, RowPlans& plans,
-                          std::vector<size_t> unfinished, const Crew& crew) {
+                          std::vector<size_t> unfinished, const ParallelFor& workers) {
   std::sort(unfinished.begin(), unfinished.end());
   PassRequest again;
   again.row_parameters = request.row_parameters;
   again.adjustments = request.adjustments;
   again.sample = request.sample;
-  if (request.sample.raw_log_probs) again.normaliser = request.normaliser;
+  if (request.sample.model_log_probs) again.normalizer = request.normalizer;
   again.candidates = request.candidates;
-  for (size_t i = 0; i < unfinished.size();) {  // neighbours together
+  for (size_t i = 0; i < unfinished.size();) {  // neighbors together
     size_t j = i;
     while (j < unfinished.size() && unfinished[j] == unfinished[i] + (j - i) && j - i < plans.most_held)
       plans.ways[unfinished[j++]] = Sampling::hold;
     std::vector<size_t> none;
     const PassResult result =
-        run_block(kernels, source, again, plans, unfinished[i], unfinished[i] + (j - i), crew, nullptr, none);
+        run_block(kernels, source, again, plans, unfinished[i], unfinished[i] + (j - i), workers, nullptr, none);
     if (result.status != PassResult::ok) return result;
     i = j;
   }

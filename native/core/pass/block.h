@@ -36,7 +36,7 @@ struct RowPlans {
 };
 
 // Threads that are worth waking for so many multiply-adds.
-Crew crew_for(Crew crew, double work);
+ParallelFor crew_for(ParallelFor workers, double work);
 
 inline size_t chunks_of(const LogitSource& source) { return (source.valid() + kChunkRows - 1) / kChunkRows; }
 
@@ -65,24 +65,24 @@ void make_chunk(const LogitSource& source, size_t chunk, size_t first_column, si
 
 class Block {
  public:
-  // Rows [begin, end) of the request, for which the source and its normaliser have been prepared. slots: how many threads at most
+  // Rows [begin, end) of the request, for which the source and its normalizer have been prepared. slots: how many threads at most
   // may stream at a time. draft: where the request has one.
   Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, const RowPlans& plans, size_t begin,
-        size_t end, const Crew& crew, unsigned slots, Verification* draft);
+        size_t end, const ParallelFor& workers, unsigned slots, Verification* draft);
 
-  // Streams the normaliser, if there is one: before all else.
-  void normalise(const Crew& crew);
+  // Streams the normalizer, if there is one: before all else.
+  void normalize(const ParallelFor& workers);
   // Once for every chunk and column.
   void take(const MadeLogits& made, unsigned slot);
   // When it has taken all.
-  PassResult finish(const Crew& crew);
+  PassResult finish(const ParallelFor& workers);
 
   // Rows whose sample could not be drawn from what was kept: they must be held.
   const std::vector<size_t>& unfinished() const { return unfinished_; }
 
  private:
   // What log-probabilities are under.
-  const Distribution* shown() const { return normaliser_ ? normaliser_->data() : distributions_.data(); }
+  const Distribution* shown() const { return normalizer_ ? normalizer_->data() : distributions_.data(); }
   // Of the logits that tokens are drawn from.
   const Distribution& drawn_from(size_t column) const { return (adjusted_ ? *adjusted_ : distributions_).data()[column]; }
   bool shows_sums() const;
@@ -104,7 +104,7 @@ class Block {
   void add_dense(Dense what, float* out);
   void add_top();
   void add_raw();
-  void add_targets(const Crew& crew);
+  void add_targets(const ParallelFor& workers);
   void add_drawing(const double* inverse_temperatures);
   std::vector<bool> which(Sampling way) const;
   float logit_of(size_t column, uint32_t id) const;
@@ -113,13 +113,13 @@ class Block {
   void with_tile(const LogitSource& source, const MadeLogits& made, Use use) const;
   void draw_from(const Tile& tile, unsigned slot);
 
-  void finish(Sink& sink, const Crew& crew);
+  void finish(Sink& sink, const ParallelFor& workers);
   PassResult check() const;
   int64_t id_of_infinity(size_t column) const;
   void write_log_sum_exp();
-  void write_top(const Crew& crew);
-  void draw(const Crew& crew);
-  void write_drawn(size_t c, const Crew& crew);
+  void write_top(const ParallelFor& workers);
+  void draw(const ParallelFor& workers);
+  void write_drawn(size_t c, const ParallelFor& workers);
   void write_filtered(size_t c, std::vector<Candidate> candidates);
   void write_choice(size_t c, const Choice& choice, std::vector<Candidate>& best, const Left& left);
   void write_candidates(size_t c, std::vector<Candidate>& candidates, const Left& left);
@@ -138,15 +138,15 @@ class Block {
   const Sampling* const ways_;
   const bool scaled_;  // has a row whose temperature is neither 1 nor 0
   Distributions distributions_;
-  Distributions* normaliser_ = nullptr;
+  Distributions* normalizer_ = nullptr;
   Distributions* adjusted_ = nullptr;  // of the logits that tokens are drawn from, where these are adjusted
   Distributions* unscaled_ = nullptr;  // as shown(), but at temperature 1, where that is to be told too
-  std::vector<Sink*> normalising_;     // see the logits of the request's normaliser
+  std::vector<Sink*> normalizing_;     // see the logits of the request's normalizer
   std::vector<Sink*> sinks_;           // see the logits as they are
   std::vector<Sink*> drawing_;         // see those that tokens are drawn from
   std::vector<std::unique_ptr<Sink>> owned_;
   TopK* top_ = nullptr;
-  TopK* raw_top_ = nullptr;
+  TopK* model_top_ = nullptr;
   HoldSink* top_held_ = nullptr;
   TopK* argmax_ = nullptr;
   TopK* drawn_top_ = nullptr;
@@ -161,9 +161,9 @@ class Block {
 
 // Makes the results of rows [begin, end), for which nothing has been prepared yet; those left unfinished are added to the list.
 PassResult run_block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, const RowPlans& plans,
-                     size_t begin, size_t end, const Crew& crew, Verification* draft, std::vector<size_t>& unfinished);
+                     size_t begin, size_t end, const ParallelFor& workers, Verification* draft, std::vector<size_t>& unfinished);
 // Draws for those rows once more, holding their logits.
 PassResult run_unfinished(const Kernels& kernels, const LogitSource& source, const PassRequest& request, RowPlans& plans,
-                          std::vector<size_t> unfinished, const Crew& crew);
+                          std::vector<size_t> unfinished, const ParallelFor& workers);
 
 }  // namespace lmhead

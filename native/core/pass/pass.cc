@@ -67,11 +67,11 @@ LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t 
     return {scratch, rows};
   }
   const uint32_t* const ids = subset_.ids + first_row;
-  if (ids[rows - 1] - ids[0] == rows - 1) {  // all neighbours
+  if (ids[rows - 1] - ids[0] == rows - 1) {  // all neighbors
     make(e_, ids[0], rows, epilogue_.bias ? epilogue_.bias + ids[0] : nullptr, first_column, columns, scratch, rows);
     return {scratch, rows};
   }
-  // Scattered rows are gathered, some at a time: kernels like neighbours, and what they read ahead of a row is then not in vain.
+  // Scattered rows are gathered, some at a time: kernels like neighbors, and what they read ahead of a row is then not in vain.
   constexpr size_t kGatheredBytes = size_t{32} << 10, kMost = 64;
   const size_t row_bytes = e_.row_bytes(), most = std::clamp<size_t>(kGatheredBytes / row_bytes, 4, kMost);
   thread_local std::vector<uint8_t> gathered;
@@ -124,7 +124,7 @@ RowSampling parse_row(const double* p) {
   row.log_xtc_threshold = p[13];
   row.temperature_range = p[14];
   row.temperature_exponent = p[15];
-  row.max_surprise = p[16];
+  row.max_surprisal = p[16];
   if (p[17] != 0) row.order = static_cast<uint64_t>(p[17]);
   row.stream.number = static_cast<uint32_t>(p[18]);
   return row;
@@ -134,17 +134,18 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   const size_t n = source.columns();
   if (request.candidates) request.candidates->assign(n, {});
   RowPlans plans(request, n, source.valid());
-  const Crew crew = crew_for(request.crew, source.work() + (request.normaliser ? request.normaliser->work() : 0));
+  const ParallelFor workers = crew_for(request.workers, source.work() + (request.normalizer ? request.normalizer->work() : 0));
   std::optional<Verification> draft;
   if (request.draft.accepted) draft.emplace(kernels, source, request);
   std::vector<size_t> unfinished;
   for (size_t begin = 0; begin < n && !(draft && draft->ended());) {
     const size_t end = plans.block_end(begin);
-    const PassResult result = run_block(kernels, source, request, plans, begin, end, crew, draft ? &*draft : nullptr, unfinished);
+    const PassResult result =
+        run_block(kernels, source, request, plans, begin, end, workers, draft ? &*draft : nullptr, unfinished);
     if (result.status != PassResult::ok) return result;
     begin = end;
   }
-  return run_unfinished(kernels, source, request, plans, std::move(unfinished), crew);
+  return run_unfinished(kernels, source, request, plans, std::move(unfinished), workers);
 }
 
 }  // namespace lmhead

@@ -67,12 +67,12 @@ struct SharedPass::Seat {
         columns(kernels, products, first, call),
         plans(call.request, call.n, call.valid),
         draft(call.request.draft.accepted ? std::make_optional<Verification>(kernels, columns, call.request) : std::nullopt),
-        block(kernels, columns, call.request, plans, 0, call.n, crew(1), slots, draft ? &*draft : nullptr) {
+        block(kernels, columns, call.request, plans, 0, call.n, workers(1), slots, draft ? &*draft : nullptr) {
     if (call.request.candidates) call.request.candidates->assign(call.n, {});
   }
 
-  Crew crew(unsigned threads, Gate* gate = nullptr) const { return {threads, call.request.crew.abort, gate}; }
-  bool aborted() const { return call.request.crew.aborted(); }
+  ParallelFor workers(unsigned threads, Gate* gate = nullptr) const { return {threads, call.request.workers.abort, gate}; }
+  bool aborted() const { return call.request.workers.aborted(); }
   // Runs what ends with the call's result.
   template <class Work>
   void settle(Work work) {
@@ -120,7 +120,7 @@ bool SharedPass::run(SharedPassHost& host) noexcept {
 void SharedPass::run_alone(SharedCall& call) const {
   try {
     PassRequest request = call.request;
-    request.crew.gate = gate_;
+    request.workers.gate = gate_;
     const ProductSource source(kernels_, e_, call.epilogue, call.valid, call.hidden, call.n, {}, activations_);
     call.result = run_pass(kernels_, source, request);
   } catch (...) {
@@ -133,7 +133,7 @@ bool SharedPass::run_together(SharedPassHost& host) {
   const float* hidden = calls_[0]->hidden;
   AlignedFloats gathered;
   size_t valid = 0;
-  Crew crew{1, nullptr, gate_};
+  ParallelFor workers{1, nullptr, gate_};
   if (count_ > 1) {
     gathered.resize(rows_ * stride);
     hidden = gathered.data();
@@ -143,10 +143,10 @@ bool SharedPass::run_together(SharedPassHost& host) {
     const SharedCall& call = *calls_[i];
     if (count_ > 1) at = std::copy_n(call.hidden, call.n * stride, at);
     valid = std::max(valid, call.valid);
-    crew.threads = std::max(crew.threads, call.request.crew.threads);
+    workers.threads = std::max(workers.threads, call.request.workers.threads);
   }
   const ProductSource products(kernels_, e_, {}, valid, hidden, rows_, {}, activations_);
-  crew = crew_for(crew, products.work());
+  workers = crew_for(workers, products.work());
   products.prepare(0, rows_);
 
   std::vector<std::unique_ptr<Seat>> seats(count_);
@@ -155,25 +155,25 @@ bool SharedPass::run_together(SharedPassHost& host) {
     SharedCall& call = *calls_[i];
     call.out_of_memory = false;
     try {
-      seats[i] = std::make_unique<Seat>(kernels_, products, first, call, crew.threads);
+      seats[i] = std::make_unique<Seat>(kernels_, products, first, call, workers.threads);
       seated.push_back(seats[i].get());
     } catch (...) {
       call.out_of_memory = true;
     }
   }
-  if (!stream(products, seated, crew, host)) return false;
+  if (!stream(products, seated, workers, host)) return false;
 
   // What is left to do of a call with many rows is for all threads; of many with few, each takes some.
   std::vector<Seat*> small;
   for (Seat* const seat : seated) {
-    if (seated.size() >= 2 * crew.threads && seat->call.n < 2 * crew.threads)
+    if (seated.size() >= 2 * workers.threads && seat->call.n < 2 * workers.threads)
       small.push_back(seat);
     else
-      seat->settle([&] { return seat->block.finish(seat->crew(crew.threads, gate_)); });
+      seat->settle([&] { return seat->block.finish(seat->workers(workers.threads, gate_)); });
   }
-  crew.share_out(small.size(), [&](size_t i, unsigned) {
+  workers.parallel_for(small.size(), [&](size_t i, unsigned) {
     Seat& seat = *small[i];
-    seat.settle([&] { return seat.block.finish(seat.crew(1)); });
+    seat.settle([&] { return seat.block.finish(seat.workers(1)); });
   });
 
   // In order; but those that need another streaming come last.
@@ -187,7 +187,7 @@ bool SharedPass::run_together(SharedPassHost& host) {
     Seat& seat = *seats[i];
     seat.settle([&] {
       return run_unfinished(kernels_, seat.columns, seat.call.request, seat.plans, seat.block.unfinished(),
-                            seat.crew(crew.threads, gate_));
+                            seat.workers(workers.threads, gate_));
     });
     seats[i].reset();
     host.answered(*calls_[i]);
@@ -196,7 +196,7 @@ bool SharedPass::run_together(SharedPassHost& host) {
 }
 
 // False where it was interrupted.
-bool SharedPass::stream(const ProductSource& products, const std::vector<Seat*>& seats, const Crew& crew,
+bool SharedPass::stream(const ProductSource& products, const std::vector<Seat*>& seats, const ParallelFor& workers,
                         const SharedPassHost& host) {
   const size_t chunks = chunks_of(products), group = std::min(products.group(), rows_);
   const auto make = [&](size_t chunk, unsigned slot) {
@@ -225,7 +225,7 @@ bool SharedPass::stream(const ProductSource& products, const std::vector<Seat*>&
     }
     return std::all_of(seats.begin(), seats.end(), [](const Seat* seat) { return seat->aborted(); });
   };
-  crew.share_out_until(chunks, make, ended);
+  workers.share_out_until(chunks, make, ended);
   const size_t chunk = interrupted_at.load();
   if (chunk == chunks) return true;
   spent_ += chunk;

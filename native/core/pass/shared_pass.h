@@ -19,7 +19,7 @@ struct SharedCall {
   size_t n = 0;
   Epilogue epilogue;
   size_t valid = 0;     // places from here on are padding
-  PassRequest request;  // its crew: threads that it may have, and its own abort; it has no normaliser
+  PassRequest request;  // its workers: threads that it may have, and its own abort; it has no normalizer
   size_t held = 0;      // bytes of logits that it has held at a time; at most kHeldBytes
 
   // The answer.
@@ -55,7 +55,8 @@ class SharedPass {
  private:
   struct Seat;
   bool run_together(SharedPassHost& host);
-  bool stream(const ProductSource& products, const std::vector<Seat*>& seats, const Crew& crew, const SharedPassHost& host);
+  bool stream(const ProductSource& products, const std::vector<Seat*>& seats, const ParallelFor& workers,
+              const SharedPassHost& host);
   void run_alone(SharedCall& call) const;
 
   const Kernels& kernels_;

@@ -33,7 +33,7 @@ struct Proposal {
 class Target {
  public:
   // u: [count] logits, of `ids` (null: of 0, 1, 2 ...); those that may not be drawn are not in. sum: of masses.
-  Target(const Kernels& kernels, const float* u, size_t count, const uint32_t* ids, const Left& left, const Mass& sum)
+  Target(const Kernels& kernels, const float* u, size_t count, const uint32_t* ids, const Left& left, const FixedPointSum& sum)
       : kernels_(kernels),
         u_(u),
         count_(count),
@@ -109,16 +109,16 @@ Verification::Verification(const Kernels& kernels, const LogitSource& source, co
   *draft_.accepted = 0;
 }
 
-PassResult Verification::take(float* logits, size_t stride, size_t first_row, size_t rows, const Crew& crew) {
+PassResult Verification::take(float* logits, size_t stride, size_t first_row, size_t rows, const ParallelFor& workers) {
   for (size_t i = 0; i < rows && !ended_; i++) {
-    if (crew.aborted()) return {PassResult::aborted};
-    if (const PassResult result = take_row(logits + i * stride, first_row + i, crew); result.status != PassResult::ok)
+    if (workers.aborted()) return {PassResult::aborted};
+    if (const PassResult result = take_row(logits + i * stride, first_row + i, workers); result.status != PassResult::ok)
       return result;
   }
   return {};
 }
 
-PassResult Verification::take_row(float* u, size_t row, const Crew& crew) {
+PassResult Verification::take_row(float* u, size_t row, const ParallelFor& workers) {
   const RowSampling sampling = parse_row(request_.row_parameters + row * kRowParameters);
   const bool adjusted = request_.adjustments.any();
   // Where there was nothing before, it is not the adjustments that leave nothing.
@@ -126,18 +126,18 @@ PassResult Verification::take_row(float* u, size_t row, const Crew& crew) {
   if (adjusted) adjust(u, row);
   const MaxResult m = kernels_.max(u, valid_);
   if (m.nan_at >= 0) return {PassResult::nan, row, id_of(static_cast<size_t>(m.nan_at))};
-  if (!is_in(m.max)) return {was_nothing ? PassResult::unnormalised : PassResult::nothing_left, row};
+  if (!is_in(m.max)) return {was_nothing ? PassResult::unnormalized : PassResult::nothing_left, row};
   const size_t proposed = row < draft_.length ? source_.place_of(draft_.ids[row]) : kNowhere;
   Proposal q{nullptr, proposed};
   if (draft_.log_probs && row < draft_.length) q.log_probs = draft_.log_probs + row * source_.vocabulary();
   const bool may_stand = proposed < valid_ && q.is_possible();
   const size_t best = static_cast<size_t>(std::find(u, u + valid_, m.max) - u);
-  if (m.max > std::numeric_limits<float>::max()) return {PassResult::unnormalised, row, int64_t{id_of(best)}};
+  if (m.max > std::numeric_limits<float>::max()) return {PassResult::unnormalized, row, int64_t{id_of(best)}};
   if (sampling.temperature == 0) {
     put(row, best, 0, may_stand && best == proposed);
     return {};
   }
-  HeldRow held(kernels_, u, valid_, source_.ids(), m.max, crew);
+  MaterializedRow held(kernels_, u, valid_, source_.ids(), m.max, workers);
   const Left left = held.filter(sampling);
   held.write_back();
   const Target p(kernels_, u, valid_, source_.ids(), left, held.mass(left));

@@ -31,7 +31,7 @@ class Task {
 
   // On a thread of the queue's. Those that joined are done before it returns, and perhaps this one.
   virtual void run(Turn& turn) = 0;
-  // What comes after: `self` is this task. Before the next one of its lane starts.
+  // What comes after: `self` is this task. Before the next one of its head queue starts.
   virtual void finish(std::unique_ptr<Task> self) = 0;
   // Instead of both, on the pushing thread, where the system grants no thread to run it on.
   virtual void refuse(std::unique_ptr<Task> self) = 0;

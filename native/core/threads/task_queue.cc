@@ -32,7 +32,7 @@ class TaskQueue::SharedTurn final : public Turn {
   }
 
   bool wanted() const override { return queue_.waiting_.load(std::memory_order_relaxed) > 0 && Clock::now() - since_ >= kTurn; }
-  void give_way() override {
+  void yield_turn() override {
     Lock lock(queue_.mutex_);
     queue_.end_turn();
     queue_.take_turn(lock);
@@ -43,14 +43,14 @@ class TaskQueue::SharedTurn final : public Turn {
     if (room_.rows == 0) return nullptr;
     const Lock lock(queue_.mutex_);
     seen_ = company_.pushed_.load(std::memory_order_relaxed);
-    for (std::shared_ptr<Lane> lane = company_.first_, next; lane; lane = std::move(next)) {
-      next = lane->next_;
-      const Task* const task = queue_.first_of(*lane);
+    for (std::shared_ptr<HeadQueue> head_queue = company_.first_, next; head_queue; head_queue = std::move(next)) {
+      next = head_queue->next_;
+      const Task* const task = queue_.first_of(*head_queue);
       if (!task) continue;
       const Task::Share share = task->share();
       if (share.rows == 0 || share.rows > room_.rows || share.bytes > room_.bytes) continue;
       take_room(share);
-      return queue_.start_first(*lane);
+      return queue_.start_first(*head_queue);
     }
     return nullptr;
   }
@@ -78,18 +78,18 @@ class TaskQueue::SharedTurn final : public Turn {
   Clock::time_point since_ = Clock::now();
 };
 
-void Company::add(std::shared_ptr<Lane> lane) {
-  Lane* const added = lane.get();
+void Company::add(std::shared_ptr<HeadQueue> head_queue) {
+  HeadQueue* const added = head_queue.get();
   added->previous_ = last_;
-  (last_ ? last_->next_ : first_) = std::move(lane);
+  (last_ ? last_->next_ : first_) = std::move(head_queue);
   last_ = added;
 }
 
-std::shared_ptr<Lane> Company::remove(Lane& lane) {
-  std::shared_ptr<Lane>& place = lane.previous_ ? lane.previous_->next_ : first_;
-  std::shared_ptr<Lane> removed = std::move(place);
-  place = std::move(lane.next_);
-  (place ? place->previous_ : last_) = lane.previous_;
+std::shared_ptr<HeadQueue> Company::remove(HeadQueue& head_queue) {
+  std::shared_ptr<HeadQueue>& place = head_queue.previous_ ? head_queue.previous_->next_ : first_;
+  std::shared_ptr<HeadQueue> removed = std::move(place);
+  place = std::move(head_queue.next_);
+  (place ? place->previous_ : last_) = head_queue.previous_;
   return removed;
 }
 
@@ -98,14 +98,14 @@ TaskQueue& TaskQueue::instance() {
   return *queue;
 }
 
-void TaskQueue::push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task) {
+void TaskQueue::push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_ptr<Task> task) {
   {
     Lock lock(mutex_);
-    const std::shared_ptr<Company>& company = lane->company_;
-    if (!company->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) hire();
+    const std::shared_ptr<Company>& company = head_queue->company_;
+    if (!company->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) start_worker();
     if (runners_ > 0) {
-      if (lane->tasks_.empty()) company->add(lane);
-      lane->tasks_.push_back(std::move(task));
+      if (head_queue->tasks_.empty()) company->add(head_queue);
+      head_queue->tasks_.push_back(std::move(task));
       company->pushed_.fetch_add(1, std::memory_order_relaxed);
       if (company->active_) return;  // its runner will come to it
       company->active_ = true;
@@ -120,16 +120,16 @@ void TaskQueue::push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> ta
   refused.refuse(std::move(task));
 }
 
-TaskList TaskQueue::withdraw(Lane& lane) {
+TaskList TaskQueue::withdraw(HeadQueue& head_queue) {
   const Lock lock(mutex_);
   TaskList all;
-  while (Task* const task = lane.tasks_.first()) all.push_back(take(lane, *task));
+  while (Task* const task = head_queue.tasks_.first()) all.push_back(take(head_queue, *task));
   return all;
 }
 
-std::unique_ptr<Task> TaskQueue::withdraw(Lane& lane, Task& task) {
+std::unique_ptr<Task> TaskQueue::withdraw(HeadQueue& head_queue, Task& task) {
   const Lock lock(mutex_);
-  return lane.tasks_.has(task) ? take(lane, task) : nullptr;
+  return head_queue.tasks_.has(task) ? take(head_queue, task) : nullptr;
 }
 
 void TaskQueue::stop(const void* owner) {
@@ -148,7 +148,7 @@ void TaskQueue::stop(const void* owner) {
 }
 
 // Threads are made as they are first wanted. Where the system grants no more, those that exist do the work.
-void TaskQueue::hire() {
+void TaskQueue::start_worker() {
   try {
     std::thread([this] { work(); }).detach();
     runners_++;
@@ -197,7 +197,7 @@ std::shared_ptr<Company> TaskQueue::next_company(Lock& lock) {
 
 void TaskQueue::run_first(Company& company, Lock& lock) {
   Task* task = nullptr;
-  while (!task && company.first_) task = start_first(*std::shared_ptr<Lane>(company.first_));
+  while (!task && company.first_) task = start_first(*std::shared_ptr<HeadQueue>(company.first_));
   if (!task) return;
   SharedTurn turn(*this, company, *task);
   lock.unlock();
@@ -206,32 +206,32 @@ void TaskQueue::run_first(Company& company, Lock& lock) {
   if (Task* const first = turn.first()) finish(*first, lock);
 }
 
-// A lane without tasks is in no company; the lane may go with its last one.
-std::unique_ptr<Task> TaskQueue::take(Lane& lane, Task& task) {
-  std::unique_ptr<Task> taken = lane.tasks_.take(task);
-  if (lane.tasks_.empty()) lane.company_->remove(lane);
+// A head queue without tasks is in no company; the head queue may go with its last one.
+std::unique_ptr<Task> TaskQueue::take(HeadQueue& head_queue, Task& task) {
+  std::unique_ptr<Task> taken = head_queue.tasks_.take(task);
+  if (head_queue.tasks_.empty()) head_queue.company_->remove(head_queue);
   return taken;
 }
 
-// The lane's first task that is wanted; the others go.
-Task* TaskQueue::first_of(Lane& lane) {
-  while (Task* const task = lane.tasks_.first()) {
+// The head queue's first task that is wanted; the others go.
+Task* TaskQueue::first_of(HeadQueue& head_queue) {
+  while (Task* const task = head_queue.tasks_.first()) {
     if (task->is_wanted()) return task;
-    take(lane, *task);
+    take(head_queue, *task);
   }
   return nullptr;
 }
 
-// That task, running now; the other lanes in company come before the next one of this lane.
-Task* TaskQueue::start_first(Lane& lane) {
-  Task* const task = first_of(lane);
+// That task, running now; the other head queues in company come before the next one of this head queue.
+Task* TaskQueue::start_first(HeadQueue& head_queue) {
+  Task* const task = first_of(head_queue);
   if (!task) return nullptr;
-  running_.push_back(take(lane, *task));
-  if (!lane.tasks_.empty()) lane.company_->add(lane.company_->remove(lane));
+  running_.push_back(take(head_queue, *task));
+  if (!head_queue.tasks_.empty()) head_queue.company_->add(head_queue.company_->remove(head_queue));
   return task;
 }
 
-// Before the turn ends, so that results of a lane arrive in order.
+// Before the turn ends, so that results of a head queue arrive in order.
 void TaskQueue::finish(Task& task, Lock& lock) {
   std::unique_ptr<Task> ended = running_.take(task);
   stopped_.notify_all();

@@ -1,10 +1,11 @@
 // The order in which asynchronous passes run.
 //
-// A lane's tasks run one after another, as they came. Lanes take turns: one task computes at a time, on as many threads as it
-// likes, and when its turn has lasted kTurn it gives way, where its gate lets it, to those that wait.
+// A head queue's tasks run one after another, as they came. Head queues take turns: one task computes at a time, on as many
+// threads as it likes, and when its turn has lasted kTurn it gives way, where its gate lets it, to those that wait.
 //
-// Lanes in company take their turns together: a task that starts takes along those at the head of these lanes, one of each lane
-// in turn, for as long as there is room. So no task overtakes another of its lane, and a lane that was passed over comes first.
+// Head queues in company take their turns together: a task that starts takes along those at the head of these head queues, one of
+// each head queue in turn, for as long as there is room. So no task overtakes another of its head queue, and a head queue that
+// was passed over comes first.
 #pragma once
 
 #include <atomic>
@@ -17,9 +18,9 @@
 
 namespace lmhead {
 
-class Lane;
+class HeadQueue;
 
-// Lanes that take their turns together. Everything in it is the queue's business.
+// Head queues that take their turns together. Everything in it is the queue's business.
 class Company {
  public:
   // room: for the tasks of one turn. A task that needs more has it for itself.
@@ -27,21 +28,21 @@ class Company {
 
  private:
   friend class TaskQueue;
-  void add(std::shared_ptr<Lane> lane);
-  std::shared_ptr<Lane> remove(Lane& lane);
+  void add(std::shared_ptr<HeadQueue> head_queue);
+  std::shared_ptr<HeadQueue> remove(HeadQueue& head_queue);
 
   const Task::Share room_;
-  std::shared_ptr<Lane> first_;  // of those with tasks, the one whose turn it is
-  Lane* last_ = nullptr;
+  std::shared_ptr<HeadQueue> first_;  // of those with tasks, the one whose turn it is
+  HeadQueue* last_ = nullptr;
   std::atomic<size_t> pushed_{0};  // tasks, so far
   bool active_ = false;            // in the queue, or in a runner's hands
   std::shared_ptr<Company> next_;  // in the queue
 };
 
 // Tasks that have not started, oldest first. Everything in it is the queue's business.
-class Lane {
+class HeadQueue {
  public:
-  explicit Lane(std::shared_ptr<Company> company = std::make_shared<Company>()) : company_(std::move(company)) {}
+  explicit HeadQueue(std::shared_ptr<Company> company = std::make_shared<Company>()) : company_(std::move(company)) {}
 
  private:
   friend class Company;
@@ -49,8 +50,8 @@ class Lane {
   const std::shared_ptr<Company> company_;
   TaskList tasks_;
   // In its company, where it has tasks.
-  std::shared_ptr<Lane> next_;
-  Lane* previous_ = nullptr;
+  std::shared_ptr<HeadQueue> next_;
+  HeadQueue* previous_ = nullptr;
 };
 
 class TaskQueue {
@@ -58,11 +59,11 @@ class TaskQueue {
   // Never destroyed: its threads may be parked in it when the process ends.
   static TaskQueue& instance();
 
-  void push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task);
-  // Takes back what has not started: all of a lane's, or one of its tasks, which has been pushed and not been finished or
+  void push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_ptr<Task> task);
+  // Takes back what has not started: all of a head queue's, or one of its tasks, which has been pushed and not been finished or
   // refused; null where that has started.
-  TaskList withdraw(Lane& lane);
-  std::unique_ptr<Task> withdraw(Lane& lane, Task& task);
+  TaskList withdraw(HeadQueue& head_queue);
+  std::unique_ptr<Task> withdraw(HeadQueue& head_queue, Task& task);
   // Cancels the running tasks of an owner, and returns when they have ended. None that is not wanted starts after that.
   void stop(const void* owner);
 
@@ -72,14 +73,14 @@ class TaskQueue {
   class SharedTurn;
 
   TaskQueue() = default;
-  void hire();
+  void start_worker();
   void make_ready(std::shared_ptr<Company> company);
   void work();
   std::shared_ptr<Company> next_company(Lock& lock);
   void run_first(Company& company, Lock& lock);
-  std::unique_ptr<Task> take(Lane& lane, Task& task);
-  Task* first_of(Lane& lane);
-  Task* start_first(Lane& lane);
+  std::unique_ptr<Task> take(HeadQueue& head_queue, Task& task);
+  Task* first_of(HeadQueue& head_queue);
+  Task* start_first(HeadQueue& head_queue);
   void finish(Task& task, Lock& lock);
   void take_turn(Lock& lock);
   void end_turn();

@@ -1,5 +1,5 @@
-// AMX: the matrix unit of Sapphire Rapids (2023) and later, for bfloat16 weights, and for int8 ones where hidden states are whole
-// numbers, too; everything else as in the AVX-512 table.
+// AMX: the matrix unit of Sapphire Rapids (2023) and later, for bfloat16 weights, and for int8 ones where hidden states are
+// integers, too; everything else as in the AVX-512 table.
 //
 // It multiplies bfloat16 numbers exactly and sums in f32. A hidden state in f32 is the sum of three bfloat16 numbers, cut off at
 // 8 bits each, so its product is three products with the same tile of E. A state that bfloat16 holds needs one; the parts of 0
@@ -176,7 +176,7 @@ static void pack(const float* hidden, size_t hidden_stride, size_t columns, size
     }
 }
 
-// ---- hidden states of whole numbers -----------------------------------------------------------------------------------------
+// ---- hidden states of integers -----------------------------------------------------------------------------------------
 
 // Fewer planes are left to the AVX-512 table, whose bits are the same. In the time in which rows are copied into a tile and that
 // is multiplied with 1 to 16 planes, about 32 cycles, VNNI multiplies them with 4, in place; and for a few more, memory is slower
@@ -392,9 +392,9 @@ static void float_product(const Kernels& plain, const Matrix& e, size_t first_ro
     if (packed.plain()[first_column + c]) results.write_plain_state(c, rows);
 }
 
-// ---- products of whole numbers ----------------------------------------------------------------------------------------------
+// ---- products of integers ----------------------------------------------------------------------------------------------
 
-struct WholeNumbers {
+struct Int8Results {
   const Matrix& e;
   size_t first_row, planes;
   const float* scales;
@@ -424,9 +424,9 @@ struct WholeNumbers {
 };
 
 template <class Unit>
-static void whole_product(const Matrix& e, size_t first_row, size_t rows, const IntegerStates& states, size_t first_column,
-                          size_t columns, float* out, size_t out_stride, const Scratch& scratch) {
-  const WholeNumbers results = {e, first_row, states.planes, states.scales + first_column, out, out_stride};
+static void int8_product(const Matrix& e, size_t first_row, size_t rows, const IntegerStates& states, size_t first_column,
+                         size_t columns, float* out, size_t out_stride, const Scratch& scratch) {
+  const Int8Results results = {e, first_row, states.planes, states.scales + first_column, out, out_stride};
   const Blocks blocks = {static_cast<const uint8_t*>(states.packed), tiles_of(e.columns), 1};
   product<Unit>(e, first_row, rows, blocks, first_column * states.planes, columns * states.planes, scratch, results);
 }
@@ -487,8 +487,8 @@ void integer_product(const Matrix& e, size_t first_row, size_t rows, const Integ
   if (!states.packed || planes < amx::kFewPlanes)
     rest()->integer_product[static_cast<size_t>(Dtype::i8)](e, first_row, rows, states, first_column, columns, out, out_stride);
   else
-    amx::whole_product<Unit>(e, first_row, rows, states, first_column, columns, out, out_stride,
-                             scratch(amx::tiles_of(e.columns), planes));
+    amx::int8_product<Unit>(e, first_row, rows, states, first_column, columns, out, out_stride,
+                            scratch(amx::tiles_of(e.columns), planes));
 }
 
 constexpr PackedPlanes kPackedPlanes = {pack_planes};
@@ -533,7 +533,7 @@ class KnownNumbers {
 // Both: two whole blocks of everything and a rest.
 constexpr size_t kKnownRows = 35, kKnownColumns = 35;
 
-// Small whole numbers first: all their sums are exact, in any order.
+// Small integers first: all their sums are exact, in any order.
 bool floats_agree() {
   constexpr size_t kDepth = 300, kStride = hidden_stride(kDepth);
   for (const bool whole : {true, false}) {
@@ -563,7 +563,7 @@ bool floats_agree() {
   return true;
 }
 
-bool whole_numbers_agree() {
+bool integers_agree() {
   constexpr size_t kDepth = 600, kStride = 640;
   KnownNumbers known;
   std::vector<uint8_t> weights(kKnownRows * row_bytes(Dtype::i8, kDepth));
@@ -580,14 +580,14 @@ bool whole_numbers_agree() {
   const IntegerStates states = {numbers.data(), kStride, 1, nullptr, scales.data(), packed.data()};
   const amx::Scratch memory = scratch(amx::tiles_of(kDepth), kKnownColumns);
   std::vector<float> got(kKnownRows * kKnownColumns), want(kKnownRows * kKnownColumns);
-  amx::whole_product<MatrixUnit<Numbers::int8>>(e, 0, kKnownRows, states, 0, kKnownColumns, got.data(), kKnownRows, memory);
-  amx::whole_product<EmulatedUnit<Numbers::int8>>(e, 0, kKnownRows, states, 0, kKnownColumns, want.data(), kKnownRows, memory);
+  amx::int8_product<MatrixUnit<Numbers::int8>>(e, 0, kKnownRows, states, 0, kKnownColumns, got.data(), kKnownRows, memory);
+  amx::int8_product<EmulatedUnit<Numbers::int8>>(e, 0, kKnownRows, states, 0, kKnownColumns, want.data(), kKnownRows, memory);
   return got == want;
 }
 
 }  // namespace
 
-bool amx_agrees_with_its_emulation(bool with_int8) { return floats_agree() && (!with_int8 || whole_numbers_agree()); }
+bool amx_agrees_with_its_emulation(bool with_int8) { return floats_agree() && (!with_int8 || integers_agree()); }
 
 }  // namespace lmhead
 #endif

@@ -12,7 +12,7 @@
 
 namespace lmhead {
 
-struct Crew {
+struct ParallelFor {
   unsigned threads = 1;
   const std::atomic<int32_t>* abort = nullptr;  // not 0: stop
   Gate* gate = nullptr;                         // null: the pass gives way to none
@@ -23,7 +23,7 @@ struct Crew {
   // aborted, or to the end. Slots at work at one time are distinct, and below `threads`.
   enum class To { abort, the_end };
   template <class Work>
-  void share_out(size_t count, Work work, To to = To::abort) const {
+  void parallel_for(size_t count, Work work, To to = To::abort) const {
     share_out_until(count, work, [&](size_t) { return to == To::abort && aborted(); });
   }
   // The same, until ended(i), which is asked before each.
@@ -32,7 +32,7 @@ struct Crew {
     if (threads == 1 || count == 1) {
       for (size_t i = 0; i < count && !ended(i); i++) {
         work(i, 0);
-        if (should_give_way()) gate->give_way();
+        if (should_yield()) gate->yield_turn();
       }
       return;
     }
@@ -42,8 +42,7 @@ struct Crew {
     std::exception_ptr failure;
     const auto share = [&](unsigned slot) {
       try {
-        for (size_t i; !should_give_way() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended(i);)
-          work(i, slot);
+        for (size_t i; !should_yield() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended(i);) work(i, slot);
       } catch (...) {  // out of memory; the caller throws it on
         next.store(count, std::memory_order_relaxed);
         const std::lock_guard lock(mutex);
@@ -54,13 +53,13 @@ struct Crew {
       ThreadPool::instance().run(most, share);
       const size_t at = next.load(std::memory_order_relaxed);
       if (at >= count || ended(at)) break;
-      gate->give_way();
+      gate->yield_turn();
     }
     if (failure) std::rethrow_exception(failure);
   }
 
  private:
-  bool should_give_way() const { return gate && gate->wanted(); }
+  bool should_yield() const { return gate && gate->wanted(); }
 };
 
 }  // namespace lmhead
