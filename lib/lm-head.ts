@@ -38,7 +38,7 @@ import {
   type HeadSpec,
   type HiddenJob,
   IGNORED,
-  type Metric,
+  type Measure,
   noCandidates,
   type PassJob,
 } from './backend/backend';
@@ -863,11 +863,16 @@ export class LMHead {
     job.hiddenDtype = 'f32';
   }
 
-  #nearestJob(idOrVector: unknown, k: number, metric: Metric, options: NearestOptions | undefined): HeadJob {
+  #nearestJob(
+    idOrVector: unknown,
+    k: number,
+    measure: Measure,
+    options: NearestOptions | undefined,
+  ): HeadJob {
     oneOf(measure, 'measure', ['dot', 'cosine']);
     const query = queryRows(idOrVector, options?.hiddenDtype, measure, this.#backend, this);
     const job = this.#prepare(TOP, query, options && { rows: options.rows }, k);
-    job.metric = measure;
+    job.measure = measure;
     return job;
   }
 

@@ -250,13 +250,23 @@ function isLeftOut(option: unknown): boolean {
   return option === undefined || option === false;
 }
 
-/** Names that were options once. */
-const REPLACED: Record<string, { by: string; wanted: string }> = {
+/** Names that were options once, with what took their place; `wanted` where that is more than a name. */
+const REPLACED: Record<string, { by: string; wanted?: string }> = {
   allowed: { by: 'allowedIds', wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
+  endIds: { by: 'eosIds' },
+  epsilon: { by: 'epsilonCutoff' },
+  eta: { by: 'etaCutoff' },
+  maxSurprise: { by: 'maxSurprisal' },
+  measure: { by: 'performanceMarks' },
+  noRepeatNgram: { by: 'noRepeatNgramSize' },
+  order: { by: 'stageOrder' },
 };
 
 /** The name most like one that is none; all of them where none is like it. */
 function meant(given: string, names: OptionNames['names']): string {
-  if (Object.hasOwn(REPLACED, given) && names.has(REPLACED[given].by)) return REPLACED[given].wanted;
+  if (Object.hasOwn(REPLACED, given)) {
+    const { by, wanted = by } = REPLACED[given];
+    if (names.has(by)) return wanted;
+  }
   return nearestName(given, names.keys());
 }

@@ -151,8 +151,8 @@ class ReferenceHead implements HeadBackend {
     const h = hidden.subarray(row * hiddenSize, (row + 1) * hiddenSize);
     const multiplied = activations === 'f32' ? h : roundedActivations(h, hiddenSize, activations);
     const logit = (id: number) =>
-      job.metric
-        ? similarityOf(h, this.#output, id, job.metric)
+      job.measure
+        ? similarityOf(h, this.#output, id, job.measure)
         : logitOf(multiplied, this.#output, id, id, epilogue);
     const all = () =>
       Float32Array.from({ length: vocabSize }, (_, id) => (id < valid ? logit(id) : -Infinity));

@@ -82,6 +82,13 @@ describe('the name that was meant', () => {
     ['sampler, mirostat', 'Tau', 'tau'],
     ['topKSync', 'row', 'rows'],
     ['quantize', 'activation', 'activations'],
+    ['sampleSync', 'epsilon', 'epsilonCutoff'],
+    ['sampleFrom', 'eta', 'etaCutoff'],
+    ['sampleSync', 'order', 'stageOrder'],
+    ['sampleSync', 'noRepeatNgram', 'noRepeatNgramSize'],
+    ['sampleSync', 'endIds', 'eosIds'],
+    ['candidatesOf', 'maxSurprise', 'maxSurprisal'],
+    ['from', 'measure', 'performanceMarks'],
   ])('%s: %s', async (method, given, meant) => {
     const refused = expect(async () => calls[method]({ [given]: 1 })).rejects;
     await refused.toMatchObject({
