@@ -474,7 +474,10 @@ export interface Candidates {
 export type LensOptions = Omit<CallOptions, 'norm'>;
 
 /** Options of `nearest`. */
-export type NearestOptions = Pick<CallOptions, 'hiddenDtype' | 'rows'>;
+export interface NearestOptions extends Pick<CallOptions, 'hiddenDtype' | 'rows'> {
+  /** 'dot' (default): the logit without bias, scale and cap. 'cosine': of the angle between a row and the vector. */
+  metric?: 'dot' | 'cosine' | undefined;
+}
 
 /** The ids whose rows of E are most like a vector. */
 export interface Neighbours {
@@ -485,7 +488,14 @@ export interface Neighbours {
 }
 
 /** How to draw what a draft is held against: the options of `sample`, but for what it tells beside the token. */
-export type VerifyDraftOptions = Omit<SampleOptions, 'over' | 'topLogProbs'>;
+export interface VerifyDraftOptions extends Omit<SampleOptions, 'over' | 'topLogProbs'> {
+  /**
+   * [draftIds.length, V], or with `rows` [draftIds.length, rows.length] in their order: the log-probabilities that each draft id
+   * was drawn from, all of them, as the correction is drawn from what they leave. Omitted: the draft was certain of its ids
+   * (greedy, or looked up).
+   */
+  draftLogProbs?: Float32Array | undefined;
+}
 
 /** What stands of a draft, and what follows it. */
 export interface DraftResult {

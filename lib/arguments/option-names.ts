@@ -4,6 +4,7 @@ import type {
   AsyncOptions,
   CallOptions,
   HeadOptions,
+  NearestOptions,
   NextOptions,
   NormOptions,
   OpenOptions,
@@ -12,6 +13,7 @@ import type {
   SampleOptions,
   SamplerOptions,
   ScoreOptions,
+  VerifyDraftOptions,
 } from '../types';
 import { got } from './describe';
 import { nearestName } from './nearest-name';
@@ -130,6 +132,11 @@ const NEXT: NamesOf<NextOptions> = {
   rows: true,
   over: true,
 };
+const NEAREST: NamesOf<NearestOptions> = { hiddenDtype: true, rows: true, metric: true };
+const VERIFY_DRAFT: NamesOf<VerifyDraftOptions> = {
+  ...without(SAMPLE, 'over', 'topLogProbs'),
+  draftLogProbs: true,
+};
 const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, activations: true };
 /** Held logits have all the rows that they will have, and the norm behind them. */
 const HELD = without(SAMPLE, 'norm', 'rows', 'over');
@@ -168,8 +175,8 @@ export const SAMPLE_OPTIONS = bothForms('sample', SAMPLE);
 export const CANDIDATES_OPTIONS = bothForms('candidates', SAMPLE);
 export const SCORE_OPTIONS = bothForms('score', SCORE);
 export const LENS_OPTIONS = bothForms('lens', without(CALL, 'norm'));
-export const NEAREST_OPTIONS = bothForms('nearest', { hiddenDtype: true, rows: true });
-export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', without(SAMPLE, 'over', 'topLogProbs'));
+export const NEAREST_OPTIONS = bothForms('nearest', NEAREST);
+export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', VERIFY_DRAFT);
 export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
 export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
 export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);
@@ -251,22 +258,23 @@ function isLeftOut(option: unknown): boolean {
 }
 
 /** Names that were options once, with what took their place; `wanted` where that is more than a name. */
-const REPLACED: Record<string, { by: string; wanted?: string }> = {
-  allowed: { by: 'allowedIds', wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
-  endIds: { by: 'eosIds' },
-  epsilon: { by: 'epsilonCutoff' },
-  eta: { by: 'etaCutoff' },
-  maxSurprise: { by: 'maxSurprisal' },
-  measure: { by: 'performanceMarks' },
-  noRepeatNgram: { by: 'noRepeatNgramSize' },
-  order: { by: 'stageOrder' },
+const REPLACED: Record<string, { by: string[]; wanted?: string }> = {
+  allowed: { by: ['allowedIds'], wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
+  endIds: { by: ['eosIds'] },
+  epsilon: { by: ['epsilonCutoff'] },
+  eta: { by: ['etaCutoff'] },
+  maxSurprise: { by: ['maxSurprisal'] },
+  measure: { by: ['performanceMarks', 'metric'] },
+  noRepeatNgram: { by: ['noRepeatNgramSize'] },
+  order: { by: ['stageOrder'] },
 };
 
 /** The name most like one that is none; all of them where none is like it. */
 function meant(given: string, names: OptionNames['names']): string {
   if (Object.hasOwn(REPLACED, given)) {
-    const { by, wanted = by } = REPLACED[given];
-    if (names.has(by)) return wanted;
+    const { by, wanted } = REPLACED[given];
+    const own = by.find(name => names.has(name));
+    if (own !== undefined) return wanted ?? own;
   }
   return nearestName(given, names.keys());
 }

@@ -93,7 +93,7 @@ const METHOD_OF_RESULT: { [result in keyof HiddenJob]?: string } = {
 
 /** The method whose results these are; `run` where they are no single one's. */
 function methodOf(job: HiddenJob): string {
-  if (job.measure !== undefined) return 'nearest';
+  if (job.metric !== undefined) return 'nearest';
   const asked = Object.entries(METHOD_OF_RESULT).filter(
     ([result]) => job[result as keyof HiddenJob] !== undefined,
   );
