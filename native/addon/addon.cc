@@ -6,7 +6,6 @@
 #include <string>
 
 #include "../core/roofline.h"
-#include "../core/sampling/speculative_verification.h"
 #include "../core/storage/map_guard.h"
 #include "callbacks.h"
 #include "head.h"
@@ -57,7 +56,7 @@ napi_value run_logits(Call& call) {
   PassResult result;
   needs_memory_for("the pass", [&] {
     const HeldSource source(reinterpret_cast<const float*>(logits.data), n, vocabulary, logits.stays);
-    result = run_request(kernels(), source, request);
+    result = run_pass(kernels(), source, request);
   });
   if (values.candidates && result.status == PassResult::ok) return candidates_to_js(call.env(), candidates);
   return result_to_js(call.env(), result.status, result);
