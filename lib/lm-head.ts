@@ -5,7 +5,13 @@ import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
 import { arrayType } from './arguments/describe';
 import { draftJob } from './arguments/draft';
-import { type HeadSettings, headSettings, headSizes, memoryMatrices } from './arguments/head-options';
+import {
+  type HeadSettings,
+  headSettings,
+  headSizes,
+  memoryMatrices,
+  specSettings,
+} from './arguments/head-options';
 import { type HiddenRows, hiddenRows, requireStill } from './arguments/hidden';
 import { idCount, targetIds, tokenIds } from './arguments/ids';
 import {
@@ -195,8 +201,7 @@ export class LMHead {
     const { vocabSize, hiddenSize } = headSizes(own.vocabSize, own.hiddenSize);
     const settings = headSettings(own, vocabSize, hiddenSize);
     const { output, input } = memoryMatrices(weight, own, vocabSize, hiddenSize);
-    const { epilogue, activations, threads } = settings;
-    const spec: HeadSpec = { vocabSize, hiddenSize, output, input, epilogue, activations, threads };
+    const spec: HeadSpec = { vocabSize, hiddenSize, output, input, ...specSettings(settings) };
     return new LMHead({ spec, settings, backend: createHead(chooseBackend(own.backend), spec) }, token);
   }
 
@@ -734,7 +739,6 @@ export class LMHead {
     signal?: AbortSignal,
   ): Promise<{ head: LMHead; error: QuantizationError }> {
     const settings = { ...this.#settings, activations };
-    const { epilogue, threads } = settings;
     const { spec, weights } = await quantizedSpec(
       {
         backend: this.#backend,
@@ -744,9 +748,7 @@ export class LMHead {
           untied: !this.#tied,
           inputRows: this.#inputRows,
           inputProblem: this.#inputProblem,
-          epilogue,
-          activations,
-          threads,
+          ...specSettings(settings),
         },
         inputDtype: this.#inputDtype,
         requireOpen: () => this.#requireOpen(),
@@ -986,7 +988,7 @@ export class LMHead {
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
     if (isWatched(this.#settings.performanceMarks))
-      await timed(this.#timedHead(), job, times => this.#backend.runAsync(job, signal, times));
+      await timed(this.#timedHead(), job, told => this.#backend.runAsync(job, signal, told));
     else await this.#backend.runAsync(job, signal);
     if (job.view) restoreOrder(job, job.view);
   }

@@ -19,6 +19,7 @@ const options = [
   '--parallel',
   '4',
   '--CDLMHEAD_PORTABLE=ON',
+  '--CDLMHEAD_TEST_KERNELS=OFF',
 ];
 if (process.platform === 'linux' && arch !== process.arch)
   options.push(`--CDCMAKE_TOOLCHAIN_FILE=${root}native/toolchains/linux-${arch}.cmake`);

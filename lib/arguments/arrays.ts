@@ -1,4 +1,6 @@
 /** Checks of typed arrays: type, length, whether their memory is still there, and whose it is. */
+import { types } from 'node:util';
+import { loadedAddon } from '../backend/addon';
 import { LMHeadError } from '../errors';
 import { arrayType, got } from './describe';
 
@@ -13,10 +15,6 @@ const bufferOf = getterOf<ArrayBufferLike>(typedArray, 'buffer');
 const byteOffsetOf = getterOf<number>(typedArray, 'byteOffset');
 const byteLengthOf = getterOf<number>(typedArray, 'byteLength');
 const typedLength = getterOf<number>(typedArray, 'length');
-const sharedByteLengthOf =
-  typeof SharedArrayBuffer === 'undefined'
-    ? undefined
-    : getterOf<number>(SharedArrayBuffer.prototype, 'byteLength');
 
 /** Where a typed array's numbers lie. */
 export interface Memory {
@@ -50,12 +48,26 @@ export function plainView<T extends Float32Array | Uint16Array>(array: T): T {
 
 /** Is it a SharedArrayBuffer, of whatever realm? Its prototype may say anything, too. */
 export function isShared(buffer: ArrayBufferLike): boolean {
-  try {
-    sharedByteLengthOf!.call(buffer);
-    return true;
-  } catch {
-    return false;
+  return types.isSharedArrayBuffer(buffer);
+}
+
+/** Equal for two buffers that are one memory. */
+export type MemoryKey = ArrayBufferLike | number;
+const keys = new WeakMap<ArrayBufferLike, MemoryKey>();
+
+/**
+ * A SharedArrayBuffer may be any number of objects over one memory, such as clones that a message brought, or those of a
+ * WebAssembly.Memory that grew. Only the addon sees where they lie: without one each counts as a memory of its own.
+ */
+export function memoryKey(buffer: ArrayBufferLike): MemoryKey {
+  if (!isShared(buffer)) return buffer;
+  // Once told, a key stays: what it was used for is looked up by it later.
+  let key = keys.get(buffer);
+  if (key === undefined) {
+    key = loadedAddon()?.addressOf(new Uint8Array(buffer)) ?? buffer;
+    keys.set(buffer, key);
   }
+  return key;
 }
 
 /**
@@ -111,7 +123,7 @@ export function float32ArrayOf(
 /** Do the two share a byte? */
 export function overlap(a: ArrayBufferView, b: ArrayBufferView): boolean {
   return (
-    bufferOf.call(a) === bufferOf.call(b) &&
+    memoryKey(bufferOf.call(a)) === memoryKey(bufferOf.call(b)) &&
     byteOffsetOf.call(a) < byteOffsetOf.call(b) + byteLengthOf.call(b) &&
     byteOffsetOf.call(b) < byteOffsetOf.call(a) + byteLengthOf.call(a)
   );

@@ -1,6 +1,6 @@
 /** What a head is made of: sizes, weights, and the numbers around them. */
 
-import type { Epilogue, MatrixSource } from '../backend/backend';
+import type { Epilogue, HeadSpec, MatrixSource } from '../backend/backend';
 import { ACTIVATIONS } from '../dtypes/quantized-activations';
 import { QUANTIZED_DTYPES, requireWholeBlocks, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
@@ -17,6 +17,7 @@ export interface HeadSettings {
   activations: Activations;
   embeddingScale: number;
   performanceMarks: boolean;
+  coalesce: boolean;
   norm?: NormOptions;
   threads?: number;
 }
@@ -62,9 +63,20 @@ export function headSettings(
     activations: oneOf(options.activations, 'activations', ACTIVATIONS),
     embeddingScale: finiteNumber(options.embeddingScale, 'embeddingScale', 1),
     performanceMarks: flag(options.performanceMarks, 'performanceMarks'),
+    coalesce: flag(options.coalesce, 'coalesce', true),
     norm: norm === undefined ? undefined : normOptions(norm, hiddenSize),
     threads: threads === undefined ? undefined : integerBetween(threads, 'threads', 1, MOST_THREADS),
   };
+}
+
+/** What a backend has to know of them. */
+export function specSettings({
+  epilogue,
+  activations,
+  threads,
+  coalesce,
+}: HeadSettings): Pick<HeadSpec, 'epilogue' | 'activations' | 'threads' | 'coalesce'> {
+  return { epilogue, activations, threads, coalesce };
 }
 
 /** A copy of a caller's vector. */

@@ -116,6 +116,7 @@ const HEAD: NamesOf<HeadOptions> = {
   threads: true,
   copy: true,
   performanceMarks: true,
+  coalesce: true,
 };
 const OPEN: NamesOf<OpenOptions> = {
   ...without(HEAD, 'vocabSize', 'hiddenSize', 'dtype', 'copy'),

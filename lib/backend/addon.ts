@@ -16,6 +16,7 @@ export interface Addon {
   multiplyAddRate(threads: number): number;
   externalMemory(): number;
   renewGuards(): void;
+  addressOf(bytes: Uint8Array): number;
   Head: new (spec: object) => NativeHead;
 }
 export interface NativeHead {
@@ -60,6 +61,11 @@ export function loadAddon(): Addon {
       throw failure;
     }
   }
+  return addon;
+}
+
+/** The addon, where something has loaded it. */
+export function loadedAddon(): Addon | undefined {
   return addon;
 }
 

@@ -246,7 +246,37 @@ export interface HeadSpec {
   epilogue: Epilogue;
   activations: Activations;
   threads?: number;
+  /** false: its calls share no passes. */
+  coalesce?: boolean;
 }
+
+/** What there is to tell of a pass; native/core/head/pass_task.h has the same. */
+export const PassFact = {
+  /** Seconds until it started. */
+  waited: 0,
+  /** Seconds from its start to its end. */
+  took: 1,
+  /** How many calls it served, and how many hidden states of theirs. */
+  calls: 2,
+  rows: 3,
+  /** Why it served no others: a place in APART. */
+  apart: 4,
+  /** How many facts there are. */
+  count: 5,
+} as const;
+
+/** Apart of native/core/head/head_core.h. */
+export const APART = [
+  undefined,
+  'coalesce',
+  'long',
+  'rows',
+  'over',
+  'nearest',
+  'allowed',
+  'memory',
+  'backend',
+] as const;
 
 /** Computes passes over one head's weights. */
 export interface HeadBackend {
@@ -256,9 +286,9 @@ export interface HeadBackend {
   run(job: HiddenJob): void;
   /**
    * Copies the hidden states before it returns. Rejects with NAN, ABORTED, CLOSED.
-   * @param times gets two numbers: seconds until the pass started, and from its start to its end
+   * @param told gets what there is to tell of the pass, PassFact.count numbers
    */
-  runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void>;
+  runAsync(job: HiddenJob, signal?: AbortSignal, told?: Float64Array): Promise<void>;
   /**
    * Quantizes rows of the output matrix from `first` on; see lib/dtypes/quantize.ts.
    * @param bytes whole rows of that dtype; are filled

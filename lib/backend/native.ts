@@ -87,7 +87,7 @@ function isBorrowed(source: MatrixSource): boolean {
 
 /** The addon's own object for a head. */
 function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
-  const { vocabSize, hiddenSize, output, input, epilogue, activations } = spec;
+  const { vocabSize, hiddenSize, output, input, epilogue, activations, coalesce } = spec;
   return new addon.Head({
     vocabSize,
     hiddenSize,
@@ -101,6 +101,7 @@ function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
     logitScale: epilogue.logitScale,
     softCap: epilogue.softCap,
     capFirst: epilogue.capOrder === 'cap-then-scale',
+    coalesce: coalesce !== false,
   });
 }
 
@@ -151,7 +152,7 @@ export class NativeBackend implements HeadBackend {
     if (result !== undefined) settle(result, job);
   }
 
-  runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
+  runAsync(job: HiddenJob, signal?: AbortSignal, told?: Float64Array): Promise<void> {
     return this.#abortable(signal, ticket =>
       this.#until(
         this.#head.runAsync(
@@ -160,7 +161,7 @@ export class NativeBackend implements HeadBackend {
           DTYPE_CODE[job.hiddenDtype],
           ...requestArguments(job),
           ticket,
-          times,
+          told,
         ),
         result => settle(result, job),
       ),

@@ -9,6 +9,7 @@ import {
   holdsBits,
   layoutOf,
   memoryMatrix,
+  specSettings,
 } from '../arguments/head-options';
 import { OPEN_OPTIONS, readOptions } from '../arguments/option-names';
 import { reading } from '../arguments/reading';
@@ -156,9 +157,8 @@ export function* headPlan(
     spec.input = yield* matrixSource(weights, found.input, 'vd', mmap, load);
     spec.inputRows = found.input.rows;
   } else if (found.untied) spec.inputProblem = found.inputProblem;
-  const { epilogue, activations, threads } = settings;
   const report = reportOf(weights, found, said, given(options));
-  return { spec: { ...spec, epilogue, activations, threads }, settings, report };
+  return { spec: { ...spec, ...specSettings(settings) }, settings, report };
 }
 
 function reportOf(

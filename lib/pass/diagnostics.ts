@@ -1,7 +1,7 @@
 /** What a server may learn of every call: how long it waited, and how long it computed. */
 import { channel } from 'node:diagnostics_channel';
 import { performance } from 'node:perf_hooks';
-import type { HeadBackend, HiddenJob } from '../backend/backend';
+import { APART, type HeadBackend, type HiddenJob, PassFact } from '../backend/backend';
 import type { PassTiming } from '../types';
 
 const passes = channel('lmhead:pass');
@@ -37,28 +37,40 @@ export function timedSync(head: TimedHead, job: HiddenJob, run: () => void): voi
       duration,
       queueTime: 0,
       passTime: duration,
+      calls: 1,
+      rows: job.n,
     });
   }
 }
 
-/** @param run fills in two numbers: seconds in the queue, seconds from the pass's start to its end */
+/** @param run is told the facts of its pass */
 export async function timed(
   head: TimedHead,
   job: HiddenJob,
-  run: (times: Float64Array) => Promise<void>,
+  run: (told: Float64Array) => Promise<void>,
 ): Promise<void> {
   const startTime = performance.now();
-  const times = new Float64Array(2);
+  const told = new Float64Array(PassFact.count);
   let error: unknown;
   try {
-    await run(times);
+    await run(told);
   } catch (thrown) {
     error = thrown;
     throw thrown;
   } finally {
     const duration = performance.now() - startTime;
-    const [queueTime, passTime] = times.map(seconds => 1000 * seconds);
-    report(head, { ...about(head, job, error), async: true, startTime, duration, queueTime, passTime });
+    const apart = APART[told[PassFact.apart]];
+    report(head, {
+      ...about(head, job, error),
+      async: true,
+      startTime,
+      duration,
+      queueTime: 1000 * told[PassFact.waited],
+      passTime: 1000 * told[PassFact.took],
+      calls: told[PassFact.calls],
+      rows: told[PassFact.rows],
+      ...(apart && { apart }),
+    });
   }
 }
 

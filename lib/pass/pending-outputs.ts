@@ -1,10 +1,10 @@
 /** Which output arrays pending calls will write to. */
-import { memoryOf } from '../arguments/arrays';
+import { type MemoryKey, memoryKey, memoryOf } from '../arguments/arrays';
 import { LMHeadError } from '../errors';
 
 /** Bytes of a buffer, from `begin` to before `end`, as they were when they were leased: the array may go meanwhile. */
 interface Lease {
-  buffer: ArrayBufferLike;
+  memory: MemoryKey;
   begin: number;
   end: number;
 }
@@ -12,8 +12,8 @@ interface Lease {
 /** Of every head in this thread: the memory is what counts. */
 const leases = new Map<Float32Array, Lease>();
 
-/** Those of at least one byte, by buffer and in order: as none overlap, their ends are in order too. */
-const ordered = new Map<ArrayBufferLike, Lease[]>();
+/** Those of at least one byte, by memory and in order: as none overlap, their ends are in order too. */
+const ordered = new Map<MemoryKey, Lease[]>();
 
 /** The first of `list` that ends after `byte`. */
 function placeOf(list: Lease[], byte: number): number {
@@ -31,7 +31,7 @@ function placeOf(list: Lease[], byte: number): number {
 export function requireFree(out: Float32Array): void {
   if (leases.size === 0) return;
   const { buffer, byteOffset, byteLength } = memoryOf(out);
-  const list = ordered.get(buffer);
+  const list = ordered.get(memoryKey(buffer));
   const next = list?.[placeOf(list, byteOffset)];
   // An array whose memory went while a call will write to it lies nowhere, and is taken still.
   if (leases.has(out) || (next && next.begin < byteOffset + byteLength)) {
@@ -46,19 +46,20 @@ export function requireFree(out: Float32Array): void {
 export function lease(out: Float32Array): void {
   requireFree(out);
   const { buffer, byteOffset: begin, byteLength } = memoryOf(out);
-  const taken = { buffer, begin, end: begin + byteLength };
+  const memory = memoryKey(buffer);
+  const taken = { memory, begin, end: begin + byteLength };
   leases.set(out, taken);
   if (byteLength === 0) return;
-  const list = ordered.get(buffer);
+  const list = ordered.get(memory);
   if (list) list.splice(placeOf(list, begin), 0, taken);
-  else ordered.set(buffer, [taken]);
+  else ordered.set(memory, [taken]);
 }
 
 export function release(out: Float32Array): void {
-  const { buffer, begin, end } = leases.get(out)!;
+  const { memory, begin, end } = leases.get(out)!;
   leases.delete(out);
   if (begin === end) return;
-  const list = ordered.get(buffer)!;
-  if (list.length === 1) ordered.delete(buffer);
+  const list = ordered.get(memory)!;
+  if (list.length === 1) ordered.delete(memory);
   else list.splice(placeOf(list, begin), 1);
 }

@@ -4,13 +4,14 @@ import { performance } from 'node:perf_hooks';
 import { setImmediate } from 'node:timers/promises';
 import { outOfMemory } from '../arguments/arrays';
 import { arrayType } from '../arguments/describe';
-import type {
-  HeadBackend,
-  HeadSpec,
-  HiddenJob,
-  LogitsBackend,
-  LogitsJob,
-  MatrixSource,
+import {
+  APART,
+  type HeadBackend,
+  type HeadSpec,
+  type HiddenJob,
+  type LogitsBackend,
+  type LogitsJob,
+  type MatrixSource,
 } from '../backend/backend';
 import { untilAbort } from '../backend/on-abort';
 import { widenedRows } from '../dtypes/dequantize';
@@ -76,7 +77,7 @@ interface ReferenceCall {
   /** A copy of the job's. */
   hidden?: Float32Array;
   stopped?: LMHeadError;
-  times?: Float64Array;
+  told?: Float64Array;
 }
 
 class ReferenceHead implements HeadBackend {
@@ -104,8 +105,8 @@ class ReferenceHead implements HeadBackend {
     for (let row = 0; row < job.n && this.#row(job, hidden, row); row++);
   }
 
-  async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
-    const call: ReferenceCall = { job, hidden: floats(job.hidden, job.hiddenDtype).slice(), times };
+  async runAsync(job: HiddenJob, signal?: AbortSignal, told?: Float64Array): Promise<void> {
+    const call: ReferenceCall = { job, hidden: floats(job.hidden, job.hiddenDtype).slice(), told };
     if (!signal) return this.#queue(call);
     // The caller is told at once, however long the row takes that is being computed; and what waits keeps nothing.
     return untilAbort(
@@ -121,10 +122,12 @@ class ReferenceHead implements HeadBackend {
 
   async #queue(call: ReferenceCall): Promise<void> {
     const sent = performance.now();
+    const { n } = call.job!;
     const running = this.#last.then(async () => {
       const start = performance.now();
       await this.#rowByRow(call);
-      call.times?.set([(start - sent) / 1000, (performance.now() - start) / 1000]);
+      const took = (performance.now() - start) / 1000;
+      call.told?.set([(start - sent) / 1000, took, 1, n, APART.indexOf('backend')]);
     });
     this.#last = running.catch(() => undefined);
     return running;

@@ -70,6 +70,12 @@ export interface HeadOptions {
    * its `detail`; the timeline keeps them until `performance.clearMeasures()`. Default false.
    */
   performanceMarks?: boolean | undefined;
+  /**
+   * true (default): calls that return a promise and wait for the same weights are answered by one pass over them, together with
+   * those of other heads that are attached. Each has the bits that it has alone. false: each has a pass of its own, and all of
+   * this head's run in the order in which they were made.
+   */
+  coalesce?: boolean | undefined;
 }
 
 /**
@@ -94,6 +100,17 @@ export interface PassTiming {
   queueTime: number;
   /** Of that, from the pass's start to its end, turns of other heads' included. 0 where the call was over first. */
   passTime: number;
+  /** How many calls, of any head, its pass served; 0 where it never started. */
+  calls: number;
+  /** How many hidden states of theirs. */
+  rows: number;
+  /**
+   * Why it had a pass of its own, where it was one that returns a promise: 'coalesce' (it is false for this head), 'long' (more
+   * than 16 hidden states), 'rows' and 'over' (the options; with `over: 'vocabulary'` there is a pass over all rows besides),
+   * 'nearest' (the method), 'allowed' (so few ids that only their rows of E are computed), 'memory' (it holds more logits than a
+   * pass may), 'backend' (the reference).
+   */
+  apart?: 'coalesce' | 'long' | 'rows' | 'over' | 'nearest' | 'allowed' | 'memory' | 'backend';
   /** The code of the error that the call ended with. */
   error?: string;
 }

@@ -2,10 +2,10 @@
 #include <napi.h>
 
 #include <atomic>
+#include <cstdint>
 #include <string>
 
 #include "../core/roofline.h"
-#include "../core/sampling/speculative_verification.h"
 #include "../core/storage/map_guard.h"
 #include "callbacks.h"
 #include "head.h"
@@ -56,7 +56,7 @@ napi_value run_logits(Call& call) {
   PassResult result;
   needs_memory_for("the pass", [&] {
     const HeldSource source(reinterpret_cast<const float*>(logits.data), n, vocabulary, logits.stays);
-    result = run_request(kernels(), source, request);
+    result = run_pass(kernels(), source, request);
   });
   if (values.candidates && result.status == PassResult::ok) return candidates_to_js(call.env(), candidates);
   return result_to_js(call.env(), result.status, result);
@@ -92,6 +92,13 @@ napi_value renew_guards(Call& call) {
   return undefined(call.env());
 }
 
+// (bytes: Uint8Array) -> where they lie: equal for objects over one memory, as clones of a SharedArrayBuffer are
+napi_value address_of(Call& call) {
+  Arrays arrays(call, Arrays::Use::in_call);
+  const uint8_t* const data = arrays.look_at<uint8_t>(call.given(0), 0, "bytes").data;
+  return number(call.env(), static_cast<double>(reinterpret_cast<uintptr_t>(data)));
+}
+
 napi_ref reference_to(napi_env env, napi_value value) {
   napi_ref result;
   node(napi_create_reference, env, value, uint32_t{1}, &result);
@@ -113,6 +120,7 @@ napi_value bind(Call& call) {
                       {"multiplyAddRate", make_function<multiply_add_rate>(env, "multiplyAddRate", binding)},
                       {"externalMemory", make_function<external_memory>(env, "externalMemory", binding)},
                       {"renewGuards", make_function<renew_guards>(env, "renewGuards", binding)},
+                      {"addressOf", make_function<address_of>(env, "addressOf", binding)},
                       {"Head", Head::make_class(env, binding)},
                   });
 #if defined(LMHEAD_FAULTS)

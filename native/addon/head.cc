@@ -108,7 +108,7 @@ float finite_float(napi_env env, napi_value value, const char* name) {
 
 // A HeadSpec, as lib/backend/native.ts gives it.
 struct SpecValues {
-  napi_value vocab_size, hidden_size, valid_vocab_size, threads, activations, bias, logit_scale, soft_cap, cap_first;
+  napi_value vocab_size, hidden_size, valid_vocab_size, threads, activations, bias, logit_scale, soft_cap, cap_first, coalesce;
   MatrixValues output;
   bool has_input;
   napi_value input_rows;
@@ -128,6 +128,7 @@ SpecValues spec_values(const Call& call) {
   v.logit_scale = call.property(spec, "logitScale");
   v.soft_cap = call.property(spec, "softCap");
   v.cap_first = call.property(spec, "capFirst");
+  v.coalesce = call.property(spec, "coalesce");
   const napi_value output = call.property(spec, "output"), input = call.property(spec, "input");
   if (!output) throw bad_argument("output", "a matrix");
   v.output = matrix_values(call, output);
@@ -224,15 +225,22 @@ napi_value Head::construct(Call& call) {
   if (!call.is_construction()) throw bad_argument("Head", "new");
   const SpecValues values = spec_values(call);
   Arrays arrays(call, Arrays::Use::in_call);
+  const bool coalesces = is_given_and_true(call.env(), values.coalesce);
   int64_t bytes = 0;
   std::unique_ptr<Head> head;
-  needs_memory_for("the weights", [&] { head.reset(new Head(core_from(arrays, values, bytes))); });
+  needs_memory_for("the weights", [&] { head.reset(new Head(core_from(arrays, values, bytes), coalesces)); });
   node(napi_type_tag_object, call.env(), call.self(), &kHeadTag);
   head->external_bytes_ = bytes;
   give(call.env(), call.self(), std::move(head));
   tell_of_memory(call.env(), bytes);
   return call.self();
 }
+
+Head::Head(std::shared_ptr<HeadCore> core, bool coalesces)
+    : core_(std::move(core)),
+      shared_head_queue_(coalesces ? std::make_shared<HeadQueue>(core_->company()) : std::make_shared<HeadQueue>()),
+      own_head_queue_(coalesces ? std::make_shared<HeadQueue>() : shared_head_queue_),
+      long_head_queue_(coalesces ? std::make_shared<HeadQueue>() : shared_head_queue_) {}
 
 void Head::finalize(napi_env env) {
   if (core_) tell_of_memory(env, -external_bytes_);
@@ -272,7 +280,7 @@ napi_value Head::run(Call& call) {
   return result_to_js(call.env(), status, result);
 }
 
-// (n, hidden, hiddenDtype, …request, ticket?, times?) -> Promise of undefined, candidates or [status, row, id]
+// (n, hidden, hiddenDtype, …request, ticket?, facts?) -> Promise of undefined, candidates or [status, row, id]
 napi_value Head::run_async(Call& call) {
   const RequestValues values = request_values(call, 3);
   Arrays arrays(call, Arrays::Use::after_call);
@@ -282,19 +290,20 @@ napi_value Head::run_async(Call& call) {
   auto job = std::make_unique<Job>();
   constexpr size_t kTicket = 3 + kRequestArguments;
   job->ticket = ticket_from(call.env(), call.given(kTicket));
-  job->times = arrays.output<double>(call.given(kTicket + 1), 2, "times");
+  job->facts = arrays.output<double>(call.given(kTicket + 1), PassTask::kFacts, "facts");
   const Asked asked = asked_of(arrays, values, n, head->output().rows, head->valid());
   const Arrays::Bytes hidden = hidden_bytes(arrays, call.given(1), dtype, n, d);
-  job->view = asked.view;
-  job->request = asked.request;
-  if (values.candidates) job->request.candidates = &job->candidates;
-  job->n = n;
   needs_memory_for("the hidden states", [&] {
     job->hidden = call.environment().channel->buffers.take(n * hidden_stride(d));
     pack_hidden(head->kernels(), hidden.data, dtype, n, d, job->hidden.data());
   });
-  job->core = head;
-  return send(call, arrays, std::move(job));
+  PassRequest request = asked.request;
+  if (values.candidates) request.candidates = &job->candidates;
+  job->ask(head, n, request, asked.view, coalesces());
+  const std::shared_ptr<HeadQueue>& head_queue = job->apart == Apart::no          ? shared_head_queue_
+                                                 : job->apart == Apart::many_rows ? long_head_queue_
+                                                                                  : own_head_queue_;
+  return send(call, arrays, std::move(job), head_queue);
 }
 
 // (first, count, dtype, bytes, errors, ticket?) -> Promise of undefined or [status, row, id]
@@ -313,11 +322,12 @@ napi_value Head::quantize(Call& call) {
   double* const errors = arrays.output<double>(call.given(4), count * 3, "errors");
   if (!call.given(3) || !call.given(4)) throw bad_argument("bytes, errors", "places for results");
   job->quantization = {first, count, to, bytes, reinterpret_cast<WeightErrors*>(errors)};
+  job->call.request.workers.abort = &job->canceled;
   job->ticket = ticket_from(call.env(), call.given(5));
-  return send(call, arrays, std::move(job));
+  return send(call, arrays, std::move(job), long_head_queue_);
 }
 
-napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job) {
+napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue) {
   const napi_env env = call.env();
   job->channel = call.environment().channel;
   job->binding = &call.binding();
@@ -327,7 +337,7 @@ napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job) {
   for (const napi_value output : arrays.outputs()) keeper.keep(output);
   napi_value promise;
   node(napi_create_promise, env, &job->deferred, &promise);
-  job->head_queue = head_queue_;
+  job->head_queue = head_queue;
   job->channel->expect(*job);
   job->kept = keeper.take();
   const std::shared_ptr<Channel> channel = job->channel;
@@ -387,7 +397,8 @@ napi_value Head::token(Call& call) {
 
 napi_value Head::close(Call& call) {
   if (core_) {
-    call.environment().channel->close(*head_queue_);
+    for (const std::shared_ptr<HeadQueue>& head_queue : {shared_head_queue_, own_head_queue_, long_head_queue_})
+      call.environment().channel->close(*head_queue);
     core_.reset();  // jobs hold it still
     tell_of_memory(call.env(), -external_bytes_);
   }

@@ -15,7 +15,7 @@ class Head {
   void finalize(napi_env env);
 
  private:
-  explicit Head(std::shared_ptr<HeadCore> core) : core_(std::move(core)) {}
+  Head(std::shared_ptr<HeadCore> core, bool coalesces);
   template <napi_value (Head::*method)(Call&)>
   static napi_value on_this(Call& call);
   static napi_value construct(Call& call);
@@ -28,13 +28,15 @@ class Head {
   napi_value time_read(Call& call);
   napi_value token(Call& call);
   napi_value close(Call& call);
+  bool coalesces() const { return shared_head_queue_ != own_head_queue_; }
   // To be asked when no JavaScript runs any more, which could close the head, and held as long as it is used. Throws CLOSED.
   std::shared_ptr<HeadCore> core() const;
-  // Sends a job of this head's, whose result the promise gets. The arrays that results go to are kept until then.
-  napi_value send(Call& call, Arrays& arrays, std::unique_ptr<Job> job);
+  // Sends a job of this head's to a head queue, whose result the promise gets. The arrays that results go to are kept until then.
+  napi_value send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue);
 
   std::shared_ptr<HeadCore> core_;
-  const std::shared_ptr<HeadQueue> head_queue_ = std::make_shared<HeadQueue>();
+  // Of calls that share passes, of those that don't, and of what takes long. All the same one where the head does not coalesce.
+  const std::shared_ptr<HeadQueue> shared_head_queue_, own_head_queue_, long_head_queue_;
   int64_t external_bytes_ = 0;  // that this object has told V8 of: weights that it loaded, not those that it shares
 };
 

@@ -149,12 +149,11 @@ struct Results {
   std::vector<uint32_t> argmax, top_ids, sample_ids, ranks;
 };
 
-inline Results run(const Kernels& kernels, const LogitSource& source, const double* parameters, const uint32_t* targets,
-                   uint32_t k, unsigned sinks, unsigned threads, const std::atomic<int32_t>* abort = nullptr,
-                   const LogitSource* normalizer = nullptr, Gate* gate = nullptr) {
-  const size_t n = source.columns(), dense = n * source.vocabulary();
-  Results r;
-  r.vocabulary = source.vocabulary();
+// For those sinks; the results go to r.
+inline PassRequest request_for(Results& r, size_t n, size_t vocabulary, const double* parameters, const uint32_t* targets,
+                               uint32_t k, unsigned sinks) {
+  const size_t dense = n * vocabulary;
+  r.vocabulary = vocabulary;
   r.k = k;
   PassRequest request;
   const auto ask = [&](unsigned bit, auto& vector, size_t size) {
@@ -173,6 +172,14 @@ inline Results run(const Kernels& kernels, const LogitSource& source, const doub
   if (sinks & kScore)
     request.score = {targets, ask(kScore, r.target_log_probs, n), ask(kScore, r.ranks, n), ask(kEntropy, r.entropy, n)};
   request.log_sum_exp = ask(kLogSumExp, r.log_sum_exp, n);
+  return request;
+}
+
+inline Results run(const Kernels& kernels, const LogitSource& source, const double* parameters, const uint32_t* targets,
+                   uint32_t k, unsigned sinks, unsigned threads, const std::atomic<int32_t>* abort = nullptr,
+                   const LogitSource* normalizer = nullptr, Gate* gate = nullptr) {
+  Results r;
+  PassRequest request = request_for(r, source.columns(), source.vocabulary(), parameters, targets, k, sinks);
   request.workers.threads = threads;
   request.workers.abort = abort;
   request.normalizer = normalizer;

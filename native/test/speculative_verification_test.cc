@@ -28,7 +28,7 @@ Verdict verify(const Kernels& kernels, const LogitSource& source, const std::vec
   request.row_parameters = parameters.data();
   request.workers.threads = threads;
   request.draft = {draft.data(), draft.size(), log_probs, &v.accepted, v.ids.data(), v.log_probs.data()};
-  v.result = run_request(kernels, source, request);
+  v.result = run_pass(kernels, source, request);
   return v;
 }
 

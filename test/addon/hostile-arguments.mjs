@@ -253,6 +253,7 @@ function spec() {
     logitScale: 1,
     softCap: pick([0, 20]),
     capFirst: chance(50),
+    coalesce: chance(70),
   };
 }
 
@@ -272,8 +273,8 @@ const KINDS = {
   runAsync(head) {
     const call = KINDS.run(head);
     const ticket = chance(50) ? ++tickets : undefined;
-    const times = chance(30) ? arrayOf(Float64Array, 2) : undefined;
-    return { ...call, name: 'runAsync', list: [...call.list, ticket, times] };
+    const facts = chance(30) ? arrayOf(Float64Array, 5) : undefined;
+    return { ...call, name: 'runAsync', list: [...call.list, ticket, facts] };
   },
   abort: head => ({ receiver: head, name: 'abort', list: [1 + below(tickets + 1)] }),
   quantize(head) {
@@ -331,6 +332,7 @@ function newHead() {
     output: { dtype: 0, transposed: false, data: weights, copy: true },
     logitScale: 1,
     softCap: 0,
+    coalesce: chance(50),
   });
 }
 

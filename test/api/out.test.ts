@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { nativeUnavailable } from '../../lib/backend/addon';
 import { logSoftmax, softmax } from '../../lib/pass/held-logits';
 import { backends } from '../support/backends';
-import { resizable } from '../support/buffers';
+import { growable, resizable } from '../support/buffers';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { call, callSync, D, headUnderTest, makeHead, someHidden, someWeight, V } from '../support/heads';
 
@@ -81,6 +82,101 @@ describe.each(backends)('out, %s', backend => {
     const out = memory.subarray(V + V * D);
     expect(borrowed.logitsSync(hidden, { out })).toBe(out);
     expect(out.slice(0, 2 * V)).toEqual(head.logitsSync(hidden));
+  });
+});
+
+/** Not in the types of Node. */
+const { Memory } = (globalThis as unknown as { WebAssembly: WebAssembly }).WebAssembly;
+interface WebAssembly {
+  Memory: new (limits: {
+    initial: number;
+    maximum: number;
+    shared: true;
+  }) => { buffer: SharedArrayBuffer; grow(pages: number): void };
+}
+
+/** Other objects over the same shared memory. */
+const others: [name: string, make: () => { first: SharedArrayBuffer; second: SharedArrayBuffer }][] = [
+  [
+    'a clone',
+    () => {
+      const first = new SharedArrayBuffer(4 * 65536);
+      return { first, second: structuredClone(first) };
+    },
+  ],
+  [
+    'a clone of a growable buffer',
+    () => {
+      const first = growable(65536, 4 * 65536);
+      const second = structuredClone(first);
+      first.grow(4 * 65536);
+      return { first, second };
+    },
+  ],
+  [
+    'what a WebAssembly.Memory gives when it has grown',
+    () => {
+      const memory = new Memory({ initial: 4, maximum: 8, shared: true });
+      const first = memory.buffer;
+      memory.grow(1);
+      return { first, second: memory.buffer };
+    },
+  ],
+];
+
+// Only the addon sees that two buffers are one memory.
+describe.skipIf(nativeUnavailable()).each(backends)('shared memory under another object, %s', backend => {
+  const { head, hidden } = headUnderTest(backend);
+
+  it.each(others)('%s: no out on weights that are borrowed', async (_, make) => {
+    const { first, second } = make();
+    expect(first).not.toBe(second);
+    const weight = new Float32Array(first, 4 * V, V * D);
+    weight.set(someWeight());
+    const borrowed = makeHead(backend, { copy: false }, weight);
+    const before = new Float32Array(first).slice();
+    for (const out of [
+      new Float32Array(second),
+      new Float32Array(second, 4 * V, V * D),
+      new Float32Array(second, 4 * (V + V * D - 1), 2 * V),
+    ]) {
+      for (const method of wide) {
+        throwsKind(() => callSync[method](borrowed, hidden, { out }), 'RANGE', 'out', 'weights');
+        await rejectsKind(() => call[method](borrowed, hidden, { out }), 'RANGE', 'out', 'weights');
+      }
+    }
+    expect(new Float32Array(first)).toEqual(before);
+    const beside = new Float32Array(second, 4 * (V + V * D), 2 * V);
+    expect(borrowed.logitsSync(hidden, { out: beside })).toBe(beside);
+    expect(beside).toEqual(head.logitsSync(hidden));
+  });
+
+  it.each(others)('%s: no out on hidden states, nor on a pending out', async (_, make) => {
+    const { first, second } = make();
+    const input = new Float32Array(first, 0, 2 * D);
+    input.set(hidden);
+    const overlapping = new Float32Array(second, 4 * (2 * D - 1), 2 * V);
+    throwsKind(() => head.logitsSync(input, { out: overlapping }), 'RANGE', 'out', 'overlaps hidden');
+
+    const out = new Float32Array(first, 65536, 2 * V);
+    const pending = head.logits(hidden, { out });
+    const taken = new Float32Array(second, 65536 + 4 * (2 * V - 1), 2 * V);
+    throwsKind(() => head.logitsSync(hidden, { out: taken }), 'BUSY', 'out', 'pending');
+    await rejectsKind(() => head.logits(hidden, { out: taken }), 'BUSY', 'out', 'pending');
+    throwsKind(() => softmax(new Float32Array(V), V, { out: taken }), 'BUSY', 'out', 'pending');
+    const beside = head.logits(hidden, { out: new Float32Array(second, 65536 + 8 * V, 2 * V) });
+    expect(await pending).toBe(out);
+    expect(out).toEqual(head.logitsSync(hidden));
+    expect(await beside).toEqual(out);
+    expect(head.logitsSync(hidden, { out: taken })).toBe(taken);
+  });
+
+  it('is one tied matrix where both are the same numbers', () => {
+    const first = new SharedArrayBuffer(4 * V * D);
+    const weight = new Float32Array(first);
+    weight.set(someWeight());
+    const inputEmbedding = new Float32Array(structuredClone(first));
+    expect(makeHead(backend, { copy: false, inputEmbedding }, weight).tied).toBe(true);
   });
 });
 

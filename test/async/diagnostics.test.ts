@@ -70,7 +70,7 @@ describe.each(backends)('timings on the channel lmhead:pass, %s', backend => {
   });
 
   it('tell how long a call waited', async () => {
-    const { long, short } = busyHead(backend);
+    const { long, short } = busyHead(backend, { coalesce: false });
     await Promise.all([long(), short()]);
     const [, second] = seen;
     expect(second.n).toBe(1);

@@ -15,6 +15,21 @@ const files = readdirSync(installed, { recursive: true, encoding: 'utf8' }).map(
 );
 const require = createRequire(__filename);
 
+/** What a process in that folder says of LMHEAD_ISA. */
+function kernelsOf(cwd: string, LMHEAD_ISA: string): string {
+  const program = `
+    const { LMHead } = require('lmhead');
+    try {
+      LMHead.from(new Float32Array(6), { vocabSize: 3, hiddenSize: 2, backend: 'native' });
+      console.log('computes');
+    } catch ({ code, message }) {
+      console.log(code, message);
+    }`;
+  const env = { ...process.env, LMHEAD_ISA };
+  return execFileSync(process.execPath, ['-e', program], { cwd, env, encoding: 'utf8' });
+}
+const NO_SUCH_KERNELS = /^ERR_LMHEAD_ISA LMHEAD_ISA: got 'amx-emulated'; this machine has (\w+, )*scalar\n$/;
+
 describe('the package', () => {
   it('is smaller than 5 MB, with the binaries of all eight platforms too', () => {
     const size = statSync(tarball).size;
@@ -48,6 +63,8 @@ describe('the package', () => {
     expect(
       files.filter(name => /(^|\/)(test|tests|bench|build)\/|\.test\.|\.tsbuildinfo$/.test(name)),
     ).toEqual([]);
+    for (const name of files.filter(name => name.endsWith('.node')))
+      expect(readFileSync(join(installed, name)).includes('-emulated'), name).toBe(false);
     const { core, addon } = JSON.parse(
       readFileSync(join(installed, 'native/sources.json'), 'utf8'),
     ) as Record<string, string[]>;
@@ -68,6 +85,10 @@ describe('the package', () => {
     expect(Object.keys(scripts).filter(name => /^(pre|post)?install$/.test(name))).toEqual([]);
     expect(gypfile).toBe(false);
     expect(existsSync(join(installed, 'build'))).toBe(false);
+  });
+
+  it('has no kernels but those for hardware', () => {
+    expect(kernelsOf(project, 'amx-emulated')).toMatch(NO_SUCH_KERNELS);
   });
 
   it('has no fault that publint finds', async () => {
@@ -119,6 +140,7 @@ describe('the package', () => {
       encoding: 'utf8',
     });
     expect(backend).toBe('native\n');
+    expect(kernelsOf(join(modules, '..'), 'amx-emulated')).toMatch(NO_SUCH_KERNELS);
   }, 900_000);
 
   it('is found by require.resolve without being opened', () => {

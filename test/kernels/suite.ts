@@ -131,7 +131,8 @@ export function kernelSuite(isa: string): void {
         expect(checkLogits(263, 50, 5, 'f32', 'f32', { ...NONE, ...epilogue })).toBeLessThanOrEqual(1);
       });
 
-      describe('everything that follows from the same logits', () => {
+      // Of AMX only products are its own: native/test holds the rest of its table against AVX-512's.
+      describe.skipIf(isa.startsWith('amx'))('everything that follows from the same logits', () => {
         const rows: [string, (V: number) => Float32Array][] = [
           ['plain', V => someNumbers(V, 9).map(x => 4 * x)],
           ['peaked', V => someNumbers(V, 10).map(x => (x > 0.9 ? 60 * x : 5 * x))],
@@ -157,7 +158,7 @@ export function kernelSuite(isa: string): void {
           for (const V of [1, 2, 17, 256, 700, 5000]) {
             const u = make(V);
             if (!u.some(Number.isFinite)) u[V >> 1] = 1;
-            for (const options of samplings(V)) draws += compareSamples(u, V, options, V > 1000 ? 6 : 20);
+            for (const options of samplings(V)) draws += compareSamples(u, V, options, V > 1000 ? 3 : 20);
           }
           console.log(`${isa}: ${draws} draws, native and reference the same`);
         });

@@ -1,5 +1,5 @@
 /** What the Linux binaries ask of the systems that they are loaded on. `npm run prebuilds` makes them. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readSharedObject } from '../support/elf';
@@ -61,6 +61,10 @@ describe.skipIf(binaries.length === 0).each(binaries)('%s', name => {
   it('shows nothing but what Node.js looks up, and is stripped', () => {
     expect(binary.exports.toSorted()).toEqual(EXPORTS);
     expect(binary.hasSymbolTable).toBe(false);
+  });
+
+  it('has no kernels that only tests need', () => {
+    expect(readFileSync(join(folder, name)).includes('-emulated')).toBe(false);
   });
 
   it('fails to load where a symbol is missing, and not when that is called', () => {

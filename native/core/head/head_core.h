@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "../quantize.h"
-#include "../sampling/speculative_verification.h"
 #include "../sources/similarity.h"
 #include "pass_view.h"
 #include "stored_matrix.h"
@@ -20,6 +19,18 @@ struct Quantization {
   Dtype to;
   uint8_t* bytes;        // count rows
   WeightErrors* errors;  // [count]
+};
+
+// Why a call has passes of its own; the codes of APART in lib/backend/native.ts.
+enum class Apart : uint8_t {
+  no,
+  by_choice,    // of the head's
+  many_rows,    // more than kMostSharingRows
+  subset,       // of the rows of E, normalized over them
+  subset_over,  // the whole vocabulary
+  nearest,
+  few_allowed,  // only those rows of E are computed
+  held,         // more logits have to be held than a pass may
 };
 
 class HeadCore {
@@ -53,21 +64,43 @@ class HeadCore {
     if (view.metric != Metric::logit) return run_similarity(packed_hidden, n, request, view);
     const ProductSource all(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, {}, activations_);
     RowSubset rows = view.rows;
-    // Rows whose ids may not be drawn need not be computed where they are few that may. (A row apart costs more than one of
-    // many.)
     std::vector<uint32_t> few;
-    if (!rows.ids && (request.only_draws() || (request.draft.accepted && !request.draft.log_probs))) {
-      few = request.adjustments.few_allowed(n);
+    if (!rows.ids) {
+      few = few_rows(n, request);
       if (!few.empty()) rows = {few.data(), few.size()};
     }
-    if (!rows.ids) return run_request(kernels_, all, request);
+    if (!rows.ids) return run_pass(kernels_, all, request);
     const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows, activations_);
     if (view.over_vocabulary) request.normalizer = &all;
-    const PassResult result = run_request(kernels_, subset, request);
+    const PassResult result = run_pass(kernels_, subset, request);
     // Whether all of such a row is -inf, or what is allowed of it, these few do not say.
-    if (!few.empty() && result.status == PassResult::unnormalized && result.id < 0) return run_request(kernels_, all, request);
+    if (!few.empty() && result.status == PassResult::unnormalized && result.id < 0) return run_pass(kernels_, all, request);
     return result;
   }
+
+  // Why a call cannot be answered by a pass that others share. Notes what it holds.
+  static Apart apart(SharedCall& call, const PassView& view) {
+    if (view.metric != Metric::logit) return Apart::nearest;
+    if (view.rows.ids) return view.over_vocabulary ? Apart::subset_over : Apart::subset;
+    if (call.n > kMostSharingRows) return Apart::many_rows;
+    if (!few_rows(call.n, call.request).empty()) return Apart::few_allowed;
+    call.held = held_bytes(call);
+    return call.held > kHeldBytes ? Apart::held : Apart::no;
+  }
+  // As one of those that share a pass.
+  SharedCall shared_call(const float* packed_hidden, size_t n, const PassRequest& request) const {
+    SharedCall call;
+    call.hidden = packed_hidden;
+    call.n = n;
+    call.epilogue = epilogue_;
+    call.valid = valid_;
+    call.request = request;
+    call.request.workers.threads = threads_;
+    return call;
+  }
+  // Heads in company share passes.
+  const std::shared_ptr<Company>& company() const { return output_->companies[static_cast<size_t>(activations_)]; }
+  SharedPass shared_pass(Gate& gate) const { return {kernels_, output_->view, activations_, &gate}; }
 
   // nan: of row `row`, which has NaN or an infinity. workers: its threads are the head's.
   PassResult quantize(const Quantization& q, ParallelFor workers) const {
@@ -78,6 +111,13 @@ class HeadCore {
   }
 
  private:
+  // Rows whose ids may not be drawn need not be computed where they are few that may: these, else none. (A row apart costs more
+  // than one of many.)
+  static std::vector<uint32_t> few_rows(size_t n, const PassRequest& request) {
+    const bool needs_no_others = request.only_draws() || (request.draft.accepted && !request.draft.log_probs);
+    return needs_no_others ? request.adjustments.few_allowed(n) : std::vector<uint32_t>();
+  }
+
   PassResult run_similarity(const float* packed_hidden, size_t n, const PassRequest& request, const PassView& view) const {
     const ProductSource dots(kernels_, output_->view, {}, valid_, packed_hidden, n, view.rows);
     if (view.metric == Metric::dot) return run_pass(kernels_, dots, request);

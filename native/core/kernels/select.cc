@@ -84,7 +84,7 @@ Cpu detect() {
   const bool amx_state = (state & 0x60000) == 0x60000;
   cpu.amx_int8 = has(seven.d, 25);
   cpu.amx = cpu.vnni && amx_state && has(seven.d, 24) /* TILE */ && has(seven.d, 22) /* BF16 */ && leaves >= 0x1d &&
-            has_usual_tiles() && may_use_tiles() && amx_agrees_with_its_emulation(cpu.amx_int8);
+            has_usual_tiles() && may_use_tiles() && amx_agrees_with_avx512(cpu.amx_int8);
 #endif
   return cpu;
 }
@@ -132,7 +132,7 @@ static const Kernels* named(const std::string& name, const std::vector<const Ker
 const std::vector<const Kernels*>& test_kernels() {
   static const std::vector<const Kernels*> tables = [] {
     std::vector<const Kernels*> all;
-#if LMHEAD_AMX
+#if LMHEAD_TEST_KERNELS && LMHEAD_AMX
     if (named("avx512", available_kernels())) all.push_back(emulated_amx_kernels());
 #endif
     return all;

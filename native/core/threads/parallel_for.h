@@ -24,9 +24,13 @@ struct ParallelFor {
   enum class To { abort, the_end };
   template <class Work>
   void parallel_for(size_t count, Work work, To to = To::abort) const {
-    const auto ended = [&] { return to == To::abort && aborted(); };
+    share_out_until(count, work, [&](size_t) { return to == To::abort && aborted(); });
+  }
+  // The same, until ended(i), which is asked before each.
+  template <class Work, class Ended>
+  void share_out_until(size_t count, Work work, Ended ended) const {
     if (threads == 1 || count == 1) {
-      for (size_t i = 0; i < count && !ended(); i++) {
+      for (size_t i = 0; i < count && !ended(i); i++) {
         work(i, 0);
         if (should_yield()) gate->yield_turn();
       }
@@ -38,7 +42,7 @@ struct ParallelFor {
     std::exception_ptr failure;
     const auto share = [&](unsigned slot) {
       try {
-        for (size_t i; !should_yield() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended();) work(i, slot);
+        for (size_t i; !should_yield() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended(i);) work(i, slot);
       } catch (...) {  // out of memory; the caller throws it on
         next.store(count, std::memory_order_relaxed);
         const std::lock_guard lock(mutex);
@@ -47,7 +51,8 @@ struct ParallelFor {
     };
     for (;;) {
       ThreadPool::instance().run(most, share);
-      if (next.load(std::memory_order_relaxed) >= count || ended()) break;
+      const size_t at = next.load(std::memory_order_relaxed);
+      if (at >= count || ended(at)) break;
       gate->yield_turn();
     }
     if (failure) std::rethrow_exception(failure);

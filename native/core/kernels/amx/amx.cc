@@ -42,7 +42,7 @@ LMHEAD_END_REGION
 namespace lmhead {
 namespace {
 
-using amx::EmulatedUnit, amx::MatrixUnit, amx::Numbers;
+using amx::MatrixUnit, amx::Numbers;
 
 amx::Scratch scratch(size_t depth, size_t columns) {
   thread_local AlignedFloats memory;
@@ -119,16 +119,18 @@ const Kernels* amx_kernels(bool with_int8) {
   return with_int8 ? &all : &without_int8;
 }
 
+#if LMHEAD_TEST_KERNELS
 const Kernels* emulated_amx_kernels() {
-  static const Kernels all = table<EmulatedUnit, avx512_kernels>("amx-emulated", true);
+  static const Kernels all = table<amx::EmulatedUnit, avx512_kernels>("amx-emulated", true);
   return &all;
 }
+#endif
 
 namespace {
 #include "self_test.inc"
 }  // namespace
 
-bool amx_agrees_with_its_emulation(bool with_int8) { return floats_agree() && (!with_int8 || integers_agree()); }
+bool amx_agrees_with_avx512(bool with_int8) { return floats_agree() && (!with_int8 || integers_agree()); }
 
 }  // namespace lmhead
 #endif
