@@ -254,6 +254,8 @@ for (const dtype of ['f32', 'f16', 'bf16']) {
     await check(`${dtype}, V=${V} d=${d}: verify`, async () => {
       const { ok, argmaxAgrees } = await head.verify(someNumbers(n * d, 8));
       assert.ok(ok && argmaxAgrees);
+      const said = JSON.parse(JSON.stringify(head));
+      assert.deepEqual(said, { vocabSize: V, hiddenSize: d, dtype, backend: head.backend });
     });
   }
 }

@@ -11,6 +11,7 @@ import { candidatesOf, LMHead, logSoftmax, sampleFrom, softmax, topKOf } from '.
 
 /** @type {Record<string, Call>} */
 export const METHODS = {
+  toJSON: head => JSON.stringify(head),
   logitsSync: (head, hidden) => head.logitsSync(hidden),
   logits: (head, hidden, options) => head.logits(hidden, options),
   logProbsSync: (head, hidden) => head.logProbsSync(hidden),
