@@ -1,4 +1,25 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** What takes longest begins first, so that no CPU waits for it at the end. */
+const LONGEST = [
+  'test/memory/',
+  'test/kernels/',
+  'test/sampling/',
+  'test/addon/',
+  'test/stress/',
+  'test/cli/',
+];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]) {
+    const place = ({ moduleId }: TestSpecification) => {
+      const found = LONGEST.findIndex(folder => moduleId.includes(`/${folder}`));
+      return found < 0 ? LONGEST.length : found;
+    };
+    return (await super.sort(files)).sort((a, b) => place(a) - place(b));
+  }
+}
 
 export default defineConfig({
   test: {
@@ -6,6 +27,7 @@ export default defineConfig({
     exclude: ['test/installed/**'], // npm run test:package
     pool: 'forks',
     maxWorkers: '100%', // by default one CPU stays free
+    sequence: { sequencer: LongestFirst },
     testTimeout: 60000,
   },
 });

@@ -23,10 +23,10 @@ const BREAKERS = Array.from({ length: 1000 }, (_, i) => (i % 3 ? [i, i + 1, i + 
 const PENALTIES = { repetitionPenalty: 1.1, frequencyPenalty: 0.1, presencePenalty: 0.1 };
 const METHODS = {
   penalties: PENALTIES,
-  'no 3-gram twice': { noRepeatNgram: 3 },
+  'no 3-gram twice': { noRepeatNgramSize: 3 },
   DRY: { dryMultiplier: 0.8 },
   'DRY, 1000 breakers': { dryMultiplier: 0.8, dryBreakers: BREAKERS },
-  'all of them': { ...PENALTIES, noRepeatNgram: 3, dryMultiplier: 0.8, dryBreakers: BREAKERS },
+  'all of them': { ...PENALTIES, noRepeatNgramSize: 3, dryMultiplier: 0.8, dryBreakers: BREAKERS },
 };
 
 /** @param {number} rounds */
@@ -48,7 +48,7 @@ export async function histories(rounds) {
           next: () => sampler.nextSync(one),
           sample: () => head.sampleSync(one, { ...options, history, seed: 1 }),
           rows: () => head.sampleSync(many, { ...options, history, repetitionPenalty: each, seed: 1 }),
-          draft: () => head.verifyDraftSync(hidden, draft, undefined, { ...options, history, seed: 1 }),
+          draft: () => head.verifyDraftSync(hidden, draft, { ...options, history, seed: 1 }),
         },
         rounds,
       );
@@ -60,7 +60,7 @@ export async function histories(rounds) {
     {
       one: () => head.sampleSync(one, { seed: 1 }),
       rows: () => head.sampleSync(many, { seed: 1 }),
-      draft: () => head.verifyDraftSync(hidden, draft, undefined, { seed: 1 }),
+      draft: () => head.verifyDraftSync(hidden, draft, { seed: 1 }),
     },
     rounds,
   );

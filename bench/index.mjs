@@ -20,7 +20,7 @@ import { headers } from './headers.mjs';
 import { histories } from './histories.mjs';
 import { measureShape } from './passes.mjs';
 import { loadPeers } from './peers/index.mjs';
-import { quantised } from './quantized.mjs';
+import { quantized } from './quantized.mjs';
 import { rooflineChart } from './roofline-chart.mjs';
 import { sampling } from './sampling.mjs';
 import { smallHead } from './small-head.mjs';
@@ -83,7 +83,7 @@ async function benchmark() {
   await sampling(quick ? 5 : 21);
   await histories(quick ? 3 : 11);
   headers();
-  await quantised(quick ? { dtypes: ['bf16', 'i8', 'q4_k'], quick } : {});
+  await quantized(quick ? { dtypes: ['bf16', 'i8', 'q4_k'], quick } : {});
   console.log('\nAgainst pure JS.\n');
   await againstPureJs(quick ? 9 : 21);
 

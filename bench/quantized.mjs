@@ -1,5 +1,5 @@
 /**
- * Quantised heads of Llama 3's size against the streaming read of the same bytes, with float ones beside them; and many hidden
+ * Quantized heads of Llama 3's size against the streaming read of the same bytes, with float ones beside them; and many hidden
  * states at once. Reads and passes take turns, so trust the ratios more than the times. `node bench/quantized.mjs [dtype…]`
  */
 import { pathToFileURL } from 'node:url';
@@ -32,7 +32,7 @@ function anyWeights(dtype) {
  * Prints a table.
  * @param {{ dtypes?: string[], quick?: boolean }} options
  */
-export async function quantised({ dtypes = DTYPES, quick = false } = {}) {
+export async function quantized({ dtypes = DTYPES, quick = false } = {}) {
   const rows = [];
   for (const dtype of dtypes) {
     const data = anyWeights(dtype);
@@ -77,7 +77,7 @@ export async function quantised({ dtypes = DTYPES, quick = false } = {}) {
       ...['i8', 'i16'].map(name => (integer[name] ? duration(Math.min(...integer[name])) : '')),
     ]);
   }
-  console.log(`\nQuantised heads, ${V} × ${D}: logits of one hidden state, scores of ${MANY}.\n`);
+  console.log(`\nQuantized heads, ${V} × ${D}: logits of one hidden state, scores of ${MANY}.\n`);
   table(
     ['', 'MB', 'read', 'GB/s', 'n = 1', 'of the read', 'median', `n = ${MANY}`, 'GFLOP/s', 'in i8', 'in i16'],
     rows,
@@ -86,5 +86,5 @@ export async function quantised({ dtypes = DTYPES, quick = false } = {}) {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const dtypes = process.argv.slice(2);
-  await quantised(dtypes.length > 0 ? { dtypes } : {});
+  await quantized(dtypes.length > 0 ? { dtypes } : {});
 }

@@ -10,11 +10,11 @@ const LEFT = 76;
 const RIGHT = 24;
 const TOP = 64;
 const BOTTOM = 60;
-/** Told apart by shape too: colours alone do not tell everyone. */
+/** Told apart by shape too: colors alone do not tell everyone. */
 const DTYPES = {
-  f32: { colour: '#4a8cf7', mark: 'M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z' },
-  f16: { colour: '#d9742b', mark: 'M-3.6 -3.6h7.2v7.2h-7.2z' },
-  bf16: { colour: '#2ea06f', mark: 'M0 -5.2l5.2 5.2l-5.2 5.2l-5.2 -5.2z' },
+  f32: { color: '#4a8cf7', mark: 'M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z' },
+  f16: { color: '#d9742b', mark: 'M-3.6 -3.6h7.2v7.2h-7.2z' },
+  bf16: { color: '#2ea06f', mark: 'M0 -5.2l5.2 5.2l-5.2 5.2l-5.2 -5.2z' },
 };
 
 /** @param {{isa: string, threads: number, cpu: string}} machine */
@@ -83,7 +83,7 @@ ${text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 16, 'operations per byte of weights 
   /** What each shape reaches, and a line through the medians. */
   function series(dtype) {
     const own = points.filter(point => point.dtype === dtype);
-    const { colour, mark } = DTYPES[dtype];
+    const { color, mark } = DTYPES[dtype];
     const medians = [...new Set(own.map(({ n }) => n))].map(n => {
       const some = own.filter(point => point.n === n);
       return [some[0].intensity, median(some.map(({ flops }) => flops))];
@@ -91,9 +91,9 @@ ${text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 16, 'operations per byte of weights 
     const marks = own.map(({ intensity, flops, vocabSize, hiddenSize, n }) => {
       const title = `${vocabSize} × ${hiddenSize} ${dtype}, n = ${n}: ${(flops / 1e9).toFixed(0)} GFLOP/s`;
       const at = `${x(intensity).toFixed(1)} ${y(flops).toFixed(1)}`;
-      return `<path d="${mark}" transform="translate(${at})" fill="${colour}" fill-opacity="0.85"><title>${title}</title></path>`;
+      return `<path d="${mark}" transform="translate(${at})" fill="${color}" fill-opacity="0.85"><title>${title}</title></path>`;
     });
-    return [line(medians, `stroke="${colour}" stroke-opacity="0.6"`), ...marks].join('\n');
+    return [line(medians, `stroke="${color}" stroke-opacity="0.6"`), ...marks].join('\n');
   }
 
   function line(corners, style) {
@@ -108,9 +108,9 @@ function text(x, y, content, more = '') {
 
 function legend() {
   return Object.entries(DTYPES)
-    .map(([dtype, { colour, mark }], i) => {
+    .map(([dtype, { color, mark }], i) => {
       const at = LEFT + 6 + 62 * i;
-      return `<path d="${mark}" transform="translate(${at} 44)" fill="${colour}"/>${text(at + 10, 48, dtype)}`;
+      return `<path d="${mark}" transform="translate(${at} 44)" fill="${color}"/>${text(at + 10, 48, dtype)}`;
     })
     .join('\n');
 }

@@ -34,7 +34,7 @@ const METHODS = {
   'p-less': { pLess: true },
   'top-n-sigma 1': { topNSigma: 1 },
   'XTC 0.5': { xtcProbability: 0.5, xtcThreshold: 0.1 },
-  'mirostat (surprise 5)': { maxSurprise: 5 },
+  'mirostat (surprisal 5)': { maxSurprisal: 5 },
 };
 
 /** As it is mostly done in JavaScript: the logits, all of them sorted, a softmax, top-p, a draw. */

@@ -33,7 +33,7 @@ type Unknown<O, All> = string extends keyof O
 
 /** What is about drawing a token, and nothing else. */
 type Drawing = Exclude<keyof SampleOptions, keyof CallOptions>;
-type OfHistory = Exclude<keyof PenaltyOptions, 'history' | 'minLength' | 'endIds' | 'length'>;
+type OfHistory = Exclude<keyof PenaltyOptions, 'history' | 'minLength' | 'eosIds' | 'length'>;
 
 /**
  * Options of type O as a call with the options All takes them. Of a variable whose type leaves it open what is there, nothing is
@@ -42,12 +42,12 @@ type OfHistory = Exclude<keyof PenaltyOptions, 'history' | 'minLength' | 'endIds
 export type Effective<O, All> = Unknown<O, All> &
   Need<O, 'over', 'rows', Ids> &
   Need<O, OfHistory, 'history', Ids | readonly Ids[]> &
-  Need<O, 'minLength', 'endIds', Ids> &
+  Need<O, 'minLength', 'eosIds', Ids> &
   OneOf<O, 'allowedIds', 'allowedMask'>;
 
 /** The same of a sampler, which has a history, and may get rows with each token. */
 export type EffectiveOfSampler<O, All> = Unknown<O, All> &
-  Need<O, 'minLength', 'endIds', Ids> &
+  Need<O, 'minLength', 'eosIds', Ids> &
   OneOf<O, 'allowedIds', 'allowedMask'>;
 
 /** The same of a request, which has to ask for what its options are about. */

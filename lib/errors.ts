@@ -26,7 +26,7 @@ export type ErrorKind =
   | 'ISA'
   /** The native addon cannot be loaded. */
   | 'LOAD'
-  /** The call was cancelled by its AbortSignal. */
+  /** The call was canceled by its AbortSignal. */
   | 'ABORTED'
   /** There is not enough memory. */
   | 'MEMORY';

@@ -1,13 +1,17 @@
 /** The class that users hold: checked arguments in, one pass over the weights, results out. */
 import { type InspectOptions, inspect } from 'node:util';
 
-import { adjustmentsOf } from './arguments/adjustments';
-import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
+import { firstOf, newFloats, outputArray } from './arguments/arrays';
 import { arrayType } from './arguments/describe';
-import { draftJob } from './arguments/draft';
-import { type HeadSettings, headSettings, headSizes, memoryMatrices } from './arguments/head-options';
-import { type HiddenRows, hiddenRows, requireStill } from './arguments/hidden';
-import { idCount, targetIds, tokenIds } from './arguments/ids';
+import {
+  type HeadSettings,
+  headSettings,
+  headSizes,
+  memoryMatrices,
+  specSettings,
+} from './arguments/head-options';
+import { hiddenRows } from './arguments/hidden';
+import { idCount, tokenIds } from './arguments/ids';
 import {
   ARGMAX_OPTIONS,
   CANDIDATES_OPTIONS,
@@ -22,37 +26,27 @@ import {
   SCORE_OPTIONS,
   TOP_K_OPTIONS,
   VERIFY_DRAFT_OPTIONS,
-  WIDE_OPTIONS,
 } from './arguments/option-names';
-import { rowParameters } from './arguments/row-parameters';
-import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset';
-import { flag, liveSignal, oneOf, wholeNumber } from './arguments/values';
-import {
-  type HeadBackend,
-  type HeadSpec,
-  type HiddenJob,
-  IGNORED,
-  type Measure,
-  noCandidates,
-  type PassJob,
-} from './backend/backend';
+import { refusePositionalLogProbs, refusePositionalMetric } from './arguments/positional';
+import { liveSignal, oneOf } from './arguments/values';
+import type { HeadBackend, HeadSpec } from './backend/backend';
 import { chooseBackend, createHead } from './backend/choose';
 import { untilAbort } from './backend/on-abort';
 import { floats } from './dtypes/half';
-import type { QuantiseTarget } from './dtypes/quantize';
+import type { QuantizeTarget } from './dtypes/quantize';
 import { ACTIVATIONS } from './dtypes/quantized-activations';
 import type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 import { LMHeadError } from './errors';
 import { handleOf, partsOf } from './head/handle';
 import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
+import { HeadPasses } from './head/passes';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
-import { isWatched, type TimedHead, timed, timedSync } from './pass/diagnostics';
-import { neighboursOf, queryRows } from './pass/nearest';
-import { lease, release, requireFree } from './pass/pending-outputs';
-import { newSample } from './pass/sample-result';
+import { asJson } from './pass/as-json';
+import { ARGMAX, CANDIDATES, LOG_SUM_EXP, requested, SAMPLE, SCORE, TOP } from './pass/asked';
+import { neighborsOf } from './pass/nearest';
+import { answer, scoreOf, topOf } from './pass/results';
 import { verdictOf } from './pass/verify-draft';
-import { finalNorm } from './reference/norm';
 import { verifyAgainstReference } from './reference/verify';
 import { Sampler } from './sampler';
 import type {
@@ -60,7 +54,7 @@ import type {
   AsyncOptions,
   CallOptions,
   Candidates,
-  DraftVerdict,
+  DraftResult,
   Dtype,
   HeadOptions,
   Hidden,
@@ -85,28 +79,6 @@ import type {
   Weight,
 } from './types';
 
-/** What a pass is asked for, as a set of bits. */
-const LOGITS = 1;
-const LOG_PROBS = 2;
-const ARGMAX = 4;
-const TOP = 8;
-const SAMPLE = 16;
-const SCORE = 32;
-const LOG_SUM_EXP = 64;
-const CANDIDATES = 128;
-const DRAFT = 256;
-/** The results that filters and adjustments are for. */
-const DRAWN = SAMPLE | CANDIDATES | DRAFT;
-/** The results that temperature 0 has no meaning for. */
-const NOT_GREEDY = LOG_PROBS | TOP | SCORE;
-
-/** Results of [n,V]; alone in a pass, a caller may say where they go. */
-type Wide = 'logits' | 'logProbs' | 'probs';
-
-interface HeadJob extends HiddenJob {
-  view?: RowSubset;
-}
-
 /** The constructor is for `from` and `open` alone. */
 const token = Symbol('LMHead');
 
@@ -126,6 +98,7 @@ export let backendOf: (head: LMHead) => HeadBackend;
  * nothing: the head works on.
  */
 export class LMHead {
+  readonly #passes: HeadPasses;
   readonly #backend: HeadBackend;
   readonly #vocabSize: number;
   readonly #hiddenSize: number;
@@ -137,10 +110,7 @@ export class LMHead {
   readonly #tied: boolean;
   readonly #parameterCount: number;
   readonly #settings: HeadSettings;
-  /** The caller's own bytes, where they are used in place; no result may be written there. */
-  readonly #lent: ArrayBufferView[];
   #handle: object | undefined;
-  #closed = false;
 
   static {
     backendOf = head => head.#backend;
@@ -154,6 +124,7 @@ export class LMHead {
       );
     }
     const { spec, settings, backend } = parts;
+    this.#passes = new HeadPasses(parts);
     this.#backend = backend;
     this.#settings = settings;
     this.#vocabSize = spec.vocabSize;
@@ -165,7 +136,6 @@ export class LMHead {
     this.#inputProblem = spec.inputProblem;
     this.#tied = spec.input === undefined && !spec.untied;
     this.#parameterCount = countParameters(spec, settings);
-    this.#lent = lentMemory(spec);
   }
 
   /**
@@ -201,8 +171,7 @@ export class LMHead {
     const { vocabSize, hiddenSize } = headSizes(own.vocabSize, own.hiddenSize);
     const settings = headSettings(own, vocabSize, hiddenSize);
     const { output, input } = memoryMatrices(weight, own, vocabSize, hiddenSize);
-    const { epilogue, activations, threads } = settings;
-    const spec: HeadSpec = { vocabSize, hiddenSize, output, input, epilogue, activations, threads };
+    const spec: HeadSpec = { vocabSize, hiddenSize, output, input, ...specSettings(settings) };
     return new LMHead({ spec, settings, backend: createHead(chooseBackend(own.backend), spec) }, token);
   }
 
@@ -223,7 +192,7 @@ export class LMHead {
    * @throws LMHeadError CLOSED
    */
   get handle(): unknown {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const { vocabSize, hiddenSize } = this;
     const sizes = { vocabSize, hiddenSize, inputRows: this.#inputRows };
     this.#handle ??= handleOf(
@@ -244,7 +213,7 @@ export class LMHead {
     return this.#hiddenSize;
   }
 
-  /** What the output matrix holds: 'f32', 'f16', 'bf16', or a quantised dtype. */
+  /** What the output matrix holds: 'f32', 'f16', 'bf16', or a quantized dtype. */
   get dtype(): Dtype {
     return this.#dtype;
   }
@@ -253,6 +222,12 @@ export class LMHead {
   [inspect.custom](_depth: number, options: InspectOptions): string {
     const { vocabSize, hiddenSize, dtype, backend, tied, threads } = this;
     return `LMHead ${inspect({ vocabSize, hiddenSize, dtype, backend, tied, threads }, options)}`;
+  }
+
+  /** What JSON.stringify writes. */
+  toJSON(): { vocabSize: number; hiddenSize: number; dtype: Dtype; backend: 'native' | 'reference' } {
+    const { vocabSize, hiddenSize, dtype, backend } = this;
+    return { vocabSize, hiddenSize, dtype, backend };
   }
 
   /** What hidden states are rounded to; see the option. */
@@ -293,7 +268,7 @@ export class LMHead {
    * @throws LMHeadError RANGE for an id that is none (naming its index), and as every method does
    */
   embed(ids: Ids, out?: Float32Array): Float32Array {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     if (!this.#tied && this.#inputDtype === undefined) {
       throw new LMHeadError(
         'TENSOR',
@@ -308,9 +283,9 @@ export class LMHead {
       result = newFloats(count * d, 'embed');
     } else {
       result = outputArray(out, count * d, arrayType(ids) ? (ids as Uint32Array) : undefined, 'ids');
-      this.#requireWritable(result);
+      this.#passes.requireWritable(result);
     }
-    this.#requireOpen(); // still: a list may run code when it is read
+    this.#passes.requireOpen(); // still: a list may run code when it is read
     if (count === 0) return result;
     const rows = firstOf(result, count * d);
     this.#backend.readRows(this.#tied ? 'output' : 'input', wanted, rows);
@@ -331,11 +306,11 @@ export class LMHead {
     hidden: Hidden,
     request: R,
   ): Promise<RunResult<R>> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own: RunRequest & AsyncOptions = readOptions(request, RUN_OPTIONS.async, 'request');
     const asked = requested(own);
-    const job = this.#runJob(asked, hidden, own);
-    await this.#compute(job, own);
+    const job = this.#passes.runJob(asked, hidden, own);
+    await this.#passes.compute(job, own);
     return answer(asked, job) as RunResult<R>;
   }
 
@@ -344,11 +319,11 @@ export class LMHead {
     hidden: Hidden,
     request: R,
   ): RunResult<R> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own: RunRequest = readOptions(request, RUN_OPTIONS.sync, 'request');
     const asked = requested(own);
-    const job = this.#runJob(asked, hidden, own);
-    this.#computeSync(job);
+    const job = this.#passes.runJob(asked, hidden, own);
+    this.#passes.computeSync(job);
     return answer(asked, job) as RunResult<R>;
   }
 
@@ -357,12 +332,12 @@ export class LMHead {
    * @returns [n,V]; −∞ at and beyond validVocabSize
    */
   async logits(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
-    return this.#wide('logits', hidden, options);
+    return this.#passes.wide('logits', hidden, options);
   }
 
   /** As `logits`, at once: the event loop waits. */
   logitsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
-    return this.#wideSync('logits', hidden, options);
+    return this.#passes.wideSync('logits', hidden, options);
   }
 
   /**
@@ -370,12 +345,12 @@ export class LMHead {
    * @returns [n,V]; −∞ at and beyond validVocabSize. A row with NaN or +∞, or of nothing but −∞, has NaN
    */
   async logProbs(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
-    return this.#wide('logProbs', hidden, options);
+    return this.#passes.wide('logProbs', hidden, options);
   }
 
   /** As `logProbs`, at once: the event loop waits. */
   logProbsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
-    return this.#wideSync('logProbs', hidden, options);
+    return this.#passes.wideSync('logProbs', hidden, options);
   }
 
   /**
@@ -383,12 +358,12 @@ export class LMHead {
    * @returns [n,V]; each row adds up to 1
    */
   async probs(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
-    return this.#wide('probs', hidden, options);
+    return this.#passes.wide('probs', hidden, options);
   }
 
   /** As `probs`, at once: the event loop waits. */
   probsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
-    return this.#wideSync('probs', hidden, options);
+    return this.#passes.wideSync('probs', hidden, options);
   }
 
   /**
@@ -398,19 +373,19 @@ export class LMHead {
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
   async topK(hidden: Hidden, k: number, options?: CallOptions & AsyncOptions): Promise<TopK> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, TOP_K_OPTIONS.async);
-    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, own), own, k);
-    await this.#compute(job, own);
+    const job = this.#passes.prepare(TOP | LOG_SUM_EXP, this.#passes.rows(hidden, own), own, k);
+    await this.#passes.compute(job, own);
     return topOf(job);
   }
 
   /** As `topK`, at once: the event loop waits. */
   topKSync(hidden: Hidden, k: number, options?: CallOptions): TopK {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, TOP_K_OPTIONS.sync);
-    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, own), own, k);
-    this.#computeSync(job);
+    const job = this.#passes.prepare(TOP | LOG_SUM_EXP, this.#passes.rows(hidden, own), own, k);
+    this.#passes.computeSync(job);
     return topOf(job);
   }
 
@@ -420,19 +395,19 @@ export class LMHead {
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
   async argmax(hidden: Hidden, options?: CallOptions & AsyncOptions): Promise<Uint32Array> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, ARGMAX_OPTIONS.async);
-    const job = this.#prepare(ARGMAX, this.#rows(hidden, own), own);
-    await this.#compute(job, own);
+    const job = this.#passes.prepare(ARGMAX, this.#passes.rows(hidden, own), own);
+    await this.#passes.compute(job, own);
     return job.argmax!;
   }
 
   /** As `argmax`, at once: the event loop waits. */
   argmaxSync(hidden: Hidden, options?: CallOptions): Uint32Array {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, ARGMAX_OPTIONS.sync);
-    const job = this.#prepare(ARGMAX, this.#rows(hidden, own), own);
-    this.#computeSync(job);
+    const job = this.#passes.prepare(ARGMAX, this.#passes.rows(hidden, own), own);
+    this.#passes.computeSync(job);
     return job.argmax!;
   }
 
@@ -447,10 +422,10 @@ export class LMHead {
     hidden: Hidden,
     options?: O,
   ): Promise<Sample> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, SAMPLE_OPTIONS.async);
-    const job = this.#prepare(SAMPLE, this.#rows(hidden, own), own);
-    await this.#compute(job, own);
+    const job = this.#passes.prepare(SAMPLE, this.#passes.rows(hidden, own), own);
+    await this.#passes.compute(job, own);
     return job.sample!;
   }
 
@@ -459,10 +434,10 @@ export class LMHead {
     hidden: Hidden,
     options?: O,
   ): Sample {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, SAMPLE_OPTIONS.sync);
-    const job = this.#prepare(SAMPLE, this.#rows(hidden, own), own);
-    this.#computeSync(job);
+    const job = this.#passes.prepare(SAMPLE, this.#passes.rows(hidden, own), own);
+    this.#passes.computeSync(job);
     return job.sample!;
   }
 
@@ -471,7 +446,7 @@ export class LMHead {
    * @throws LMHeadError RANGE, ARGUMENT for options that are none
    */
   sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(options?: O): Sampler {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     return new Sampler(this, this.#validVocabSize, options);
   }
 
@@ -479,18 +454,18 @@ export class LMHead {
    * What `sample` draws from: the ids that the filters leave, and their probabilities.
    * @param options as sample's, so that the same object serves both; topLogProbs has no effect here, and seed, step and stream have one
    *   on XTC alone. Temperature 0 leaves the likeliest token alone
-   * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
+   * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalized probabilities; offsets [n+1]
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
   async candidates<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
     hidden: Hidden,
     options?: O,
   ): Promise<Candidates> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, CANDIDATES_OPTIONS.async);
-    const job = this.#prepare(CANDIDATES, this.#rows(hidden, own), own);
-    await this.#compute(job, own);
-    return job.candidates!;
+    const job = this.#passes.prepare(CANDIDATES, this.#passes.rows(hidden, own), own);
+    await this.#passes.compute(job, own);
+    return asJson(job.candidates!);
   }
 
   /** As `candidates`, at once: the event loop waits. */
@@ -498,11 +473,11 @@ export class LMHead {
     hidden: Hidden,
     options?: O,
   ): Candidates {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, CANDIDATES_OPTIONS.sync);
-    const job = this.#prepare(CANDIDATES, this.#rows(hidden, own), own);
-    this.#computeSync(job);
-    return job.candidates!;
+    const job = this.#passes.prepare(CANDIDATES, this.#passes.rows(hidden, own), own);
+    this.#passes.computeSync(job);
+    return asJson(job.candidates!);
   }
 
   /**
@@ -511,39 +486,39 @@ export class LMHead {
    * @returns logProbs, ranks and (if asked) entropy, [n] each; count; nll in nats per counted token; perplexity = e^nll
    */
   async score(hidden: Hidden, targets: Ids, options?: ScoreOptions & AsyncOptions): Promise<Score> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, SCORE_OPTIONS.async);
-    const job = this.#prepare(SCORE, this.#rows(hidden, own), own, 0, targets);
-    await this.#compute(job, own);
+    const job = this.#passes.prepare(SCORE, this.#passes.rows(hidden, own), own, 0, targets);
+    await this.#passes.compute(job, own);
     return scoreOf(job);
   }
 
   /** As `score`, at once: the event loop waits. */
   scoreSync(hidden: Hidden, targets: Ids, options?: ScoreOptions): Score {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, SCORE_OPTIONS.sync);
-    const job = this.#prepare(SCORE, this.#rows(hidden, own), own, 0, targets);
-    this.#computeSync(job);
+    const job = this.#passes.prepare(SCORE, this.#passes.rows(hidden, own), own, 0, targets);
+    this.#passes.computeSync(job);
     return scoreOf(job);
   }
 
   /**
    * Logit lens: what the head would say of hidden states from the middle of the model. The final norm is applied to each, then
    * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.)
-   * @param hidden [layers, d], before the final norm; where a runtime has already normalised the last layer's state, use `topK`
+   * @param hidden [layers, d], before the final norm; where a runtime has already normalized the last layer's state, use `topK`
    *   for that one
    * @returns as `topK`, a row per layer
    * @throws LMHeadError RANGE for a head made without a norm, and as every method does
    */
   async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, LENS_OPTIONS.async);
     return this.topK(hidden, k, { ...own, norm: true });
   }
 
   /** As `lens`, at once: the event loop waits. */
   lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, LENS_OPTIONS.sync);
     return this.topKSync(hidden, k, { ...own, norm: true });
   }
@@ -554,32 +529,41 @@ export class LMHead {
    * A row or vector of zeros has cosine 0 with everything.
    * @param idOrVector d numbers; or an id, for its row of the output matrix, which is then among the answers itself
    * @param k from 1 to validVocabSize (or as many as there are `rows`)
+   * @param options `metric`, which is 'dot' (default) or 'cosine', and the `rows` to search among
    * @throws LMHeadError NAN where a similarity is NaN, and as every method does
    */
+  nearest(
+    idOrVector: number | bigint | Hidden,
+    k: number,
+    options?: NearestOptions & AsyncOptions,
+  ): Promise<Neighbours>;
   async nearest(
     idOrVector: number | bigint | Hidden,
     k: number,
-    measure: 'dot' | 'cosine' = 'dot',
     options?: NearestOptions & AsyncOptions,
+    ...more: unknown[]
   ): Promise<Neighbours> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
+    refusePositionalMetric(options, more);
     const own = optionsIfAny(options, NEAREST_OPTIONS.async);
-    const job = this.#nearestJob(idOrVector, k, measure, own);
-    await this.#compute(job, own);
-    return neighboursOf(job, measure);
+    const job = this.#passes.nearestJob(idOrVector, k, own);
+    await this.#passes.compute(job, own);
+    return neighborsOf(job);
   }
 
   /** As `nearest`, at once: the event loop waits. */
+  nearestSync(idOrVector: number | bigint | Hidden, k: number, options?: NearestOptions): Neighbours;
   nearestSync(
     idOrVector: number | bigint | Hidden,
     k: number,
-    measure: 'dot' | 'cosine' = 'dot',
     options?: NearestOptions,
+    ...more: unknown[]
   ): Neighbours {
-    this.#requireOpen();
-    const job = this.#nearestJob(idOrVector, k, measure, optionsIfAny(options, NEAREST_OPTIONS.sync));
-    this.#computeSync(job);
-    return neighboursOf(job, measure);
+    this.#passes.requireOpen();
+    refusePositionalMetric(options, more);
+    const job = this.#passes.nearestJob(idOrVector, k, optionsIfAny(options, NEAREST_OPTIONS.sync));
+    this.#passes.computeSync(job);
+    return neighborsOf(job);
   }
 
   /**
@@ -590,23 +574,25 @@ export class LMHead {
    * @param hidden n·d numbers: one hidden state per draft id, and one more if all of the draft standing is to bring a
    *   bonus token
    * @param draftIds n − 1 or n ids below V
-   * @param draftLogProbs [draftIds.length, V], or with `rows` [draftIds.length, rows.length] in their order: the log-probabilities
-   *   that each draft id was drawn from, all of them, as the correction is drawn from what they leave. Omitted: the draft was
-   *   certain of its ids (greedy, or looked up)
-   * @param options as for `sample`; row i uses step + i, in streams of its own. One history is that before the first row: each row has
-   *   the draft's ids before it, too. A draft id that is not among `rows` does not stand
+   * @param options as for `sample`, and `draftLogProbs`: what each draft id was drawn from. Row i uses step + i, in streams of its own.
+   *   One history is that before the first row: each row has the draft's ids before it, too. A draft id that is not among `rows` is
+   *   rejected
    * @throws LMHeadError NAN where a row that counts has NaN, and as every method does
    */
-  async verifyDraft<
+  verifyDraft<
     const O extends VerifyDraftOptions & AsyncOptions & Effective<O, VerifyDraftOptions & AsyncOptions>,
-  >(hidden: Hidden, draftIds: Ids, draftLogProbs?: Float32Array, options?: O): Promise<DraftVerdict> {
-    this.#requireOpen();
-    const own: (VerifyDraftOptions & AsyncOptions) | undefined = optionsIfAny(
-      options,
-      VERIFY_DRAFT_OPTIONS.async,
-    );
-    const job = this.#draftJob(hidden, draftIds, draftLogProbs, own, true);
-    await this.#compute(job, own);
+  >(hidden: Hidden, draftIds: Ids, options?: O): Promise<DraftResult>;
+  async verifyDraft(
+    hidden: Hidden,
+    draftIds: Ids,
+    options?: VerifyDraftOptions & AsyncOptions,
+    ...more: unknown[]
+  ): Promise<DraftResult> {
+    this.#passes.requireOpen();
+    refusePositionalLogProbs(options, more);
+    const own = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.async);
+    const job = this.#passes.draftJob(hidden, draftIds, own, true);
+    await this.#passes.compute(job, own);
     return verdictOf(job.draft!, job.n);
   }
 
@@ -614,13 +600,19 @@ export class LMHead {
   verifyDraftSync<const O extends VerifyDraftOptions & Effective<O, VerifyDraftOptions>>(
     hidden: Hidden,
     draftIds: Ids,
-    draftLogProbs?: Float32Array,
     options?: O,
-  ): DraftVerdict {
-    this.#requireOpen();
-    const own: VerifyDraftOptions | undefined = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.sync);
-    const job = this.#draftJob(hidden, draftIds, draftLogProbs, own, false);
-    this.#computeSync(job);
+  ): DraftResult;
+  verifyDraftSync(
+    hidden: Hidden,
+    draftIds: Ids,
+    options?: VerifyDraftOptions,
+    ...more: unknown[]
+  ): DraftResult {
+    this.#passes.requireOpen();
+    refusePositionalLogProbs(options, more);
+    const own = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.sync);
+    const job = this.#passes.draftJob(hidden, draftIds, own, false);
+    this.#passes.computeSync(job);
     return verdictOf(job.draft!, job.n);
   }
 
@@ -629,9 +621,9 @@ export class LMHead {
    * @param hidden n·d numbers; a bare Uint16Array cannot say what it holds, so pass a tensor {data, type, dims} instead
    */
   async verify(hidden: Hidden): Promise<Verification> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const { data, dtype, n } = hiddenRows(hidden, this.#hiddenSize, undefined);
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const info = {
       vocabSize: this.#vocabSize,
       hiddenSize: this.#hiddenSize,
@@ -650,17 +642,17 @@ export class LMHead {
    * @returns rejects with IO where it cannot be written, or where something is that is no regular file
    */
   async save(path: string | URL): Promise<void> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const file = filePath(path);
-    this.#requireOpen();
+    this.#passes.requireOpen();
     await saveHead(file, this.#saved());
   }
 
   /** As `save`, at once: the event loop waits. */
   saveSync(path: string | URL): void {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const file = filePath(path);
-    this.#requireOpen();
+    this.#passes.requireOpen();
     saveHeadSync(file, this.#saved());
   }
 
@@ -678,20 +670,20 @@ export class LMHead {
   }
 
   /**
-   * Makes another head whose output matrix is quantised, and measures what that changes; this one stays as it is. Everything
-   * else is the same, an input embedding of its own included. The native backend quantises on its threads, while the event
+   * Makes another head whose output matrix is quantized, and measures what that changes; this one stays as it is. Everything
+   * else is the same, an input embedding of its own included. The native backend quantizes on its threads, while the event
    * loop and other calls run. docs/quantization.md says what to expect.
    * @param dtype 'i8': int8 with a scale per row, for any d. 'q8_0': int8 with a scale per 32 numbers, d a multiple of 32;
    *   better where single numbers of a row are much larger than the others
    * @returns the new head, to be closed by itself, and its error; that of the logits if `hidden` is given. Rejects with RANGE
-   *   for a dtype that heads are not quantised to, and for weights that are not finite; with SHAPE where d is no multiple
+   *   for a dtype that heads are not quantized to, and for weights that are not finite; with SHAPE where d is no multiple
    */
   async quantize(
     dtype: 'i8' | 'q8_0',
     options: QuantizeOptions & AsyncOptions = {},
   ): Promise<{ head: LMHead; error: QuantizationError }> {
-    this.#requireOpen();
-    const target = oneOf<QuantiseTarget>(dtype, 'dtype', ['i8', 'q8_0']);
+    this.#passes.requireOpen();
+    const target = oneOf<QuantizeTarget>(dtype, 'dtype', ['i8', 'q8_0']);
     const own = readOptions(options, QUANTIZE_OPTIONS);
     let hidden: Float32Array | undefined;
     if (own.hidden !== undefined) {
@@ -700,7 +692,7 @@ export class LMHead {
     }
     const activations = oneOf(own.activations, 'activations', ACTIVATIONS);
     const signal = liveSignal(own.signal);
-    this.#requireOpen();
+    this.#passes.requireOpen();
     if (!signal) return this.#quantized(target, activations, hidden);
     const stop = new AbortController();
     return untilAbort(
@@ -711,13 +703,12 @@ export class LMHead {
   }
 
   async #quantized(
-    dtype: QuantiseTarget,
+    dtype: QuantizeTarget,
     activations: Activations,
     hidden?: Float32Array,
     signal?: AbortSignal,
   ): Promise<{ head: LMHead; error: QuantizationError }> {
     const settings = { ...this.#settings, activations };
-    const { epilogue, threads } = settings;
     const { spec, weights } = await quantizedSpec(
       {
         backend: this.#backend,
@@ -727,12 +718,10 @@ export class LMHead {
           untied: !this.#tied,
           inputRows: this.#inputRows,
           inputProblem: this.#inputProblem,
-          epilogue,
-          activations,
-          threads,
+          ...specSettings(settings),
         },
         inputDtype: this.#inputDtype,
-        requireOpen: () => this.#requireOpen(),
+        requireOpen: () => this.#passes.requireOpen(),
       },
       dtype,
       signal,
@@ -751,13 +740,7 @@ export class LMHead {
 
   /** New calls throw CLOSED; running jobs finish; queued ones reject with CLOSED; the memory goes last. Idempotent. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#backend.close();
-    // A running job still reads lent weights: they are let go when it has ended.
-    void this.#backend.idle().then(() => {
-      this.#lent.length = 0;
-    });
+    this.#passes.close();
   }
 
   /** As `close()`: for `using`. */
@@ -770,263 +753,6 @@ export class LMHead {
     this.close();
     await this.#backend.idle();
   }
-
-  #requireOpen(): void {
-    if (this.#closed) throw new LMHeadError('CLOSED', 'the head is closed; want one that is open');
-  }
-
-  /** Refuses an `out` that a pending call will write to, or that holds the weights. */
-  #requireWritable(out: Float32Array): void {
-    requireFree(out);
-    for (const weights of this.#lent) {
-      if (overlap(out, weights)) {
-        throw new LMHeadError('RANGE', "out: got memory of the head's weights; want memory of its own");
-      }
-    }
-  }
-
-  #rows(hidden: Hidden, options: CallOptions | undefined): HiddenRows {
-    return hiddenRows(hidden, this.#hiddenSize, options?.hiddenDtype);
-  }
-
-  /** Checks the other arguments and makes the arrays for the results, but for those of [n,V]. */
-  #prepare(
-    asked: number,
-    rows: HiddenRows,
-    options: RunRequest | undefined,
-    k = 0,
-    targets?: Ids,
-    kName = 'k',
-  ): HeadJob {
-    const { n } = rows;
-    const valid = this.#validVocabSize;
-    const view = options && rowSubset(options, valid);
-    const greedy = (asked & DRAWN) !== 0 && (asked & NOT_GREEDY) === 0;
-    const purpose = asked & (SAMPLE | DRAFT) ? 'sample' : asked & CANDIDATES ? 'filter' : 'distribution';
-    const job: HeadJob = {
-      n,
-      view,
-      measure: undefined,
-      draft: undefined,
-      hidden: rows.data,
-      hiddenDtype: rows.dtype,
-      rowParameters: rowParameters(options, n, valid, purpose, greedy),
-      logits: undefined,
-      logProbs: undefined,
-      probs: undefined,
-      argmax: undefined,
-      top: undefined,
-      sample: undefined,
-      score: undefined,
-      logSumExp: undefined,
-      adjustments:
-        asked & (SAMPLE | CANDIDATES) ? adjustmentsOf(options, n, this.#vocabSize, valid) : undefined,
-      candidates: asked & CANDIDATES ? noCandidates() : undefined,
-    };
-    if (asked & TOP) {
-      wholeNumber(k, kName, 1, view ? view.rows.length : valid);
-      job.top = {
-        k,
-        ids: newWords(n * k, 'ids'),
-        logits: newFloats(n * k, 'logits'),
-        logProbs: newFloats(n * k, 'logProbs'),
-      };
-    }
-    if (asked & SCORE) {
-      job.score = {
-        targets: targetIds(targets, n, valid, options?.ignoreIndex, view?.rows),
-        logProbs: newFloats(n, 'logProbs'),
-        ranks: newWords(n, 'ranks'),
-        entropy: flag(options?.entropy, 'entropy') ? newFloats(n, 'entropy') : undefined,
-      };
-    }
-    if (asked & ARGMAX) job.argmax = newWords(n, 'argmax');
-    if (asked & SAMPLE) job.sample = newSample(options, n, view ? view.rows.length : valid);
-    if (asked & LOG_SUM_EXP) job.logSumExp = newFloats(n, 'logSumExp');
-    if (options !== undefined && flag(options.norm, 'norm')) this.#normalise(job);
-    return job;
-  }
-
-  /** Puts the final norm between the hidden states and the pass. */
-  #normalise(job: HiddenJob): void {
-    const { norm } = this.#settings;
-    if (!norm) {
-      throw new LMHeadError(
-        'RANGE',
-        'norm: got true for a head without one; want the option norm where the head is made',
-      );
-    }
-    requireStill(job.hidden, job.n * this.#hiddenSize);
-    job.hidden = finalNorm(floats(job.hidden, job.hiddenDtype), job.n, this.#hiddenSize, norm);
-    job.hiddenDtype = 'f32';
-  }
-
-  #nearestJob(
-    idOrVector: unknown,
-    k: number,
-    measure: Measure,
-    options: NearestOptions | undefined,
-  ): HeadJob {
-    oneOf(measure, 'measure', ['dot', 'cosine']);
-    const query = queryRows(idOrVector, options?.hiddenDtype, measure, this.#backend, this);
-    const job = this.#prepare(TOP, query, options && { rows: options.rows }, k);
-    job.measure = measure;
-    return job;
-  }
-
-  #draftJob(
-    hidden: Hidden,
-    draftIds: Ids,
-    draftLogProbs: Float32Array | undefined,
-    options: VerifyDraftOptions | undefined,
-    keep: boolean,
-  ): HeadJob {
-    const job = this.#prepare(DRAFT, this.#rows(hidden, options), options);
-    job.draft = draftJob(draftIds, draftLogProbs, job.n, this.#vocabSize, job.view, keep);
-    const { ids } = job.draft;
-    job.adjustments = adjustmentsOf(options, job.n, this.#vocabSize, this.#validVocabSize, ids);
-    return job;
-  }
-
-  #runJob(asked: number, hidden: Hidden, request: RunRequest): HeadJob {
-    const job = this.#prepare(
-      asked,
-      hiddenRows(hidden, this.#hiddenSize, request.hiddenDtype),
-      request,
-      request.top,
-      request.targets,
-      'top',
-    );
-    const count = this.#denseCount(job);
-    if (asked & LOGITS) job.logits = newFloats(count, 'logits');
-    if (asked & LOG_PROBS) job.logProbs = newFloats(count, 'logProbs');
-    return job;
-  }
-
-  /** How many numbers a result of one per hidden state and id has. */
-  #denseCount({ n, view }: HeadJob): number {
-    return n * (view ? view.rows.length : this.#vocabSize);
-  }
-
-  /** A pass with one result of [n,V], written where it is wanted. */
-  #wideSync(result: Wide, hidden: Hidden, given: (CallOptions & OutOption) | undefined): Float32Array {
-    this.#requireOpen();
-    const options = optionsIfAny(given, WIDE_OPTIONS[result].sync);
-    const rows = this.#rows(hidden, options);
-    const job = this.#prepare(0, rows, options);
-    const count = this.#denseCount(job);
-    let out = options?.out;
-    if (out === undefined) {
-      out = newFloats(count, result);
-    } else {
-      outputArray(out, count, rows.data, 'hidden');
-      this.#requireWritable(out);
-    }
-    job[result] = firstOf(out, count);
-    this.#computeSync(job);
-    return out;
-  }
-
-  /** Computes into an array that no one else can reach; a caller's own may be detached or written to meanwhile. */
-  async #wide(
-    result: Wide,
-    hidden: Hidden,
-    given: (CallOptions & OutOption & AsyncOptions) | undefined,
-  ): Promise<Float32Array> {
-    this.#requireOpen();
-    const options = optionsIfAny(given, WIDE_OPTIONS[result].async);
-    const rows = this.#rows(hidden, options);
-    const job = this.#prepare(0, rows, options);
-    const count = this.#denseCount(job);
-    const out = options?.out;
-    if (out === undefined) {
-      const fresh = newFloats(count, result);
-      job[result] = fresh;
-      await this.#compute(job, options);
-      return fresh;
-    }
-    outputArray(out, count, rows.data, 'hidden');
-    this.#requireWritable(out);
-    const fresh = newFloats(count, result);
-    job[result] = fresh;
-    lease(out);
-    try {
-      await this.#compute(job, options);
-      firstOf(outputArray(out, count), count).set(fresh);
-      return out;
-    } finally {
-      release(out);
-    }
-  }
-
-  #timedHead(): TimedHead {
-    const { vocabSize, hiddenSize, backend } = this;
-    return { vocabSize, hiddenSize, backend, measure: this.#settings.measure };
-  }
-
-  #computeSync(job: HeadJob): void {
-    this.#requireOpen(); // still: arguments may run code when they are read
-    if (job.n === 0) return;
-    requireStill(job.hidden, job.n * this.#hiddenSize);
-    if (isWatched(this.#settings.measure)) timedSync(this.#timedHead(), job, () => this.#backend.run(job));
-    else this.#backend.run(job);
-    if (job.view) restoreOrder(job, job.view);
-  }
-
-  async #compute(job: HeadJob, options: AsyncOptions | undefined): Promise<void> {
-    const signal = liveSignal(options?.signal);
-    this.#requireOpen();
-    if (job.n === 0) return;
-    requireStill(job.hidden, job.n * this.#hiddenSize);
-    if (isWatched(this.#settings.measure))
-      await timed(this.#timedHead(), job, times => this.#backend.runAsync(job, signal, times));
-    else await this.#backend.runAsync(job, signal);
-    if (job.view) restoreOrder(job, job.view);
-  }
-}
-
-/** What a request asks for. */
-function requested(request: RunRequest): number {
-  let asked = LOG_SUM_EXP;
-  if (flag(request.logits, 'logits')) asked |= LOGITS;
-  if (flag(request.logProbs, 'logProbs')) asked |= LOG_PROBS;
-  if (flag(request.argmax, 'argmax')) asked |= ARGMAX;
-  if (flag(request.sample, 'sample')) asked |= SAMPLE;
-  if (request.top !== undefined) asked |= TOP;
-  if (request.targets !== undefined) asked |= SCORE;
-  return asked;
-}
-
-function answer(asked: number, job: PassJob): object {
-  const result: Partial<RunResult<Required<RunRequest>>> & Record<string, unknown> = {};
-  if (asked & LOGITS) result.logits = job.logits;
-  if (asked & LOG_PROBS) result.logProbs = job.logProbs;
-  if (asked & ARGMAX) result.argmax = job.argmax;
-  if (asked & TOP) result.top = topOf(job);
-  if (asked & SAMPLE) result.sample = job.sample;
-  if (asked & SCORE) result.score = scoreOf(job);
-  result.logSumExp = job.logSumExp;
-  return result;
-}
-
-function topOf(job: PassJob): TopK {
-  const { k, ids, logits, logProbs } = job.top!;
-  return { n: job.n, k, ids, logits, logProbs, logSumExp: job.logSumExp! };
-}
-
-function scoreOf(job: PassJob): Score {
-  const { targets, logProbs, ranks, entropy } = job.score!;
-  let count = 0;
-  let sum = 0;
-  for (let i = 0; i < targets.length; i++) {
-    if (targets[i] === IGNORED) continue;
-    count++;
-    sum -= logProbs[i];
-  }
-  const nll = count === 0 ? Number.NaN : sum / count;
-  const score: Score = { logProbs, ranks, count, nllSum: sum, nll, perplexity: Math.exp(nll) };
-  if (entropy) score.entropy = entropy;
-  return score;
 }
 
 function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): number {
@@ -1038,12 +764,4 @@ function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): numb
 
 function because(problem: string | undefined): string {
   return problem === undefined ? '' : ` (${problem})`;
-}
-
-function lentMemory(spec: HeadSpec): ArrayBufferView[] {
-  const lent: ArrayBufferView[] = [];
-  for (const source of [spec.output, spec.input]) {
-    if (source?.kind === 'memory' && !source.copy) lent.push(source.data);
-  }
-  return lent;
 }

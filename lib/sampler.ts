@@ -8,7 +8,7 @@ import { type OwnIds, ownIds, withMoreIds } from './arguments/own-ids';
 import { TokenHistory } from './arguments/penalties';
 import { reading } from './arguments/reading';
 import { drawnSeed } from './arguments/row-parameters';
-import { numberBetween, optionsObject, wholeNumber } from './arguments/values';
+import { integerBetween, numberBetween, optionsObject } from './arguments/values';
 import { LMHeadError } from './errors';
 import type { LMHead } from './lm-head';
 import { topCount } from './pass/sample-result';
@@ -63,7 +63,7 @@ export class Sampler {
       breakersOf(options.dryBreakers, validVocabSize),
     ) as SamplerOptions['dryBreakers'];
     this.#options = { ...options, ...this.#ids, dryBreakers };
-    if (promptLength !== undefined) wholeNumber(promptLength, 'promptLength', 0, Number.MAX_SAFE_INTEGER);
+    if (promptLength !== undefined) integerBetween(promptLength, 'promptLength', 0, Number.MAX_SAFE_INTEGER);
     this.#first = history === undefined ? new Uint32Array(0) : idList(history, 'history', validVocabSize);
     this.#history = new TokenHistory(this.#first.slice());
     topCount(options);
@@ -98,7 +98,7 @@ export class Sampler {
       const request = this.#request(hidden, own);
       return this.#take(await this.#head.sample(hidden, { ...request, signal: own.signal }));
     } catch (error) {
-      // A pass that was cancelled may go on for a while, and reads what this history has kept.
+      // A pass that was canceled may go on for a while, and reads what this history has kept.
       this.#history = new TokenHistory(this.#history.toArray());
       throw error;
     } finally {
@@ -150,7 +150,7 @@ export class Sampler {
       step: this.#step,
       history: Array.from(this.#history.toArray()),
       generated: this.#generated,
-      surpriseLimit: this.#limit,
+      surprisalLimit: this.#limit,
     };
   }
 
@@ -158,16 +158,16 @@ export class Sampler {
   restore(state: SamplerState): void {
     this.#requireIdle();
     optionsObject(state, 'state');
-    const { seed, step, history, generated, surpriseLimit } = reading('state', () => ({ ...state }));
+    const { seed, step, history, generated, surprisalLimit } = reading('state', () => ({ ...state }));
     if (typeof seed !== 'string' || !/^\d{1,20}$/.test(seed)) {
-      throw new LMHeadError('ARGUMENT', `state.seed: got ${got(seed)}; want a whole number as text`);
+      throw new LMHeadError('ARGUMENT', `state.seed: got ${got(seed)}; want an integer as text`);
     }
     const restored = {
       seed: seedOf(BigInt(seed)),
-      step: wholeNumber(step, 'state.step', 0, LAST_STEP + 1),
+      step: integerBetween(step, 'state.step', 0, LAST_STEP + 1),
       history: idList(history, 'state.history', this.#valid),
-      generated: wholeNumber(generated, 'state.generated', 0, Number.MAX_SAFE_INTEGER),
-      limit: numberBetween(surpriseLimit, 'state.surpriseLimit', -Number.MAX_VALUE, Number.MAX_VALUE),
+      generated: integerBetween(generated, 'state.generated', 0, Number.MAX_SAFE_INTEGER),
+      limit: numberBetween(surprisalLimit, 'state.surprisalLimit', -Number.MAX_VALUE, Number.MAX_VALUE),
     };
     this.#seed = restored.seed;
     this.#step = restored.step;
@@ -198,7 +198,7 @@ export class Sampler {
       history: this.#history as unknown as Ids,
       length: promptLength === undefined ? this.#generated : Math.max(this.#history.length - promptLength, 0),
     };
-    if (this.#mirostat) request.maxSurprise = Math.max(this.#limit, 0);
+    if (this.#mirostat) request.maxSurprisal = Math.max(this.#limit, 0);
     for (const name of ['rows', 'over'] as const) {
       if (options[name] !== undefined) Object.assign(request, { [name]: options[name] });
     }
@@ -206,23 +206,23 @@ export class Sampler {
   }
 
   #take(sample: Sample): SampledToken {
-    const { ids, logProbs, rawLogProbs, topLogProbs, rawTopLogProbs } = sample;
+    const { ids, logProbs, modelLogProbs, topLogProbs, modelTopLogProbs } = sample;
     const [id] = ids;
     const [logProb] = logProbs;
     this.#history.push(id);
     this.#generated++;
     this.#step++;
     if (this.#mirostat) {
-      const surprise = -logProb / Math.LN2;
-      this.#limit -= this.#mirostat.eta * (surprise - this.#mirostat.tau);
+      const surprisal = -logProb / Math.LN2;
+      this.#limit -= this.#mirostat.eta * (surprisal - this.#mirostat.tau);
     }
-    if (!rawLogProbs) return { id, logProb };
+    if (!modelLogProbs) return { id, logProb };
     return {
       id,
       logProb,
-      rawLogProb: rawLogProbs[0],
+      modelLogProb: modelLogProbs[0],
       topLogProbs: listed(topLogProbs!),
-      rawTopLogProbs: listed(rawTopLogProbs!),
+      modelTopLogProbs: listed(modelTopLogProbs!),
     };
   }
 }
@@ -241,6 +241,6 @@ function seedOf(seed: unknown): bigint {
   if (whole && BigInt(seed as number) >= 0n && BigInt(seed as number) < SEEDS) return BigInt(seed as number);
   throw new LMHeadError(
     typeof seed === 'number' || typeof seed === 'bigint' ? 'RANGE' : 'ARGUMENT',
-    `seed: got ${got(seed)}; want a whole number from 0 to 2^53 - 1, or a bigint below 2^64`,
+    `seed: got ${got(seed)}; want an integer from 0 to 2^53 - 1, or a bigint below 2^64`,
   );
 }

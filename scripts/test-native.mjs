@@ -1,6 +1,7 @@
 // Builds the C++ core and its tests without Node, in build-native/, and runs them. `--sanitize address,undefined` or
 // `--sanitize thread` builds them with that; `--toolchain linux-arm64` compiles them for another CPU and runs them under an
-// emulator; a last argument chooses the tests whose names contain it. One process per CPU runs its share of them.
+// emulator; `--tables best` runs those for every kernel table with the best one alone; a last argument chooses the tests whose
+// names contain it. One process per CPU runs its share of them.
 import { spawn, spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -9,7 +10,11 @@ import { emulatorOf } from './emulators.mjs';
 
 const root = new URL('..', import.meta.url);
 const { values, positionals } = parseArgs({
-  options: { sanitize: { type: 'string' }, toolchain: { type: 'string' } },
+  options: {
+    sanitize: { type: 'string' },
+    toolchain: { type: 'string' },
+    tables: { type: 'string', default: 'all' },
+  },
   allowPositionals: true,
 });
 
@@ -36,7 +41,11 @@ const counts = { passed: 0, failed: 0 };
 /** Runs a share of the tests, forwards what it prints, and adds up its last line. */
 function runShard(shard, shards) {
   const options = { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] };
-  const child = spawn(command, [...leading, positionals[0] ?? '', `${shard}/${shards}`], options);
+  const child = spawn(
+    command,
+    [...leading, positionals[0] ?? '', `${shard}/${shards}`, values.tables],
+    options,
+  );
   createInterface({ input: child.stdout }).on('line', line => {
     const summary = /^(\d+) passed, (\d+) failed$/.exec(line);
     if (!summary) return console.log(line);

@@ -17,7 +17,7 @@ export class Graph {
   #outputs = [];
   #names = 0;
 
-  /** An input of whole numbers, [name of its length]. */
+  /** An input of integers, [name of its length]. */
   input(name, length) {
     this.#inputs.push(bytes(11, valueInfo(name, INT64, [length])));
     return name;
@@ -51,7 +51,7 @@ export class Graph {
   /**
    * @param {string} operator
    * @param {string[]} inputs names
-   * @param {Record<string, number | number[]>} [attributes] whole numbers, or lists of them
+   * @param {Record<string, number | number[]>} [attributes] integers, or lists of them
    * @param {string} [output] its name, where it is an output of the graph
    * @returns the name of its output
    */

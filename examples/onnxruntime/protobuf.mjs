@@ -13,7 +13,7 @@ function varint(n) {
 
 const key = (field, type) => varint(BigInt((field << 3) | type));
 
-/** A whole number of 64 bits, negative ones in two's complement. */
+/** An integer of 64 bits, negative ones in two's complement. */
 export const int = (field, value) =>
   Buffer.concat([key(field, VARINT), varint(BigInt.asUintN(64, BigInt(value)))]);
 

@@ -13,7 +13,7 @@ const OF_IDS = [
   'history',
   'promptLength',
   'minLength',
-  'endIds',
+  'eosIds',
   'repetitionPenalty',
   'frequencyPenalty',
   'presencePenalty',
@@ -23,7 +23,7 @@ const OF_IDS = [
   'dryAllowedLength',
   'dryWindow',
   'dryBreakers',
-  'noRepeatNgram',
+  'noRepeatNgramSize',
   'length',
 ] as const;
 

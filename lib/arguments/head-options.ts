@@ -1,22 +1,23 @@
 /** What a head is made of: sizes, weights, and the numbers around them. */
 
-import type { Epilogue, MatrixSource } from '../backend/backend';
+import type { Epilogue, HeadSpec, MatrixSource } from '../backend/backend';
 import { ACTIVATIONS } from '../dtypes/quantized-activations';
-import { QUANTISED_DTYPES, requireWholeBlocks, rowBytes } from '../dtypes/row-format';
+import { QUANTIZED_DTYPES, requireWholeBlocks, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import type { Activations, Dtype, HeadOptions, NormOptions, QuantisedDtype } from '../types';
+import type { Activations, Dtype, HeadOptions, NormOptions, QuantizedDtype } from '../types';
 import { float32ArrayOf, isShared, memoryOf, overlap, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
 import { arrayDtype } from './hidden';
 import { NORM_OPTIONS, readOptions } from './option-names';
-import { finiteNumber, flag, oneOf, wholeNumber } from './values';
+import { finiteNumber, flag, integerBetween, oneOf } from './values';
 
 /** The options that hold whether the weights come from memory or from a file, resolved. */
 export interface HeadSettings {
   epilogue: Epilogue;
   activations: Activations;
   embeddingScale: number;
-  measure: boolean;
+  performanceMarks: boolean;
+  coalesce: boolean;
   norm?: NormOptions;
   threads?: number;
 }
@@ -31,8 +32,8 @@ export function headSizes(
   vocabSize: unknown,
   hiddenSize: unknown,
 ): { vocabSize: number; hiddenSize: number } {
-  const v = wholeNumber(vocabSize, 'vocabSize', 1, MOST_ROWS);
-  const d = wholeNumber(hiddenSize, 'hiddenSize', 1, MOST_ROWS);
+  const v = integerBetween(vocabSize, 'vocabSize', 1, MOST_ROWS);
+  const d = integerBetween(hiddenSize, 'hiddenSize', 1, MOST_ROWS);
   if (v * d * 4 >= MOST_BYTES) {
     throw new LMHeadError('RANGE', `vocabSize · hiddenSize: got ${v} · ${d}; want fewer than 2^51 numbers`);
   }
@@ -52,17 +53,30 @@ export function headSettings(
     softCap: softCap === undefined ? 0 : positive(softCap, 'softCap'),
     capOrder: oneOf(options.capOrder, 'capOrder', ['scale-then-cap', 'cap-then-scale']),
     validVocabSize:
-      validVocabSize === undefined ? vocabSize : wholeNumber(validVocabSize, 'validVocabSize', 1, vocabSize),
+      validVocabSize === undefined
+        ? vocabSize
+        : integerBetween(validVocabSize, 'validVocabSize', 1, vocabSize),
   };
   checkProducts(epilogue);
   return {
     epilogue,
     activations: oneOf(options.activations, 'activations', ACTIVATIONS),
     embeddingScale: finiteNumber(options.embeddingScale, 'embeddingScale', 1),
-    measure: flag(options.measure, 'measure'),
+    performanceMarks: flag(options.performanceMarks, 'performanceMarks'),
+    coalesce: flag(options.coalesce, 'coalesce', true),
     norm: norm === undefined ? undefined : normOptions(norm, hiddenSize),
-    threads: threads === undefined ? undefined : wholeNumber(threads, 'threads', 1, MOST_THREADS),
+    threads: threads === undefined ? undefined : integerBetween(threads, 'threads', 1, MOST_THREADS),
   };
+}
+
+/** What a backend has to know of them. */
+export function specSettings({
+  epilogue,
+  activations,
+  threads,
+  coalesce,
+}: HeadSettings): Pick<HeadSpec, 'epilogue' | 'activations' | 'threads' | 'coalesce'> {
+  return { epilogue, activations, threads, coalesce };
 }
 
 /** A copy of a caller's vector. */
@@ -184,16 +198,16 @@ export function memoryMatrix(
       `${name}: got ${got(array)}; want a Float32Array, Uint16Array, Uint8Array or Float16Array`,
     );
   }
-  const quantised = type === 'Uint8Array';
-  const dtype = quantised
-    ? quantisedDtype(givenDtype, name, hiddenSize, layout)
+  const quantized = type === 'Uint8Array';
+  const dtype = quantized
+    ? quantizedDtype(givenDtype, name, hiddenSize, layout)
     : arrayDtype(type, givenDtype, name, 'dtype');
   const given = array as Float32Array | Uint8Array;
   requireMemory(given, name);
   const { buffer, byteOffset, length } = memoryOf(given);
-  const wanted = vocabSize * (quantised ? rowBytes(dtype, hiddenSize) : hiddenSize);
+  const wanted = vocabSize * (quantized ? rowBytes(dtype, hiddenSize) : hiddenSize);
   if (length !== wanted) {
-    const what = quantised
+    const what = quantized
       ? `bytes; want vocabSize rows of ${wanted / vocabSize} bytes, ${wanted}`
       : `numbers; want vocabSize · hiddenSize = ${wanted}`;
     throw new LMHeadError('SHAPE', `${name}: got ${length} ${what}`);
@@ -213,19 +227,19 @@ export function memoryMatrix(
     }
   }
   // A view of our own, which has no properties but those that it was made with.
-  const View = type === 'Float32Array' ? Float32Array : quantised ? Uint8Array : Uint16Array;
+  const View = type === 'Float32Array' ? Float32Array : quantized ? Uint8Array : Uint16Array;
   const data = new View(buffer as ArrayBuffer, byteOffset, length);
   return { kind: 'memory', data, dtype, copy, layout };
 }
 
 /** Of a Uint8Array of weights. */
-function quantisedDtype(
+function quantizedDtype(
   given: Dtype | undefined,
   name: string,
   hiddenSize: number,
   layout: 'vd' | 'dv',
-): QuantisedDtype {
-  const known: readonly Dtype[] = QUANTISED_DTYPES;
+): QuantizedDtype {
+  const known: readonly Dtype[] = QUANTIZED_DTYPES;
   if (given === undefined || !known.includes(given)) {
     throw new LMHeadError(
       given === undefined || typeof given === 'string' ? 'DTYPE' : 'ARGUMENT',
@@ -239,5 +253,5 @@ function quantisedDtype(
     );
   }
   requireWholeBlocks(given, hiddenSize, name);
-  return given as QuantisedDtype;
+  return given as QuantizedDtype;
 }

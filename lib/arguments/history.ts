@@ -12,7 +12,7 @@ import { dryPenalty, TokenHistory } from './penalties';
 import { isArray } from './reading';
 import { isPerRow } from './row-parameters';
 import type { TokenCounts } from './token-counts';
-import { numberBetween, wholeNumber } from './values';
+import { integerBetween, numberBetween } from './values';
 
 /** The options, checked. */
 type HistoryOptions = ReturnType<typeof historyOptions>;
@@ -20,23 +20,23 @@ type HistoryOptions = ReturnType<typeof historyOptions>;
 function historyOptions(options: SampleOptions, n: number, valid: number) {
   return {
     histories: rowHistories(options.history, n, valid),
-    prompt: perRowNumber(options.promptLength, 'promptLength', n, 0, wholeFrom0),
+    prompt: perRowNumber(options.promptLength, 'promptLength', n, 0, integerFrom0),
     repetition: perRowNumber(options.repetitionPenalty, 'repetitionPenalty', n, 1, penaltyFactor),
     frequency: perRowNumber(options.frequencyPenalty, 'frequencyPenalty', n, 0, finite),
     presence: perRowNumber(options.presencePenalty, 'presencePenalty', n, 0, finite),
     window: windowOf(options.penaltyWindow, 'penaltyWindow'),
     multiplier: perRowNumber(options.dryMultiplier, 'dryMultiplier', n, 0, notNegative),
     base: perRowNumber(options.dryBase, 'dryBase', n, 1.75, atLeastOne),
-    shortest: perRowNumber(options.dryAllowedLength, 'dryAllowedLength', n, 2, wholeFrom1),
+    shortest: perRowNumber(options.dryAllowedLength, 'dryAllowedLength', n, 2, integerFrom1),
     dryWindow: windowOf(options.dryWindow, 'dryWindow'),
     breakers: breakersOf(options.dryBreakers, valid),
-    ngram: perRowNumber(options.noRepeatNgram, 'noRepeatNgram', n, 0, wholeFrom0),
-    minLength: perRowNumber(options.minLength, 'minLength', n, 0, wholeFrom0),
-    length: perRowNumber(options.length, 'length', n, undefined, wholeFrom0),
-    endIds:
-      options.endIds === undefined
+    ngram: perRowNumber(options.noRepeatNgramSize, 'noRepeatNgramSize', n, 0, integerFrom0),
+    minLength: perRowNumber(options.minLength, 'minLength', n, 0, integerFrom0),
+    length: perRowNumber(options.length, 'length', n, undefined, integerFrom0),
+    eosIds:
+      options.eosIds === undefined
         ? new Uint32Array(0)
-        : tokenIds(options.endIds, 'endIds', idCount(options.endIds, 'endIds'), valid),
+        : tokenIds(options.eosIds, 'eosIds', idCount(options.eosIds, 'eosIds'), valid),
   };
 }
 
@@ -78,8 +78,8 @@ export function historyTables(
     }
     requirePrompt(prompt.value(row), prompt.each ? row : -1, history);
     const by = [repetition.value(row), frequency.value(row), presence.value(row)];
-    const isPenalised = by[0] !== 1 || by[1] !== 0 || by[2] !== 0;
-    const counts = isPenalised ? history.counts(all.window, prompt.value(row)) : undefined;
+    const isPenalized = by[0] !== 1 || by[1] !== 0 || by[2] !== 0;
+    const counts = isPenalized ? history.counts(all.window, prompt.value(row)) : undefined;
     if (counts) counted.add(row, counts, by);
     if (row > 0 && !eachPatch) patched.share(row, 0);
     else patched.add(row, rowPatches(all, row, draft !== undefined, counts, by, biases));
@@ -130,7 +130,7 @@ function rowPatches(
 
   let length = all.length.value(row) ?? history.length - all.prompt.value(row);
   if (isDraft && all.length.isGiven && !all.length.each) length += row;
-  if (length < all.minLength.value(row)) patches.ban(all.endIds);
+  if (length < all.minLength.value(row)) patches.ban(all.eosIds);
   return patches.list();
 }
 
@@ -220,7 +220,7 @@ function historyFrom(tokens: unknown, name: string, valid: number): TokenHistory
 
 /** How many of a history's latest tokens count. */
 function windowOf(value: unknown, name: string): number {
-  return value === undefined ? Infinity : wholeNumber(value, name, 0, Number.MAX_SAFE_INTEGER);
+  return value === undefined ? Infinity : integerBetween(value, name, 0, Number.MAX_SAFE_INTEGER);
 }
 
 /** Tokens and sequences of them, which no repetition reaches across. */
@@ -251,8 +251,10 @@ const finite: Check = (value, name, index) =>
   numberBetween(value, name, -Number.MAX_VALUE, Number.MAX_VALUE, index);
 const notNegative: Check = (value, name, index) => numberBetween(value, name, 0, Number.MAX_VALUE, index);
 const atLeastOne: Check = (value, name, index) => numberBetween(value, name, 1, Number.MAX_VALUE, index);
-const wholeFrom0: Check = (value, name, index) => wholeNumber(value, name, 0, Number.MAX_SAFE_INTEGER, index);
-const wholeFrom1: Check = (value, name, index) => wholeNumber(value, name, 1, Number.MAX_SAFE_INTEGER, index);
+const integerFrom0: Check = (value, name, index) =>
+  integerBetween(value, name, 0, Number.MAX_SAFE_INTEGER, index);
+const integerFrom1: Check = (value, name, index) =>
+  integerBetween(value, name, 1, Number.MAX_SAFE_INTEGER, index);
 
 /** Reads a number that is there once for all rows, or once for each; `fallback` where it is not there. */
 function perRowNumber<F extends number | undefined>(

@@ -194,7 +194,7 @@ export function targetIds(
 ): Uint32Array {
   if (ignoreIndex !== undefined && !Number.isSafeInteger(ignoreIndex)) {
     const kind = typeof ignoreIndex === 'number' ? 'RANGE' : 'ARGUMENT';
-    throw new LMHeadError(kind, `ignoreIndex: got ${got(ignoreIndex)}; want a whole number`);
+    throw new LMHeadError(kind, `ignoreIndex: got ${got(ignoreIndex)}; want an integer`);
   }
   const count = idCount(targets, 'targets');
   if (count !== n) {

@@ -4,6 +4,7 @@ import type {
   AsyncOptions,
   CallOptions,
   HeadOptions,
+  NearestOptions,
   NextOptions,
   NormOptions,
   OpenOptions,
@@ -12,6 +13,7 @@ import type {
   SampleOptions,
   SamplerOptions,
   ScoreOptions,
+  VerifyDraftOptions,
 } from '../types';
 import { got } from './describe';
 import { nearestName } from './nearest-name';
@@ -56,24 +58,24 @@ const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   dryAllowedLength: true,
   dryWindow: true,
   dryBreakers: true,
-  noRepeatNgram: true,
+  noRepeatNgramSize: true,
   minLength: true,
-  endIds: true,
+  eosIds: true,
   length: true,
   topK: true,
   topP: true,
   minP: true,
   typicalP: true,
-  epsilon: true,
-  eta: true,
+  epsilonCutoff: true,
+  etaCutoff: true,
   topNSigma: true,
   pLess: true,
   xtcProbability: true,
   xtcThreshold: true,
   temperatureRange: true,
   temperatureExponent: true,
-  maxSurprise: true,
-  order: true,
+  maxSurprisal: true,
+  stageOrder: true,
   logitBias: true,
   bannedIds: true,
   allowedIds: true,
@@ -113,7 +115,8 @@ const HEAD: NamesOf<HeadOptions> = {
   backend: true,
   threads: true,
   copy: true,
-  measure: true,
+  performanceMarks: true,
+  coalesce: true,
 };
 const OPEN: NamesOf<OpenOptions> = {
   ...without(HEAD, 'vocabSize', 'hiddenSize', 'dtype', 'copy'),
@@ -128,6 +131,11 @@ const NEXT: NamesOf<NextOptions> = {
   logitBias: true,
   rows: true,
   over: true,
+};
+const NEAREST: NamesOf<NearestOptions> = { hiddenDtype: true, rows: true, metric: true };
+const VERIFY_DRAFT: NamesOf<VerifyDraftOptions> = {
+  ...without(SAMPLE, 'over', 'topLogProbs'),
+  draftLogProbs: true,
 };
 const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, activations: true };
 /** Held logits have all the rows that they will have, and the norm behind them. */
@@ -146,8 +154,8 @@ const NEEDED: Record<string, string> = {
   dryAllowedLength: 'history',
   dryWindow: 'history',
   dryBreakers: 'history',
-  noRepeatNgram: 'history',
-  minLength: 'endIds',
+  noRepeatNgramSize: 'history',
+  minLength: 'eosIds',
   ignoreIndex: 'targets',
   entropy: 'targets',
 };
@@ -167,8 +175,8 @@ export const SAMPLE_OPTIONS = bothForms('sample', SAMPLE);
 export const CANDIDATES_OPTIONS = bothForms('candidates', SAMPLE);
 export const SCORE_OPTIONS = bothForms('score', SCORE);
 export const LENS_OPTIONS = bothForms('lens', without(CALL, 'norm'));
-export const NEAREST_OPTIONS = bothForms('nearest', { hiddenDtype: true, rows: true });
-export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', without(SAMPLE, 'over', 'topLogProbs'));
+export const NEAREST_OPTIONS = bothForms('nearest', NEAREST);
+export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', VERIFY_DRAFT);
 export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
 export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
 export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);
@@ -272,13 +280,24 @@ function isLeftOut(option: unknown): boolean {
   return option === undefined || option === false;
 }
 
-/** Names that were options once. */
-const REPLACED: Record<string, { by: string; wanted: string }> = {
-  allowed: { by: 'allowedIds', wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
+/** Names that were options once, with what took their place; `wanted` where that is more than a name. */
+const REPLACED: Record<string, { by: string[]; wanted?: string }> = {
+  allowed: { by: ['allowedIds'], wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
+  endIds: { by: ['eosIds'] },
+  epsilon: { by: ['epsilonCutoff'] },
+  eta: { by: ['etaCutoff'] },
+  maxSurprise: { by: ['maxSurprisal'] },
+  measure: { by: ['performanceMarks', 'metric'] },
+  noRepeatNgram: { by: ['noRepeatNgramSize'] },
+  order: { by: ['stageOrder'] },
 };
 
 /** The name most like one that is none; all of them where none is like it. */
 function meant(given: string, names: OptionNames['names']): string {
-  if (Object.hasOwn(REPLACED, given) && names.has(REPLACED[given].by)) return REPLACED[given].wanted;
+  if (Object.hasOwn(REPLACED, given)) {
+    const { by, wanted } = REPLACED[given];
+    const own = by.find(name => names.has(name));
+    if (own !== undefined) return wanted ?? own;
+  }
   return nearestName(given, names.keys());
 }

@@ -7,7 +7,7 @@ import type { SampleOptions } from '../types';
 import { lengthOf, outOfMemory } from './arrays';
 import { arrayType, got, label } from './describe';
 import { isArray, reading } from './reading';
-import { flag, numberBetween, wholeNumber } from './values';
+import { flag, integerBetween, numberBetween } from './values';
 
 /** What the table is for: a distribution, a sample (which needs a seed), or filters alone. */
 export type RowPurpose = 'distribution' | 'sample' | 'filter';
@@ -23,27 +23,27 @@ const COLUMN_OF: Record<NumericOption, [column: number, check: Column]> = {
   topP: [RowParameter.topP, fractionColumn],
   minP: [RowParameter.logMinP, logColumn],
   typicalP: [RowParameter.typicalP, fractionColumn],
-  epsilon: [RowParameter.logEpsilon, logColumn],
-  eta: [RowParameter.logEta, logColumn],
+  epsilonCutoff: [RowParameter.logEpsilon, logColumn],
+  etaCutoff: [RowParameter.logEta, logColumn],
   topNSigma: [RowParameter.topNSigma, notNegativeColumn],
   xtcProbability: [RowParameter.xtcProbability, fractionColumn],
   xtcThreshold: [RowParameter.logXtcThreshold, logColumn],
   temperatureRange: [RowParameter.temperatureRange, notNegativeColumn],
   temperatureExponent: [RowParameter.temperatureExponent, notNegativeColumn],
-  maxSurprise: [RowParameter.maxSurprise, surpriseColumn],
+  maxSurprisal: [RowParameter.maxSurprisal, surprisalColumn],
 };
 type NumericOption =
   | 'topP'
   | 'minP'
   | 'typicalP'
-  | 'epsilon'
-  | 'eta'
+  | 'epsilonCutoff'
+  | 'etaCutoff'
   | 'topNSigma'
   | 'xtcProbability'
   | 'xtcThreshold'
   | 'temperatureRange'
   | 'temperatureExponent'
-  | 'maxSurprise';
+  | 'maxSurprisal';
 const NUMERIC = Object.keys(COLUMN_OF) as NumericOption[];
 
 /** A row of the table with every option at its default. */
@@ -56,7 +56,7 @@ DEFAULTS[RowParameter.logEpsilon] = -Infinity;
 DEFAULTS[RowParameter.logEta] = -Infinity;
 DEFAULTS[RowParameter.logXtcThreshold] = Math.log(0.1);
 DEFAULTS[RowParameter.temperatureExponent] = 1;
-DEFAULTS[RowParameter.maxSurprise] = Infinity;
+DEFAULTS[RowParameter.maxSurprisal] = Infinity;
 
 /**
  * The table [n, RowParameter.count], or undefined where all is at its default.
@@ -109,13 +109,13 @@ function filledTable(
   }
   if (options.temperatureRange !== undefined) checkHighest(table, n, options.temperatureRange);
   if (options.pLess !== undefined) fill(table, n, RowParameter.pLess, options.pLess, 'pLess', flagColumn, 1);
-  if (options.order !== undefined) {
-    const order = packedOrder(options.order, options);
+  if (options.stageOrder !== undefined) {
+    const order = packedOrder(options.stageOrder, options);
     for (let i = 0; i < n; i++) table[i * COLUMNS + RowParameter.order] = order;
   }
   fillSeed(table, n, seed, purpose);
   fillStep(table, n, step);
-  if (stream !== undefined) fill(table, n, RowParameter.stream, stream, 'stream', wholeColumn, LAST_WORD);
+  if (stream !== undefined) fill(table, n, RowParameter.stream, stream, 'stream', integerColumn, LAST_WORD);
   return table;
 }
 
@@ -138,23 +138,23 @@ function hasFilters(options: SampleOptions): boolean {
     options.topP !== undefined ||
     options.minP !== undefined ||
     options.typicalP !== undefined ||
-    options.epsilon !== undefined ||
-    options.eta !== undefined ||
+    options.epsilonCutoff !== undefined ||
+    options.etaCutoff !== undefined ||
     options.topNSigma !== undefined ||
     options.pLess !== undefined ||
     options.xtcProbability !== undefined ||
     options.xtcThreshold !== undefined ||
     options.temperatureRange !== undefined ||
     options.temperatureExponent !== undefined ||
-    options.maxSurprise !== undefined ||
-    options.order !== undefined
+    options.maxSurprisal !== undefined ||
+    options.stageOrder !== undefined
   );
 }
 
 /** Every stage at most once, and every stage that an option sets to work. */
 function packedOrder(value: unknown, options: SampleOptions): number {
   if (!isArray(value)) {
-    throw new LMHeadError('ARGUMENT', `order: got ${got(value)}; want an array of stages`);
+    throw new LMHeadError('ARGUMENT', `stageOrder: got ${got(value)}; want an array of stages`);
   }
   const order: Stage[] = [];
   for (let i = 0; i < value.length; i++) {
@@ -162,11 +162,11 @@ function packedOrder(value: unknown, options: SampleOptions): number {
     if (!STAGES.includes(stage)) {
       throw new LMHeadError(
         typeof stage === 'string' ? 'RANGE' : 'ARGUMENT',
-        `order[${i}]: got ${got(stage)}; want one of ${STAGES.map(name => `'${name}'`).join(', ')}`,
+        `stageOrder[${i}]: got ${got(stage)}; want one of ${STAGES.map(name => `'${name}'`).join(', ')}`,
       );
     }
     if (order.includes(stage)) {
-      throw new LMHeadError('RANGE', `order[${i}]: got '${stage}' again; want every stage once`);
+      throw new LMHeadError('RANGE', `stageOrder[${i}]: got '${stage}' again; want every stage once`);
     }
     order.push(stage);
   }
@@ -175,7 +175,7 @@ function packedOrder(value: unknown, options: SampleOptions): number {
     if (given !== undefined && !order.includes(stage)) {
       throw new LMHeadError(
         'RANGE',
-        `order: got no '${stage}' beside the option ${given}; want it in its place`,
+        `stageOrder: got no '${stage}' beside the option ${given}; want it in its place`,
       );
     }
   }
@@ -245,15 +245,15 @@ function temperatureColumn(value: unknown, name: string, index: number, limit: n
   );
 }
 
-function wholeColumn(value: unknown, name: string, index: number, limit: number): number {
-  return wholeNumber(value, name, 0, limit, index);
+function integerColumn(value: unknown, name: string, index: number, limit: number): number {
+  return integerBetween(value, name, 0, limit, index);
 }
 
 function topKColumn(value: unknown, name: string, index: number, limit: number): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return Math.min(value, limit) + 0;
   throw new LMHeadError(
     typeof value === 'number' ? 'RANGE' : 'ARGUMENT',
-    `${label(name, index)}: got ${got(value)}; want a whole number of at least 0, where 0 keeps all`,
+    `${label(name, index)}: got ${got(value)}; want an integer of at least 0, where 0 keeps all`,
   );
 }
 
@@ -270,7 +270,7 @@ function notNegativeColumn(value: unknown, name: string, index: number): number 
 }
 
 /** From bits to nats. */
-function surpriseColumn(value: unknown, name: string, index: number): number {
+function surprisalColumn(value: unknown, name: string, index: number): number {
   return numberBetween(value, name, 0, Infinity, index) * Math.LN2;
 }
 
@@ -295,7 +295,7 @@ function readSeed(value: unknown, index: number): void {
   }
   throw new LMHeadError(
     typeof value === 'number' || typeof value === 'bigint' ? 'RANGE' : 'ARGUMENT',
-    `${label('seed', index)}: got ${got(value)}; want a whole number from 0 to 2^53 - 1, or a bigint below 2^64`,
+    `${label('seed', index)}: got ${got(value)}; want an integer from 0 to 2^53 - 1, or a bigint below 2^64`,
   );
 }
 
@@ -335,11 +335,11 @@ export function drawnSeed(): bigint {
 function fillStep(table: Float64Array, n: number, step: unknown): void {
   if (isPerRow(step, 'step', n)) {
     for (let i = 0; i < n; i++) {
-      table[i * COLUMNS + RowParameter.step] = wholeNumber(step[i], 'step', 0, LAST_WORD, i);
+      table[i * COLUMNS + RowParameter.step] = integerBetween(step[i], 'step', 0, LAST_WORD, i);
     }
     return;
   }
-  const first = step === undefined ? 0 : wholeNumber(step, 'step', 0, LAST_WORD);
+  const first = step === undefined ? 0 : integerBetween(step, 'step', 0, LAST_WORD);
   if (first + n - 1 > LAST_WORD) {
     throw new LMHeadError(
       'RANGE',

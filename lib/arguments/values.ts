@@ -3,13 +3,13 @@ import { LMHeadError } from '../errors';
 import { got, label } from './describe';
 import { isArray } from './reading';
 
-/** A whole number from `low` to `high`, both included. `index` ≥ 0 where the value stands in a list. */
-export function wholeNumber(value: unknown, name: string, low: number, high: number, index = -1): number {
+/** An integer from `low` to `high`, both included. `index` ≥ 0 where the value stands in a list. */
+export function integerBetween(value: unknown, name: string, low: number, high: number, index = -1): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= low && value <= high) return value + 0;
   const kind = typeof value === 'number' ? 'RANGE' : 'ARGUMENT';
   throw new LMHeadError(
     kind,
-    `${label(name, index)}: got ${got(value)}; want a whole number from ${low} to ${high}`,
+    `${label(name, index)}: got ${got(value)}; want an integer from ${low} to ${high}`,
   );
 }
 
@@ -60,7 +60,7 @@ export function liveSignal(value: unknown): AbortSignal | undefined {
   if (value === undefined) return undefined;
   const signal = value as AbortSignal;
   if (hasFired(value)) {
-    throw new LMHeadError('ABORTED', 'the call was cancelled before it began', { cause: reasonOf(signal) });
+    throw new LMHeadError('ABORTED', 'the call was canceled before it began', { cause: reasonOf(signal) });
   }
   return signal;
 }

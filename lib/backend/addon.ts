@@ -22,7 +22,7 @@ export interface Addon {
 export interface NativeHead {
   run(...args: unknown[]): NativeResult;
   runAsync(...args: unknown[]): Promise<NativeResult>;
-  quantise(
+  quantize(
     first: number,
     count: number,
     dtype: number,

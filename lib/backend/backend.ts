@@ -1,15 +1,15 @@
 /**
  * The seam between the typed API and what computes: the native addon, or the TypeScript reference.
- * Everything that crosses it is checked and normalised already; a backend trusts it.
+ * Everything that crosses it is checked and normalized already; a backend trusts it.
  */
-import type { QuantiseTarget } from '../dtypes/quantize';
+import type { QuantizeTarget } from '../dtypes/quantize';
 import type { Activations, Candidates, CapOrder, Dtype, FloatDtype, Sample } from '../types';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
 export const RowParameter = {
   /** Above 0; 0 means greedy, and only where the one distribution asked for is a sample's. */
   temperature: 0,
-  /** Whole number; 0 keeps all. */
+  /** Integer; 0 keeps all. */
   topK: 1,
   /** In [0, 1]; 1 keeps all. */
   topP: 2,
@@ -22,9 +22,9 @@ export const RowParameter = {
   step: 6,
   /** In [0, 1]; 1 keeps all. */
   typicalP: 7,
-  /** log(epsilon), at most 0; -Infinity keeps all. */
+  /** log(epsilonCutoff), at most 0; -Infinity keeps all. */
   logEpsilon: 8,
-  /** log(eta), at most 0; -Infinity keeps all. */
+  /** log(etaCutoff), at most 0; -Infinity keeps all. */
   logEta: 9,
   /** Standard deviations; 0 keeps all. */
   topNSigma: 10,
@@ -39,7 +39,7 @@ export const RowParameter = {
   /** At least 0. */
   temperatureExponent: 15,
   /** Nats, at least 0; Infinity keeps all. */
-  maxSurprise: 16,
+  maxSurprisal: 16,
   /** The order of the stages; see packOrder. */
   order: 17,
   /** Fourth word of the random stream's counter, below 2^32. */
@@ -115,7 +115,7 @@ export interface Adjustments {
  * What stands for a logit: the product with a row of E without bias, scale and cap; or that over the row's length, which is the
  * cosine of their angle where the hidden state has length 1 (0 for a row of zeros).
  */
-export type Measure = 'dot' | 'cosine';
+export type Metric = 'dot' | 'cosine';
 
 /**
  * A draft that the tokens of consecutive rows are held against; alone in its pass. The row's parameters say what a token is to be
@@ -139,7 +139,7 @@ export interface PassJob {
   /** Absent: all rows. Else V stands for how many rows there are in the shapes below, and targets are among them. */
   view?: PassView;
   /** Absent: the model's logits. */
-  measure?: Measure;
+  metric?: Metric;
   draft?: DraftJob;
   /** [n, RowParameter.count]; absent: temperature 1, no filter, and no sample asked for. */
   rowParameters?: Float64Array;
@@ -202,12 +202,12 @@ export interface Epilogue {
 export type MatrixSource =
   | {
       kind: 'memory';
-      /** Bytes where the dtype is quantised. */
+      /** Bytes where the dtype is quantized. */
       data: Float32Array | Uint16Array | Uint8Array;
       dtype: Dtype;
       /** false: the bytes of a SharedArrayBuffer, used in place. */
       copy: boolean;
-      /** 'dv': stored [columns, rows]; repacked. Never of a quantised dtype. */
+      /** 'dv': stored [columns, rows]; repacked. Never of a quantized dtype. */
       layout: 'vd' | 'dv';
     }
   | {
@@ -246,7 +246,37 @@ export interface HeadSpec {
   epilogue: Epilogue;
   activations: Activations;
   threads?: number;
+  /** false: its calls share no passes. */
+  coalesce?: boolean;
 }
+
+/** What there is to tell of a pass; native/core/head/pass_task.h has the same. */
+export const PassFact = {
+  /** Seconds until it started. */
+  waited: 0,
+  /** Seconds from its start to its end. */
+  took: 1,
+  /** How many calls it served, and how many hidden states of theirs. */
+  calls: 2,
+  rows: 3,
+  /** Why it served no others: a place in APART. */
+  apart: 4,
+  /** How many facts there are. */
+  count: 5,
+} as const;
+
+/** Apart of native/core/head/head_core.h. */
+export const APART = [
+  undefined,
+  'coalesce',
+  'long',
+  'rows',
+  'over',
+  'nearest',
+  'allowed',
+  'memory',
+  'backend',
+] as const;
 
 /** Computes passes over one head's weights. */
 export interface HeadBackend {
@@ -256,17 +286,17 @@ export interface HeadBackend {
   run(job: HiddenJob): void;
   /**
    * Copies the hidden states before it returns. Rejects with NAN, ABORTED, CLOSED.
-   * @param times gets two numbers: seconds until the pass started, and from its start to its end
+   * @param told gets what there is to tell of the pass, PassFact.count numbers
    */
-  runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void>;
+  runAsync(job: HiddenJob, signal?: AbortSignal, told?: Float64Array): Promise<void>;
   /**
-   * Quantises rows of the output matrix from `first` on; see lib/dtypes/quantize.ts.
+   * Quantizes rows of the output matrix from `first` on; see lib/dtypes/quantize.ts.
    * @param bytes whole rows of that dtype; are filled
    * @param errors [rows,3]: max, squares and total of each row's WeightErrorSums
    * @throws LMHeadError RANGE (rejects): a row has NaN or an infinity; ABORTED, CLOSED, IO, MEMORY
    */
-  quantiseRows(
-    dtype: QuantiseTarget,
+  quantizeRows(
+    dtype: QuantizeTarget,
     first: number,
     bytes: Uint8Array,
     errors: Float64Array,

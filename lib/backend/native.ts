@@ -1,6 +1,6 @@
 /** The native addon as a backend. */
 
-import { notFinite, type QuantiseTarget } from '../dtypes/quantize';
+import { notFinite, type QuantizeTarget } from '../dtypes/quantize';
 import { ACTIVATIONS } from '../dtypes/quantized-activations';
 import { ROW_FORMATS } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
@@ -14,15 +14,15 @@ import type {
   LogitsBackend,
   LogitsJob,
   MatrixSource,
-  Measure,
+  Metric,
   PassJob,
 } from './backend';
 import { keepMapsGuarded } from './map-signal';
 import { untilAbort } from './on-abort';
-import { nanError, nothingLeftError, unnormalisedError } from './row-errors';
+import { nanError, nothingLeftError, unnormalizedError } from './row-errors';
 import { defaultThreads } from './threads';
 
-const MEASURE_CODE: Record<Measure, number> = { dot: 1, cosine: 2 };
+const METRIC_CODE: Record<Metric, number> = { dot: 1, cosine: 2 };
 /** The numbers of native/core/matrix.h. */
 const DTYPE_CODE = Object.fromEntries(Object.keys(ROW_FORMATS).map((dtype, i) => [dtype, i])) as Record<
   Dtype,
@@ -35,7 +35,7 @@ function errorOf([status, row, id]: [number, number, number]): LMHeadError {
     case 1:
       return nanError(row, id);
     case 2:
-      return unnormalisedError(row, id < 0 ? undefined : id);
+      return unnormalizedError(row, id < 0 ? undefined : id);
     case 3:
       return new LMHeadError('ABORTED', 'the call was aborted');
     case 4:
@@ -81,13 +81,13 @@ function nativeMatrix(source: MatrixSource): object {
 /** Jobs that may be aborted are numbered, across the heads of this thread. */
 let lastTicket = 0;
 
-function isLent(source: MatrixSource): boolean {
+function isBorrowed(source: MatrixSource): boolean {
   return source.kind === 'memory' && !source.copy;
 }
 
 /** The addon's own object for a head. */
 function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
-  const { vocabSize, hiddenSize, output, input, epilogue, activations } = spec;
+  const { vocabSize, hiddenSize, output, input, epilogue, activations, coalesce } = spec;
   return new addon.Head({
     vocabSize,
     hiddenSize,
@@ -101,6 +101,7 @@ function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
     logitScale: epilogue.logitScale,
     softCap: epilogue.softCap,
     capFirst: epilogue.capOrder === 'cap-then-scale',
+    coalesce: coalesce !== false,
   });
 }
 
@@ -108,7 +109,7 @@ export class NativeBackend implements HeadBackend {
   readonly kind = 'native';
   readonly threads: number;
   readonly #head: NativeHead;
-  /** Output and input: lent ones, kept from the collector for as long as the head is; of all others only the dtype. */
+  /** Output and input: borrowed ones, kept from the collector for as long as the head is; of all others only the dtype. */
   readonly #matrices: (MatrixSource | Dtype)[];
   #pending = 0;
   #idle: (() => void)[] = [];
@@ -116,7 +117,7 @@ export class NativeBackend implements HeadBackend {
   constructor(addon: Addon, spec: HeadSpec) {
     this.threads = spec.threads ?? defaultThreads();
     const sources = spec.input ? [spec.output, spec.input] : [spec.output];
-    this.#matrices = sources.map(source => (isLent(source) ? source : source.dtype));
+    this.#matrices = sources.map(source => (isBorrowed(source) ? source : source.dtype));
     this.#head = nativeHead(addon, spec, this.threads);
     if (sources.some(source => source.kind === 'file' && source.mmap)) keepMapsGuarded(addon);
   }
@@ -159,7 +160,7 @@ export class NativeBackend implements HeadBackend {
     if (result !== undefined) settle(result, job);
   }
 
-  runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
+  runAsync(job: HiddenJob, signal?: AbortSignal, told?: Float64Array): Promise<void> {
     return this.#abortable(signal, ticket =>
       this.#until(
         this.#head.runAsync(
@@ -168,7 +169,7 @@ export class NativeBackend implements HeadBackend {
           DTYPE_CODE[job.hiddenDtype],
           ...requestArguments(job),
           ticket,
-          times,
+          told,
         ),
         result => settle(result, job),
       ),
@@ -202,8 +203,8 @@ export class NativeBackend implements HeadBackend {
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  quantiseRows(
-    dtype: QuantiseTarget,
+  quantizeRows(
+    dtype: QuantizeTarget,
     first: number,
     bytes: Uint8Array,
     errors: Float64Array,
@@ -211,7 +212,7 @@ export class NativeBackend implements HeadBackend {
   ): Promise<void> {
     return this.#abortable(signal, ticket =>
       this.#until(
-        this.#head.quantise(first, errors.length / 3, DTYPE_CODE[dtype], bytes, errors, ticket),
+        this.#head.quantize(first, errors.length / 3, DTYPE_CODE[dtype], bytes, errors, ticket),
         result => {
           if (Array.isArray(result) && result[0] === 1) throw notFinite(result[1]);
           settle(result);
@@ -253,14 +254,14 @@ export class NativeBackend implements HeadBackend {
 }
 
 /** What few passes ask for; undefined where nothing of it is. */
-function rareArguments({ view, measure, draft, sample }: PassJob): object | undefined {
+function rareArguments({ view, metric, draft, sample }: PassJob): object | undefined {
   // Only its own: a getter on Object.prototype would be handed the arrays that threads write to.
   const listed = sample && Object.hasOwn(sample, 'topLogProbs') ? sample : undefined;
-  if (!view && measure === undefined && !draft && !listed) return undefined;
+  if (!view && metric === undefined && !draft && !listed) return undefined;
   return {
     rows: view?.rows,
     overVocabulary: view?.overVocabulary,
-    measure: MEASURE_CODE[measure!] ?? 0,
+    metric: METRIC_CODE[metric!] ?? 0,
     draft,
     listed,
   };

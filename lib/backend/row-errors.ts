@@ -10,7 +10,7 @@ export function nanError(row: number, id: number): LMHeadError {
 }
 
 /** The row's probabilities are NaN: a logit is +Infinity (at `id`), or all of them are -Infinity. */
-export function unnormalisedError(row: number, id: number | undefined): LMHeadError {
+export function unnormalizedError(row: number, id: number | undefined): LMHeadError {
   const what = id === undefined ? `only -Infinity in row ${row}` : `+Infinity in row ${row} at id ${id}`;
   return new LMHeadError('NAN', `logits: got ${what}; want a finite maximum where a token is to be drawn`);
 }
@@ -19,6 +19,6 @@ export function unnormalisedError(row: number, id: number | undefined): LMHeadEr
 export function nothingLeftError(row: number): LMHeadError {
   return new LMHeadError(
     'RANGE',
-    `allowedIds, allowedMask: got no id that may be drawn in row ${row}; want one at least that bannedIds, logitBias, endIds and noRepeatNgram do not exclude`,
+    `allowedIds, allowedMask: got no id that may be drawn in row ${row}; want one at least that bannedIds, logitBias, eosIds and noRepeatNgramSize do not exclude`,
   );
 }

@@ -38,7 +38,7 @@ export function defaultThreads(): number {
   if (asked) {
     const threads = Number(asked);
     if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
-      throw new LMHeadError('RANGE', `LMHEAD_THREADS: got '${asked}'; want a whole number from 1 to 1024`);
+      throw new LMHeadError('RANGE', `LMHEAD_THREADS: got '${asked}'; want an integer from 1 to 1024`);
     return threads;
   }
   byDefault ??= Math.max(1, Math.min(availableParallelism(), Math.ceil(cgroupQuota()), 1024));

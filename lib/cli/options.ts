@@ -182,6 +182,6 @@ function checked(name: string, { number, choices }: OptionKind, value: string | 
   const parsedNumber = value.trim() === '' ? Number.NaN : Number(value);
   if (parsedNumber >= least && parsedNumber <= most && (!whole || Number.isInteger(parsedNumber)))
     return parsedNumber;
-  const range = whole ? `a whole number from ${least} to ${most}` : 'a number above 0';
+  const range = whole ? `an integer from ${least} to ${most}` : 'a number above 0';
   throw new UsageError(`--${name}: got '${value}'; want ${range}`);
 }

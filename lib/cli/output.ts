@@ -62,7 +62,7 @@ export function secondsText(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** A whole number with its thousands apart. */
+/** An integer with its thousands apart. */
 export function count(n: number): string {
   return n.toLocaleString('en-US');
 }

@@ -1,9 +1,9 @@
 /**
- * What quantised weights stand for: plain loops, the definition that the native kernels are held against. The values are
+ * What quantized weights stand for: plain loops, the definition that the native kernels are held against. The values are
  * those of ggml's `dequantize_row_*` (ggml-quants.c), rounded to float32 once. docs/quantization.md has a table.
  */
 
-import type { Dtype, QuantisedDtype } from '../types';
+import type { Dtype, QuantizedDtype } from '../types';
 import { floats, halfToNumber } from './half';
 import { isFloat, ROW_FORMATS, rowBytes } from './row-format';
 
@@ -44,7 +44,7 @@ function fourBitsOf256(view: DataView, at: number, i: number): number {
   return i & 32 ? byte >> 4 : byte & 15;
 }
 
-const readers: Record<Exclude<QuantisedDtype, 'i8'>, (job: BlockJob) => void> = {
+const readers: Record<Exclude<QuantizedDtype, 'i8'>, (job: BlockJob) => void> = {
   q8_0({ bytes, at, out, to }) {
     const d = half(bytes, at);
     for (let i = 0; i < 32; i++) out[to + i] = d * bytes.getInt8(at + 2 + i);
@@ -103,7 +103,7 @@ const readers: Record<Exclude<QuantisedDtype, 'i8'>, (job: BlockJob) => void> = 
  * @param d a multiple of the block's numbers
  * @returns [rows, d]
  */
-export function dequantise(bytes: Uint8Array, dtype: QuantisedDtype, d: number): Float32Array {
+export function dequantize(bytes: Uint8Array, dtype: QuantizedDtype, d: number): Float32Array {
   const { numbers, bytes: blockBytes, header } = ROW_FORMATS[dtype];
   const stride = rowBytes(dtype, d);
   const rows = bytes.length / stride;
@@ -125,7 +125,7 @@ export function dequantise(bytes: Uint8Array, dtype: QuantisedDtype, d: number):
 
 /**
  * Weights of any dtype as float32; float32 itself is not copied.
- * @param data rows of d numbers each; bytes where they are quantised
+ * @param data rows of d numbers each; bytes where they are quantized
  */
 export function widenedRows(
   data: Float32Array | Uint16Array | Uint8Array,
@@ -134,5 +134,5 @@ export function widenedRows(
 ): Float32Array {
   return isFloat(dtype)
     ? floats(data as Float32Array | Uint16Array, dtype)
-    : dequantise(data as Uint8Array, dtype, d);
+    : dequantize(data as Uint8Array, dtype, d);
 }

@@ -6,8 +6,8 @@ import { LMHeadError } from '../errors';
 import { halfToNumber } from './half';
 import { rowBytes } from './row-format';
 
-/** The dtypes that a head can be quantised to. */
-export type QuantiseTarget = 'i8' | 'q8_0';
+/** The dtypes that a head can be quantized to. */
+export type QuantizeTarget = 'i8' | 'q8_0';
 
 /** What rounding to the format has changed. */
 export interface WeightErrorSums {
@@ -22,7 +22,7 @@ export interface WeightErrorSums {
 /** Scales are tried in such steps, from the one that just fits the largest number down to half of it. */
 const STEP = 0.04;
 const SMALLEST_FIT = 0.5;
-/** Added and taken away, it leaves a double rounded to the nearest whole number, ties to even. */
+/** Added and taken away, it leaves a double rounded to the nearest integer, ties to even. */
 export const ROUNDER = 1.5 * 2 ** 52;
 
 const word = new Uint32Array(1);
@@ -44,7 +44,7 @@ function nearestHalf(x: number): number {
   return ((exponent + 14) << 10) + Math.round(x / 2 ** (exponent - 10));
 }
 
-/** The whole numbers nearest to w/scale in [−127, 127], into q; Σ w·q and Σ q². */
+/** The integers nearest to w/scale in [−127, 127], into q; Σ w·q and Σ q². */
 function nearest(w: Float32Array, scale: number, q: Int8Array): { wq: number; qq: number } {
   const inverse = 1 / scale;
   let wq = 0;
@@ -62,7 +62,7 @@ function nearest(w: Float32Array, scale: number, q: Int8Array): { wq: number; qq
 }
 
 /**
- * For a given scale the nearest whole numbers are the best, and for given whole numbers q the scale Σwq/Σq², which leaves the
+ * For a given scale the nearest integers are the best, and for given integers q the scale Σwq/Σq², which leaves the
  * error Σw² − (Σwq)²/Σq². Scales that clip the largest numbers more and more are tried until two in a row are worse.
  * @param q [w.length]; is filled
  * @param round to what the format can hold
@@ -95,7 +95,7 @@ function bestFit(w: Float32Array, q: Int8Array, round: (scale: number) => number
   return scale;
 }
 
-/** Of a row that can't be quantised. */
+/** Of a row that can't be quantized. */
 export function notFinite(row: number): LMHeadError {
   return new LMHeadError('RANGE', `weight: got NaN or an infinity in row ${row}; want finite numbers`);
 }
@@ -110,12 +110,12 @@ function addErrors(w: Float32Array, q: Int8Array, scale: number, errors: WeightE
 }
 
 /**
- * Quantises one row.
+ * Quantizes one row.
  * @param w [d], finite; for q8_0 d is a multiple of 32
  * @param bytes rowBytes(dtype, d) of them; are filled
  * @returns what that has changed
  */
-export function quantiseRow(w: Float32Array, dtype: QuantiseTarget, bytes: Uint8Array): WeightErrorSums {
+export function quantizeRow(w: Float32Array, dtype: QuantizeTarget, bytes: Uint8Array): WeightErrorSums {
   const errors: WeightErrorSums = { max: 0, squares: 0, total: 0 };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const block = dtype === 'i8' ? w.length : 32;

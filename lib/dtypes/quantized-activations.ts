@@ -1,5 +1,5 @@
 /**
- * Hidden states rounded to whole numbers, as the option `activations` wants them: h′ = s·q with one scale s for a state.
+ * Hidden states rounded to integers, as the option `activations` wants them: h′ = s·q with one scale s for a state.
  * native/core/kernels/quantized_activations.cc does the same, to the bit.
  */
 import { LMHeadError } from '../errors';
@@ -9,7 +9,7 @@ import { ROUNDER } from './quantize';
 /** In the order of native/core/kernels/quantized_activations.h. */
 export const ACTIVATIONS: readonly Activations[] = ['f32', 'i8', 'i16'];
 
-/** Weights of whole numbers times scales of their own, and no minimum: native/core/kernels/generic/integer.inc has their products. */
+/** Weights of integers times scales of their own, and no minimum: native/core/kernels/generic/integer.inc has their products. */
 export const WHOLE_WEIGHTS: readonly Dtype[] = ['i8', 'q8_0', 'q6_k'];
 
 /** Sums of so many products fit 32 bits. */
@@ -19,7 +19,7 @@ const MOST_NUMBERS = 2 ** 17;
 const MOST = { i8: 127, i16: 127 * 256 };
 
 /**
- * s = max|h|/127 (or /32512 for i16), rounded to float32; q = h/s, rounded to the nearest whole number.
+ * s = max|h|/127 (or /32512 for i16), rounded to float32; q = h/s, rounded to the nearest integer.
  * @param h [n,d]
  * @returns [n,d]: s·q, exactly. A state with NaN or an infinity is NaN, one whose scale is too small for float32 is 0
  */

@@ -1,6 +1,6 @@
 /** How a row of weights is stored, by dtype: the counterpart of native/core/matrix.h. docs/quantization.md has the bits. */
 import { LMHeadError } from '../errors';
-import type { Dtype, FloatDtype, QuantisedDtype } from '../types';
+import type { Dtype, FloatDtype, QuantizedDtype } from '../types';
 
 /** `header` bytes, then blocks of `numbers` numbers in `bytes` bytes. */
 export interface RowFormat {
@@ -28,8 +28,8 @@ export const ROW_FORMATS: Record<Dtype, RowFormat> = {
   i8: block(1, 1, 4),
 };
 
-export const QUANTISED_DTYPES = (Object.keys(ROW_FORMATS) as Dtype[]).filter(
-  (dtype): dtype is QuantisedDtype => !isFloat(dtype),
+export const QUANTIZED_DTYPES = (Object.keys(ROW_FORMATS) as Dtype[]).filter(
+  (dtype): dtype is QuantizedDtype => !isFloat(dtype),
 );
 
 export function isFloat(dtype: Dtype): dtype is FloatDtype {
@@ -42,14 +42,14 @@ export function rowBytes(dtype: Dtype, d: number): number {
   return header + (d / numbers) * bytes;
 }
 
-/** Numbers in a row of so many bytes; no whole number above 0 where no row has as many. */
+/** Numbers in a row of so many bytes; no integer above 0 where no row has as many. */
 export function rowNumbers(dtype: Dtype, rowBytes: number): number {
   const { numbers, bytes, header } = ROW_FORMATS[dtype];
   return (Math.max(0, rowBytes - header) / bytes) * numbers;
 }
 
 /**
- * Refuses rows that are no whole number of blocks.
+ * Refuses rows that are no integral number of blocks.
  * @param name of the matrix, for the message
  * @throws LMHeadError SHAPE
  */

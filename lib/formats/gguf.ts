@@ -272,7 +272,7 @@ class Cursor {
     return this.#bytes.readUInt32LE(this.#take(4));
   }
 
-  /** A whole number of 64 bits that a double can hold. */
+  /** An integer of 64 bits that a double can hold. */
   size(what: string): number {
     const start = this.#take(8);
     const high = this.#bytes.readUInt32LE(start + 4);

@@ -149,8 +149,8 @@ export class JsonScanner {
     return { end: at, escaped };
   }
 
-  /** A whole number from 0 to 2^53 − 1, written as such. */
-  wholeNumber(): number {
+  /** An integer from 0 to 2^53 − 1, written as such. */
+  integer(): number {
     this.#space();
     const bytes = this.#bytes;
     const start = this.#at;
@@ -161,7 +161,7 @@ export class JsonScanner {
       if (value > Number.MAX_SAFE_INTEGER) throw this.#error('a number of 2^53 or more');
     }
     if (at === start || (at > start + 1 && bytes[start] === ZERO)) {
-      throw this.#unexpected('a whole number');
+      throw this.#unexpected('an integer');
     }
     this.#at = at;
     return value;

@@ -166,13 +166,13 @@ class ConfigReader implements ConfigMembers {
     return undefined;
   }
 
-  /** A whole number above 0, under the first of its names that is there. */
+  /** An integer above 0, under the first of its names that is there. */
   size(keys: readonly string[]): number | undefined {
     const key = keys.find(name => this.#get(name) !== undefined);
     if (key === undefined) return undefined;
     const size = this.#get(key);
     if (typeof size === 'number' && Number.isSafeInteger(size) && size > 0) return size;
-    throw this.malformed(`${key} is no whole number above 0`);
+    throw this.malformed(`${key} is no integer above 0`);
   }
 
   number(key: string, fallback?: number): number {

@@ -28,7 +28,7 @@ export function factsOfParams(params: Members, file: string): ModelFacts {
     // Meta's first ones have -1, which is left to the tokenizer.
     if (value === undefined || value === -1) return undefined;
     if (Number.isSafeInteger(value) && value > 0) return value;
-    throw malformed(`${key} is no whole number above 0`);
+    throw malformed(`${key} is no integer above 0`);
   };
   const facts: ModelFacts = {
     source: file,

@@ -221,7 +221,7 @@ export function readPickle(
         stack.push(bytes.readUInt16LE(take(2)));
         break;
       case OP.long1:
-        stack.push(wholeNumber(bytes.subarray(...span(take(bytes[take(1)]), at))));
+        stack.push(integer(bytes.subarray(...span(take(bytes[take(1)]), at))));
         break;
       case OP.binFloat:
         stack.push(bytes.readDoubleBE(take(8)));
@@ -349,7 +349,7 @@ export function readPickle(
 const span = (from: number, to: number): [number, number] => [from, to];
 
 /** Little-endian, in two's complement. */
-function wholeNumber(bytes: Buffer): number | bigint {
+function integer(bytes: Buffer): number | bigint {
   if (bytes.length > LONGEST_NUMBER) throw new SyntaxError(`it has a number of ${bytes.length} bytes`);
   let value = 0n;
   for (let i = bytes.length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]);

@@ -100,8 +100,8 @@ function readEntry(scanner: JsonScanner, name: string, dataStart: number): Tenso
   let offsets: number[] | undefined;
   scanner.object(key => {
     if (key === 'dtype') dtype = scanner.string();
-    else if (key === 'shape') shape = wholeNumbers(scanner);
-    else if (key === 'data_offsets') offsets = wholeNumbers(scanner);
+    else if (key === 'shape') shape = integers(scanner);
+    else if (key === 'data_offsets') offsets = integers(scanner);
     else scanner.skip();
   });
   const malformedEntry = (what: string) => new SyntaxError(`tensor ${quoted(name)} ${what}`);
@@ -123,16 +123,16 @@ function readEntry(scanner: JsonScanner, name: string, dataStart: number): Tenso
   return { dtype, shape, begin: dataStart + begin, end: dataStart + end };
 }
 
-function wholeNumbers(scanner: JsonScanner): number[] {
+function integers(scanner: JsonScanner): number[] {
   const numbers: number[] = [];
   scanner.array(() => {
     if (numbers.length === MOST_DIMENSIONS) throw scanner.tooMany('numbers in a list', MOST_DIMENSIONS);
-    numbers.push(scanner.wholeNumber());
+    numbers.push(scanner.integer());
   });
   return numbers;
 }
 
-/** Undefined where it is no whole number, or too large. */
+/** Undefined where it is no integer, or too large. */
 function byteCount(shape: number[], bits: number): number | undefined {
   const count = countOf(shape, Number.MAX_SAFE_INTEGER / bits);
   return count !== undefined && (count * bits) % 8 === 0 ? (count * bits) / 8 : undefined;

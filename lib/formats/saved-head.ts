@@ -58,11 +58,11 @@ export function savedFacts(metadata: Map<string, string>, file: string): ModelFa
 type Check = (value: JsonValue) => boolean;
 const finite = (value: JsonValue | undefined): value is number => Number.isFinite(value);
 const notNegative = (value: JsonValue | undefined): value is number => finite(value) && value >= 0;
-const wholeAboveZero: Check = value => Number.isSafeInteger(value) && (value as number) > 0;
+const integerAboveZero: Check = value => Number.isSafeInteger(value) && (value as number) > 0;
 
 const FIELDS: readonly [key: keyof SavedFacts, type: string, allowed?: Check][] = [
   ['tied', 'boolean'],
-  ['vocabSize', 'number', wholeAboveZero],
+  ['vocabSize', 'number', integerAboveZero],
   ['logitScale', 'number', value => Number.isFinite(Math.fround(value as number))],
   ['softCap', 'number', value => Math.fround(value as number) > 0 && Math.fround(value as number) < Infinity],
   ['capOrder', 'string', value => value === 'scale-then-cap' || value === 'cap-then-scale'],

@@ -1,12 +1,12 @@
 /**
- * Quantised matrices in a .safetensors file, which has no name for their types: a matrix of bytes U8 [V, bytes of a row], and in
+ * Quantized matrices in a .safetensors file, which has no name for their types: a matrix of bytes U8 [V, bytes of a row], and in
  * the file's metadata the dtype that they are of.
  */
 
-import { isFloat, QUANTISED_DTYPES, rowBytes, rowNumbers } from '../dtypes/row-format';
+import { isFloat, QUANTIZED_DTYPES, rowBytes, rowNumbers } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { Dtype } from '../types';
-import { quantisedName } from './stored-numbers';
+import { quantizedName } from './stored-numbers';
 import type { TensorTable } from './tensor-table';
 
 /** A metadata key is this and the tensor's name; its value the dtype. */
@@ -30,12 +30,12 @@ export function savedAs(name: string, dtype: Dtype, shape: number[]): SavedAs {
  * @param file its name, for messages
  * @throws LMHeadError FORMAT where metadata and tensor contradict each other
  */
-export function nameQuantised(tensors: TensorTable, metadata: Map<string, string>, file: string): void {
+export function nameQuantized(tensors: TensorTable, metadata: Map<string, string>, file: string): void {
   for (const [key, value] of metadata) {
     if (!key.startsWith(KEY)) continue;
     const name = key.slice(KEY.length);
     const entry = tensors.get(name);
-    const dtype = QUANTISED_DTYPES.find(each => each === value);
+    const dtype = QUANTIZED_DTYPES.find(each => each === value);
     const columns = entry && dtype ? rowNumbers(dtype, entry.shape[1]) : 0;
     if (entry?.dtype !== 'U8' || entry.shape.length !== 2 || !(columns > 0) || !Number.isInteger(columns)) {
       throw new LMHeadError(
@@ -43,6 +43,6 @@ export function nameQuantised(tensors: TensorTable, metadata: Map<string, string
         `${file}: its metadata has ${JSON.stringify(key.slice(0, 80))}, which fits no tensor; want a file as save writes it`,
       );
     }
-    tensors.set(name, { ...entry, dtype: quantisedName(dtype!), shape: [entry.shape[0], columns] });
+    tensors.set(name, { ...entry, dtype: quantizedName(dtype!), shape: [entry.shape[0], columns] });
   }
 }

@@ -1,9 +1,9 @@
 /** The types of number that tensors come in, and what becomes of each: used where it lies, or converted to float32. */
 
 import { widen } from '../dtypes/half';
-import { QUANTISED_DTYPES } from '../dtypes/row-format';
+import { QUANTIZED_DTYPES } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import type { Dtype, QuantisedDtype } from '../types';
+import type { Dtype, QuantizedDtype } from '../types';
 import type { TensorEntry } from './tensor-table';
 
 /** What a pass reads as it is; by the names that files use. */
@@ -11,7 +11,7 @@ const DTYPES = new Map<string, Dtype>([
   ['F32', 'f32'],
   ['F16', 'f16'],
   ['BF16', 'bf16'],
-  ...QUANTISED_DTYPES.map((dtype): [string, Dtype] => [quantisedName(dtype), dtype]),
+  ...QUANTIZED_DTYPES.map((dtype): [string, Dtype] => [quantizedName(dtype), dtype]),
 ]);
 /** Bytes of a number of those that can be converted. */
 const CONVERTIBLE = new Map([
@@ -22,7 +22,7 @@ const CONVERTIBLE = new Map([
 ]);
 
 /** As GGUF names it; 'I8' is what other files call plain int8, which has no scale. */
-export function quantisedName(dtype: QuantisedDtype): string {
+export function quantizedName(dtype: QuantizedDtype): string {
   return dtype === 'i8' ? 'I8_ROWS' : dtype.toUpperCase();
 }
 
@@ -31,7 +31,7 @@ export function usable({ dtype }: TensorEntry): boolean {
   return DTYPES.has(dtype) || CONVERTIBLE.has(dtype);
 }
 
-/** Do they stand for real numbers at all, as GGUF's quantised and safetensors' 8-bit ones do? */
+/** Do they stand for real numbers at all, as GGUF's quantized and safetensors' 8-bit ones do? */
 export function isReal({ dtype }: TensorEntry): boolean {
   return /^(?:B?F\d|T?I?Q\d|MXFP|NVFP)/.test(dtype);
 }

@@ -9,7 +9,7 @@ export function tokenizerSize(text: string | Uint8Array): number {
   const scanner = new JsonScanner(text);
   let size = 0;
   const id = () => {
-    size = Math.max(size, scanner.wholeNumber() + 1);
+    size = Math.max(size, scanner.integer() + 1);
   };
   scanner.object(key => {
     if (key === 'added_tokens' && scanner.next() === 'array') {
@@ -39,7 +39,7 @@ export function addedTokensSize(text: string | Uint8Array): number {
   const scanner = new JsonScanner(text);
   let size = 0;
   scanner.values(() => {
-    size = Math.max(size, scanner.wholeNumber() + 1);
+    size = Math.max(size, scanner.integer() + 1);
   });
   scanner.end();
   return size;

@@ -17,7 +17,7 @@ import { isCheckpoint, readPytorchLegacy, readPytorchZip } from './pytorch';
 import { type FilePlan, look, notAFile, type Plan, readBytes, readText, within } from './read-plan';
 import { readSafetensors, type SafetensorsHeader } from './safetensors';
 import { savedFacts } from './saved-head';
-import { nameQuantised } from './saved-quantized';
+import { nameQuantized } from './saved-quantized';
 import { readShardIndex } from './shard-index';
 import { besideWeight } from './tensor-names';
 import { quoted, type TensorTable } from './tensor-table';
@@ -86,7 +86,7 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
     }
     default: {
       const { tensors, metadata } = yield* within(file, size, bytes => readSafetensors(name, bytes));
-      nameQuantised(tensors, metadata, name);
+      nameQuantized(tensors, metadata, name);
       const saved = savedFacts(metadata, name);
       if (saved) return { name, tensors, pathOf, facts: saved };
       const facts = yield* modelFacts(file, askTokenizer);

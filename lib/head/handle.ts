@@ -6,6 +6,7 @@ import {
   headSizes,
   memoryMatrix,
   settingsAsOptions,
+  specSettings,
 } from '../arguments/head-options';
 import { reading } from '../arguments/reading';
 import { oneOf, optionsObject } from '../arguments/values';
@@ -89,12 +90,11 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings; kind: u
   };
   const output = matrix(handle.output, 'output', vocabSize);
   const input = handle.input === undefined ? undefined : matrix(handle.input, 'input', inputRows);
-  const { epilogue, activations, threads } = settings;
   const untied = handle.untied === true;
   const inputProblem = typeof handle.inputProblem === 'string' ? handle.inputProblem : undefined;
   const sizes = { vocabSize, hiddenSize, inputRows };
   return {
-    spec: { ...sizes, output, input, untied, inputProblem, epilogue, activations, threads },
+    spec: { ...sizes, output, input, untied, inputProblem, ...specSettings(settings) },
     settings,
     kind: handle.backend,
   };

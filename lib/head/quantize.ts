@@ -1,13 +1,13 @@
-/** Makes a quantised copy of a head's weights, and measures what that changes. */
+/** Makes a quantized copy of a head's weights, and measures what that changes. */
 import { setImmediate } from 'node:timers/promises';
 import { newFloats, newWords, outOfMemory } from '../arguments/arrays';
 import type { HeadBackend, HeadSpec, HiddenJob, MatrixSource } from '../backend/backend';
-import type { QuantiseTarget } from '../dtypes/quantize';
+import type { QuantizeTarget } from '../dtypes/quantize';
 import { requireRoundable } from '../dtypes/quantized-activations';
 import { isFloat, requireWholeBlocks, rowBytes } from '../dtypes/row-format';
 import type { Dtype, QuantizationError } from '../types';
 
-/** Rows of E that are quantised at a time, and hidden states compared; between them other calls' jobs run. */
+/** Rows of E that are quantized at a time, and hidden states compared; between them other calls' jobs run. */
 const ROWS = 1024;
 const POSITIONS = 8;
 
@@ -23,7 +23,7 @@ function held(data: Float32Array | Uint16Array | Uint8Array, dtype: Dtype): Matr
   return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
 }
 
-/** The head to be quantised. */
+/** The head to be quantized. */
 export interface Quantizable {
   backend: HeadBackend;
   spec: Omit<HeadSpec, 'output' | 'input'>;
@@ -38,7 +38,7 @@ export interface Quantizable {
  */
 export async function quantizedSpec(
   head: Quantizable,
-  dtype: QuantiseTarget,
+  dtype: QuantizeTarget,
   signal?: AbortSignal,
 ): Promise<{ spec: HeadSpec; weights: QuantizationError['weights'] }> {
   const { vocabSize, hiddenSize: d } = head.spec;
@@ -53,7 +53,7 @@ export async function quantizedSpec(
     const count = Math.min(ROWS, vocabSize - first);
     const errors = new Float64Array(count * 3);
     const part = bytes.subarray(first * stride, (first + count) * stride);
-    await head.backend.quantiseRows(dtype, first, part, errors, signal);
+    await head.backend.quantizeRows(dtype, first, part, errors, signal);
     signal?.throwIfAborted();
     head.requireOpen(); // a job that runs is not stopped
     for (let i = 0; i < errors.length; i += 3) {

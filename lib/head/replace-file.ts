@@ -150,7 +150,7 @@ function* targetOf(path: string): Steps<string> {
       return target;
     }
     const link = yield* call('readlink', target);
-    // Not normalised: what is above a link to a folder is above that folder.
+    // Not normalized: what is above a link to a folder is above that folder.
     at = isAbsolute(link) ? link : dirname(target) + sep + link;
   }
   throw unwritable(path, 'leads through too many links', 'the path of a file');

@@ -1,14 +1,14 @@
 /** What a server may learn of every call: how long it waited, and how long it computed. */
 import { channel } from 'node:diagnostics_channel';
 import { performance } from 'node:perf_hooks';
-import type { HeadBackend, HiddenJob } from '../backend/backend';
+import { APART, type HeadBackend, type HiddenJob, PassFact } from '../backend/backend';
 import type { PassTiming } from '../types';
 
 const passes = channel('lmhead:pass');
 
 /** Does anybody want to know? Where not, a call is not timed. */
-export function isWatched(measure: boolean): boolean {
-  return measure || passes.hasSubscribers;
+export function isWatched(performanceMarks: boolean): boolean {
+  return performanceMarks || passes.hasSubscribers;
 }
 
 /** What a head's timings have in common. */
@@ -17,7 +17,7 @@ export interface TimedHead {
   hiddenSize: number;
   backend: HeadBackend['kind'];
   /** Leave an entry on the performance timeline too. */
-  measure: boolean;
+  performanceMarks: boolean;
 }
 
 export function timedSync(head: TimedHead, job: HiddenJob, run: () => void): void {
@@ -37,28 +37,40 @@ export function timedSync(head: TimedHead, job: HiddenJob, run: () => void): voi
       duration,
       queueTime: 0,
       passTime: duration,
+      calls: 1,
+      rows: job.n,
     });
   }
 }
 
-/** @param run fills in two numbers: seconds in the queue, seconds from the pass's start to its end */
+/** @param run is told the facts of its pass */
 export async function timed(
   head: TimedHead,
   job: HiddenJob,
-  run: (times: Float64Array) => Promise<void>,
+  run: (told: Float64Array) => Promise<void>,
 ): Promise<void> {
   const startTime = performance.now();
-  const times = new Float64Array(2);
+  const told = new Float64Array(PassFact.count);
   let error: unknown;
   try {
-    await run(times);
+    await run(told);
   } catch (thrown) {
     error = thrown;
     throw thrown;
   } finally {
     const duration = performance.now() - startTime;
-    const [queueTime, passTime] = times.map(seconds => 1000 * seconds);
-    report(head, { ...about(head, job, error), async: true, startTime, duration, queueTime, passTime });
+    const apart = APART[told[PassFact.apart]];
+    report(head, {
+      ...about(head, job, error),
+      async: true,
+      startTime,
+      duration,
+      queueTime: 1000 * told[PassFact.waited],
+      passTime: 1000 * told[PassFact.took],
+      calls: told[PassFact.calls],
+      rows: told[PassFact.rows],
+      ...(apart && { apart }),
+    });
   }
 }
 
@@ -81,16 +93,16 @@ const METHOD_OF_RESULT: { [result in keyof HiddenJob]?: string } = {
 
 /** The method whose results these are; `run` where they are no single one's. */
 function methodOf(job: HiddenJob): string {
-  if (job.measure !== undefined) return 'nearest';
+  if (job.metric !== undefined) return 'nearest';
   const asked = Object.entries(METHOD_OF_RESULT).filter(
     ([result]) => job[result as keyof HiddenJob] !== undefined,
   );
   return asked.length === 1 ? asked[0][1] : 'run';
 }
 
-function report({ measure }: TimedHead, timing: PassTiming): void {
+function report({ performanceMarks }: TimedHead, timing: PassTiming): void {
   passes.publish(timing);
-  if (!measure) return;
+  if (!performanceMarks) return;
   const { startTime: start, duration, ...detail } = timing;
   performance.measure(`lmhead ${timing.method}`, { start, duration, detail });
 }

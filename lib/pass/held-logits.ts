@@ -12,13 +12,15 @@ import {
   TOP_K_OF_OPTIONS,
 } from '../arguments/option-names';
 import { type RowPurpose, rowParameters } from '../arguments/row-parameters';
-import { wholeNumber } from '../arguments/values';
+import { integerBetween } from '../arguments/values';
 import { type LogitsJob, noCandidates } from '../backend/backend';
 import { logitsBackend } from '../backend/choose';
 import { floats } from '../dtypes/half';
 import type { Effective } from '../effective';
 import type { CallOptions, Candidates, Hidden, PerRow, Sample, SampleOptions, TopK } from '../types';
+import { asJson } from './as-json';
 import { requireFree } from './pending-outputs';
+import { topOf } from './results';
 import { newSample } from './sample-result';
 
 /** How to draw from logits that are held, which have all the rows that they will have, and the norm behind them. */
@@ -97,7 +99,7 @@ export function topKOf(
   const own = optionsIfAny(options, TOP_K_OF_OPTIONS);
   const { job } = logitsJob(logits, vocabSize, own, 'distribution', false);
   const { n } = job;
-  wholeNumber(k, 'k', 1, job.vocabSize);
+  integerBetween(k, 'k', 1, job.vocabSize);
   const top = {
     k,
     ids: newWords(n * k, 'ids'),
@@ -107,7 +109,7 @@ export function topKOf(
   job.top = top;
   job.logSumExp = newFloats(n, 'logSumExp');
   run(job);
-  return { n, k, ids: top.ids, logits: top.logits, logProbs: top.logProbs, logSumExp: job.logSumExp };
+  return topOf(job);
 }
 
 /**
@@ -134,7 +136,7 @@ export function sampleFrom<const O extends HeldOptions & Effective<O, HeldOption
  * What the filters of SampleOptions leave of each row.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
  * @param options as sampleFrom's; topLogProbs has no effect. Temperature 0 leaves the likeliest token alone
- * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalised probabilities; offsets [n+1]
+ * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalized probabilities; offsets [n+1]
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
 export function candidatesOf<const O extends HeldOptions & Effective<O, HeldOptions>>(
@@ -146,7 +148,7 @@ export function candidatesOf<const O extends HeldOptions & Effective<O, HeldOpti
   const { job } = logitsJob(logits, vocabSize, own, 'filter', true);
   job.candidates = noCandidates();
   run(job);
-  return job.candidates;
+  return asJson(job.candidates);
 }
 
 function logitsJob(
@@ -156,7 +158,7 @@ function logitsJob(
   purpose: RowPurpose,
   greedy: boolean,
 ): { job: LogitsJob; memory: ArrayBufferView } {
-  const v = wholeNumber(vocabSize, 'vocabSize', 1, MOST_IDS);
+  const v = integerBetween(vocabSize, 'vocabSize', 1, MOST_IDS);
   const { data, dtype, n } = hiddenRows(logits, v, options?.hiddenDtype, 'logits', 'vocabSize');
   const parameters = rowParameters(options, n, v, purpose, greedy);
   const adjustments = purpose === 'distribution' ? undefined : adjustmentsOf(options, n, v, v);

@@ -15,7 +15,7 @@ export interface RankedId {
 
 /**
  * `[n,k]` results as objects, best first: plain arrays, which JSON can say.
- * @param result what `topK` and its kin return, or a list of a sample's (`topLogProbs`, `rawTopLogProbs`)
+ * @param result what `topK` and its kin return, or a list of a sample's (`topLogProbs`, `modelTopLogProbs`)
  * @returns a list per row; that of a TopLogProbs has as many ids as could be drawn, k at most
  * @throws LMHeadError ARGUMENT for anything else
  */

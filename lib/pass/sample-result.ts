@@ -1,33 +1,34 @@
 /** Where a pass puts a sample, and what is told beside its tokens. */
 import { newFloats, newWords } from '../arguments/arrays';
-import { wholeNumber } from '../arguments/values';
+import { integerBetween } from '../arguments/values';
 import type { Sample, SampleOptions, TopLogProbs } from '../types';
+import { asJson } from './as-json';
 
 /** As OpenAI's API has it. */
 const MOST_TOP = 20;
 
 /** The option topLogProbs; undefined where it is not given. */
 export function topCount({ topLogProbs }: SampleOptions): number | undefined {
-  return topLogProbs === undefined ? undefined : wholeNumber(topLogProbs, 'topLogProbs', 0, MOST_TOP);
+  return topLogProbs === undefined ? undefined : integerBetween(topLogProbs, 'topLogProbs', 0, MOST_TOP);
 }
 
 /** @param idCount how many ids there are that may be listed */
 export function newSample(options: SampleOptions | undefined, n: number, idCount: number): Sample {
-  const sample: Sample = { ids: newWords(n, 'ids'), logProbs: newFloats(n, 'logProbs') };
+  const sample: Sample = asJson({ ids: newWords(n, 'ids'), logProbs: newFloats(n, 'logProbs') });
   const top = options && topCount(options);
   if (top === undefined) return sample;
   const k = Math.min(top, idCount);
-  sample.rawLogProbs = newFloats(n, 'rawLogProbs');
+  sample.modelLogProbs = newFloats(n, 'modelLogProbs');
   sample.topLogProbs = newList(n, k);
-  sample.rawTopLogProbs = newList(n, k);
+  sample.modelTopLogProbs = newList(n, k);
   return sample;
 }
 
 function newList(n: number, k: number): TopLogProbs {
-  return {
+  return asJson({
     k,
     counts: newWords(n, 'topLogProbs'),
     ids: newWords(n * k, 'topLogProbs'),
     logProbs: newFloats(n * k, 'topLogProbs'),
-  };
+  });
 }

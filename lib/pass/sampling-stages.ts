@@ -7,12 +7,12 @@ export const STAGE_OPTIONS = {
   typicalP: ['typicalP'],
   topP: ['topP'],
   minP: ['minP'],
-  epsilon: ['epsilon'],
-  eta: ['eta'],
+  epsilonCutoff: ['epsilonCutoff'],
+  etaCutoff: ['etaCutoff'],
   pLess: ['pLess'],
   xtc: ['xtcProbability', 'xtcThreshold'],
   temperature: ['temperature', 'temperatureRange', 'temperatureExponent'],
-  maxSurprise: ['maxSurprise'],
+  maxSurprisal: ['maxSurprisal'],
 } as const;
 
 /** A stage of the chain. */

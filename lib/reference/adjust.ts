@@ -32,8 +32,8 @@ export function adjustedRow(
     const place = places ? places.get(id) : id;
     if (place === undefined) continue;
     const x = u[place] + add;
-    const penalised = x > 0 ? x / penalty : x * penalty;
-    adjusted[place] = add === -Infinity ? -Infinity : penalised - subtract;
+    const penalized = x > 0 ? x / penalty : x * penalty;
+    adjusted[place] = add === -Infinity ? -Infinity : penalized - subtract;
   }
   if (allowed) {
     const first = row * allowedStride;

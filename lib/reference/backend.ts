@@ -4,18 +4,19 @@ import { performance } from 'node:perf_hooks';
 import { setImmediate } from 'node:timers/promises';
 import { outOfMemory } from '../arguments/arrays';
 import { arrayType } from '../arguments/describe';
-import type {
-  HeadBackend,
-  HeadSpec,
-  HiddenJob,
-  LogitsBackend,
-  LogitsJob,
-  MatrixSource,
+import {
+  APART,
+  type HeadBackend,
+  type HeadSpec,
+  type HiddenJob,
+  type LogitsBackend,
+  type LogitsJob,
+  type MatrixSource,
 } from '../backend/backend';
 import { untilAbort } from '../backend/on-abort';
 import { widenedRows } from '../dtypes/dequantize';
 import { floats, narrow } from '../dtypes/half';
-import { notFinite, type QuantiseTarget, quantiseRow } from '../dtypes/quantize';
+import { notFinite, type QuantizeTarget, quantizeRow } from '../dtypes/quantize';
 import { roundedActivations } from '../dtypes/quantized-activations';
 import { isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
@@ -53,8 +54,8 @@ function sharedFloats(count: number): Float32Array {
   }
 }
 
-/** A quantised matrix as it came, in memory that threads can share. */
-function quantisedBytes(source: MatrixSource): Uint8Array | undefined {
+/** A quantized matrix as it came, in memory that threads can share. */
+function quantizedBytes(source: MatrixSource): Uint8Array | undefined {
   if (source.kind !== 'memory' || isFloat(source.dtype)) return undefined;
   if (!source.copy) return source.data as Uint8Array;
   try {
@@ -66,7 +67,7 @@ function quantisedBytes(source: MatrixSource): Uint8Array | undefined {
   }
 }
 
-/** Rows that are quantised at a time; between them the event loop runs. */
+/** Rows that are quantized at a time; between them the event loop runs. */
 const PAUSE_ROWS = 64;
 
 /** One that waits or runs. */
@@ -76,7 +77,7 @@ interface ReferenceCall {
   /** A copy of the job's. */
   hidden?: Float32Array;
   stopped?: LMHeadError;
-  times?: Float64Array;
+  told?: Float64Array;
 }
 
 class ReferenceHead implements HeadBackend {
@@ -85,7 +86,7 @@ class ReferenceHead implements HeadBackend {
   readonly #spec: HeadSpec;
   readonly #output: Float32Array;
   readonly #input: Float32Array | undefined;
-  /** Quantised matrices as they came. */
+  /** Quantized matrices as they came. */
   readonly #bytes: { output?: Uint8Array; input?: Uint8Array };
   #closed = false;
   /** Settles when the last job so far has ended. */
@@ -96,7 +97,7 @@ class ReferenceHead implements HeadBackend {
     this.#spec = spec;
     this.#output = load(output, vocabSize, hiddenSize);
     this.#input = input && load(input, spec.inputRows ?? vocabSize, hiddenSize);
-    this.#bytes = { output: quantisedBytes(output), input: input && quantisedBytes(input) };
+    this.#bytes = { output: quantizedBytes(output), input: input && quantizedBytes(input) };
   }
 
   run(job: HiddenJob): void {
@@ -104,8 +105,8 @@ class ReferenceHead implements HeadBackend {
     for (let row = 0; row < job.n && this.#row(job, hidden, row); row++);
   }
 
-  async runAsync(job: HiddenJob, signal?: AbortSignal, times?: Float64Array): Promise<void> {
-    const call: ReferenceCall = { job, hidden: floats(job.hidden, job.hiddenDtype).slice(), times };
+  async runAsync(job: HiddenJob, signal?: AbortSignal, told?: Float64Array): Promise<void> {
+    const call: ReferenceCall = { job, hidden: floats(job.hidden, job.hiddenDtype).slice(), told };
     if (!signal) return this.#queue(call);
     // The caller is told at once, however long the row takes that is being computed; and what waits keeps nothing.
     return untilAbort(
@@ -121,10 +122,12 @@ class ReferenceHead implements HeadBackend {
 
   async #queue(call: ReferenceCall): Promise<void> {
     const sent = performance.now();
+    const { n } = call.job!;
     const running = this.#last.then(async () => {
       const start = performance.now();
       await this.#rowByRow(call);
-      call.times?.set([(start - sent) / 1000, (performance.now() - start) / 1000]);
+      const took = (performance.now() - start) / 1000;
+      call.told?.set([(start - sent) / 1000, took, 1, n, APART.indexOf('backend')]);
     });
     this.#last = running.catch(() => undefined);
     return running;
@@ -148,8 +151,8 @@ class ReferenceHead implements HeadBackend {
     const h = hidden.subarray(row * hiddenSize, (row + 1) * hiddenSize);
     const multiplied = activations === 'f32' ? h : roundedActivations(h, hiddenSize, activations);
     const logit = (id: number) =>
-      job.measure
-        ? similarityOf(h, this.#output, id, job.measure)
+      job.metric
+        ? similarityOf(h, this.#output, id, job.metric)
         : logitOf(multiplied, this.#output, id, id, epilogue);
     const all = () =>
       Float32Array.from({ length: vocabSize }, (_, id) => (id < valid ? logit(id) : -Infinity));
@@ -161,8 +164,8 @@ class ReferenceHead implements HeadBackend {
     return true;
   }
 
-  async quantiseRows(
-    dtype: QuantiseTarget,
+  async quantizeRows(
+    dtype: QuantizeTarget,
     first: number,
     bytes: Uint8Array,
     errors: Float64Array,
@@ -173,7 +176,7 @@ class ReferenceHead implements HeadBackend {
     for (let i = 0; i < errors.length / 3; i++) {
       const row = this.#output.subarray((first + i) * d, (first + i + 1) * d);
       if (!row.every(Number.isFinite)) throw notFinite(first + i);
-      const { max, squares, total } = quantiseRow(row, dtype, bytes.subarray(i * stride, (i + 1) * stride));
+      const { max, squares, total } = quantizeRow(row, dtype, bytes.subarray(i * stride, (i + 1) * stride));
       errors.set([max, squares, total], i * 3);
       if (i % PAUSE_ROWS === PAUSE_ROWS - 1) {
         await setImmediate();

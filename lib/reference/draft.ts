@@ -2,7 +2,7 @@
  * Speculative verification: which of a draft's tokens stand, and the token that follows them.
  *
  * p is the distribution that a token is to be drawn from, q the one that the draft drew it from. Its token x stands with
- * probability min(1, p(x)/q(x)); where it does not, the token is drawn from max(p − q, 0), renormalised. So every token has the
+ * probability min(1, p(x)/q(x)); where it does not, the token is drawn from max(p − q, 0), renormalized. So every token has the
  * distribution p, whatever q is: with probability min(p, q) it is the draft's, and with max(p − q, 0) the correction. A token with
  * q(x) = 0 cannot have been drawn from q, so it never stands.
  *
@@ -11,12 +11,12 @@
  */
 import { placeAmong } from '../arguments/ascending-ids';
 import type { PassJob } from '../backend/backend';
-import { nanError, nothingLeftError, unnormalisedError } from '../backend/row-errors';
+import { nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
 import { adjustedRow } from './adjust';
 import { distributionOf } from './distribution';
 import { expNegative, logPositive, raceKey } from './exact-math';
 import { candidatesOfRow } from './filters';
-import { MASS_UNIT, Mass } from './mass';
+import { FixedPointSum, MASS_UNIT } from './fixed-point-sum';
 import { bestId } from './order';
 import { Purpose, type Stream, tokenBits } from './philox';
 import { rowSampling } from './results';
@@ -47,11 +47,11 @@ export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: num
   if (nanId >= 0) throw nanError(row, idAt(nanId));
   const best = bestId(adjusted, valid);
   const highest = adjusted[best];
-  if (highest > 0 && !Number.isFinite(highest)) throw unnormalisedError(row, idAt(best));
+  if (highest > 0 && !Number.isFinite(highest)) throw unnormalizedError(row, idAt(best));
   if (highest === -Infinity) {
     // Where there was nothing before, it is not the adjustments that leave nothing.
     const wasNothing = distributionOf(u, valid, 1).max === -Infinity;
-    throw wasNothing ? unnormalisedError(row, undefined) : nothingLeftError(row);
+    throw wasNothing ? unnormalizedError(row, undefined) : nothingLeftError(row);
   }
   // A finite log-probability whose q underflows is possible.
   const mayStand = draft.logProbs?.[row * u.length + drafted] !== -Infinity;
@@ -61,7 +61,7 @@ export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: num
   const max = adjusted[places[0]];
   places.sort((a, b) => a - b);
   const mass = (place: number) => expNegative((adjusted[place] - max) / temperature);
-  const total = new Mass();
+  const total = new FixedPointSum();
   for (const place of places) total.add(mass(place));
   const sum = total.value * MASS_UNIT; // p = mass / sum
   const logProb = (place: number) => (adjusted[place] - max) / temperature - logPositive(sum);

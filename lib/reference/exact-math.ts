@@ -25,7 +25,7 @@ const EXP_TERMS = [
 ];
 /** 1/21, 1/19, … 1/3: the series of atanh beyond its first term; |s| ≤ 0.1716 leaves less than 2^-58. */
 const ATANH_TERMS = [1 / 21, 1 / 19, 1 / 17, 1 / 15, 1 / 13, 1 / 11, 1 / 9, 1 / 7, 1 / 5, 1 / 3];
-/** ln 2 in two parts; the first ends in 21 zero bits, so that its product with a small whole number is exact. */
+/** ln 2 in two parts; the first ends in 21 zero bits, so that its product with a small integer is exact. */
 const LN2_HIGH = 6.931471803691238e-1;
 const LN2_LOW = 1.9082149292705877e-10;
 const LOG2_E = Math.LOG2E;

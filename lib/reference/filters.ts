@@ -1,7 +1,7 @@
 /** Which tokens a row may draw from, and at what temperature: a chain of stages, each working on what those before have left. */
 import { type Stage, unpackOrder } from '../pass/sampling-stages';
 import { expNegative, logPositive } from './exact-math';
-import { MASS_UNIT, Mass } from './mass';
+import { FixedPointSum, MASS_UNIT } from './fixed-point-sum';
 import { bestFirst } from './order';
 import { type Stream, xtcUniform } from './philox';
 
@@ -20,7 +20,7 @@ export interface RowSampling {
   logXtcThreshold: number;
   temperatureRange: number;
   temperatureExponent: number;
-  maxSurprise: number;
+  maxSurprisal: number;
   /** A packed order; 0: the default. */
   order: number;
   stream: Stream;
@@ -42,7 +42,7 @@ const EARLY = 2 ** -22;
 
 /**
  * Runs the chain. Distributions are of logits over the temperature in force: 1 before the stage `temperature`, and then it.
- * Numbers that decide are computed by exact-math, and sums are of whole numbers, so that they have the same bits in any order.
+ * Numbers that decide are computed by exact-math, and sums are of integers, so that they have the same bits in any order.
  * @param u a row whose largest logit is finite; tokens of logit −Infinity are never among the candidates
  */
 export function candidatesOfRow(u: Float32Array, valid: number, sampling: RowSampling): Left {
@@ -85,10 +85,10 @@ const CHAIN: Record<Stage, (u: Float32Array, left: Left, sampling: RowSampling) 
   minP: (u, left, { logMinP }) =>
     logMinP === -Infinity ? left : atLeast(u, left, u[left.ids[0]] + left.temperature * logMinP),
 
-  epsilon: (u, left, { logEpsilon }) =>
+  epsilonCutoff: (u, left, { logEpsilon }) =>
     logEpsilon === -Infinity ? left : likelierThan(u, left, logEpsilon, moments(u, left).logSum),
 
-  eta(u, left, { logEta }) {
+  etaCutoff(u, left, { logEta }) {
     if (logEta === -Infinity) return left;
     const { logSum, entropy } = moments(u, left);
     const adaptive = 0.5 * logEta - entropy;
@@ -122,8 +122,8 @@ const CHAIN: Record<Stage, (u: Float32Array, left: Left, sampling: RowSampling) 
     return dynamic > 0 ? { ...left, temperature: dynamic } : { ids: left.ids.slice(0, 1), temperature };
   },
 
-  maxSurprise: (u, left, { maxSurprise }) =>
-    maxSurprise === Infinity ? left : likelierThan(u, left, -maxSurprise, moments(u, left).logSum),
+  maxSurprisal: (u, left, { maxSurprisal }) =>
+    maxSurprisal === Infinity ? left : likelierThan(u, left, -maxSurprisal, moments(u, left).logSum),
 };
 
 /** Those of a logit of at least `floor`; the best and its equals always. */
@@ -139,10 +139,10 @@ function likelierThan(u: Float32Array, left: Left, logP: number, logSum: number)
 
 /** The first of `ids` up to and including the one at which their mass reaches the share `p` of it all. */
 function shareOf(u: Float32Array, { ids, temperature }: Left, p: number, max: number): number[] {
-  const total = new Mass();
+  const total = new FixedPointSum();
   for (const id of ids) total.add(expNegative((u[id] - max) / temperature));
   const wanted = p * total.value * (1 - EARLY);
-  const kept = new Mass();
+  const kept = new FixedPointSum();
   for (let i = 0; i < ids.length; i++) {
     kept.add(expNegative((u[ids[i]] - max) / temperature));
     if (kept.value >= wanted) return ids.slice(0, i + 1);
@@ -152,7 +152,7 @@ function shareOf(u: Float32Array, { ids, temperature }: Left, p: number, max: nu
 
 /** Of the distribution over what is left: Σ e^x and Σ e^2x, x = (u − max)/T, as logarithms; and the entropy in nats. */
 function moments(u: Float32Array, { ids, temperature }: Left) {
-  const [sum, weighted, squares] = [new Mass(), new Mass(), new Mass()];
+  const [sum, weighted, squares] = [new FixedPointSum(), new FixedPointSum(), new FixedPointSum()];
   for (const id of ids) {
     const x = (u[id] - u[ids[0]]) / temperature;
     const e = expNegative(x);

@@ -57,7 +57,7 @@ export interface Stream {
   number: number;
 }
 
-/** The 64 random bits of one id, as two words. One block of Philox serves two neighbouring ids. */
+/** The 64 random bits of one id, as two words. One block of Philox serves two neighboring ids. */
 export function tokenBits(
   { seedLow, seedHigh, step, number }: Stream,
   id: number,

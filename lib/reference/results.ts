@@ -1,13 +1,13 @@
 /** Every result of a pass, from one row of logits. */
 import { placeAmong } from '../arguments/ascending-ids';
 import { IGNORED, type PassJob, RowParameter } from '../backend/backend';
-import { nanError, nothingLeftError, unnormalisedError } from '../backend/row-errors';
+import { nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
 import type { TopLogProbs } from '../types';
 import { adjustedRow } from './adjust';
 import { distributionOf, entropyOf, logProb, logSumExp, prob } from './distribution';
 import { candidatesOfRow, type RowSampling } from './filters';
 import { bestFirst, bestId, rankOf } from './order';
-import { race, renormalisedLogProbs } from './sample';
+import { race, renormalizedLogProbs } from './sample';
 
 /** In lists: there is none. */
 const NO_ID = 0xffffffff;
@@ -25,7 +25,7 @@ const PLAIN: RowSampling = {
   logXtcThreshold: -Infinity,
   temperatureRange: 0,
   temperatureExponent: 1,
-  maxSurprise: Infinity,
+  maxSurprisal: Infinity,
   order: 0,
   stream: { seedLow: 0, seedHigh: 0, step: 0, number: 0 },
 };
@@ -49,7 +49,7 @@ export function rowSampling(parameters: Float64Array | undefined, row: number): 
     logXtcThreshold: at('logXtcThreshold'),
     temperatureRange: at('temperatureRange'),
     temperatureExponent: at('temperatureExponent'),
-    maxSurprise: at('maxSurprise'),
+    maxSurprisal: at('maxSurprisal'),
     order: at('order'),
     stream: { seedLow: at('seedLow'), seedHigh: at('seedHigh'), step: at('step'), number: at('stream') },
   };
@@ -74,18 +74,18 @@ export function writeResults(
   const greedy = sampling.temperature === 0;
   const temperature = greedy ? 1 : sampling.temperature;
   const own = distributionOf(u, valid, temperature);
-  if ((job.argmax || job.top || job.sample?.rawLogProbs) && own.nanId >= 0)
+  if ((job.argmax || job.top || job.sample?.modelLogProbs) && own.nanId >= 0)
     throw nanError(row, idAt(own.nanId));
   const distribution = whole ? distributionOf(whole, whole.length, temperature) : own;
 
   if (job.sample || job.candidates) writeDrawn(job, row, draw(job, row, u, valid));
-  if (job.sample?.rawLogProbs) {
+  if (job.sample?.modelLogProbs) {
     const raw = temperature === 1 ? distribution : distributionOf(whole ?? u, whole?.length ?? valid, 1);
     const drawn = ids ? placeAmong(ids, job.sample.ids[row]) : job.sample.ids[row];
-    job.sample.rawLogProbs[row] = logProb(raw, u[drawn]);
+    job.sample.modelLogProbs[row] = logProb(raw, u[drawn]);
     const best = bestFirst(u, valid);
     const logProbs = best.map(place => logProb(raw, u[place]));
-    writeList(job.sample.rawTopLogProbs!, row, best.map(idAt), logProbs);
+    writeList(job.sample.modelTopLogProbs!, row, best.map(idAt), logProbs);
   }
 
   const first = row * u.length;
@@ -150,10 +150,10 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
   const { max, nanId } = distributionOf(adjusted, valid, 1);
   if (nanId >= 0) throw nanError(row, idAt(nanId));
   if (!Number.isFinite(max)) {
-    if (max > 0) throw unnormalisedError(row, idAt(adjusted.indexOf(Infinity)));
+    if (max > 0) throw unnormalizedError(row, idAt(adjusted.indexOf(Infinity)));
     // Where there was nothing before, it is not the adjustments that leave nothing.
     const wasNothing = distributionOf(u, valid, 1).max === -Infinity;
-    throw wasNothing ? unnormalisedError(row, undefined) : nothingLeftError(row);
+    throw wasNothing ? unnormalizedError(row, undefined) : nothingLeftError(row);
   }
   if (temperature === 0) return { ids: [idAt(bestId(adjusted, valid))], logProbs: [0], chosen: 0 };
   const left = candidatesOfRow(adjusted, valid, sampling);
@@ -161,7 +161,7 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
   const chosen = places.indexOf(race(adjusted, places, left.temperature, stream, idAt));
   return {
     ids: places.map(idAt),
-    logProbs: renormalisedLogProbs(adjusted, places, left.temperature),
+    logProbs: renormalizedLogProbs(adjusted, places, left.temperature),
     chosen,
   };
 }

@@ -46,10 +46,10 @@ function isAhead(a: Runner, b: Runner): boolean {
 }
 
 /**
- * (u − max)/T − log Σ over the candidates alone: the logarithms of their probabilities, renormalised.
+ * (u − max)/T − log Σ over the candidates alone: the logarithms of their probabilities, renormalized.
  * @param ids candidates, best first
  */
-export function renormalisedLogProbs(u: Float32Array, ids: readonly number[], temperature: number): number[] {
+export function renormalizedLogProbs(u: Float32Array, ids: readonly number[], temperature: number): number[] {
   const exponents = ids.map(id => (u[id] - u[ids[0]]) / temperature);
   const logSum = Math.log(exponents.reduce((sum, x) => sum + Math.exp(x), 0));
   return exponents.map(x => x - logSum);

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "../core/roofline.h"
-#include "../core/sampling/speculative_verification.h"
 #include "../core/storage/map_guard.h"
 #include "callbacks.h"
 #include "head.h"
@@ -45,18 +44,19 @@ napi_value select(Call& call) {
 napi_value run_logits(Call& call) {
   const RequestValues values = request_values(call, 3);
   Arrays arrays(call, Arrays::Use::in_call);
-  const size_t n = whole_number(call.env(), call.given(1), 0, 0xffffffff, "n");
-  const size_t vocabulary = whole_number(call.env(), call.given(2), 1, 0xffffffff, "vocabSize");
+  const size_t n = integer_between(call.env(), call.given(1), 0, 0xffffffff, "n");
+  const size_t vocabulary = integer_between(call.env(), call.given(2), 1, 0xffffffff, "vocabSize");
   if (values.rows) throw bad_argument("rows", "none over logits");
   PassRequest request = asked_of(arrays, values, n, vocabulary, vocabulary).request;
   const Arrays::Bytes logits = arrays.look_at<float>(call.given(0), n * vocabulary, "logits");
-  request.crew.threads = static_cast<unsigned>(whole_number(call.env(), call.given(3 + kRequestArguments), 1, 1024, "threads"));
+  request.workers.threads =
+      static_cast<unsigned>(integer_between(call.env(), call.given(3 + kRequestArguments), 1, 1024, "threads"));
   std::vector<CandidateRow> candidates;
   if (values.candidates) request.candidates = &candidates;
   PassResult result;
   needs_memory_for("the pass", [&] {
     const HeldSource source(reinterpret_cast<const float*>(logits.data), n, vocabulary, logits.stays);
-    result = run_request(kernels(), source, request);
+    result = run_pass(kernels(), source, request);
   });
   if (values.candidates && result.status == PassResult::ok) return candidates_to_js(call.env(), candidates);
   return result_to_js(call.env(), result.status, result);
@@ -64,7 +64,7 @@ napi_value run_logits(Call& call) {
 
 // (threads) -> multiply-adds per second
 napi_value multiply_add_rate(Call& call) {
-  const unsigned threads = static_cast<unsigned>(whole_number(call.env(), call.given(0), 1, 1024, "threads"));
+  const unsigned threads = static_cast<unsigned>(integer_between(call.env(), call.given(0), 1, 1024, "threads"));
   return number(call.env(), lmhead::multiply_add_rate(kernels(), threads));
 }
 
@@ -78,7 +78,7 @@ napi_value external_memory(Call& call) {
 #if defined(LMHEAD_FAULTS)
 // (kind: 0 allocation, 1 Node-API; count) -> what faults::arm returns
 napi_value arm_fault(Call& call) {
-  const auto kind = static_cast<faults::Kind>(whole_number(call.env(), call.given(0), 0, 1, "kind"));
+  const auto kind = static_cast<faults::Kind>(integer_between(call.env(), call.given(0), 0, 1, "kind"));
   const int64_t count = static_cast<int64_t>(number_of(call.env(), call.given(1)));
   const napi_value before = number(call.env(), static_cast<double>(faults::arm(kind, -1)));
   faults::arm(kind, count);  // last, so that nothing here is counted
@@ -129,7 +129,7 @@ napi_value bind(Call& call) {
   return result;
 }
 
-void initialise(napi_env env, napi_value exports) {
+void initialize(napi_env env, napi_value exports) {
   keep_loaded();
   auto environment = std::make_unique<Environment>(env);
   // Of no copy of lib/ yet: its errors are plain ones.
@@ -167,7 +167,7 @@ const Kernels& kernels() {
 
 static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   try {
-    lmhead::initialise(env, exports);
+    lmhead::initialize(env, exports);
   } catch (...) {
     lmhead::raise(env, nullptr);
   }

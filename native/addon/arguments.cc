@@ -37,17 +37,19 @@ napi_value Call::property(napi_value object, const char* name) const {
   return or_null(value);
 }
 
-size_t whole_number(napi_env env, napi_value value, size_t low, size_t high, const char* name) {
+size_t integer_between(napi_env env, napi_value value, size_t low, size_t high, const char* name) {
   const double number = value ? number_of(env, value) : -1;
   if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)) || std::floor(number) != number)
-    throw bad_argument(name, "a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+    throw bad_argument(name, "an integer from " + std::to_string(low) + " to " + std::to_string(high));
   return static_cast<size_t>(number);
 }
 
-Dtype dtype_from(napi_env env, napi_value value) { return static_cast<Dtype>(whole_number(env, value, 0, kDtypes - 1, "dtype")); }
+Dtype dtype_from(napi_env env, napi_value value) {
+  return static_cast<Dtype>(integer_between(env, value, 0, kDtypes - 1, "dtype"));
+}
 
 Dtype hidden_dtype_from(napi_env env, napi_value value) {
-  return static_cast<Dtype>(whole_number(env, value, 0, kFloatDtypes - 1, "hiddenDtype"));
+  return static_cast<Dtype>(integer_between(env, value, 0, kFloatDtypes - 1, "hiddenDtype"));
 }
 
 // ---- arrays -----------------------------------------------------------------------------------------------------------------
@@ -138,7 +140,7 @@ namespace {
 bool is_order(double packed) {
   if (!(packed >= 0 && packed < 0x1p44)) return false;
   for (uint64_t rest = static_cast<uint64_t>(packed); rest; rest >>= 4)
-    if ((rest & 15) == 0 || (rest & 15) > static_cast<uint64_t>(Stage::max_surprise)) return false;
+    if ((rest & 15) == 0 || (rest & 15) > static_cast<uint64_t>(Stage::max_surprisal)) return false;
   return true;
 }
 
@@ -209,7 +211,7 @@ Adjustments adjustments_of(Arrays& arrays, const RequestValues& values, size_t n
   }
   if (from.allowed) {
     const size_t words = (vocabulary + 31) / 32;
-    a.allowed_stride = whole_number(arrays.env(), from.allowed_stride, 0, words, "adjustments.allowedStride");
+    a.allowed_stride = integer_between(arrays.env(), from.allowed_stride, 0, words, "adjustments.allowedStride");
     a.allowed = arrays.input<uint32_t>(from.allowed, n == 0 ? 0 : (n - 1) * a.allowed_stride + words, "adjustments.allowed");
   }
   return a;
@@ -263,7 +265,7 @@ RequestValues request_values(const Call& call, size_t first) {
   if (!more) return v;
   v.rows = call.property(more, "rows");
   v.over_vocabulary = call.property(more, "overVocabulary");
-  v.measure = call.property(more, "measure");
+  v.metric = call.property(more, "metric");
   if (const napi_value draft = object_or_null(call, call.property(more, "draft"), "draft"))
     v.draft = {draft,
                call.property(draft, "ids"),
@@ -273,8 +275,8 @@ RequestValues request_values(const Call& call, size_t first) {
                call.property(draft, "outLogProbs")};
   if (const napi_value sample = object_or_null(call, call.property(more, "listed"), "sample")) {
     const napi_value top = object_or_null(call, call.property(sample, "topLogProbs"), "sample.topLogProbs");
-    v.listed = {sample, call.property_if(top, "k"), call.property(sample, "rawLogProbs"), list_values(call, top),
-                list_values(call, object_or_null(call, call.property(sample, "rawTopLogProbs"), "sample.rawTopLogProbs"))};
+    v.listed = {sample, call.property_if(top, "k"), call.property(sample, "modelLogProbs"), list_values(call, top),
+                list_values(call, object_or_null(call, call.property(sample, "modelTopLogProbs"), "sample.modelTopLogProbs"))};
   }
   return v;
 }
@@ -295,7 +297,7 @@ Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabula
   r.probs = arrays.output<float>(v.probs, n * width, "probs");
   r.argmax = arrays.output<uint32_t>(v.argmax, n, "argmax");
   if (v.k) {
-    r.top.k = static_cast<uint32_t>(whole_number(arrays.env(), v.k, 1, ranked, "k"));
+    r.top.k = static_cast<uint32_t>(integer_between(arrays.env(), v.k, 1, ranked, "k"));
     r.top.ids = arrays.output<uint32_t>(v.top_ids, n * r.top.k, "top.ids");
     r.top.logits = arrays.output<float>(v.top_logits, n * r.top.k, "top.logits");
     r.top.log_probs = arrays.output<float>(v.top_log_probs, n * r.top.k, "top.logProbs");
@@ -319,11 +321,11 @@ Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabula
   }
   if (v.listed.given) {
     if (!v.sample_ids) throw bad_argument("sample", "ids");
-    r.sample.k = static_cast<uint32_t>(whole_number(arrays.env(), v.listed.k, 0, std::min(ranked, kMaxHeap), "sample.k"));
+    r.sample.k = static_cast<uint32_t>(integer_between(arrays.env(), v.listed.k, 0, std::min(ranked, kMaxHeap), "sample.k"));
     r.sample.top = list_outputs(arrays, v.listed.top, n, r.sample.k);
-    r.sample.raw_top = list_outputs(arrays, v.listed.raw_top, n, r.sample.k);
-    if (!v.listed.raw_log_probs) throw bad_argument("sample.rawLogProbs", "a Float32Array");
-    r.sample.raw_log_probs = arrays.output<float>(v.listed.raw_log_probs, n, "sample.rawLogProbs");
+    r.sample.model_top = list_outputs(arrays, v.listed.model_top, n, r.sample.k);
+    if (!v.listed.model_log_probs) throw bad_argument("sample.modelLogProbs", "a Float32Array");
+    r.sample.model_log_probs = arrays.output<float>(v.listed.model_log_probs, n, "sample.modelLogProbs");
   }
 
   // What is read.
@@ -333,7 +335,7 @@ Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabula
     for (size_t i = 1; i < listed; i++)
       if (view.rows.ids[i - 1] >= view.rows.ids[i]) throw bad_argument("rows", "ascending ids, each once");
   }
-  if (v.measure) view.measure = static_cast<Measure>(whole_number(arrays.env(), v.measure, 0, 2, "measure"));
+  if (v.metric) view.metric = static_cast<Metric>(integer_between(arrays.env(), v.metric, 0, 2, "metric"));
   view.over_vocabulary = v.over_vocabulary && is_truthy(arrays.env(), v.over_vocabulary);
   r.row_parameters = arrays.input<double>(v.row_parameters, n * kRowParameters, "rowParameters");
   if (r.row_parameters) check_rows(r.row_parameters, n, valid);

@@ -57,8 +57,8 @@ class Call {
   bool sealed_ = false;
 };
 
-// A whole number in [low, high].
-size_t whole_number(napi_env env, napi_value value, size_t low, size_t high, const char* name);
+// An integer in [low, high].
+size_t integer_between(napi_env env, napi_value value, size_t low, size_t high, const char* name);
 Dtype dtype_from(napi_env env, napi_value value);
 // One that hidden states may have.
 Dtype hidden_dtype_from(napi_env env, napi_value value);
@@ -164,17 +164,17 @@ struct RequestValues {
   } adjustments;
   bool candidates;
   // What few passes ask for.
-  napi_value rows, over_vocabulary, measure;
+  napi_value rows, over_vocabulary, metric;
   struct {
     napi_value given, ids, log_probs, accepted, out_ids, out_log_probs;
   } draft;
   struct {
-    napi_value given, k, raw_log_probs;
-    List top, raw_top;
+    napi_value given, k, model_log_probs;
+    List top, model_top;
   } listed;
 };
 // From the call's argument `first` on, in the order that lib/backend/native.ts gives; the last of them has what few passes ask
-// for: { rows, overVocabulary, measure, draft, listed }.
+// for: { rows, overVocabulary, metric, draft, listed }.
 constexpr size_t kRequestArguments = 19;
 RequestValues request_values(const Call& call, size_t first);
 

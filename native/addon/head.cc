@@ -56,9 +56,10 @@ std::shared_ptr<StoredMatrix> shared_matrix(const std::string& token, Dtype dtyp
 
 std::unique_ptr<Storage> storage_from_file(napi_env env, const MatrixValues& source, size_t size) {
   const std::string path = text_of(env, source.path);
-  const uint64_t offset = whole_number(env, source.offset, 0, size_t{1} << 53, "offset");
+  const uint64_t offset = integer_between(env, source.offset, 0, size_t{1} << 53, "offset");
   // The header's reader has it from the file, and here it comes from the shape.
-  if (whole_number(env, source.length, 0, size_t{1} << 53, "length") != size) throw bad_argument("length", std::to_string(size));
+  if (integer_between(env, source.length, 0, size_t{1} << 53, "length") != size)
+    throw bad_argument("length", std::to_string(size));
   return is_given_and_true(env, source.mmap) ? map_file(path, offset, size) : read_file(path, offset, size);
 }
 
@@ -107,7 +108,7 @@ float finite_float(napi_env env, napi_value value, const char* name) {
 
 // A HeadSpec, as lib/backend/native.ts gives it.
 struct SpecValues {
-  napi_value vocab_size, hidden_size, valid_vocab_size, threads, activations, bias, logit_scale, soft_cap, cap_first;
+  napi_value vocab_size, hidden_size, valid_vocab_size, threads, activations, bias, logit_scale, soft_cap, cap_first, coalesce;
   MatrixValues output;
   bool has_input;
   napi_value input_rows;
@@ -127,6 +128,7 @@ SpecValues spec_values(const Call& call) {
   v.logit_scale = call.property(spec, "logitScale");
   v.soft_cap = call.property(spec, "softCap");
   v.cap_first = call.property(spec, "capFirst");
+  v.coalesce = call.property(spec, "coalesce");
   const napi_value output = call.property(spec, "output"), input = call.property(spec, "input");
   if (!output) throw bad_argument("output", "a matrix");
   v.output = matrix_values(call, output);
@@ -139,16 +141,17 @@ SpecValues spec_values(const Call& call) {
 std::shared_ptr<HeadCore> core_from(Arrays& arrays, const SpecValues& v, int64_t& owned_bytes) {
   const napi_env env = arrays.env();
   constexpr size_t kMostRows = 0xffffffff;  // ids are 32 bits, and the last one means "ignored"
-  const size_t rows = whole_number(env, v.vocab_size, 1, kMostRows, "vocabSize");
-  const size_t columns = whole_number(env, v.hidden_size, 1, kMostRows, "hiddenSize");
-  const size_t valid = whole_number(env, v.valid_vocab_size, 1, rows, "validVocabSize");
-  const unsigned threads = static_cast<unsigned>(whole_number(env, v.threads, 1, 1024, "threads"));
+  const size_t rows = integer_between(env, v.vocab_size, 1, kMostRows, "vocabSize");
+  const size_t columns = integer_between(env, v.hidden_size, 1, kMostRows, "hiddenSize");
+  const size_t valid = integer_between(env, v.valid_vocab_size, 1, rows, "validVocabSize");
+  const unsigned threads = static_cast<unsigned>(integer_between(env, v.threads, 1, 1024, "threads"));
   std::shared_ptr<StoredMatrix> output = matrix_from(arrays, v.output, rows, columns, owned_bytes), input;
-  const Activations activations = static_cast<Activations>(whole_number(env, v.activations, 0, kActivations - 1, "activations"));
-  if (activations != Activations::f32 && (!rounds_activations(output->view.dtype) || columns > kMostWholeNumbers))
+  const Activations activations =
+      static_cast<Activations>(integer_between(env, v.activations, 0, kActivations - 1, "activations"));
+  if (activations != Activations::f32 && (!rounds_activations(output->view.dtype) || columns > kMostIntegers))
     throw bad_argument("activations", "f32 with these weights");
   if (v.has_input) {
-    const size_t input_rows = whole_number(env, v.input_rows, 1, kMostRows, "inputRows");
+    const size_t input_rows = integer_between(env, v.input_rows, 1, kMostRows, "inputRows");
     input = matrix_from(arrays, v.input, input_rows, columns, owned_bytes);
   }
   std::vector<float> bias;
@@ -164,7 +167,7 @@ std::shared_ptr<HeadCore> core_from(Arrays& arrays, const SpecValues& v, int64_t
 // What lib/backend/native.ts numbers the jobs by that it may abort; 0: not given.
 double ticket_from(napi_env env, napi_value value) {
   constexpr size_t kMost = size_t{1} << 53;
-  return value ? static_cast<double>(whole_number(env, value, 1, kMost, "ticket")) : 0;
+  return value ? static_cast<double>(integer_between(env, value, 1, kMost, "ticket")) : 0;
 }
 
 // References that keep values from the collector, unless they are taken.
@@ -208,7 +211,7 @@ napi_value Head::make_class(napi_env env, Binding& binding) {
                                        {
                                            method<on_this<&Head::run>>("run"),
                                            method<on_this<&Head::run_async>>("runAsync"),
-                                           method<on_this<&Head::quantise>>("quantise"),
+                                           method<on_this<&Head::quantize>>("quantize"),
                                            method<on_this<&Head::abort>>("abort"),
                                            method<on_this<&Head::read_rows>>("readRows"),
                                            method<on_this<&Head::read_bytes>>("readBytes"),
@@ -222,15 +225,22 @@ napi_value Head::construct(Call& call) {
   if (!call.is_construction()) throw bad_argument("Head", "new");
   const SpecValues values = spec_values(call);
   Arrays arrays(call, Arrays::Use::in_call);
+  const bool coalesces = is_given_and_true(call.env(), values.coalesce);
   int64_t bytes = 0;
   std::unique_ptr<Head> head;
-  needs_memory_for("the weights", [&] { head.reset(new Head(core_from(arrays, values, bytes))); });
+  needs_memory_for("the weights", [&] { head.reset(new Head(core_from(arrays, values, bytes), coalesces)); });
   node(napi_type_tag_object, call.env(), call.self(), &kHeadTag);
   head->external_bytes_ = bytes;
   give(call.env(), call.self(), std::move(head));
   tell_of_memory(call.env(), bytes);
   return call.self();
 }
+
+Head::Head(std::shared_ptr<HeadCore> core, bool coalesces)
+    : core_(std::move(core)),
+      shared_head_queue_(coalesces ? std::make_shared<HeadQueue>(core_->company()) : std::make_shared<HeadQueue>()),
+      own_head_queue_(coalesces ? std::make_shared<HeadQueue>() : shared_head_queue_),
+      long_head_queue_(coalesces ? std::make_shared<HeadQueue>() : shared_head_queue_) {}
 
 void Head::finalize(napi_env env) {
   if (core_) tell_of_memory(env, -external_bytes_);
@@ -246,7 +256,7 @@ napi_value Head::run(Call& call) {
   const RequestValues values = request_values(call, 3);
   Arrays arrays(call, Arrays::Use::in_call);
   const std::shared_ptr<HeadCore> head = core();
-  const size_t n = whole_number(call.env(), call.given(0), 0, 0xffffffff, "n"), d = head->output().columns;
+  const size_t n = integer_between(call.env(), call.given(0), 0, 0xffffffff, "n"), d = head->output().columns;
   const Dtype dtype = hidden_dtype_from(call.env(), call.given(2));
   Asked asked = asked_of(arrays, values, n, head->output().rows, head->valid());
   const Arrays::Bytes hidden = hidden_bytes(arrays, call.given(1), dtype, n, d);
@@ -270,39 +280,40 @@ napi_value Head::run(Call& call) {
   return result_to_js(call.env(), status, result);
 }
 
-// (n, hidden, hiddenDtype, …request, ticket?, times?) -> Promise of undefined, candidates or [status, row, id]
+// (n, hidden, hiddenDtype, …request, ticket?, facts?) -> Promise of undefined, candidates or [status, row, id]
 napi_value Head::run_async(Call& call) {
   const RequestValues values = request_values(call, 3);
   Arrays arrays(call, Arrays::Use::after_call);
   const std::shared_ptr<HeadCore> head = core();
-  const size_t n = whole_number(call.env(), call.given(0), 0, 0xffffffff, "n"), d = head->output().columns;
+  const size_t n = integer_between(call.env(), call.given(0), 0, 0xffffffff, "n"), d = head->output().columns;
   const Dtype dtype = hidden_dtype_from(call.env(), call.given(2));
   auto job = std::make_unique<Job>();
   constexpr size_t kTicket = 3 + kRequestArguments;
   job->ticket = ticket_from(call.env(), call.given(kTicket));
-  job->times = arrays.output<double>(call.given(kTicket + 1), 2, "times");
+  job->facts = arrays.output<double>(call.given(kTicket + 1), PassTask::kFacts, "facts");
   const Asked asked = asked_of(arrays, values, n, head->output().rows, head->valid());
   const Arrays::Bytes hidden = hidden_bytes(arrays, call.given(1), dtype, n, d);
-  job->view = asked.view;
-  job->request = asked.request;
-  if (values.candidates) job->request.candidates = &job->candidates;
-  job->n = n;
   needs_memory_for("the hidden states", [&] {
     job->hidden = call.environment().channel->buffers.take(n * hidden_stride(d));
     pack_hidden(head->kernels(), hidden.data, dtype, n, d, job->hidden.data());
   });
-  job->core = head;
-  return send(call, arrays, std::move(job));
+  PassRequest request = asked.request;
+  if (values.candidates) request.candidates = &job->candidates;
+  job->ask(head, n, request, asked.view, coalesces());
+  const std::shared_ptr<HeadQueue>& head_queue = job->apart == Apart::no          ? shared_head_queue_
+                                                 : job->apart == Apart::many_rows ? long_head_queue_
+                                                                                  : own_head_queue_;
+  return send(call, arrays, std::move(job), head_queue);
 }
 
 // (first, count, dtype, bytes, errors, ticket?) -> Promise of undefined or [status, row, id]
-napi_value Head::quantise(Call& call) {
+napi_value Head::quantize(Call& call) {
   Arrays arrays(call, Arrays::Use::after_call);
   auto job = std::make_unique<Job>();
   job->core = core();
   const Matrix& matrix = job->core->output();
-  const size_t first = whole_number(call.env(), call.given(0), 0, matrix.rows, "first");
-  const size_t count = whole_number(call.env(), call.given(1), 0, matrix.rows - first, "count");
+  const size_t first = integer_between(call.env(), call.given(0), 0, matrix.rows, "first");
+  const size_t count = integer_between(call.env(), call.given(1), 0, matrix.rows - first, "count");
   const Dtype to = dtype_from(call.env(), call.given(2));
   if ((to != Dtype::i8 && to != Dtype::q8_0) || matrix.columns % row_format(to).numbers != 0)
     throw bad_argument("dtype", "i8, or q8_0 where rows have whole blocks");
@@ -310,22 +321,23 @@ napi_value Head::quantise(Call& call) {
   uint8_t* const bytes = arrays.output<uint8_t>(call.given(3), count * row_bytes(to, matrix.columns), "bytes");
   double* const errors = arrays.output<double>(call.given(4), count * 3, "errors");
   if (!call.given(3) || !call.given(4)) throw bad_argument("bytes, errors", "places for results");
-  job->quantisation = {first, count, to, bytes, reinterpret_cast<WeightErrors*>(errors)};
+  job->quantization = {first, count, to, bytes, reinterpret_cast<WeightErrors*>(errors)};
+  job->call.request.workers.abort = &job->canceled;
   job->ticket = ticket_from(call.env(), call.given(5));
-  return send(call, arrays, std::move(job));
+  return send(call, arrays, std::move(job), long_head_queue_);
 }
 
-napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job) {
+napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue) {
   const napi_env env = call.env();
   job->channel = call.environment().channel;
   job->binding = &call.binding();
   job->inputs = arrays.take_copies();
   Keeper keeper(env);
-  keeper.keep(call.self());  // lent weights are kept by the object
+  keeper.keep(call.self());  // borrowed weights are kept by the object
   for (const napi_value output : arrays.outputs()) keeper.keep(output);
   napi_value promise;
   node(napi_create_promise, env, &job->deferred, &promise);
-  job->lane = lane_;
+  job->head_queue = head_queue;
   job->channel->expect(*job);
   job->kept = keeper.take();
   const std::shared_ptr<Channel> channel = job->channel;
@@ -343,7 +355,7 @@ napi_value Head::abort(Call& call) {
 napi_value Head::read_rows(Call& call) {
   Arrays arrays(call, Arrays::Use::in_call);
   const std::shared_ptr<HeadCore> head = core();
-  const Matrix& matrix = whole_number(call.env(), call.given(0), 0, 1, "matrix") == 0 ? head->output() : head->input();
+  const Matrix& matrix = integer_between(call.env(), call.given(0), 0, 1, "matrix") == 0 ? head->output() : head->input();
   const size_t count = arrays.length<uint32_t>(call.given(1), "ids");
   float* const out = arrays.output<float>(call.given(2), product_or_throw(count, matrix.columns, "ids"), "out");
   if (!call.given(2)) throw bad_argument("out", "a Float32Array");
@@ -361,9 +373,9 @@ napi_value Head::read_rows(Call& call) {
 napi_value Head::read_bytes(Call& call) {
   Arrays arrays(call, Arrays::Use::in_call);
   const std::shared_ptr<HeadCore> head = core();
-  const Matrix& matrix = whole_number(call.env(), call.given(0), 0, 1, "matrix") == 0 ? head->output() : head->input();
+  const Matrix& matrix = integer_between(call.env(), call.given(0), 0, 1, "matrix") == 0 ? head->output() : head->input();
   const size_t size = matrix.rows * matrix.row_bytes();
-  const size_t offset = whole_number(call.env(), call.given(1), 0, size, "offset");
+  const size_t offset = integer_between(call.env(), call.given(1), 0, size, "offset");
   const size_t count = arrays.length<uint8_t>(call.given(2), "out");
   if (count > size - offset) throw bad_argument("out", "at most the bytes that are left");
   MapGuard::renew();
@@ -379,13 +391,14 @@ napi_value Head::time_read(Call& call) {
 
 // (matrix: 0 output, 1 input) -> what other environments find it by, while any head has it
 napi_value Head::token(Call& call) {
-  const size_t which = whole_number(call.env(), call.given(0), 0, 1, "matrix");
+  const size_t which = integer_between(call.env(), call.given(0), 0, 1, "matrix");
   return string(call.env(), token_of(core()->stored(which)));
 }
 
 napi_value Head::close(Call& call) {
   if (core_) {
-    call.environment().channel->close(*lane_);
+    for (const std::shared_ptr<HeadQueue>& head_queue : {shared_head_queue_, own_head_queue_, long_head_queue_})
+      call.environment().channel->close(*head_queue);
     core_.reset();  // jobs hold it still
     tell_of_memory(call.env(), -external_bytes_);
   }

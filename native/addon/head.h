@@ -15,26 +15,28 @@ class Head {
   void finalize(napi_env env);
 
  private:
-  explicit Head(std::shared_ptr<HeadCore> core) : core_(std::move(core)) {}
+  Head(std::shared_ptr<HeadCore> core, bool coalesces);
   template <napi_value (Head::*method)(Call&)>
   static napi_value on_this(Call& call);
   static napi_value construct(Call& call);
   napi_value run(Call& call);
   napi_value run_async(Call& call);
-  napi_value quantise(Call& call);
+  napi_value quantize(Call& call);
   napi_value abort(Call& call);
   napi_value read_rows(Call& call);
   napi_value read_bytes(Call& call);
   napi_value time_read(Call& call);
   napi_value token(Call& call);
   napi_value close(Call& call);
+  bool coalesces() const { return shared_head_queue_ != own_head_queue_; }
   // To be asked when no JavaScript runs any more, which could close the head, and held as long as it is used. Throws CLOSED.
   std::shared_ptr<HeadCore> core() const;
-  // Sends a job of this head's, whose result the promise gets. The arrays that results go to are kept until then.
-  napi_value send(Call& call, Arrays& arrays, std::unique_ptr<Job> job);
+  // Sends a job of this head's to a head queue, whose result the promise gets. The arrays that results go to are kept until then.
+  napi_value send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue);
 
   std::shared_ptr<HeadCore> core_;
-  const std::shared_ptr<Lane> lane_ = std::make_shared<Lane>();
+  // Of calls that share passes, of those that don't, and of what takes long. All the same one where the head does not coalesce.
+  const std::shared_ptr<HeadQueue> shared_head_queue_, own_head_queue_, long_head_queue_;
   int64_t external_bytes_ = 0;  // that this object has told V8 of: weights that it loaded, not those that it shares
 };
 

@@ -4,30 +4,6 @@
 
 namespace lmhead {
 
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds(Clock::duration time) { return std::chrono::duration<double>(time).count(); }
-
-}  // namespace
-
-void Job::run(Gate& gate) {
-  const Clock::time_point start = Clock::now();
-  request.crew.abort = &cancelled;
-  request.crew.gate = &gate;
-  try {
-    result = quantisation ? core->quantise(*quantisation, request.crew) : core->run(hidden.data(), n, request, view);
-    if (!core->intact()) status = weights_changed;
-  } catch (...) {  // std::bad_alloc, or what a thread too many or a length too large throws
-    status = out_of_memory;
-  }
-  if (times) {
-    times[0] = seconds(start - sent);
-    times[1] = seconds(Clock::now() - start);
-  }
-}
-
 void Job::finish(std::unique_ptr<Task> self) {
   const std::shared_ptr<Channel> to = channel;  // the job may go at once
   to->post(std::move(self));
@@ -55,12 +31,12 @@ void Channel::expect(Job& job) {
 
 void Channel::send(std::unique_ptr<Job> job) noexcept {
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, function_);
-  const std::shared_ptr<Lane> lane = job->lane;
-  TaskQueue::instance().push(lane, std::move(job));
+  const std::shared_ptr<HeadQueue> head_queue = job->head_queue;
+  TaskQueue::instance().push(head_queue, std::move(job));
 }
 
-void Channel::close(Lane& lane) {
-  TaskList waiting = TaskQueue::instance().withdraw(lane);
+void Channel::close(HeadQueue& head_queue) {
+  TaskList waiting = TaskQueue::instance().withdraw(head_queue);
   while (std::unique_ptr<Task> task = waiting.take_first()) {
     static_cast<Job&>(*task).status = Job::closed;
     post(std::move(task));
@@ -72,10 +48,8 @@ void Channel::abort(double ticket) {
   if (at == abortable_.end()) return;
   Job& job = *at->second;
   job.cancel();
-  if (std::unique_ptr<Task> waiting = TaskQueue::instance().withdraw(*job.lane, job)) {
-    job.result.status = PassResult::aborted;
-    if (job.times) job.times[0] = seconds(Clock::now() - job.sent);
-    job.hidden = {};  // where many are aborted, the next calls will hardly want all of this
+  if (std::unique_ptr<Task> waiting = TaskQueue::instance().withdraw(*job.head_queue, job)) {
+    job.abort_unstarted();
     waiting.release();
     settle(std::unique_ptr<Job>(&job));
   }
@@ -111,8 +85,8 @@ napi_value Job::result_to_js(napi_env env) const {
   const int code = status == closed            ? kClosed
                    : status == out_of_memory   ? kOutOfMemory
                    : status == weights_changed ? kWeightsChanged
-                                               : static_cast<int>(result.status);
-  return code == 0 && request.candidates ? candidates_to_js(env, candidates) : lmhead::result_to_js(env, code, result);
+                                               : static_cast<int>(call.result.status);
+  return code == 0 && call.request.candidates ? candidates_to_js(env, candidates) : lmhead::result_to_js(env, code, call.result);
 }
 
 void Channel::shut_down(void* data) {

@@ -7,7 +7,7 @@
 namespace lmhead {
 
 // Numbers that weights come in: three floating-point formats, those of GGUF files that go by blocks, and our own i8.
-// docs/quantization.md describes them bit by bit; kernels/generic/quantised.inc reads them.
+// docs/quantization.md describes them bit by bit; kernels/generic/quantized.inc reads them.
 enum class Dtype : uint8_t { f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0, q4_1, q5_0, q5_1, iq4_nl, i8 };
 constexpr size_t kDtypes = 13;
 constexpr size_t kFloatDtypes = 3;  // the first ones: what hidden states may come in, too

@@ -93,7 +93,7 @@ bool is_finite(const float* w, size_t count) {
 
 }  // namespace
 
-WeightErrors quantise_row(const float* w, size_t d, Dtype to, uint8_t* bytes, int8_t* trial) {
+WeightErrors quantize_row(const float* w, size_t d, Dtype to, uint8_t* bytes, int8_t* trial) {
   const bool by_row = to == Dtype::i8;
   const size_t block = by_row ? d : row_format(to).numbers, size = row_bytes(to, block);
   WeightErrors errors;
@@ -114,20 +114,20 @@ WeightErrors quantise_row(const float* w, size_t d, Dtype to, uint8_t* bytes, in
   return errors;
 }
 
-size_t quantise_rows(const Kernels& kernels, const Matrix& e, size_t first, size_t count, Dtype to, const Crew& crew,
+size_t quantize_rows(const Kernels& kernels, const Matrix& e, size_t first, size_t count, Dtype to, const ParallelFor& workers,
                      uint8_t* bytes, WeightErrors* errors) {
   constexpr size_t kRows = 16;  // that a thread takes at once
   const size_t stride = row_bytes(to, e.columns);
-  std::vector<float> wide(crew.threads * e.columns);
-  std::vector<int8_t> trials(crew.threads * e.columns);
+  std::vector<float> wide(workers.threads * e.columns);
+  std::vector<int8_t> trials(workers.threads * e.columns);
   std::atomic<size_t> bad{e.rows};
-  crew.share_out((count + kRows - 1) / kRows, [&](size_t task, unsigned slot) {
+  workers.parallel_for((count + kRows - 1) / kRows, [&](size_t task, unsigned slot) {
     float* const row = wide.data() + slot * e.columns;
     MapGuard::renew();
     for (size_t i = task * kRows; i < std::min((task + 1) * kRows, count); i++) {
       kernels.widen[static_cast<size_t>(e.dtype)](e.row(first + i), e.columns, row);
       if (is_finite(row, e.columns)) {
-        errors[i] = quantise_row(row, e.columns, to, bytes + i * stride, trials.data() + slot * e.columns);
+        errors[i] = quantize_row(row, e.columns, to, bytes + i * stride, trials.data() + slot * e.columns);
         continue;
       }
       size_t lowest = bad.load();

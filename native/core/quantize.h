@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/kernels.h"
-#include "threads/crew.h"
+#include "threads/parallel_for.h"
 
 namespace lmhead {
 
@@ -13,11 +13,11 @@ struct WeightErrors {
 };
 
 // w: [d], finite. bytes: row_bytes(to, d) of them, where `to` is i8 or q8_0, and d a number of whole blocks. trial: room for d.
-WeightErrors quantise_row(const float* w, size_t d, Dtype to, uint8_t* bytes, int8_t* trial);
+WeightErrors quantize_row(const float* w, size_t d, Dtype to, uint8_t* bytes, int8_t* trial);
 
 // Rows [first, first + count) of e. errors: [count]. Returns the first row with NaN or an infinity, or e.rows where there is
-// none; what it leaves is complete only then, and where the crew was not aborted. Throws std::bad_alloc.
-size_t quantise_rows(const Kernels& kernels, const Matrix& e, size_t first, size_t count, Dtype to, const Crew& crew,
+// none; what it leaves is complete only then, and where it was not aborted. Throws std::bad_alloc.
+size_t quantize_rows(const Kernels& kernels, const Matrix& e, size_t first, size_t count, Dtype to, const ParallelFor& workers,
                      uint8_t* bytes, WeightErrors* errors);
 
 }  // namespace lmhead

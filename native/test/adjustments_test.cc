@@ -15,7 +15,7 @@ TEST(adjustments_do_to_each_logit_what_its_patch_says_and_to_no_other) {
     const size_t valid = 1 + random.below(900), vocabulary = valid + random.below(70), n = 1 + random.below(4);
     const SomeAdjustments some(n, vocabulary, valid, static_cast<AdjustmentKind>(turn % kAdjustmentKinds), random);
     const Adjustments& a = some.view();
-    // Neighbouring ids, or some of them.
+    // Neighboring ids, or some of them.
     std::vector<uint32_t> ids;
     const uint32_t first = static_cast<uint32_t>(random.below(valid) / 32 * 32);
     for (uint32_t id = first; id < std::min<size_t>(valid, first + kChunkRows); id++)

@@ -68,7 +68,7 @@ class Sorted {
  private:
   double x_of(const Candidate& c, double temperature) const { return (static_cast<double>(c.logit) - max()) / temperature; }
   std::vector<Candidate> first_share(const std::vector<Candidate>& all, double share, double temperature) const {
-    Mass total, so_far;
+    FixedPointSum total, so_far;
     for (const Candidate& c : all) total.add(exp_negative(x_of(c, temperature)));
     const double wanted = share * total.value() * (1 - 0x1p-22);
     std::vector<Candidate> first;
@@ -87,7 +87,7 @@ class Sorted {
 
 class List {
  public:
-  List(const Kernels&, const std::vector<float>& u, const Crew&) : candidates_(all_of(u)), set(candidates_) {}
+  List(const Kernels&, const std::vector<float>& u, const ParallelFor&) : candidates_(all_of(u)), set(candidates_) {}
   std::vector<Candidate> kept() const {
     std::vector<Candidate> kept = candidates_;
     std::sort(kept.begin(), kept.end(), better);
@@ -108,15 +108,15 @@ class List {
 
 class Held {
  public:
-  Held(const Kernels& kernels, const std::vector<float>& u, const Crew& crew)
-      : u_(u), set(kernels, u_.data(), u_.size(), nullptr, *std::max_element(u.begin(), u.end()), crew) {}
+  Held(const Kernels& kernels, const std::vector<float>& u, const ParallelFor& workers)
+      : u_(u), set(kernels, u_.data(), u_.size(), nullptr, *std::max_element(u.begin(), u.end()), workers) {}
   std::vector<Candidate> kept() const { return set.best(u_.size()); }
 
  private:
   std::vector<float> u_;
 
  public:
-  HeldRow set;
+  MaterializedRow set;
 };
 
 // ---- rows and parameters
@@ -165,14 +165,14 @@ constexpr double kShares[] = {0, DBL_TRUE_MIN, 1e-9, 0.3, 0.9, 0.9999, 1 - 0x1p-
 // ---------------------------------------------------------------------------------------------------------------
 
 template <class Under>
-void check_steps(const Kernels& kernels, std::initializer_list<size_t> counts, const Crew& crew) {
+void check_steps(const Kernels& kernels, std::initializer_list<size_t> counts, const ParallelFor& workers) {
   Random random(61);
   for (int kind = 0; kind < static_cast<int>(Kind::count); kind++)
     for (const size_t count : counts)
       for (int turn = 0; turn < 12; turn++) {
         const std::vector<float> u = make_row(static_cast<Kind>(kind), count, random);
         Sorted want(u);
-        Under got(kernels, u, crew);
+        Under got(kernels, u, workers);
         char what[100];
         const auto check = [&](const char* step, double a, double temperature) {
           std::snprintf(what, sizeof what, "kind=%d V=%zu %s %g T=%g", kind, count, step, a, temperature);
@@ -258,7 +258,7 @@ RowSampling some_sampling(Random& random) {
   row.log_xtc_threshold = one_of({-kDoubleInf, -8, -1, 0});
   row.temperature_range = row.temperature < DBL_MAX ? one_of({0, 0.3, DBL_TRUE_MIN, 1e30}) : 0;
   row.temperature_exponent = one_of({0, 1, 2.5, DBL_MAX});
-  row.max_surprise = one_of({kDoubleInf, 9, 0, 1e300});
+  row.max_surprisal = one_of({kDoubleInf, 9, 0, 1e300});
   row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), 5};
   std::vector<uint64_t> stages = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
   for (size_t i = stages.size(); i > 1; i--) std::swap(stages[i - 1], stages[random.below(i)]);
@@ -280,7 +280,7 @@ TEST_PER_TABLE(chains_over_extreme_rows_leave_and_draw_the_same_from_both_forms)
     const Left left = filter(list, row);
     const Choice choice = race(list, left, row.stream);
     std::vector<float> lying = u;
-    HeldRow held(kernels, lying.data(), count, nullptr, *std::max_element(u.begin(), u.end()), {});
+    MaterializedRow held(kernels, lying.data(), count, nullptr, *std::max_element(u.begin(), u.end()), {});
     const Left held_left = held.filter(row);
     const Choice held_choice = held.race(held_left, row.stream);
     CHECK(left.max == held_left.max && left.temperature == held_left.temperature, "turn=%d V=%zu: %g %g, want %g %g", turn, count,

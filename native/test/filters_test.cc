@@ -127,13 +127,13 @@ TEST(a_dynamic_temperature_is_what_the_entropy_says) {
     row.temperature = 1.2;
     row.temperature_range = 2 * strength;
     row.temperature_exponent = 3 * strength;
-    row.order = 0xBA;  // and the surprises are at that temperature
-    row.max_surprise = 6;
+    row.order = 0xBA;  // and the surprisals are at that temperature
+    row.max_surprisal = 6;
   });
 }
 
-TEST(surprises_keep_what_a_sorted_walk_keeps) {
-  check_stage(78, [](RowSampling& row, double strength) { row.max_surprise = 12 * (1 - strength); });
+TEST(surprisals_keep_what_a_sorted_walk_keeps) {
+  check_stage(78, [](RowSampling& row, double strength) { row.max_surprisal = 12 * (1 - strength); });
 }
 
 // All stages at once, or some, in any order.
@@ -153,7 +153,7 @@ TEST(stages_in_any_order_keep_what_a_sorted_walk_keeps) {
     row.xtc_probability = 0.5;
     row.log_xtc_threshold = std::log(random.uniform(0.02, 0.4));
     row.temperature_range = random.below(2) ? random.uniform(0, 1) : 0;
-    row.max_surprise = random.uniform(1, 12);
+    row.max_surprisal = random.uniform(1, 12);
     row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(turn)};
     std::vector<uint64_t> stages = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
     for (size_t i = stages.size(); i > 1; i--) std::swap(stages[i - 1], stages[random.below(i)]);
@@ -230,7 +230,7 @@ TEST(races_draw_by_probability) {
   }
 }
 
-TEST(probabilities_are_renormalised_in_order) {
+TEST(probabilities_are_renormalized_in_order) {
   const std::vector<Candidate> candidates = {{2, 7}, {1, 3}, {-50, 1}};
   const std::vector<float> probs = probabilities(candidates, {2, 0.5});
   const double sum = 1 + std::exp(-2.0);
@@ -279,8 +279,8 @@ TEST_PER_TABLE(candidate_rows_refuse_what_has_no_distribution) {
   };
   const PassResult nan = status({1, kNan, kNan}), infinite = status({1, 2, kInf}), nothing = status({-kInf, -kInf, -kInf});
   CHECK(nan.status == PassResult::nan && nan.row == 1 && nan.id == 1);
-  CHECK(infinite.status == PassResult::unnormalised && infinite.row == 1 && infinite.id == 2);
-  CHECK(nothing.status == PassResult::unnormalised && nothing.row == 1 && nothing.id == -1);
+  CHECK(infinite.status == PassResult::unnormalized && infinite.row == 1 && infinite.id == 2);
+  CHECK(nothing.status == PassResult::unnormalized && nothing.row == 1 && nothing.id == -1);
 }
 
 }  // namespace

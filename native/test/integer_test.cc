@@ -1,4 +1,4 @@
-// Hidden states as whole numbers, and products with them: each against its definition.
+// Hidden states as integers, and products with them: each against its definition.
 #include <algorithm>
 #include <bit>
 
@@ -22,12 +22,12 @@ std::vector<float> random_states(size_t n, size_t stride, size_t d, Random& rand
   return hidden;
 }
 
-int64_t whole_number(const IntegerStates& states, size_t column, size_t k) {
+int64_t integer_of(const IntegerStates& states, size_t column, size_t k) {
   const int8_t* const first = states.numbers + column * states.planes * states.stride;
   return states.planes == 1 ? first[k] : int64_t{kHighPlane} * first[k] + first[states.stride + k];
 }
 
-TEST(states_are_rounded_to_the_nearest_whole_numbers) {
+TEST(states_are_rounded_to_the_nearest_integers) {
   for (const Activations kind : kRounded)
     for (const size_t d : {1, 2, 63, 64, 65, 300}) {
       Random random(d);
@@ -36,7 +36,7 @@ TEST(states_are_rounded_to_the_nearest_whole_numbers) {
       std::fill_n(&hidden[stride], d, 0.0f);
       hidden[3 * stride + d / 2] = 1e30f;  // beside which the others are nothing
       hidden[4 * stride] = 0x1p-149f;
-      RoundedStates rounded;
+      QuantizedActivations rounded;
       rounded.round(kind, hidden.data(), stride, kColumns, d);
       const IntegerStates s = rounded.view();
       CHECK(rounded.columns() == kColumns && s.planes == (kind == Activations::i8 ? 1 : 2) && s.stride % 64 == 0 &&
@@ -44,7 +44,7 @@ TEST(states_are_rounded_to_the_nearest_whole_numbers) {
       for (size_t c = 0; c < kColumns; c++) {
         int32_t sums[2] = {};
         for (size_t k = 0; k < s.stride; k++) {
-          const int64_t q = whole_number(s, c, k);
+          const int64_t q = integer_of(s, c, k);
           for (size_t p = 0; p < s.planes; p++) sums[p] += s.numbers[(c * s.planes + p) * s.stride + k];
           CHECK(std::abs(q) <= most_of(kind) && (k < d || q == 0));
           if (k >= d) continue;
@@ -62,29 +62,29 @@ TEST(states_that_are_not_finite_have_a_scale_that_is_none) {
     for (const float bad : {kNan, kInf, -kInf}) {
       std::vector<float> hidden(3 * 70, 1.0f);
       hidden[70 + 69] = bad;
-      RoundedStates rounded;
+      QuantizedActivations rounded;
       rounded.round(kind, hidden.data(), 70, 3, 70);
       const float* const scales = rounded.view().scales;
       CHECK(std::isnan(scales[1]) && scales[0] > 0 && scales[0] == scales[2]);
     }
 }
 
-// The sum of whole numbers, times scales; of rows with one scale for all it is exact, so that the last rounding is the only one.
+// The sum of integers, times scales; of rows with one scale for all it is exact, so that the last rounding is the only one.
 TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
-  for (const Dtype dtype : kQuantised) {
+  for (const Dtype dtype : kQuantized) {
     const auto product = kernels.integer_product[static_cast<size_t>(dtype)];
-    CHECK((product != nullptr) == rounds_activations(dtype), "%s", quantised_name(dtype));
+    CHECK((product != nullptr) == rounds_activations(dtype), "%s", quantized_name(dtype));
     if (!product) continue;
     const size_t block = block_size(dtype);
     for (const size_t blocks : {1, 2, 3, 5, 31, 64, 65, 127, 129, 200}) {
       const size_t d = blocks * block;
       if (d > 2048) continue;
       Random random(d);
-      std::vector<uint8_t> bytes = random_quantised(dtype, kRows, d, random);
+      std::vector<uint8_t> bytes = random_quantized(dtype, kRows, d, random);
       if (dtype == Dtype::i8) std::fill_n(&bytes[4], d, uint8_t{0x80});  // the largest products that there are
       const std::vector<float> hidden = random_states(kColumns, d, d, random);
       for (const Activations kind : kRounded) {
-        RoundedStates rounded;
+        QuantizedActivations rounded;
         rounded.round(kind, hidden.data(), d, kColumns, d);
         rounded.pack(kernels, dtype);
         const IntegerStates states = rounded.view();
@@ -94,7 +94,7 @@ TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
             const Matrix e{bytes.data(), dtype, kRows, d};
             double sum = 0, magnitude = 0;
             for (size_t k = 0; k < d; k++) {
-              const double term = quantised_value(dtype, e.row(r), k) * static_cast<double>(whole_number(states, c, k));
+              const double term = quantized_value(dtype, e.row(r), k) * static_cast<double>(integer_of(states, c, k));
               sum += term;
               magnitude += std::abs(term);
             }
@@ -110,7 +110,7 @@ TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
           product(e, 0, kRows, states, 0, kColumns, all.data(), kRows);
           for (size_t i = 0; i < all.size(); i++)
             CHECK(std::abs(all[i] - want[i]) <= bound[i], "%s d=%zu planes=%zu row=%zu column=%zu: %.9g, want %.9g",
-                  quantised_name(dtype), d, states.planes, i % kRows, i / kRows, all[i], want[i]);
+                  quantized_name(dtype), d, states.planes, i % kRows, i / kRows, all[i], want[i]);
           // The same bits for any rows and states, alone or together.
           for (const size_t rows : {1, 3, 4, 5, 11})
             for (size_t columns = 1; columns <= kColumns; columns++) {
@@ -119,7 +119,7 @@ TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
               product(e, first_row, rows, states, first_column, columns, out.data(), out_stride);
               for (size_t c = 0; c < columns; c++) {
                 CHECK(same(&out[c * out_stride], &all[(first_column + c) * kRows + first_row], rows),
-                      "%s d=%zu rows=%zu columns=%zu", quantised_name(dtype), d, rows, columns);
+                      "%s d=%zu rows=%zu columns=%zu", quantized_name(dtype), d, rows, columns);
                 CHECK(out[c * out_stride + rows] == 7.5f && out[c * out_stride + rows + 1] == 7.5f);
               }
             }
@@ -130,21 +130,21 @@ TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
 }
 
 // States to be multiplied with rows of int8, and what the scalar table makes of them: [columns, rows].
-struct WholeProblem {
+struct IntegerProblem {
   size_t rows, columns, d;
   std::vector<uint8_t> bytes;
   std::vector<float> hidden;
-  RoundedStates rounded;
+  QuantizedActivations rounded;
   std::vector<float> want;
 
-  WholeProblem(size_t rows, size_t columns, size_t d, Activations kind) : rows(rows), columns(columns), d(d) {
+  IntegerProblem(size_t rows, size_t columns, size_t d, Activations kind) : rows(rows), columns(columns), d(d) {
     Random random(d);
-    bytes = random_quantised(Dtype::i8, rows, d, random);
+    bytes = random_quantized(Dtype::i8, rows, d, random);
     std::fill_n(&bytes[(rows / 2) * (4 + d) + 4], d, uint8_t{0x80});
     hidden = random_states(columns, d, d, random);
     const auto fill = [&](size_t column, float x) { std::fill_n(&hidden[column % columns * d], d, x); };
     fill(11, 0.0f);
-    fill(12, 1.0f);  // as large whole numbers as there are
+    fill(12, 1.0f);  // as large integers as there are
     fill(13, -1.0f);
     hidden[14 % columns * d + d / 2] = kNan;
     hidden[18 % columns * d + d - 1] = -kInf;
@@ -163,7 +163,7 @@ TEST_PER_TABLE(integer_products_of_int8_rows_are_the_same_on_every_cpu) {
   constexpr float kUntouched = 12345.678f;
   for (const size_t d : {1, 3, 63, 64, 65, 300, 511, 512, 513, 1000, 1085, 2048})
     for (const Activations kind : kRounded) {
-      WholeProblem problem(rows, columns, d, kind);
+      IntegerProblem problem(rows, columns, d, kind);
       problem.rounded.pack(kernels, Dtype::i8);
       const IntegerStates states = problem.rounded.view();
       at_both_edges(problem.bytes.data(), problem.bytes.size(), [&](const uint8_t* data) {
@@ -175,8 +175,8 @@ TEST_PER_TABLE(integer_products_of_int8_rows_are_the_same_on_every_cpu) {
             const Guarded memory(count * sizeof(float));
             float* const out = memory.last_of<float>(count);
             std::fill(out, out + count, kUntouched);
-            kernels.integer_product[WholeProblem::kI8](problem.matrix(data), first_row, some_rows, states, first_column,
-                                                       some_columns, out, out_stride);
+            kernels.integer_product[IntegerProblem::kI8](problem.matrix(data), first_row, some_rows, states, first_column,
+                                                         some_columns, out, out_stride);
             bool all_same = true, gaps_untouched = true;
             for (size_t c = 0; c < some_columns; c++) {
               all_same &= same(out + c * out_stride, &problem.want[(first_column + c) * rows + first_row], some_rows);
@@ -193,28 +193,28 @@ TEST_PER_TABLE(integer_products_of_int8_rows_are_the_same_on_every_cpu) {
 TEST_PER_TABLE(integer_products_do_not_depend_on_how_many_states_are_packed_together) {
   for (size_t columns = 1; columns <= 40; columns++)
     for (const Activations kind : kRounded) {
-      WholeProblem problem(19, columns, 70, kind);
+      IntegerProblem problem(19, columns, 70, kind);
       problem.rounded.pack(kernels, Dtype::i8);
       std::vector<float> got(columns * problem.rows);
-      kernels.integer_product[WholeProblem::kI8](problem.matrix(problem.bytes.data()), 0, problem.rows, problem.rounded.view(), 0,
-                                                 columns, got.data(), problem.rows);
+      kernels.integer_product[IntegerProblem::kI8](problem.matrix(problem.bytes.data()), 0, problem.rows, problem.rounded.view(),
+                                                   0, columns, got.data(), problem.rows);
       CHECK(same(got.data(), problem.want.data(), got.size()), "columns=%zu", columns);
     }
 }
 
 // The longest rows that there may be, of the largest products.
-TEST_PER_TABLE(sums_of_whole_numbers_fit) {
-  constexpr size_t d = kMostWholeNumbers, n = 8;
+TEST_PER_TABLE(sums_of_integers_fit) {
+  constexpr size_t d = kMostIntegers, n = 8;
   std::vector<uint8_t> bytes(4 + d, 0x80);
   put(Dtype::f32, bytes.data(), std::bit_cast<uint32_t>(1.0f));
   std::vector<float> hidden(n * d, 1.0f);
   std::fill_n(&hidden[d], d, -1.0f);
   for (const Activations kind : kRounded) {
-    RoundedStates rounded;
+    QuantizedActivations rounded;
     rounded.round(kind, hidden.data(), d, n, d);
     rounded.pack(kernels, Dtype::i8);
     float got[n];
-    kernels.integer_product[WholeProblem::kI8]({bytes.data(), Dtype::i8, 1, d}, 0, 1, rounded.view(), 0, n, got, 1);
+    kernels.integer_product[IntegerProblem::kI8]({bytes.data(), Dtype::i8, 1, d}, 0, 1, rounded.view(), 0, n, got, 1);
     const double sum = -128.0 * d * static_cast<double>(most_of(kind)) * rounded.view().scales[0];
     for (size_t c = 0; c < n; c++)
       CHECK(got[c] == static_cast<float>(c == 1 ? -sum : sum), "%.9g, want %.9g", got[c], c == 1 ? -sum : sum);
@@ -222,11 +222,11 @@ TEST_PER_TABLE(sums_of_whole_numbers_fit) {
 }
 
 // Of several blocks of states, each laid out anew; of all rows of E, and of some that are gathered.
-TEST_PER_TABLE(passes_over_int8_rows_and_whole_numbers_are_the_same_on_every_cpu) {
+TEST_PER_TABLE(passes_over_int8_rows_and_integers_are_the_same_on_every_cpu) {
   constexpr size_t rows = 600, d = 130, n = 270;
   const std::vector<uint32_t> some = {0, 1, 2, 5, 6, 40, 41, 42, 43, 99, 300, 301, 302, 303, 511, 512, 513, 599};
   for (const Activations kind : kRounded) {
-    const WholeProblem problem(rows, n, d, kind);
+    const IntegerProblem problem(rows, n, d, kind);
     const AlignedFloats hidden = pack_hidden(kernels, reinterpret_cast<const uint8_t*>(problem.hidden.data()), Dtype::f32, n, d);
     const Matrix e = problem.matrix(problem.bytes.data());
     for (const RowSubset& subset : {RowSubset{}, RowSubset{some.data(), some.size()}}) {
@@ -246,14 +246,14 @@ TEST_PER_TABLE(passes_over_int8_rows_and_whole_numbers_are_the_same_on_every_cpu
 
 TEST_PER_TABLE(integer_products_with_a_sick_state_are_sick_alone) {
   constexpr size_t d = 256, n = 5, rows = 6;
-  for (const Dtype dtype : kQuantised) {
+  for (const Dtype dtype : kQuantized) {
     const auto product = kernels.integer_product[static_cast<size_t>(dtype)];
     if (!product) continue;
     Random random(6);
-    const std::vector<uint8_t> bytes = random_quantised(dtype, rows, d, random);
+    const std::vector<uint8_t> bytes = random_quantized(dtype, rows, d, random);
     std::vector<float> hidden = random_states(n, d, d, random);
     float before[n * rows], after[n * rows];
-    RoundedStates rounded;
+    QuantizedActivations rounded;
     rounded.round(Activations::i16, hidden.data(), d, n, d);
     rounded.pack(kernels, dtype);
     product({bytes.data(), dtype, rows, d}, 0, rows, rounded.view(), 0, n, before, rows);

@@ -1,5 +1,6 @@
 // Runs every test case, or those whose name contains the first argument; with a second one, `i/n`, every n-th of them beginning
-// with the i-th. The last line is `N passed, N failed`.
+// with the i-th; with a third one, `best`, of those for every kernel table the best table's alone. The last line is `N passed, N
+// failed`.
 #include <chrono>
 #include <cstdarg>
 #include <cstdio>
@@ -16,6 +17,7 @@ namespace {
 
 struct Case {
   std::string name;
+  bool of_best_table;  // or of none
   std::function<void()> run;
 };
 
@@ -38,13 +40,14 @@ std::string sentence(const char* name) {
 }  // namespace
 
 bool add_case(const char* name, void (*run)()) {
-  cases().push_back({sentence(name), run});
+  cases().push_back({sentence(name), true, run});
   return true;
 }
 
 bool add_case_per_table(const char* name, void (*run)(const Kernels&)) {
   for (const auto* tables : {&available_kernels(), &test_kernels()})
-    for (const Kernels* table : *tables) cases().push_back({sentence(name) + " [" + table->name + "]", [=] { run(*table); }});
+    for (const Kernels* table : *tables)
+      cases().push_back({sentence(name) + " [" + table->name + "]", table == available_kernels().front(), [=] { run(*table); }});
   return true;
 }
 
@@ -60,11 +63,12 @@ void fail(const char* file, int line, const char* condition, const char* format,
   std::printf("\n");
 }
 
-static int run_cases(const char* filter, unsigned shard, unsigned shards) {
+static int run_cases(const char* filter, unsigned shard, unsigned shards, bool every_table) {
   int passed = 0, failed = 0;
   unsigned selected = 0;
   for (const Case& test : cases()) {
-    if (test.name.find(filter) == std::string::npos || selected++ % shards != shard) continue;
+    if (test.name.find(filter) == std::string::npos || !(every_table || test.of_best_table)) continue;
+    if (selected++ % shards != shard) continue;
     failures_of_case = 0;
     const auto start = std::chrono::steady_clock::now();
     try {
@@ -96,5 +100,10 @@ int main(int count, char** arguments) {
     std::fprintf(stderr, "shard: got '%s'; want i/n with i below n\n", arguments[2]);
     return 2;
   }
-  return lmhead::test::run_cases(count > 1 ? arguments[1] : "", shard, shards);
+  const std::string tables = count > 3 ? arguments[3] : "all";
+  if (tables != "all" && tables != "best") {
+    std::fprintf(stderr, "tables: got '%s'; want all or best\n", tables.c_str());
+    return 2;
+  }
+  return lmhead::test::run_cases(count > 1 ? arguments[1] : "", shard, shards, tables == "all");
 }

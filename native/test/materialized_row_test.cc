@@ -39,7 +39,7 @@ std::vector<RowSampling> samplings() {
     add([&](RowSampling& r) { r.log_min_p = log_p; });
     add([&](RowSampling& r) { r.log_epsilon = log_p; });
     add([&](RowSampling& r) { r.log_eta = log_p; });
-    add([&](RowSampling& r) { r.max_surprise = -log_p; });
+    add([&](RowSampling& r) { r.max_surprisal = -log_p; });
     add([&](RowSampling& r) {
       r.xtc_probability = 1;
       r.log_xtc_threshold = log_p;
@@ -51,7 +51,7 @@ std::vector<RowSampling> samplings() {
       r.xtc_probability = 1;
       r.log_xtc_threshold = -kInf;
       r.top_p = 0.9999;
-      r.max_surprise = 20;
+      r.max_surprisal = 20;
       r.p_less = order == 0x98;
       r.order = order;
     });
@@ -73,7 +73,7 @@ std::vector<RowSampling> samplings() {
     r.top_p = 0.99;
     r.log_min_p = -9;
     r.temperature_range = 0.3;
-    r.max_surprise = 11;
+    r.max_surprisal = 11;
   });
   for (RowSampling& row : all)
     if (row.temperature == 1) row.temperature = 0.7;
@@ -87,7 +87,7 @@ std::vector<uint32_t> sorted_ids(std::vector<Candidate> candidates) {
   return ids;
 }
 
-void check_all(const Kernels& kernels, std::initializer_list<size_t> counts, const Crew& crew) {
+void check_all(const Kernels& kernels, std::initializer_list<size_t> counts, const ParallelFor& workers) {
   Random random(51);
   for (int kind = 0; kind < static_cast<int>(Kind::count); kind++)
     for (const size_t count : counts) {
@@ -100,7 +100,7 @@ void check_all(const Kernels& kernels, std::initializer_list<size_t> counts, con
         const Choice choice = race(want, left, row.stream);
 
         std::vector<float> overwritten = u;
-        HeldRow held(kernels, overwritten.data(), count, nullptr, max, crew);
+        MaterializedRow held(kernels, overwritten.data(), count, nullptr, max, workers);
         const Left held_left = held.filter(row);
         CHECK(held_left.max == left.max && held_left.temperature == left.temperature, "kind=%d V=%zu: max %g, T %g; want %g, %g",
               kind, count, held_left.max, held_left.temperature, left.max, left.temperature);
@@ -141,7 +141,7 @@ TEST_PER_TABLE(a_held_row_of_other_ids_draws_among_them) {
     row.top_p = 0.999;
     row.stream = {1, 2, static_cast<uint32_t>(count)};
     const Choice choice = race(want, filter(want, row), row.stream);
-    HeldRow held(kernels, u.data(), count, ids.data(), *std::max_element(u.begin(), u.end()), {});
+    MaterializedRow held(kernels, u.data(), count, ids.data(), *std::max_element(u.begin(), u.end()), {});
     const Choice held_choice = held.race(held.filter(row), row.stream);
     CHECK(held_choice.id == choice.id && held_choice.log_prob == choice.log_prob, "V=%zu: %u, want %u", count, held_choice.id,
           choice.id);
@@ -168,7 +168,7 @@ TEST_PER_TABLE(exact_terms_and_their_sums_have_the_bits_of_exact_math) {
       const std::vector<float> u = far_and_near(count, random);
       std::vector<double> x(count + 16), e(count + 16);
       kernels.exact_terms(u.data(), count, 5, temperature, x.data(), e.data());
-      Mass mass;
+      FixedPointSum mass;
       MomentSums sums;
       for (size_t i = 0; i < count; i++) {
         const double want = (static_cast<double>(u[i]) - 5) / temperature;
@@ -198,20 +198,20 @@ TEST_PER_TABLE(exact_bins_are_those_of_each_key) {
           const auto key_of = [&](float logit) { return key.of((static_cast<double>(logit) - 5) / temperature); };
           for (const float x : u)
             if (key_of(x) >= low && key_of(x) <= high) least = std::min(least, x);
-          const Bins bins(key, low, high, least);
+          const KeyHistogram bins(key, low, high, least);
           std::vector<double> bin(count + kMaxLanes), low_part(count + kMaxLanes), high_part(count + kMaxLanes);
-          Mass outside;
+          FixedPointSum outside;
           const size_t binned =
               kernels.exact_bins(u.data(), count, 5, temperature, bins, bin.data(), low_part.data(), high_part.data(), outside);
           CHECK(binned <= count + kMaxLanes, "V=%zu: %zu", count, binned);
-          std::vector<Mass> got(Bins::kCount), want(Bins::kCount);
-          std::vector<size_t> got_count(Bins::kCount), want_count(Bins::kCount);
-          Mass want_outside;
+          std::vector<FixedPointSum> got(KeyHistogram::kCount), want(KeyHistogram::kCount);
+          std::vector<size_t> got_count(KeyHistogram::kCount), want_count(KeyHistogram::kCount);
+          FixedPointSum want_outside;
           for (size_t i = 0; i < binned; i++) {
-            CHECK(bin[i] >= 0 && bin[i] < Bins::kAll && bin[i] == std::floor(bin[i]), "V=%zu: bin %g", count, bin[i]);
+            CHECK(bin[i] >= 0 && bin[i] < KeyHistogram::kAll && bin[i] == std::floor(bin[i]), "V=%zu: bin %g", count, bin[i]);
             const size_t at = static_cast<size_t>(bin[i]);
-            (at < Bins::kCount ? got[at] : outside) += {low_part[i], high_part[i]};
-            if (at < Bins::kCount) got_count[at]++;
+            (at < KeyHistogram::kCount ? got[at] : outside) += {low_part[i], high_part[i]};
+            if (at < KeyHistogram::kCount) got_count[at]++;
           }
           for (const float x : u) {
             const bool inside = key_of(x) >= low && key_of(x) <= high;
@@ -221,7 +221,7 @@ TEST_PER_TABLE(exact_bins_are_those_of_each_key) {
           }
           CHECK(outside.value() == want_outside.value(), "V=%zu T=%g %g..%g: outside %.17g, want %.17g", count, temperature, low,
                 high, outside.value(), want_outside.value());
-          for (size_t i = 0; i < Bins::kCount; i++)
+          for (size_t i = 0; i < KeyHistogram::kCount; i++)
             CHECK(got[i].value() == want[i].value() && got_count[i] == want_count[i],
                   "V=%zu T=%g %g..%g: bin %zu %.17g of %zu, want %.17g of %zu", count, temperature, low, high, i, got[i].value(),
                   got_count[i], want[i].value(), want_count[i]);
@@ -230,8 +230,8 @@ TEST_PER_TABLE(exact_bins_are_those_of_each_key) {
 
 TEST(bins_end_where_the_next_begin) {
   for (const auto& [low, high] : {std::pair{0.0, 14.8}, {0.0, 5e-324}, {1.0, 1.0}, {3.0, 3.0000000000000013}, {2.0, 1e30}}) {
-    const Bins bins({}, low, high, 0);
-    for (size_t bin = 0; bin < Bins::kCount; bin++) {
+    const KeyHistogram bins({}, low, high, 0);
+    for (size_t bin = 0; bin < KeyHistogram::kCount; bin++) {
       const double first = bins.lowest_of(bin), last = bins.highest_of(bin);
       CHECK(bin == 0 ? first == low : bins.index(std::nextafter(first, 0.0)) < bin, "%g..%g: bin %zu from %.17g", low, high, bin,
             first);

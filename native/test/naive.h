@@ -27,7 +27,7 @@ inline std::vector<double> parameter_table(const std::vector<RowSampling>& rows)
         {r.temperature, static_cast<double>(r.top_k), r.top_p, r.log_min_p, static_cast<double>(r.stream.seed_low),
          static_cast<double>(r.stream.seed_high), static_cast<double>(r.stream.step), r.typical_p, r.log_epsilon, r.log_eta,
          r.top_n_sigma, static_cast<double>(r.p_less), r.xtc_probability, r.log_xtc_threshold, r.temperature_range,
-         r.temperature_exponent, r.max_surprise, static_cast<double>(r.order), static_cast<double>(r.stream.number)});
+         r.temperature_exponent, r.max_surprisal, static_cast<double>(r.order), static_cast<double>(r.stream.number)});
   return table;
 }
 
@@ -127,9 +127,9 @@ class NaiveChain {
         return;
       case Stage::min_p:
         return keep([&, floor = kept_[0].logit + temperature_ * s_.log_min_p](const Candidate& c) { return c.logit >= floor; });
-      case Stage::epsilon:
+      case Stage::epsilon_cutoff:
         return keep_from(s_.log_epsilon);
-      case Stage::eta:
+      case Stage::eta_cutoff:
         return keep_from(std::min(s_.log_eta, s_.log_eta / 2 - entropy()));
       case Stage::p_less:
         return keep_from(collision());
@@ -153,8 +153,8 @@ class NaiveChain {
         temperature_ = s_.temperature;
         return;
       }
-      case Stage::max_surprise:
-        return keep_from(-s_.max_surprise);
+      case Stage::max_surprisal:
+        return keep_from(-s_.max_surprisal);
     }
   }
 

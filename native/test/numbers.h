@@ -106,7 +106,7 @@ inline double product_bound(size_t d, double absolute_sum) {
   return c * 0x1p-23 * absolute_sum + 5 * static_cast<double>(d) * 0x1p-126;
 }
 
-// The distance between neighbouring floats (or doubles) around x, for normal results.
+// The distance between neighboring floats (or doubles) around x, for normal results.
 inline double ulp_f(double x) { return std::ldexp(1, std::max(std::ilogb(x), -126) - 23); }
 inline long double ulp_d(long double x) { return std::ldexp(1.0L, std::max(std::ilogb(x), -1022) - 52); }
 

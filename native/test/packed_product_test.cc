@@ -89,8 +89,8 @@ TEST_PER_TABLE(packed_products_have_the_bits_of_single_ones) {
   });
 }
 
-// Whole numbers, whose sums are exact: a lost or doubled part, term or tile shows, whatever the bound is.
-TEST_PER_TABLE(packed_products_of_whole_numbers_are_exact) {
+// Integers, whose sums are exact: a lost or doubled part, term or tile shows, whatever the bound is.
+TEST_PER_TABLE(packed_products_of_integers_are_exact) {
   for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
     for (const size_t d : kSizes) {
       Random random(d + 1);

@@ -421,8 +421,8 @@ TEST_PER_TABLE(infinite_logits_have_the_probabilities_that_they_can_have) {
     };
     CHECK(draw(0).sample_ids[0] == 599, "way=%zu", way);
     const Results none = draw(1), infinite = draw(2), some = draw(3);
-    CHECK(none.result.status == PassResult::unnormalised && none.result.id == -1, "way=%zu", way);
-    CHECK(infinite.result.status == PassResult::unnormalised && infinite.result.id == 400, "way=%zu", way);
+    CHECK(none.result.status == PassResult::unnormalized && none.result.id == -1, "way=%zu", way);
+    CHECK(infinite.result.status == PassResult::unnormalized && infinite.result.id == 400, "way=%zu", way);
     CHECK(some.result.status == PassResult::ok && some.sample_ids[0] != 7, "way=%zu", way);
   }
 }

@@ -106,7 +106,7 @@ constexpr RowSampling kWays[] = {
     {.p_less = true},
     {.xtc_probability = 0.5, .log_xtc_threshold = -3},
     {.temperature = 1, .temperature_range = 0.7, .temperature_exponent = 1.7},
-    {.temperature = 0.9, .max_surprise = 4},
+    {.temperature = 0.9, .max_surprisal = 4},
     {.temperature = 1.6, .top_p = 0.8, .order = 0x4A},       // the temperature first
     {.temperature = 1e308, .log_min_p = -3, .order = 0x5A},  // min-p's reach overflows
 };
@@ -118,7 +118,7 @@ constexpr size_t kWayCount = sizeof kWays / sizeof *kWays;
 class Impatient final : public Gate {
  public:
   bool wanted() const override { return ++asked_ % 3 == 0; }
-  void give_way() override { times++; }
+  void yield_turn() override { times++; }
   size_t times = 0;
 
  private:
@@ -149,12 +149,11 @@ struct Results {
   std::vector<uint32_t> argmax, top_ids, sample_ids, ranks;
 };
 
-inline Results run(const Kernels& kernels, const LogitSource& source, const double* parameters, const uint32_t* targets,
-                   uint32_t k, unsigned sinks, unsigned threads, const std::atomic<int32_t>* abort = nullptr,
-                   const LogitSource* normaliser = nullptr, Gate* gate = nullptr) {
-  const size_t n = source.columns(), dense = n * source.vocabulary();
-  Results r;
-  r.vocabulary = source.vocabulary();
+// For those sinks; the results go to r.
+inline PassRequest request_for(Results& r, size_t n, size_t vocabulary, const double* parameters, const uint32_t* targets,
+                               uint32_t k, unsigned sinks) {
+  const size_t dense = n * vocabulary;
+  r.vocabulary = vocabulary;
   r.k = k;
   PassRequest request;
   const auto ask = [&](unsigned bit, auto& vector, size_t size) {
@@ -173,10 +172,18 @@ inline Results run(const Kernels& kernels, const LogitSource& source, const doub
   if (sinks & kScore)
     request.score = {targets, ask(kScore, r.target_log_probs, n), ask(kScore, r.ranks, n), ask(kEntropy, r.entropy, n)};
   request.log_sum_exp = ask(kLogSumExp, r.log_sum_exp, n);
-  request.crew.threads = threads;
-  request.crew.abort = abort;
-  request.normaliser = normaliser;
-  request.crew.gate = gate;
+  return request;
+}
+
+inline Results run(const Kernels& kernels, const LogitSource& source, const double* parameters, const uint32_t* targets,
+                   uint32_t k, unsigned sinks, unsigned threads, const std::atomic<int32_t>* abort = nullptr,
+                   const LogitSource* normalizer = nullptr, Gate* gate = nullptr) {
+  Results r;
+  PassRequest request = request_for(r, source.columns(), source.vocabulary(), parameters, targets, k, sinks);
+  request.workers.threads = threads;
+  request.workers.abort = abort;
+  request.normalizer = normalizer;
+  request.workers.gate = gate;
   r.result = run_pass(kernels, source, request);
   return r;
 }

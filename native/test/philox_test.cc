@@ -29,7 +29,7 @@ TEST(philox_gives_the_known_answers) {
   }
 }
 
-TEST(a_block_serves_two_neighbouring_ids) {
+TEST(a_block_serves_two_neighboring_ids) {
   const Stream stream{0x243f6a88, 0x85a308d3, 7, Purpose::token, 11};
   for (const uint32_t id : {0u, 2u, 1000u, 0xfffffffeu}) {
     const PhiloxBlock block = philox4x32({{id / 2, 7, 0, 11}}, 0x243f6a88, 0x85a308d3);

@@ -1,4 +1,4 @@
-// Quantised rows to test with, and what they mean, number by number, from the definitions of the formats (ggml's
+// Quantized rows to test with, and what they mean, number by number, from the definitions of the formats (ggml's
 // dequantize_row_*; docs/quantization.md). Written apart from the kernels, to be held against them.
 #pragma once
 
@@ -6,10 +6,10 @@
 
 namespace lmhead::test {
 
-constexpr Dtype kQuantised[kDtypes - kFloatDtypes] = {Dtype::q8_0, Dtype::q6_k, Dtype::q5_k, Dtype::q4_k,   Dtype::q4_0,
+constexpr Dtype kQuantized[kDtypes - kFloatDtypes] = {Dtype::q8_0, Dtype::q6_k, Dtype::q5_k, Dtype::q4_k,   Dtype::q4_0,
                                                       Dtype::q4_1, Dtype::q5_0, Dtype::q5_1, Dtype::iq4_nl, Dtype::i8};
 
-inline const char* quantised_name(Dtype dtype) {
+inline const char* quantized_name(Dtype dtype) {
   constexpr const char* names[] = {"q8_0", "q6_k", "q5_k", "q4_k", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "i8"};
   return names[static_cast<size_t>(dtype) - kFloatDtypes];
 }
@@ -21,7 +21,7 @@ inline double half_of(const uint8_t* p) { return value_of(Dtype::f16, p); }
 inline int nibble(const uint8_t* p, size_t i, size_t half) { return i % (2 * half) < half ? p[i % half] & 15 : p[i % half] >> 4; }
 
 // Number k of a row.
-inline double quantised_value(Dtype dtype, const uint8_t* row, size_t k) {
+inline double quantized_value(Dtype dtype, const uint8_t* row, size_t k) {
   if (dtype == Dtype::i8) return value_of(Dtype::f32, row) * static_cast<int8_t>(row[4 + k]);
   const RowFormat format = row_format(dtype);
   const uint8_t* const b = row + k / format.numbers * format.bytes;
@@ -61,7 +61,7 @@ inline double quantised_value(Dtype dtype, const uint8_t* row, size_t k) {
 }
 
 // Any bits are numbers; only the scales are made finite, and of sizes that a model has.
-inline std::vector<uint8_t> random_quantised(Dtype dtype, size_t rows, size_t columns, Random& random) {
+inline std::vector<uint8_t> random_quantized(Dtype dtype, size_t rows, size_t columns, Random& random) {
   const RowFormat format = row_format(dtype);
   std::vector<uint8_t> bytes(rows * row_bytes(dtype, columns));
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random.bits());

@@ -1,4 +1,4 @@
-// Quantised weights: widening against the definitions, and products against product<f32> over the same numbers, bit for bit.
+// Quantized weights: widening against the definitions, and products against product<f32> over the same numbers, bit for bit.
 #include "quantized.h"
 
 #include "../core/numerics/aligned.h"
@@ -30,12 +30,12 @@ AlignedFloats random_hidden(size_t n, size_t d, Random& random) {
   return hidden;
 }
 
-TEST_PER_TABLE(quantised_numbers_are_what_their_format_says) {
-  for (const Dtype dtype : kQuantised)
+TEST_PER_TABLE(quantized_numbers_are_what_their_format_says) {
+  for (const Dtype dtype : kQuantized)
     for (const size_t d : widths(dtype)) {
       Random random(d);
       constexpr size_t rows = 9;
-      const std::vector<uint8_t> bytes = random_quantised(dtype, rows, d, random);
+      const std::vector<uint8_t> bytes = random_quantized(dtype, rows, d, random);
       at_both_edges(bytes.data(), bytes.size(), [&](const uint8_t* data) {
         const Matrix e{data, dtype, rows, d};
         const Guarded out(d * sizeof(float));
@@ -43,8 +43,8 @@ TEST_PER_TABLE(quantised_numbers_are_what_their_format_says) {
           float* const wide = r % 2 ? out.last_of<float>(d) : out.first_of<float>();
           kernels.widen[static_cast<size_t>(dtype)](e.row(r), d, wide);
           for (size_t k = 0; k < d; k++) {
-            const float want = static_cast<float>(quantised_value(dtype, e.row(r), k));
-            CHECK(same(wide[k], want), "%s d=%zu row=%zu k=%zu: %.9g, want %.9g", quantised_name(dtype), d, r, k, wide[k], want);
+            const float want = static_cast<float>(quantized_value(dtype, e.row(r), k));
+            CHECK(same(wide[k], want), "%s d=%zu row=%zu k=%zu: %.9g, want %.9g", quantized_name(dtype), d, r, k, wide[k], want);
           }
         }
       });
@@ -52,11 +52,11 @@ TEST_PER_TABLE(quantised_numbers_are_what_their_format_says) {
 }
 
 // Every bit pattern of a block's numbers, and scales at the ends of their range.
-TEST_PER_TABLE(quantised_numbers_are_exact_at_the_ends_of_the_range) {
-  for (const Dtype dtype : kQuantised) {
+TEST_PER_TABLE(quantized_numbers_are_exact_at_the_ends_of_the_range) {
+  for (const Dtype dtype : kQuantized) {
     const size_t d = 256;
     Random random(77);
-    std::vector<uint8_t> row = random_quantised(dtype, 1, d, random);
+    std::vector<uint8_t> row = random_quantized(dtype, 1, d, random);
     const RowFormat format = row_format(dtype);
     for (const uint32_t scale : {0x0000u, 0x8000u, 0x0001u, 0x03ffu, 0x7bffu, 0xfbffu}) {
       if (dtype == Dtype::i8)
@@ -67,19 +67,19 @@ TEST_PER_TABLE(quantised_numbers_are_exact_at_the_ends_of_the_range) {
       std::vector<float> wide(d);
       kernels.widen[static_cast<size_t>(dtype)](row.data(), d, wide.data());
       for (size_t k = 0; k < d; k++) {
-        const float want = static_cast<float>(quantised_value(dtype, row.data(), k));
-        CHECK(same(wide[k], want), "%s scale=%#x k=%zu: %g, want %g", quantised_name(dtype), scale, k, wide[k], want);
+        const float want = static_cast<float>(quantized_value(dtype, row.data(), k));
+        CHECK(same(wide[k], want), "%s scale=%#x k=%zu: %g, want %g", quantized_name(dtype), scale, k, wide[k], want);
       }
     }
   }
 }
 
-TEST_PER_TABLE(quantised_products_have_the_bits_of_f32_over_the_same_numbers) {
+TEST_PER_TABLE(quantized_products_have_the_bits_of_f32_over_the_same_numbers) {
   constexpr size_t most_rows = 37, n = 9;
-  for (const Dtype dtype : kQuantised)
+  for (const Dtype dtype : kQuantized)
     for (const size_t d : widths(dtype)) {
       Random random(d + 5);
-      const std::vector<uint8_t> bytes = random_quantised(dtype, most_rows, d, random);
+      const std::vector<uint8_t> bytes = random_quantized(dtype, most_rows, d, random);
       const AlignedFloats hidden = random_hidden(n, d, random);
       const std::vector<float> wide = widened(kernels, {bytes.data(), dtype, most_rows, d});
       std::vector<float> want(n * most_rows);
@@ -102,7 +102,7 @@ TEST_PER_TABLE(quantised_products_have_the_bits_of_f32_over_the_same_numbers) {
               run(out);
               for (size_t c = 0; c < columns; c++)
                 CHECK(same(out + c * rows, &want[(first_column + c) * most_rows + first_row], rows),
-                      "%s %s d=%zu rows=%zu columns=%zu", who, quantised_name(dtype), d, rows, columns);
+                      "%s %s d=%zu rows=%zu columns=%zu", who, quantized_name(dtype), d, rows, columns);
             };
             check("kernel", [&](float* out) {
               kernels.product[static_cast<size_t>(dtype)](e, first_row, rows, h + first_column * stride, stride, columns, out,
@@ -117,11 +117,11 @@ TEST_PER_TABLE(quantised_products_have_the_bits_of_f32_over_the_same_numbers) {
 }
 
 // NaN and infinities in a hidden state reach its own products only.
-TEST_PER_TABLE(quantised_products_keep_hidden_states_apart) {
-  for (const Dtype dtype : kQuantised) {
+TEST_PER_TABLE(quantized_products_keep_hidden_states_apart) {
+  for (const Dtype dtype : kQuantized) {
     constexpr size_t d = 256, rows = 5, n = 3;
     Random random(9);
-    const std::vector<uint8_t> bytes = random_quantised(dtype, rows, d, random);
+    const std::vector<uint8_t> bytes = random_quantized(dtype, rows, d, random);
     const Matrix e{bytes.data(), dtype, rows, d};
     AlignedFloats hidden = random_hidden(n, d, random);
     float before[n * rows], after[n * rows];
@@ -129,10 +129,10 @@ TEST_PER_TABLE(quantised_products_keep_hidden_states_apart) {
     for (const float sick : {kNan, kInf}) {
       hidden[d + 100] = sick;
       product(kernels, e, 0, rows, hidden.data(), d, n, after, rows);
-      CHECK(same(before, after, rows) && same(before + 2 * rows, after + 2 * rows, rows), "%s", quantised_name(dtype));
+      CHECK(same(before, after, rows) && same(before + 2 * rows, after + 2 * rows, rows), "%s", quantized_name(dtype));
       for (size_t r = 0; r < rows; r++) {
-        const float weight = static_cast<float>(quantised_value(dtype, e.row(r), 100));
-        CHECK(same(after[rows + r], weight * sick), "%s row %zu: %g", quantised_name(dtype), r, after[rows + r]);
+        const float weight = static_cast<float>(quantized_value(dtype, e.row(r), 100));
+        CHECK(same(after[rows + r], weight * sick), "%s row %zu: %g", quantized_name(dtype), r, after[rows + r]);
       }
     }
   }

@@ -10,30 +10,30 @@ namespace {
 struct Told {
   PassResult result;
   size_t k;
-  std::vector<uint32_t> ids, counts, top, raw_counts, raw_top;
-  std::vector<float> log_probs, raw_log_probs, top_log_probs, raw_top_log_probs;
+  std::vector<uint32_t> ids, counts, top, model_counts, model_top;
+  std::vector<float> log_probs, model_log_probs, top_log_probs, model_top_log_probs;
 };
 
 Told sample(const Kernels& kernels, const LogitSource& source, const double* parameters, const Adjustments& adjustments,
-            uint32_t k, unsigned threads, const LogitSource* normaliser = nullptr) {
+            uint32_t k, unsigned threads, const LogitSource* normalizer = nullptr) {
   const size_t n = source.columns();
   Told t;
   t.k = k;
-  for (auto* each : {&t.ids, &t.counts, &t.raw_counts}) each->assign(n, 77);
-  for (auto* each : {&t.log_probs, &t.raw_log_probs}) each->assign(n, 77);
-  for (auto* each : {&t.top, &t.raw_top}) each->assign(n * k + 1, 77);  // one more, to be left alone
-  for (auto* each : {&t.top_log_probs, &t.raw_top_log_probs}) each->assign(n * k + 1, 77);
+  for (auto* each : {&t.ids, &t.counts, &t.model_counts}) each->assign(n, 77);
+  for (auto* each : {&t.log_probs, &t.model_log_probs}) each->assign(n, 77);
+  for (auto* each : {&t.top, &t.model_top}) each->assign(n * k + 1, 77);  // one more, to be left alone
+  for (auto* each : {&t.top_log_probs, &t.model_top_log_probs}) each->assign(n * k + 1, 77);
   PassRequest request;
   request.row_parameters = parameters;
   request.adjustments = adjustments;
   request.sample.ids = t.ids.data();
   request.sample.log_probs = t.log_probs.data();
-  request.sample.raw_log_probs = t.raw_log_probs.data();
+  request.sample.model_log_probs = t.model_log_probs.data();
   request.sample.k = k;
   request.sample.top = {t.counts.data(), t.top.data(), t.top_log_probs.data()};
-  request.sample.raw_top = {t.raw_counts.data(), t.raw_top.data(), t.raw_top_log_probs.data()};
-  request.crew.threads = threads;
-  request.normaliser = normaliser;
+  request.sample.model_top = {t.model_counts.data(), t.model_top.data(), t.model_top_log_probs.data()};
+  request.workers.threads = threads;
+  request.normalizer = normalizer;
   t.result = run_pass(kernels, source, request);
   return t;
 }
@@ -42,10 +42,10 @@ bool same_row(const Told& a, size_t i, const Told& b, size_t j) {
   const auto alike = [&](const auto& x, const auto& y, size_t width) {
     return std::memcmp(x.data() + i * width, y.data() + j * width, width * sizeof x[0]) == 0;
   };
-  return alike(a.ids, b.ids, 1) && alike(a.log_probs, b.log_probs, 1) && alike(a.raw_log_probs, b.raw_log_probs, 1) &&
+  return alike(a.ids, b.ids, 1) && alike(a.log_probs, b.log_probs, 1) && alike(a.model_log_probs, b.model_log_probs, 1) &&
          alike(a.counts, b.counts, 1) && alike(a.top, b.top, a.k) && alike(a.top_log_probs, b.top_log_probs, a.k) &&
-         alike(a.raw_counts, b.raw_counts, 1) && alike(a.raw_top, b.raw_top, a.k) &&
-         alike(a.raw_top_log_probs, b.raw_top_log_probs, a.k);
+         alike(a.model_counts, b.model_counts, 1) && alike(a.model_top, b.model_top, a.k) &&
+         alike(a.model_top_log_probs, b.model_top_log_probs, a.k);
 }
 
 // One row against the definitions. u: its logits, of `ids`, before adjustment.
@@ -115,24 +115,24 @@ TEST_PER_TABLE(samples_of_adjusted_logits_and_what_they_tell_agree_with_definiti
         };
         const ProductSource whole = p.source(kernels, 0, n), product = source(0, n);
         const Laborious laborious(product);
-        const LogitSource* const normaliser = view == 2 ? &whole : nullptr;
-        const Told all = sample(kernels, laborious, parameters.data(), adjustments.view(), k, 1, normaliser);
+        const LogitSource* const normalizer = view == 2 ? &whole : nullptr;
+        const Told all = sample(kernels, laborious, parameters.data(), adjustments.view(), k, 1, normalizer);
         CHECK(all.result.status == PassResult::ok, "%s: %d", what, all.result.status);
         if (all.result.status != PassResult::ok) continue;
         const Results raw =
-            run(kernels, product, nullptr, all.ids.data(), std::max(k, 1u), kLogits | kTop | kScore, 1, nullptr, normaliser);
+            run(kernels, product, nullptr, all.ids.data(), std::max(k, 1u), kLogits | kTop | kScore, 1, nullptr, normalizer);
         const size_t width = view == 0 ? vocabulary : ids.size();
         for (size_t i = 0; i < n; i++) {
           check_row(all, i, &raw.logits[i * width], ids, rows[i], adjustments, what);
-          CHECK(same(all.raw_log_probs[i], raw.target_log_probs[i]), "%s row=%zu", what, i);
-          CHECK(all.raw_counts[i] == k && same(&all.raw_top_log_probs[i * k], &raw.top_log_probs[i * raw.k], k) &&
-                    std::equal(&all.raw_top[i * k], &all.raw_top[i * k] + k, &raw.top_ids[i * raw.k]),
+          CHECK(same(all.model_log_probs[i], raw.target_log_probs[i]), "%s row=%zu", what, i);
+          CHECK(all.model_counts[i] == k && same(&all.model_top_log_probs[i * k], &raw.top_log_probs[i * raw.k], k) &&
+                    std::equal(&all.model_top[i * k], &all.model_top[i * k] + k, &raw.top_ids[i * raw.k]),
                 "%s row=%zu", what, i);
         }
-        CHECK(all.top.back() == 77 && all.raw_top_log_probs.back() == 77, "%s", what);
+        CHECK(all.top.back() == 77 && all.model_top_log_probs.back() == 77, "%s", what);
 
         for (const unsigned threads : {2u, 5u}) {
-          const Told again = sample(kernels, laborious, parameters.data(), adjustments.view(), k, threads, normaliser);
+          const Told again = sample(kernels, laborious, parameters.data(), adjustments.view(), k, threads, normalizer);
           for (size_t i = 0; i < n; i++) CHECK(same_row(all, i, again, i), "%s threads=%u row=%zu", what, threads, i);
         }
         for (size_t i = 0; i < n; i++) {
@@ -161,9 +161,9 @@ TEST_PER_TABLE(a_row_that_is_held_after_all_tells_the_same) {
     const Told want = sample(kernels, source, parameters.data(), {}, 9, 1, &held);
     for (size_t i = 0; i < n; i++) check_row(want, i, &logits[i * kVocabulary], ids, rows[i], none, "held after all");
     const Results raw = run(kernels, held, nullptr, want.ids.data(), 9, kTop | kScore, 1);
-    CHECK(std::equal(raw.top_ids.begin(), raw.top_ids.end(), want.raw_top.begin()) &&
-          same(raw.top_log_probs.data(), want.raw_top_log_probs.data(), 9 * n) &&
-          same(raw.target_log_probs.data(), want.raw_log_probs.data(), n));
+    CHECK(std::equal(raw.top_ids.begin(), raw.top_ids.end(), want.model_top.begin()) &&
+          same(raw.top_log_probs.data(), want.model_top_log_probs.data(), 9 * n) &&
+          same(raw.target_log_probs.data(), want.model_log_probs.data(), n));
     for (const unsigned threads : {3u, 7u}) {
       const Told got = sample(kernels, source, parameters.data(), {}, 9, threads);
       for (size_t i = 0; i < n; i++) CHECK(same_row(want, i, got, i), "threads=%u row=%zu", threads, i);

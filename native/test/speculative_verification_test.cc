@@ -26,9 +26,9 @@ Verdict verify(const Kernels& kernels, const LogitSource& source, const std::vec
   v.log_probs.assign(n + 1, 77);
   PassRequest request;
   request.row_parameters = parameters.data();
-  request.crew.threads = threads;
+  request.workers.threads = threads;
   request.draft = {draft.data(), draft.size(), log_probs, &v.accepted, v.ids.data(), v.log_probs.data()};
-  v.result = run_request(kernels, source, request);
+  v.result = run_pass(kernels, source, request);
   return v;
 }
 
@@ -37,7 +37,7 @@ std::vector<double> masses(const float* u, size_t count, const RowSampling& row,
   const std::vector<Candidate> kept = naive_filter(sorted_candidates(u, count), row);
   std::vector<double> mass(count);
   for (const Candidate& c : kept) mass[c.id] = exp_negative((static_cast<double>(c.logit) - kept[0].logit) / row.temperature);
-  Mass total;
+  FixedPointSum total;
   for (const double each : mass) total.add(each);
   sum = total.value() / kMassUnits;
   return mass;
@@ -219,7 +219,7 @@ TEST_PER_TABLE(a_draft_is_refused_where_no_token_is_right) {
     logits[300 + 290] = bad;
     const HeldSource source(logits.data(), 2, 300);
     const Verdict v = verify(kernels, source, parameter_table({{}, {}}), {7}, nullptr, 1);
-    CHECK(v.result.status == (std::isnan(bad) ? PassResult::nan : PassResult::unnormalised) && v.result.row == 1);
+    CHECK(v.result.status == (std::isnan(bad) ? PassResult::nan : PassResult::unnormalized) && v.result.row == 1);
     CHECK(v.result.id == (bad == -kInf ? -1 : 290));
     // Where the draft ends before, that row counts in nothing.
     CHECK(verify(kernels, source, parameter_table({{}, {}}), {8}, nullptr, 1).result.status == PassResult::ok);

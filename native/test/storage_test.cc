@@ -136,7 +136,7 @@ TEST(a_map_of_a_file_that_is_written_to_in_secret_says_so) {
 }
 #endif
 
-// All of this changes a file's status and no byte of it; what is written afterwards is noticed still.
+// All of this changes a file's status and no byte of it; what is written afterward is noticed still.
 TEST(a_map_is_intact_whatever_its_file_is_called_and_whoever_may_open_it) {
   Folder folder;
   const std::string path = folder.file("weights", random_bytes(5000, 44)), other = folder.name("renamed"),

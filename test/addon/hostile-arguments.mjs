@@ -169,9 +169,9 @@ function request(n, valid, withView) {
   if (listed) {
     const told = below(Math.min(ranked, 5));
     Object.assign(sample, {
-      rawLogProbs: floats(n),
+      modelLogProbs: floats(n),
       topLogProbs: list(n, told),
-      rawTopLogProbs: list(n, told),
+      modelTopLogProbs: list(n, told),
     });
   }
   const top = !drafts && chance(30);
@@ -182,7 +182,7 @@ function request(n, valid, withView) {
       ? {
           rows: view,
           overVocabulary: chance(50),
-          measure: withView && !draws && !drafts ? pick([0, 0, 1, 2]) : 0,
+          metric: withView && !draws && !drafts ? pick([0, 0, 1, 2]) : 0,
           draft: drafts
             ? {
                 ids: words(n - below(2)).fill(1),
@@ -253,6 +253,7 @@ function spec() {
     logitScale: 1,
     softCap: pick([0, 20]),
     capFirst: chance(50),
+    coalesce: chance(70),
   };
 }
 
@@ -272,17 +273,17 @@ const KINDS = {
   runAsync(head) {
     const call = KINDS.run(head);
     const ticket = chance(50) ? ++tickets : undefined;
-    const times = chance(30) ? arrayOf(Float64Array, 2) : undefined;
-    return { ...call, name: 'runAsync', list: [...call.list, ticket, times] };
+    const facts = chance(30) ? arrayOf(Float64Array, 5) : undefined;
+    return { ...call, name: 'runAsync', list: [...call.list, ticket, facts] };
   },
   abort: head => ({ receiver: head, name: 'abort', list: [1 + below(tickets + 1)] }),
-  quantise(head) {
+  quantize(head) {
     const first = below(V);
     const count = below(V - first + 1);
     const results = [arrayOf(Uint8Array, count * (D + 4)), arrayOf(Float64Array, count * 3)];
     return {
       receiver: head,
-      name: 'quantise',
+      name: 'quantize',
       list: [first, count, 12, ...results, chance(50) ? ++tickets : undefined],
     };
   },
@@ -332,6 +333,7 @@ function newHead() {
     output: { dtype: 0, transposed: false, data: weights, copy: true },
     logitScale: 1,
     softCap: 0,
+    coalesce: chance(50),
   });
 }
 

@@ -1,15 +1,15 @@
-/** Hidden states rounded to whole numbers: what is computed with them, and that it is computed right. */
+/** Hidden states rounded to integers: what is computed with them, and that it is computed right. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Activations, type ErrorKind, LMHead } from '../../lib';
-import { dequantise } from '../../lib/dtypes/dequantize';
+import { dequantize } from '../../lib/dtypes/dequantize';
 import { roundedActivations } from '../../lib/dtypes/quantized-activations';
 import { boundedLogitOf } from '../../lib/reference/logits';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { someNumbers } from '../support/numbers';
-import { someQuantised } from '../support/quantized';
+import { someQuantized } from '../support/quantized';
 
 const folder = temporaryFolder();
 
@@ -22,7 +22,7 @@ const WEIGHTS = [
 const MOST = { i8: 127, i16: 32512 };
 
 describe('rounded hidden states', () => {
-  it('are whole numbers times a scale, the largest of them 127 or 32512', () => {
+  it('are integers times a scale, the largest of them 127 or 32512', () => {
     const h = Float32Array.of(-2, 1, 0, 0.5);
     const scale = Math.fround(2 / 127);
     expect([...roundedActivations(h, 4, 'i8')]).toEqual([-127, 64, 0, 32].map(q => q * scale));
@@ -59,7 +59,7 @@ describe('rounded hidden states', () => {
 
 describe.each(backends)('%s: activations', backend => {
   const headOf = (dtype: 'i8' | 'q8_0' | 'q6_k', V: number, d: number, activations: Activations, more = {}) =>
-    LMHead.from(someQuantised(dtype, V, d, d), {
+    LMHead.from(someQuantized(dtype, V, d, d), {
       vocabSize: V,
       hiddenSize: d,
       dtype,
@@ -77,7 +77,7 @@ describe.each(backends)('%s: activations', backend => {
           const [V, n] = [backend === 'native' ? 263 : 37, 1 + (d % 9)];
           const epilogue = { bias: someNumbers(V, 3), logitScale: 0.75, softCap: 30 };
           const head = headOf(dtype, V, d, activations, epilogue);
-          const wide = dequantise(someQuantised(dtype, V, d, d), dtype, d);
+          const wide = dequantize(someQuantized(dtype, V, d, d), dtype, d);
           const hidden = someNumbers(n * d, 5).map((x, i) => (i % 17 === 0 ? 9 * x : x));
           const u = head.logitsSync(hidden);
           const rounded = roundedActivations(hidden, d, activations);
@@ -125,7 +125,7 @@ describe.each(backends)('%s: activations', backend => {
         expect(top.logits).toEqual(Float32Array.from(top.ids, (id, i) => u[Math.floor(i / 3) * V + id]));
         const best = head.argmaxSync(hidden);
         expect(head.sampleSync(hidden, { temperature: 0 }).ids).toEqual(best);
-        const verdict = head.verifyDraftSync(hidden, best.subarray(0, n - 1), undefined, { temperature: 0 });
+        const verdict = head.verifyDraftSync(hidden, best.subarray(0, n - 1), { temperature: 0 });
         expect(verdict.ids).toEqual(best);
         const { logProbs } = head.scoreSync(hidden, best);
         expect(logProbs).toEqual(
@@ -151,9 +151,9 @@ describe.each(backends)('%s: activations', backend => {
     it('similarities are of vectors as they are', () => {
       const head = headOf('q8_0', 37, 64, activations);
       const vector = someNumbers(64, 8);
-      for (const measure of ['dot', 'cosine'] as const)
-        expect(head.nearestSync(vector, 5, measure)).toEqual(
-          headOf('q8_0', 37, 64, 'f32').nearestSync(vector, 5, measure),
+      for (const metric of ['dot', 'cosine'] as const)
+        expect(head.nearestSync(vector, 5, { metric })).toEqual(
+          headOf('q8_0', 37, 64, 'f32').nearestSync(vector, 5, { metric }),
         );
     });
 
@@ -204,7 +204,7 @@ describe.each(backends)('%s: activations', backend => {
     ['a kind that there is not', 'f32', { activations: 'i4' }, 'RANGE', '"i4"', "'i16'"],
     ['no kind', 'f32', { activations: 8 }, 'ARGUMENT', 'activations: got 8'],
   ])('%s: refused', (_, dtype, options, kind, ...words) => {
-    const weight = dtype === 'f32' ? someNumbers(3 * 256) : someQuantised(dtype, 3, 256);
+    const weight = dtype === 'f32' ? someNumbers(3 * 256) : someQuantized(dtype, 3, 256);
     const all = { vocabSize: 3, hiddenSize: 256, backend, ...options } as never;
     throwsKind(() => LMHead.from(weight, all), kind, ...words);
   });

@@ -263,11 +263,11 @@ describe.each(backends)('weights in shared memory, %s', backend => {
   };
 
   it('with copy: false are used in place', async () => {
-    const lent = shared(weight);
-    const head = makeHead(backend, { copy: false }, lent);
+    const borrowed = shared(weight);
+    const head = makeHead(backend, { copy: false }, borrowed);
     expectNear(head.logitsSync(hidden), dots);
-    lent.fill(0, 0, D);
-    lent[D] = 100;
+    borrowed.fill(0, 0, D);
+    borrowed[D] = 100;
     expect(head.logitsSync(hidden)[0]).toBe(0);
     expect(head.embed([1])[0]).toBe(100);
     expect((await head.logits(hidden))[0]).toBe(0);

@@ -9,7 +9,7 @@ import { expectClose, someNumbers } from '../support/numbers';
 const V = 640;
 const D = 9;
 const N = 4;
-/** Whole numbers: exact in every backend, with ties. */
+/** Integers: exact in every backend, with ties. */
 const whole = (count: number, seed: number) => someNumbers(count, seed).map(x => Math.round(3 * x));
 const hidden = whole(N * D, 2);
 const few = [600, 3, 4, 5, 77, 31, 32];
@@ -78,15 +78,12 @@ describe.skipIf(backends.length < 2)('few allowed ids', () => {
     for (let seed = 0; seed < 100; seed++) {
       const at = { allowedIds: few, logitBias: { 77: 1.5 }, seed };
       const draft = [few[seed % 7], few[(seed * 3) % 7], 9];
-      const verdict = head.verifyDraftSync(hidden, draft, undefined, at);
+      const verdict = head.verifyDraftSync(hidden, draft, at);
       expect(verdict.accepted).toBeLessThan(3);
       for (const id of verdict.ids) expect(few).toContain(id);
-      const { accepted, ids } = other.verifyDraftSync(hidden, draft, undefined, at);
+      const { accepted, ids } = other.verifyDraftSync(hidden, draft, at);
       expect({ accepted, ids }).toEqual({ accepted: verdict.accepted, ids: verdict.ids });
     }
-    throwsKind(
-      () => head.verifyDraftSync(hidden, [1, 2, 3], undefined, { allowedIds: [4], bannedIds: [4] }),
-      'RANGE',
-    );
+    throwsKind(() => head.verifyDraftSync(hidden, [1, 2, 3], { allowedIds: [4], bannedIds: [4] }), 'RANGE');
   });
 });

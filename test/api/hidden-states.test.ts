@@ -180,12 +180,12 @@ describe.each(backends)('a call with no hidden states, %s', backend => {
   it.each([
     { history: [1] },
     { history: [1], repetitionPenalty: 1.1, frequencyPenalty: 1, presencePenalty: 1, penaltyWindow: 1 },
-    { history: [1, 2, 1, 2], dryMultiplier: 1, dryBreakers: [3], noRepeatNgram: 2 },
+    { history: [1, 2, 1, 2], dryMultiplier: 1, dryBreakers: [3], noRepeatNgramSize: 2 },
     { history: [1], repetitionPenalty: [] },
     { bannedIds: [1] },
     { logitBias: { 1: 2 } },
     { logitBias: new Map([[1, -Infinity]]) },
-    { minLength: 3, endIds: [1], length: 0 },
+    { minLength: 3, eosIds: [1], length: 0 },
     { allowedIds: [1] },
     { allowedMask: Uint32Array.of(2) },
     { topK: 2, topP: 0.5, temperature: 0.7 },
@@ -215,7 +215,7 @@ describe.each(backends)('the smallest sizes, %s', backend => {
     const weight = Float32Array.from({ length: v * d }, (_, i) => (i % 3) - 1);
     const hidden = Float32Array.from({ length: n * d }, (_, i) => 1 + (i % 2));
     const head = makeHead(backend, { vocabSize: v, hiddenSize: d }, weight);
-    const logits = products(hidden, weight, d); // small whole numbers: exact
+    const logits = products(hidden, weight, d); // small integers: exact
     const row = (i: number) => logits.slice(i * v, (i + 1) * v);
     const best = Array.from({ length: n }, (_, i) => row(i).indexOf(Math.max(...row(i))));
     const sums = Array.from({ length: n }, (_, i) => Math.log(row(i).reduce((s, u) => s + Math.exp(u), 0)));

@@ -178,7 +178,7 @@ describe.each(backends)('targets, %s', backend => {
     [-100n, 'ARGUMENT'],
   ] as const)('have no ignoreIndex %s', async (ignoreIndex, kind) => {
     const options = { targets: [0, 0], ignoreIndex };
-    await refuses('score', [hidden, options], kind, 'ignoreIndex', 'a whole number');
+    await refuses('score', [hidden, options], kind, 'ignoreIndex', 'an integer');
     await refuses('run', [hidden, options], kind, 'ignoreIndex');
   });
 

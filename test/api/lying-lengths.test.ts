@@ -48,8 +48,8 @@ describe.each(backends)('arrays that lie about themselves, %s', backend => {
       expect(head.logitsSync(lie(halves), f16)).toEqual(head.logitsSync(halves, f16));
     }
     expect(head.logitsSync({ data: states, dims: [2, D] })).toEqual(logits);
-    expect(head.nearestSync(lie(someHidden(1)), 3, 'cosine')).toEqual(
-      head.nearestSync(someHidden(1), 3, 'cosine'),
+    expect(head.nearestSync(lie(someHidden(1)), 3, { metric: 'cosine' })).toEqual(
+      head.nearestSync(someHidden(1), 3, { metric: 'cosine' }),
     );
     expect(await head.verify(states)).toEqual(await head.verify(hidden));
     expect(topKOf(lie(logits), V, 3)).toEqual(topKOf(logits, V, 3));
@@ -76,9 +76,9 @@ describe.each(backends)('arrays that lie about themselves, %s', backend => {
     expect(head.candidatesSync(hidden, { topP })).toEqual(head.candidatesSync(hidden, { topP: [0.5, 0.7] }));
     const draft = new Float32Array(V).fill(-Math.log(V));
     const at = { seed: 3 };
-    const verdict = head.verifyDraftSync(hidden, [4], draft, at);
-    expect(head.verifyDraftSync(hidden, [4], lie(draft), at)).toEqual(verdict);
-    expect(await head.verifyDraft(hidden, [4], lie(draft), at)).toEqual(verdict);
+    const verdict = head.verifyDraftSync(hidden, [4], { draftLogProbs: draft, ...at });
+    expect(head.verifyDraftSync(hidden, [4], { draftLogProbs: lie(draft), ...at })).toEqual(verdict);
+    expect(await head.verifyDraft(hidden, [4], { draftLogProbs: lie(draft), ...at })).toEqual(verdict);
 
     const out = lie(new Float32Array(2 * V));
     expect(head.logitsSync(hidden, { out })).toBe(out);
@@ -101,14 +101,14 @@ describe('lists with much less in them than they say', () => {
   const holes = new Array(1e8);
   const alike = { length: 2 ** 32 - 1, 0: 1, 1: 2 };
 
-  it.each(['bannedIds', 'allowedIds', 'history', 'rows', 'endIds'])(
+  it.each(['bannedIds', 'allowedIds', 'history', 'rows', 'eosIds'])(
     '%s stop at the first hole',
     async name => {
       for (const [list, place] of [
         [holes, 0],
         [alike, 2],
       ] as const) {
-        const options = { [name]: list, ...(name === 'endIds' && { minLength: 1 }) };
+        const options = { [name]: list, ...(name === 'eosIds' && { minLength: 1 }) };
         const message = `${name}[${place}]: got undefined`;
         throwsKind(() => head.sampleSync(hidden, options), 'ARGUMENT', message);
         await rejectsKind(() => head.sample(hidden, options), 'ARGUMENT', message);
@@ -128,14 +128,22 @@ describe('lists with much less in them than they say', () => {
     for (const list of [holes, alike as Ids]) {
       throwsKind(() => head.scoreSync(hidden, list), 'SHAPE', 'targets: got');
       throwsKind(() => head.verifyDraftSync(hidden, list), 'SHAPE', 'draftIds: got');
-      throwsKind(() => head.nearestSync(1, 2, 'dot', { rows: list }), 'ARGUMENT', 'rows[');
+      throwsKind(() => head.nearestSync(1, 2, { rows: list }), 'ARGUMENT', 'rows[');
     }
   });
 
   it('stages and breakers stop at the first hole', () => {
-    throwsKind(() => head.sampleSync(hidden, { order: holes }), 'ARGUMENT', 'order[0]: got undefined');
+    throwsKind(
+      () => head.sampleSync(hidden, { stageOrder: holes }),
+      'ARGUMENT',
+      'stageOrder[0]: got undefined',
+    );
     const again = new Array(1e8).fill('topK', 0, 2);
-    throwsKind(() => head.sampleSync(hidden, { order: again }), 'RANGE', "order[1]: got 'topK' again");
+    throwsKind(
+      () => head.sampleSync(hidden, { stageOrder: again }),
+      'RANGE',
+      "stageOrder[1]: got 'topK' again",
+    );
     const options = { history: [1], dryMultiplier: 1 };
     const someHoles = [[1, 2], 4];
     someHoles[3] = 5;
@@ -173,7 +181,7 @@ describe('lists with much less in them than they say', () => {
       'minLength',
     ])
       throwsKind(
-        () => head.sampleSync(hidden, { [name]: holes, ...(name === 'minLength' && { endIds: [1] }) }),
+        () => head.sampleSync(hidden, { [name]: holes, ...(name === 'minLength' && { eosIds: [1] }) }),
         'SHAPE',
         `${name}: got 100000000 values`,
       );

@@ -18,7 +18,7 @@ const good = undefined;
 
 const sizes: Case[] = (['vocabSize', 'hiddenSize'] as const).flatMap(name => [
   ...[0, -1, 1.5, Number.NaN, Infinity, 2 ** 32].map(
-    (size): Case => [`${name} ${size}`, good, { [name]: size }, 'RANGE', name, `got ${size}`, 'whole number'],
+    (size): Case => [`${name} ${size}`, good, { [name]: size }, 'RANGE', name, `got ${size}`, 'integer'],
   ),
   ...['13', null, true, 13n, [13], { valueOf: () => 13 }].map(
     (size): Case => [
@@ -28,7 +28,7 @@ const sizes: Case[] = (['vocabSize', 'hiddenSize'] as const).flatMap(name => [
       'ARGUMENT',
       name,
       'got',
-      'whole number',
+      'integer',
     ],
   ),
   [`${name} left out`, good, { [name]: undefined }, 'ARGUMENT', name, 'undefined'],

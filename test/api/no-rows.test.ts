@@ -50,24 +50,25 @@ const VALUES: Record<string, unknown[]> = {
   dryAllowedLength: perRow(1),
   dryWindow: [0, 4],
   dryBreakers: [[], [3], [[3, 4]]],
-  noRepeatNgram: perRow(1),
+  noRepeatNgramSize: perRow(1),
   minLength: perRow(2),
-  endIds: lists,
+  eosIds: lists,
   length: perRow(1),
   topK: perRow(2),
   topP: perRow(0.5),
   minP: perRow(0.1),
   typicalP: perRow(0.5),
-  epsilon: perRow(0.01),
-  eta: perRow(0.01),
+  draftLogProbs: [new Float32Array(0)],
+  epsilonCutoff: perRow(0.01),
+  etaCutoff: perRow(0.01),
   topNSigma: perRow(1),
   pLess: perRow(true),
   xtcProbability: perRow(0.5),
   xtcThreshold: perRow(0.1),
   temperatureRange: perRow(0.2),
   temperatureExponent: perRow(2),
-  maxSurprise: perRow(4),
-  order: [
+  maxSurprisal: perRow(4),
+  stageOrder: [
     [
       'xtc',
       'topNSigma',
@@ -75,11 +76,11 @@ const VALUES: Record<string, unknown[]> = {
       'typicalP',
       'topP',
       'minP',
-      'epsilon',
-      'eta',
+      'epsilonCutoff',
+      'etaCutoff',
       'pLess',
       'temperature',
-      'maxSurprise',
+      'maxSurprisal',
     ],
   ],
   logitBias: [...perRow({ 3: 1 }), {}, new Map([[3, -Infinity]]), new Map()],
@@ -103,13 +104,13 @@ const VALUES: Record<string, unknown[]> = {
   signal: [new AbortController().signal],
 };
 /** What an option needs beside it, to have an effect or to be taken. */
-const BESIDE: Record<string, { rows?: number[]; endIds?: number[]; targets?: number[] }> = {
+const BESIDE: Record<string, { rows?: number[]; eosIds?: number[]; targets?: number[] }> = {
   over: { rows: [1, 2] },
-  minLength: { endIds: [1] },
+  minLength: { eosIds: [1] },
   ignoreIndex: { targets: [] },
   entropy: { targets: [] },
 };
-const OF_HISTORY = /^(promptLength|penaltyWindow|dry.*|noRepeatNgram|.*Penalty)$/;
+const OF_HISTORY = /^(promptLength|penaltyWindow|dry.*|noRepeatNgramSize|.*Penalty)$/;
 
 /** Every number in it, or in arrays in it. */
 function countOf(result: object): number {
@@ -145,8 +146,8 @@ describe.each(backends)('with no hidden states, %s', backend => {
     candidatesSync: [CANDIDATES_OPTIONS.sync, (h, o) => head.candidatesSync(h, o)],
     score: [SCORE_OPTIONS.async, (h, o) => head.score(h, [], o)],
     scoreSync: [SCORE_OPTIONS.sync, (h, o) => head.scoreSync(h, [], o)],
-    verifyDraft: [VERIFY_DRAFT_OPTIONS.async, (h, o) => head.verifyDraft(h, [], undefined, o)],
-    verifyDraftSync: [VERIFY_DRAFT_OPTIONS.sync, (h, o) => head.verifyDraftSync(h, [], none, o)],
+    verifyDraft: [VERIFY_DRAFT_OPTIONS.async, (h, o) => head.verifyDraft(h, [], o)],
+    verifyDraftSync: [VERIFY_DRAFT_OPTIONS.sync, (h, o) => head.verifyDraftSync(h, [], o)],
     softmax: [SOFTMAX_OPTIONS, (h, o) => softmax(h, V, o)],
     logSoftmax: [LOG_SOFTMAX_OPTIONS, (h, o) => logSoftmax(h, V, o)],
     topKOf: [TOP_K_OF_OPTIONS, (h, o) => topKOf(h, V, 2, o)],

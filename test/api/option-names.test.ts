@@ -45,10 +45,10 @@ const calls: Record<string, (bad: object) => unknown> = {
   scoreSync: bad => head.scoreSync(hidden, [1], bad),
   lens: bad => head.lens(hidden, 1, bad),
   lensSync: bad => head.lensSync(hidden, 1, bad),
-  nearest: bad => head.nearest(0, 1, 'dot', bad),
-  nearestSync: bad => head.nearestSync(0, 1, 'dot', bad),
-  verifyDraft: bad => head.verifyDraft(hidden, [1], undefined, bad),
-  verifyDraftSync: bad => head.verifyDraftSync(hidden, [1], undefined, bad),
+  nearest: bad => head.nearest(0, 1, bad),
+  nearestSync: bad => head.nearestSync(0, 1, bad),
+  verifyDraft: bad => head.verifyDraft(hidden, [1], bad),
+  verifyDraftSync: bad => head.verifyDraftSync(hidden, [1], bad),
   sampler: bad => head.sampler(bad),
   'sampler, mirostat': bad => head.sampler({ mirostat: bad }),
   next: bad => head.sampler().next(hidden, bad),
@@ -132,6 +132,14 @@ describe('the name that was meant', () => {
     ['sampler, mirostat', 'Tau', 'tau'],
     ['topKSync', 'row', 'rows'],
     ['quantize', 'activation', 'activations'],
+    ['sampleSync', 'epsilon', 'epsilonCutoff'],
+    ['sampleFrom', 'eta', 'etaCutoff'],
+    ['sampleSync', 'order', 'stageOrder'],
+    ['sampleSync', 'noRepeatNgram', 'noRepeatNgramSize'],
+    ['sampleSync', 'endIds', 'eosIds'],
+    ['candidatesOf', 'maxSurprise', 'maxSurprisal'],
+    ['from', 'measure', 'performanceMarks'],
+    ['nearestSync', 'measure', 'metric'],
   ])('%s: %s', async (method, given, meant) => {
     const refused = expect(async () => calls[method]({ [given]: 1 })).rejects;
     await refused.toMatchObject({
@@ -163,14 +171,14 @@ describe('options without an effect', () => {
     topP: 0.5,
     minP: 0.1,
     typicalP: 0.5,
-    epsilon: 0.1,
-    eta: 0.1,
+    epsilonCutoff: 0.1,
+    etaCutoff: 0.1,
     topNSigma: 1,
     pLess: true,
     xtcProbability: 0.5,
     temperatureRange: 0.5,
-    maxSurprise: 3,
-    order: ['topK'],
+    maxSurprisal: 3,
+    stageOrder: ['topK'],
     logitBias: { 1: 2 },
     bannedIds: [1],
     allowedIds: [1],
@@ -181,7 +189,7 @@ describe('options without an effect', () => {
     history: [1],
     minLength: 1,
     length: 1,
-    endIds: [1],
+    eosIds: [1],
   } as const;
   const penalties = {
     repetitionPenalty: 1.2,
@@ -194,7 +202,7 @@ describe('options without an effect', () => {
     dryAllowedLength: 2,
     dryWindow: 9,
     dryBreakers: [1],
-    noRepeatNgram: 2,
+    noRepeatNgramSize: 2,
   } as const;
   const refuses = (call: (bad: object) => unknown, bad: object, message: string) =>
     expect(async () => call(bad)).rejects.toMatchObject({ code: 'ERR_LMHEAD_RANGE', message });
@@ -219,12 +227,12 @@ describe('options without an effect', () => {
       });
       await calls[method]({ [name]: value, history: [] });
     }
-    await refuses(calls[method], { minLength: 2 }, 'minLength: got 2 without endIds; want endIds too');
+    await refuses(calls[method], { minLength: 2 }, 'minLength: got 2 without eosIds; want eosIds too');
   });
 
   it('run: as the methods, where there is a sample', async () => {
-    const bad = { sample: true, noRepeatNgram: 2 };
-    await refuses(calls.run, bad, 'noRepeatNgram: got 2 without history; want history too');
+    const bad = { sample: true, noRepeatNgramSize: 2 };
+    await refuses(calls.run, bad, 'noRepeatNgramSize: got 2 without history; want history too');
     await refuses(calls.run, { entropy: true }, 'entropy: got true without targets; want targets too');
     await refuses(calls.run, { ignoreIndex: 5 }, 'ignoreIndex: got 5 without targets; want targets too');
   });
@@ -245,6 +253,6 @@ describe('options without an effect', () => {
     sampler.nextSync(hidden, { rows: [0, 2] });
     head.sampler({ rows: [0, 2], seed: 1 }).nextSync(hidden, { over: 'vocabulary' });
     expect(() => sampler.nextSync(hidden)).toThrow(/^over: got "vocabulary" without rows/);
-    expect(() => head.sampler({ minLength: 2 } as object)).toThrow(/^minLength: got 2 without endIds/);
+    expect(() => head.sampler({ minLength: 2 } as object)).toThrow(/^minLength: got 2 without eosIds/);
   });
 });

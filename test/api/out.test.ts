@@ -64,23 +64,23 @@ describe.each(backends)('out, %s', backend => {
     });
   });
 
-  it('does not lie on weights that are lent', async () => {
+  it('does not lie on weights that are borrowed', async () => {
     const memory = new Float32Array(new SharedArrayBuffer(4 * (V * D + 3 * V)));
     const weight = memory.subarray(V, V + V * D);
     weight.set(someWeight());
     const input = new Float32Array(new SharedArrayBuffer(4 * V * D));
-    const lent = makeHead(backend, { copy: false, inputEmbedding: input }, weight);
+    const borrowed = makeHead(backend, { copy: false, inputEmbedding: input }, weight);
     const before = memory.slice();
     for (const out of [memory, memory.subarray(V + V * D - 1), input]) {
       for (const method of wide) {
-        throwsKind(() => callSync[method](lent, hidden, { out }), 'RANGE', 'out', 'weights');
-        await rejectsKind(() => call[method](lent, hidden, { out }), 'RANGE', 'out', 'weights');
+        throwsKind(() => callSync[method](borrowed, hidden, { out }), 'RANGE', 'out', 'weights');
+        await rejectsKind(() => call[method](borrowed, hidden, { out }), 'RANGE', 'out', 'weights');
       }
-      throwsKind(() => lent.embed([1], out), 'RANGE', 'out', 'weights');
+      throwsKind(() => borrowed.embed([1], out), 'RANGE', 'out', 'weights');
     }
     expect(memory).toEqual(before);
     const out = memory.subarray(V + V * D);
-    expect(lent.logitsSync(hidden, { out })).toBe(out);
+    expect(borrowed.logitsSync(hidden, { out })).toBe(out);
     expect(out.slice(0, 2 * V)).toEqual(head.logitsSync(hidden));
   });
 });
@@ -128,12 +128,12 @@ const others: [name: string, make: () => { first: SharedArrayBuffer; second: Sha
 describe.skipIf(nativeUnavailable()).each(backends)('shared memory under another object, %s', backend => {
   const { head, hidden } = headUnderTest(backend);
 
-  it.each(others)('%s: no out on weights that are lent', async (_, make) => {
+  it.each(others)('%s: no out on weights that are borrowed', async (_, make) => {
     const { first, second } = make();
     expect(first).not.toBe(second);
     const weight = new Float32Array(first, 4 * V, V * D);
     weight.set(someWeight());
-    const lent = makeHead(backend, { copy: false }, weight);
+    const borrowed = makeHead(backend, { copy: false }, weight);
     const before = new Float32Array(first).slice();
     for (const out of [
       new Float32Array(second),
@@ -141,13 +141,13 @@ describe.skipIf(nativeUnavailable()).each(backends)('shared memory under another
       new Float32Array(second, 4 * (V + V * D - 1), 2 * V),
     ]) {
       for (const method of wide) {
-        throwsKind(() => callSync[method](lent, hidden, { out }), 'RANGE', 'out', 'weights');
-        await rejectsKind(() => call[method](lent, hidden, { out }), 'RANGE', 'out', 'weights');
+        throwsKind(() => callSync[method](borrowed, hidden, { out }), 'RANGE', 'out', 'weights');
+        await rejectsKind(() => call[method](borrowed, hidden, { out }), 'RANGE', 'out', 'weights');
       }
     }
     expect(new Float32Array(first)).toEqual(before);
     const beside = new Float32Array(second, 4 * (V + V * D), 2 * V);
-    expect(lent.logitsSync(hidden, { out: beside })).toBe(beside);
+    expect(borrowed.logitsSync(hidden, { out: beside })).toBe(beside);
     expect(beside).toEqual(head.logitsSync(hidden));
   });
 

@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { createHead } from '../../lib/backend/choose';
-import { dequantise } from '../../lib/dtypes/dequantize';
-import { type QuantiseTarget, quantiseRow } from '../../lib/dtypes/quantize';
+import { dequantize } from '../../lib/dtypes/dequantize';
+import { type QuantizeTarget, quantizeRow } from '../../lib/dtypes/quantize';
 import { rowBytes } from '../../lib/dtypes/row-format';
 import { backends } from '../support/backends';
 import { rejectsKind } from '../support/errors';
@@ -15,10 +15,10 @@ const TARGETS = ['i8', 'q8_0'] as const;
 const options = { vocabSize: V, hiddenSize: D };
 
 describe.each(TARGETS)('a row as %s', dtype => {
-  const quantised = (row: Float32Array) => {
+  const quantized = (row: Float32Array) => {
     const bytes = new Uint8Array(rowBytes(dtype, row.length));
-    const errors = quantiseRow(row, dtype, bytes);
-    return { back: dequantise(bytes, dtype, row.length), errors };
+    const errors = quantizeRow(row, dtype, bytes);
+    return { back: dequantize(bytes, dtype, row.length), errors };
   };
 
   it('is no worse than with the scale that just fits the largest number, and says how bad', () => {
@@ -29,7 +29,7 @@ describe.each(TARGETS)('a row as %s', dtype => {
     fc.assert(
       fc.property(numbers, list => {
         const row = Float32Array.from(list);
-        const { back, errors } = quantised(row);
+        const { back, errors } = quantized(row);
         const largest = Math.max(...list.map(Math.abs));
         const scale = largest / 127;
         let plain = 0;
@@ -50,15 +50,15 @@ describe.each(TARGETS)('a row as %s', dtype => {
   });
 
   it('of zeros, of one number, and of the smallest numbers there are', () => {
-    expect(quantised(new Float32Array(32)).back).toEqual(new Float32Array(32));
+    expect(quantized(new Float32Array(32)).back).toEqual(new Float32Array(32));
     const one = Float32Array.from({ length: 32 }, (_, k) => (k === 5 ? -0.75 : 0));
-    expect(quantised(one).back[5]).toBeCloseTo(-0.75, 3);
+    expect(quantized(one).back[5]).toBeCloseTo(-0.75, 3);
     const tiny = new Float32Array(32).fill(2 ** -149);
-    expect(quantised(tiny).back.every(x => Math.abs(x) <= 2 ** -148)).toBe(true);
+    expect(quantized(tiny).back.every(x => Math.abs(x) <= 2 ** -148)).toBe(true);
   });
 });
 
-describe.runIf(backends.includes('native'))('native and reference quantise to the same bits', () => {
+describe.runIf(backends.includes('native'))('native and reference quantize to the same bits', () => {
   const rowsOf = (backend: 'native' | 'reference', weight: Float32Array, d: number) =>
     createHead(backend, {
       vocabSize: weight.length / d,
@@ -73,14 +73,14 @@ describe.runIf(backends.includes('native'))('native and reference quantise to th
       activations: 'f32',
       threads: 2,
     });
-  const same = async (weight: Float32Array, d: number, dtype: QuantiseTarget) => {
+  const same = async (weight: Float32Array, d: number, dtype: QuantizeTarget) => {
     const count = weight.length / d - 1;
     const [a, b] = await Promise.all(
       (['native', 'reference'] as const).map(async backend => {
         const bytes = new Uint8Array(rowBytes(dtype, d) * count);
         const errors = new Float64Array(3 * count);
         const head = rowsOf(backend, weight, d);
-        await head.quantiseRows(dtype, 1, bytes, errors);
+        await head.quantizeRows(dtype, 1, bytes, errors);
         head.close();
         return { bytes, errors };
       }),
@@ -115,7 +115,7 @@ describe.runIf(backends.includes('native'))('native and reference quantise to th
     const [bytes, errors] = [new Uint8Array(rowBytes('i8', 4) * 3000), new Float64Array(3 * 3000)];
     for (const backend of ['native', 'reference'] as const) {
       const head = rowsOf(backend, weight, 4);
-      await rejectsKind(() => head.quantiseRows('i8', 0, bytes, errors), 'RANGE', 'weight', 'row 1500');
+      await rejectsKind(() => head.quantizeRows('i8', 0, bytes, errors), 'RANGE', 'weight', 'row 1500');
       head.close();
       await head.idle();
     }

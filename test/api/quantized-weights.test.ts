@@ -1,18 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import { type ErrorKind, LMHead } from '../../lib';
-import { dequantise } from '../../lib/dtypes/dequantize';
+import { dequantize } from '../../lib/dtypes/dequantize';
 import { backends } from '../support/backends';
 import { throwsKind } from '../support/errors';
 import { someNumbers } from '../support/numbers';
-import { QUANTISED, someQuantised, validWidth } from '../support/quantized';
+import { QUANTIZED, someQuantized, validWidth } from '../support/quantized';
 
 const V = 37;
 
-describe.each(backends)('%s: quantised weights', backend => {
-  it.each(QUANTISED)('%s: every method works, as over the numbers that they stand for', async dtype => {
+describe.each(backends)('%s: quantized weights', backend => {
+  it.each(QUANTIZED)('%s: every method works, as over the numbers that they stand for', async dtype => {
     const d = validWidth(dtype, 64);
-    const weight = someQuantised(dtype, V, d);
-    const wide = dequantise(weight, dtype, d);
+    const weight = someQuantized(dtype, V, d);
+    const wide = dequantize(weight, dtype, d);
     const options = { vocabSize: V, hiddenSize: d, backend } as const;
     const head = LMHead.from(weight, { ...options, dtype });
     const same = LMHead.from(wide, options);
@@ -32,7 +32,7 @@ describe.each(backends)('%s: quantised weights', backend => {
 
   it('may be shared, and may serve a head whose input embedding is another', () => {
     const d = 32;
-    const bytes = someQuantised('q8_0', V, d);
+    const bytes = someQuantized('q8_0', V, d);
     const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
     shared.set(bytes);
     const options = { vocabSize: V, hiddenSize: d, dtype: 'q8_0', backend } as const;
@@ -48,14 +48,14 @@ describe.each(backends)('%s: quantised weights', backend => {
 
   it('another head attaches to them', () => {
     const options = { vocabSize: V, hiddenSize: 256, dtype: 'q6_k', backend } as const;
-    const head = LMHead.from(someQuantised('q6_k', V, 256), options);
+    const head = LMHead.from(someQuantized('q6_k', V, 256), options);
     const attached = LMHead.attach(structuredClone(head.handle));
     expect(attached.dtype).toBe('q6_k');
     expect(attached.logitsSync(someNumbers(256))).toEqual(head.logitsSync(someNumbers(256)));
     expect(attached.embed([36])).toEqual(head.embed([36]));
   });
 
-  it.each(QUANTISED.filter(dtype => dtype !== 'i8'))(
+  it.each(QUANTIZED.filter(dtype => dtype !== 'i8'))(
     '%s: rows that are no whole blocks are refused',
     dtype => {
       const hiddenSize = validWidth(dtype, 1) + 1;
@@ -74,7 +74,7 @@ describe.each(backends)('%s: quantised weights', backend => {
     ['too few bytes', { dtype: 'q8_0', vocabSize: V + 1 }, 'SHAPE', `${V * 34} bytes`, `${(V + 1) * 34}`],
     ['memory that is not shared', { dtype: 'q8_0', copy: false }, 'RANGE', 'copy'],
   ])('%s: refused', (_, options, kind, ...words) => {
-    const weight = someQuantised('q8_0', V, 32);
+    const weight = someQuantized('q8_0', V, 32);
     const all = { vocabSize: V, hiddenSize: 32, backend, ...options } as never;
     throwsKind(() => LMHead.from(weight, all), kind, ...words);
   });
@@ -83,7 +83,7 @@ describe.each(backends)('%s: quantised weights', backend => {
     const options = { vocabSize: V, hiddenSize: 32, dtype: 'q8_0', backend } as const;
     throwsKind(() => LMHead.from(new Uint16Array(V * 17), options), 'DTYPE', '"q8_0"');
     throwsKind(() => LMHead.from(new Float32Array(V * 32), options), 'DTYPE', '"q8_0"');
-    const head = LMHead.from(someQuantised('q8_0', V, 32), options);
+    const head = LMHead.from(someQuantized('q8_0', V, 32), options);
     throwsKind(() => head.logitsSync(new Uint8Array(34) as never), 'DTYPE', 'hidden');
   });
 });

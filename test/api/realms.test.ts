@@ -96,8 +96,10 @@ describe.each(backends)('values of another realm, %s', backend => {
     expect(left({ allowedMask: foreign('[here, here]', Uint32Array.of(36)) })).toEqual(
       left({ allowedIds: [2, 5] }),
     );
-    const options = foreign('{ topK: [3, 4], topP: Float64Array.of(0.5, 0.9), order: ["topP", "topK"] }');
-    expect(left(options)).toEqual(left({ topK: [3, 4], topP: [0.5, 0.9], order: ['topP', 'topK'] }));
+    const options = foreign(
+      '{ topK: [3, 4], topP: Float64Array.of(0.5, 0.9), stageOrder: ["topP", "topK"] }',
+    );
+    expect(left(options)).toEqual(left({ topK: [3, 4], topP: [0.5, 0.9], stageOrder: ['topP', 'topK'] }));
     const other = makeHead(backend, {}, foreignFloats(someWeight()));
     const states = foreignFloats(hidden);
     expect(other.logitsSync(states)).toEqual(head.logitsSync(hidden));

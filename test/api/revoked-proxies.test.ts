@@ -36,8 +36,8 @@ describe.each(backends)('proxies that have been revoked, %s', backend => {
     [O.CANDIDATES_OPTIONS.sync, options => head.candidatesSync(hidden, options)],
     [O.SCORE_OPTIONS.sync, options => head.scoreSync(hidden, [1], options)],
     [O.LENS_OPTIONS.async, options => head.lens(hidden, 2, options)],
-    [O.NEAREST_OPTIONS.sync, options => head.nearestSync(1, 2, 'dot', options)],
-    [O.VERIFY_DRAFT_OPTIONS.async, options => head.verifyDraft(hidden, [1], undefined, options)],
+    [O.NEAREST_OPTIONS.sync, options => head.nearestSync(1, 2, options)],
+    [O.VERIFY_DRAFT_OPTIONS.async, options => head.verifyDraft(hidden, [1], options)],
     [O.SAMPLER_OPTIONS, options => head.sampler(options)],
     [O.NEXT_OPTIONS.sync, options => head.sampler().nextSync(hidden, options)],
     [O.QUANTIZE_OPTIONS, options => head.quantize('i8', options)],
@@ -46,7 +46,7 @@ describe.each(backends)('proxies that have been revoked, %s', backend => {
     [O.CANDIDATES_OF_OPTIONS, options => candidatesOf(logits, V, options)],
   ];
   /** What gives an option its effect. */
-  const COMPANIONS = { history: [1], endIds: [1], rows: [1, 2], targets: [1], sample: true };
+  const COMPANIONS = { history: [1], eosIds: [1], rows: [1, 2], targets: [1], sample: true };
 
   /** @param unread whether it may be that nothing asks for it */
   async function refuses(call: () => unknown, what: string, unread = false): Promise<void> {
@@ -88,9 +88,9 @@ describe.each(backends)('proxies that have been revoked, %s', backend => {
     ['ids', bad => head.embed(bad)],
     ['out', bad => head.embed([1], bad)],
     ['idOrVector', bad => head.nearestSync(bad, 2)],
-    ['measure', bad => head.nearestSync(1, 2, bad)],
+    ['metric', bad => head.nearestSync(1, 2, { metric: bad })],
     ['draftIds', bad => head.verifyDraftSync(hidden, bad)],
-    ['draftLogProbs', bad => head.verifyDraftSync(hidden, [1], bad)],
+    ['draftLogProbs', bad => head.verifyDraftSync(hidden, [1], { draftLogProbs: bad })],
     ['the states of verify', bad => head.verify(bad)],
     ['dtype', bad => head.quantize(bad)],
     ['a path', bad => head.saveSync(bad)],
@@ -102,7 +102,7 @@ describe.each(backends)('proxies that have been revoked, %s', backend => {
     ['a row of biases', bad => head.sampleSync(hidden, { logitBias: [bad] })],
     ['a row of a history', bad => head.sampleSync(hidden, { history: [bad], repetitionPenalty: 2 })],
     ['a breaker', bad => head.sampleSync(hidden, { history: [1], dryMultiplier: 1, dryBreakers: [bad] })],
-    ['a stage', bad => head.sampleSync(hidden, { order: [bad] })],
+    ['a stage', bad => head.sampleSync(hidden, { stageOrder: [bad] })],
     ['logits', bad => topKOf(bad, V, 2)],
     ['vocabSize', bad => topKOf(logits, bad, 2)],
     ['a result', bad => rowsOf(bad)],

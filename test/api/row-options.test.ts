@@ -139,12 +139,7 @@ describe.each(backends)('temperature, %s', backend => {
 });
 
 const LIMITS: [name: string, wrong: unknown[], right: number[], wanted: string][] = [
-  [
-    'topK',
-    [-1, 0.5, Number.NaN, Infinity],
-    [0, 1, V, 2 ** 40],
-    'whole number of at least 0, where 0 keeps all',
-  ],
+  ['topK', [-1, 0.5, Number.NaN, Infinity], [0, 1, V, 2 ** 40], 'integer of at least 0, where 0 keeps all'],
   ['topP', [-0.1, 1.1, Number.NaN, Infinity], [0, 0.5, 1], 'number from 0 to 1'],
   ['minP', [-0.1, 1.1, Number.NaN, -Infinity], [0, 0.5, 1], 'number from 0 to 1'],
   ['seed', [-1, 0.5, Number.NaN, 2 ** 53, -1n, 2n ** 64n], [0, 2 ** 53 - 1], 'below 2^64'],
@@ -197,10 +192,10 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
   });
 
   it('are refused at once, however long they are', async () => {
-    const order = new Array(1e8) as SampleOptions['order'];
-    await refuses('sample', [hidden, { order }], 'ARGUMENT', 'order[0]: got undefined');
-    const stages = Array.from({ length: 1e6 }, () => 'topK') as SampleOptions['order'];
-    await refuses('sample', [hidden, { order: stages }], 'RANGE', "order[1]: got 'topK' again");
+    const order = new Array(1e8) as SampleOptions['stageOrder'];
+    await refuses('sample', [hidden, { stageOrder: order }], 'ARGUMENT', 'stageOrder[0]: got undefined');
+    const stages = Array.from({ length: 1e6 }, () => 'topK') as SampleOptions['stageOrder'];
+    await refuses('sample', [hidden, { stageOrder: stages }], 'RANGE', "stageOrder[1]: got 'topK' again");
     const seed = 1n << (1n << 24n);
     await refuses('sample', [hidden, { seed }], 'RANGE', 'seed: got a bigint of more than 128 bits');
     const history = { history: [1, 2], dryMultiplier: 1 };
@@ -259,7 +254,8 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
     const accepted = (stream: number) =>
       Array.from({ length: 30 }, (_, step) => {
         const q = new Float32Array(V).fill(-0.5);
-        return head.verifyDraftSync(flat.subarray(0, 7), [1], q, { seed: 1, step, stream }).ids[0];
+        return head.verifyDraftSync(flat.subarray(0, 7), [1], { draftLogProbs: q, seed: 1, step, stream })
+          .ids[0];
       });
     expect(accepted(1)).not.toEqual(accepted(0));
   });
@@ -324,7 +320,7 @@ describe.each(backends)('k, %s', backend => {
     const kind: ErrorKind = 'ARGUMENT';
     await refuses('run', [hidden, { top: k }], kind, 'top', 'got');
     expect(() => head.topKSync(hidden, k as number)).toThrow(LMHeadError);
-    await expect(head.topK(hidden, k as number)).rejects.toThrow(/^k: got .*; want a whole number/);
+    await expect(head.topK(hidden, k as number)).rejects.toThrow(/^k: got .*; want an integer/);
   });
 
   it('as large as the valid vocabulary sorts all of it', () => {

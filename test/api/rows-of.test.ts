@@ -19,11 +19,11 @@ it.each(backends)('gives the rows of a TopK: %s', backend => {
 
 it('gives of a list as many ids as could be drawn', () => {
   const logits = Float32Array.of(1, 3, 2, 0, 0, 9);
-  const { topLogProbs, rawTopLogProbs } = sampleFrom(logits, 3, { topP: 0.9, topLogProbs: 3, seed: 1 });
+  const { topLogProbs, modelTopLogProbs } = sampleFrom(logits, 3, { topP: 0.9, topLogProbs: 3, seed: 1 });
   const rows = rowsOf(topLogProbs!);
   expect(rows.map(row => row.map(({ id }) => id))).toEqual([[1, 2], [2]]);
   expect(rows[1]).toEqual([{ id: 2, logProb: 0 }]);
-  expect(rowsOf(rawTopLogProbs!).map(row => row.length)).toEqual([3, 3]);
+  expect(rowsOf(modelTopLogProbs!).map(row => row.length)).toEqual([3, 3]);
   expect(rowsOf(sampleFrom(logits, 3, { topLogProbs: 0 }).topLogProbs!)).toEqual([[], []]);
 });
 

@@ -10,7 +10,7 @@ import { expectClose, someNumbers } from '../support/numbers';
 
 const ROUNDED = { relative: 2 ** -21, absolute: 1e-9 };
 
-/** Whole numbers: their dot products are exact, so that every backend has the same logits, and ties. */
+/** Integers: their dot products are exact, so that every backend has the same logits, and ties. */
 const whole = (count: number, seed: number) => someNumbers(count, seed).map(x => Math.round(4 * x));
 
 function head(
@@ -158,12 +158,7 @@ describe.each(backends)('rows: %s', backend => {
       await refuses(method, [h, { rows: [1], over: 1 }], 'ARGUMENT', 'over: got 1');
     });
     it('what must be among the rows', async () => {
-      await refuses(
-        'topK',
-        [h, { rows: [1, 2], top: 3 }],
-        'RANGE',
-        'k: got 3; want a whole number from 1 to 2',
-      );
+      await refuses('topK', [h, { rows: [1, 2], top: 3 }], 'RANGE', 'k: got 3; want an integer from 1 to 2');
       await refuses('score', [h, { rows: [1, 2], targets: [2, 3] }], 'RANGE', 'targets[1]: got 3', 'rows');
       await refuses('logits', [h, { rows: [1, 2], out: new Float32Array(3) }], 'SHAPE', 'out', '4');
     });

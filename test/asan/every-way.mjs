@@ -23,12 +23,12 @@ const HEADS = {
   f32: () => LMHead.from(weight, sizes),
   f16: () => LMHead.from(halves, { ...sizes, dtype: 'f16' }),
   bf16: () => LMHead.from(halves, { ...sizes, dtype: 'bf16' }),
-  lent: () => LMHead.from(shared, { ...sizes, copy: false }),
+  borrowed: () => LMHead.from(shared, { ...sizes, copy: false }),
   transposed: () => LMHead.from(weight, { ...sizes, layout: 'dv' }),
   untied: () => LMHead.from(weight, { ...sizes, inputEmbedding: halves, dtype: 'f16' }),
   dressed: () =>
     LMHead.from(weight, { ...sizes, bias: numbers(vocabSize), softCap: 5, validVocabSize: 1000 }),
-  quantised: async () => (await LMHead.from(weight, sizes).quantize('i8')).head,
+  quantized: async () => (await LMHead.from(weight, sizes).quantize('i8')).head,
   mapped: () => LMHead.openSync(file, { ...ofFile, threads: 3 }),
   read: () => LMHead.open(file, { ...ofFile, mmap: false }),
 };
@@ -53,7 +53,7 @@ async function everyMethod(open) {
 
 async function closedWhileBusy() {
   for (let i = 0; i < 5; i++) {
-    const head = HEADS.lent();
+    const head = HEADS.borrowed();
     const attached = LMHead.attach(head.handle);
     const calls = [makeBusy(head), makeBusy(attached)];
     await new Promise(resolve => setTimeout(resolve, i));

@@ -37,7 +37,7 @@ const CALLS = {
     ]),
   ),
   'from, copied': () => madeAndClosed(() => LMHead.from(weight, sizes)),
-  'from, lent': () => madeAndClosed(() => LMHead.from(shared, { ...sizes, copy: false })),
+  'from, borrowed': () => madeAndClosed(() => LMHead.from(shared, { ...sizes, copy: false })),
   'from, transposed': () => madeAndClosed(() => LMHead.from(weight, { ...sizes, layout: 'dv' })),
   'from, untied': () =>
     madeAndClosed(() => LMHead.from(weight, { ...sizes, inputEmbedding: weight, bias: numbers(vocabSize) })),
@@ -52,7 +52,8 @@ const CALLS = {
   'candidates of many rows': () => head.candidates(many, {}),
   'candidates of many rows, at once': () => head.candidatesSync(many, {}),
   'a draft and its log-probabilities': () =>
-    head.verifyDraft(many.subarray(0, 3 * hiddenSize), [1, 2], new Float32Array(2 * vocabSize).fill(-3), {
+    head.verifyDraft(many.subarray(0, 3 * hiddenSize), [1, 2], {
+      draftLogProbs: new Float32Array(2 * vocabSize).fill(-3),
       seed: 1,
     }),
   'several at once': async () => {
@@ -181,7 +182,7 @@ for (const [kindName, kind] of Object.entries(KINDS)) {
         check(ANY_RESULT.includes(name) || isDeepStrictEqual(value, right), where, 'another result');
       }
     }
-    check(isDeepStrictEqual(control(), wanted), name, 'other results afterwards');
+    check(isDeepStrictEqual(control(), wanted), name, 'other results afterward');
     passed++;
     console.log(`ok ${name}: ${count - 3} faults (${kindName}), ${errors} errors`);
   }

@@ -1,4 +1,4 @@
-/** Calls that return a promise: their order, their cancelling, and what may happen to their arguments meanwhile. */
+/** Calls that return a promise: their order, their canceling, and what may happen to their arguments meanwhile. */
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { backends } from '../support/backends';
@@ -17,10 +17,16 @@ describe.each(backends)('calls that return a promise, %s', backend => {
   const head = makeHead(backend);
   const hidden = someHidden(3);
 
-  it('settle in the order of the calls', async () => {
+  it.each([
+    ['of few hidden states each', {}, 16],
+    ['of a head that has strict turns', { coalesce: false }, 50],
+  ])('%s settle in the order of the calls', async (_, options, most) => {
+    const head = makeHead(backend, options);
     const settled: number[] = [];
     const calls = Array.from({ length: 60 }, (_, i) =>
-      head[i % 3 === 0 ? 'logProbs' : 'argmax'](someHidden(i % 3 === 0 ? 50 : 1)).then(() => settled.push(i)),
+      head[i % 3 === 0 ? 'logProbs' : 'argmax'](someHidden(i % 3 === 0 ? most : 1)).then(() =>
+        settled.push(i),
+      ),
     );
     await Promise.all(calls);
     expect(settled).toEqual(calls.map((_, i) => i));
@@ -100,11 +106,11 @@ describe.each(backends)('calls that return a promise, %s', backend => {
     it('that fires meanwhile: running and waiting calls reject, others go on', async () => {
       const controller = new AbortController();
       const { signal } = controller;
-      const cancelled = Array.from({ length: 20 }, () => head.logProbs(someHidden(300), { signal }));
+      const canceled = Array.from({ length: 20 }, () => head.logProbs(someHidden(300), { signal }));
       const others = Array.from({ length: 3 }, () => head.logits(hidden));
       controller.abort(reason);
       for (const { status, reason: error } of (await Promise.allSettled(
-        cancelled,
+        canceled,
       )) as PromiseRejectedResult[]) {
         expect(status).toBe('rejected');
         expect(error).toMatchObject({ code: 'ERR_LMHEAD_ABORTED', cause: reason });
@@ -137,7 +143,7 @@ describe.each(backends)('calls that return a promise, %s', backend => {
       expect(logits).toEqual(head.logitsSync(hidden));
     });
 
-    it('is let go of afterwards', async () => {
+    it('is let go of afterward', async () => {
       const { signal } = new AbortController();
       let listeners = 0;
       const { addEventListener, removeEventListener } = signal;
@@ -204,7 +210,7 @@ describe.each(backends)('calls that return a promise, %s', backend => {
 
   describe('of a head that is closed meanwhile', () => {
     it('finish if they run, and reject if they wait', async () => {
-      const { head: closing, long, short } = busyHead(backend);
+      const { head: closing, long, short, rows } = busyHead(backend);
       const running = long();
       await new Promise(resolve => setImmediate(resolve));
       const waiting = Array.from({ length: 20 }, () => short());
@@ -215,7 +221,7 @@ describe.each(backends)('calls that return a promise, %s', backend => {
         ...waiting.map(call => rejectsKind(() => call, 'CLOSED')),
         // Whether it had begun is a matter of time.
         running.then(
-          ({ logSumExp }) => expect(logSumExp.length).toBe(1000),
+          ({ logSumExp }) => expect(logSumExp.length).toBe(rows),
           error => expect(error).toMatchObject({ code: 'ERR_LMHEAD_CLOSED' }),
         ),
       ]);
@@ -238,11 +244,11 @@ describe.each(backends)('calls that return a promise, %s', backend => {
     });
   });
 
-  it('leave lent weights alone until the last of them has ended, though the head be closed', async () => {
+  it('leave borrowed weights alone until the last of them has ended, though the head be closed', async () => {
     const pending = (() => {
-      const lent = makeHead(backend, { copy: false }, shared(someNumbers(V * D, 3)));
-      const calls = [lent.logProbs(someHidden(500)), lent.logProbs(someHidden(500))];
-      lent.close();
+      const borrowed = makeHead(backend, { copy: false }, shared(someNumbers(V * D, 3)));
+      const calls = [borrowed.logProbs(someHidden(500)), borrowed.logProbs(someHidden(500))];
+      borrowed.close();
       return calls;
     })();
     const wanted = head.logProbsSync(someHidden(500));

@@ -53,7 +53,7 @@ describe.each(backends)('timings on the channel lmhead:pass, %s', backend => {
 
   it('name the other methods too', async () => {
     head.candidatesSync(hidden, { topP: 0.9 });
-    await head.verifyDraft(hidden, [1, 2], undefined, { seed: 1 });
+    await head.verifyDraft(hidden, [1, 2], { seed: 1 });
     head.sampler({ seed: 1 }).nextSync(someHidden(1));
     head.nearestSync(1, 2);
     expect(seen.map(({ method }) => method)).toEqual(['candidates', 'verifyDraft', 'sample', 'nearest']);
@@ -70,7 +70,7 @@ describe.each(backends)('timings on the channel lmhead:pass, %s', backend => {
   });
 
   it('tell how long a call waited', async () => {
-    const { long, short } = busyHead(backend);
+    const { long, short } = busyHead(backend, { coalesce: false });
     await Promise.all([long(), short()]);
     const [, second] = seen;
     expect(second.n).toBe(1);
@@ -88,7 +88,7 @@ describe.each(backends)('timings on the channel lmhead:pass, %s', backend => {
   });
 });
 
-describe.each(backends)('the option measure, %s', backend => {
+describe.each(backends)('the option performanceMarks, %s', backend => {
   it('leaves an entry per pass on the performance timeline, and nothing where it is not set', async () => {
     performance.clearMeasures();
     const plain = makeHead(backend);
@@ -101,7 +101,7 @@ describe.each(backends)('the option measure, %s', backend => {
       for (const { name } of list.getEntries()) observed.push(name);
     });
     observer.observe({ entryTypes: ['measure'] });
-    const head = makeHead(backend, { measure: true });
+    const head = makeHead(backend, { performanceMarks: true });
     head.topKSync(hidden, 2);
     await LMHead.attach(structuredClone(head.handle)).score(hidden, [0, 1, 2]);
     await new Promise(resolve => setTimeout(resolve, 10));
@@ -117,6 +117,6 @@ describe.each(backends)('the option measure, %s', backend => {
   });
 
   it('is true or false', () => {
-    throwsKind(() => makeHead(backend, { measure: 1 as never }), 'ARGUMENT', 'measure');
+    throwsKind(() => makeHead(backend, { performanceMarks: 1 as never }), 'ARGUMENT', 'performanceMarks');
   });
 });

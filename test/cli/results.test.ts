@@ -232,9 +232,9 @@ describe('verify', () => {
 
   it('and so with integer activations, over weights that have them', async () => {
     const { head: small } = await head.quantize('i8');
-    const quantised = folder.path('quantised.safetensors');
-    small.saveSync(quantised);
-    const [found] = await jsonLines(['verify', quantised, '--hidden', h, '--activations', 'i8']);
+    const quantized = folder.path('quantized.safetensors');
+    small.saveSync(quantized);
+    const [found] = await jsonLines(['verify', quantized, '--hidden', h, '--activations', 'i8']);
     expect(found).toMatchObject({ positions: N, ok: true });
     const { code, stderr } = await lmhead(['verify', file, '--activations', 'i8']);
     expect(code).toBe(1);

@@ -1,28 +1,28 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
-import { dequantise } from '../../lib/dtypes/dequantize';
+import { dequantize } from '../../lib/dtypes/dequantize';
 import { rowBytes } from '../../lib/dtypes/row-format';
 import { boundedLogitOf } from '../../lib/reference/logits';
-import type { QuantisedDtype } from '../../lib/types';
+import type { QuantizedDtype } from '../../lib/types';
 import { backends } from '../support/backends';
 import { conformanceBytes, describeConformance } from '../support/conformance';
 
 const FOLDER = 'gguf/quants';
-const FILES: [name: string, dtype: QuantisedDtype, V: number, d: number][] = [
+const FILES: [name: string, dtype: QuantizedDtype, V: number, d: number][] = [
   ['q8_0', 'q8_0', 512, 64],
   ['q4_0', 'q4_0', 512, 64],
   ['q4_K', 'q4_k', 128, 256],
   ['q6_K', 'q6_k', 128, 256],
 ];
 
-describeConformance(FOLDER, 'an embedding that ggml has quantised', () => {
+describeConformance(FOLDER, 'an embedding that ggml has quantized', () => {
   describe.each(FILES)('%s', (name, dtype, V, d) => {
     // The one tensor of each file ends it.
     const bytes = new Uint8Array(conformanceBytes(`${FOLDER}/${name}.gguf`)).slice(-V * rowBytes(dtype, d));
     const wanted = new Float32Array(conformanceBytes(`${FOLDER}/${name}.deq.f32`));
 
-    it('dequantises to the values that ggml has', () => {
-      expect(dequantise(bytes, dtype, d)).toEqual(wanted);
+    it('dequantizes to the values that ggml has', () => {
+      expect(dequantize(bytes, dtype, d)).toEqual(wanted);
     });
 
     it.each(backends)('%s: embed gives them', backend => {

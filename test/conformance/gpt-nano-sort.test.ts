@@ -37,7 +37,7 @@ describeConformance(FOLDER, 'a trained GPT, untied, with its final LayerNorm', (
     const beforeNorm = floats(partials.block2);
     const afterNorm = floats(partials.ln_f);
 
-    it('gives the logits and probabilities of the normalised hidden states', () => {
+    it('gives the logits and probabilities of the normalized hidden states', () => {
       expectClose(head.logitsSync(afterNorm), floats(partials.lm_head), { absolute: 1e-5, relative: 1e-5 });
       expectClose(head.probsSync(afterNorm), floats(partials.probs), { absolute: 1e-6 });
     });

@@ -100,7 +100,7 @@ describeConformance(FILE, 'what filters leave, by llama.cpp and onnxruntime-gena
 
   it.each(rows(op => op in OPTIONS))('row %i: %s', (_, op, c) => {
     const { probs } = leftOf(Float32Array.from(c.probs, Math.log), OPTIONS[op](c));
-    // Some rows list tokens in their first order, with 0 for those that are gone; some do not renormalise.
+    // Some rows list tokens in their first order, with 0 for those that are gone; some do not renormalize.
     const expected = c.expected.filter(p => p > 0).sort((a, b) => b - a);
     const sum = expected.reduce((a, b) => a + b);
     const tiny = probs.filter(p => p > 1e-6 || probs.length === expected.length);
@@ -119,7 +119,7 @@ describeConformance(FILE, 'what filters leave, by llama.cpp and onnxruntime-gena
     const options = Object.fromEntries(stages.map(filter => [names[filter], values[filter]]));
     const order = stages.map(filter => names[filter]);
     const logits = Float32Array.from({ length: c.n_vocab }, (_, i) => Math.log(i));
-    const left = leftOf(logits, { ...options, order });
+    const left = leftOf(logits, { ...options, stageOrder: order });
     expect([...left.ids]).toEqual(queueLeaves(c));
     checked++;
   });

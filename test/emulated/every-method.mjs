@@ -108,9 +108,9 @@ function calls(V, n, draft) {
     { minP: 0.05 },
     { topK: Math.min(V, 50), topP: 0.95, minP: 0.05, temperature: 0.8 },
     { typicalP: 0.7, topNSigma: 2 },
-    { epsilon: 0.002, eta: 0.01, temperatureRange: 0.3 },
-    { pLess: true, order: ['temperature', 'pLess'], temperature: 1.2 },
-    { xtcProbability: 0.5, xtcThreshold: 0.05, maxSurprise: 9, seed: SEED },
+    { epsilonCutoff: 0.002, etaCutoff: 0.01, temperatureRange: 0.3 },
+    { pLess: true, stageOrder: ['temperature', 'pLess'], temperature: 1.2 },
+    { xtcProbability: 0.5, xtcThreshold: 0.05, maxSurprisal: 9, seed: SEED },
     {
       logitBias: { 0: 1.5 },
       bannedIds: [1],
@@ -136,8 +136,8 @@ function calls(V, n, draft) {
     ...filters.map(options => ['sample', [], { ...options, ...at }]),
     ...filters.map(options => ['candidates', [], options]),
     ['run', [], { ...all, ...at }],
-    ['verifyDraft', [draft.ids, undefined], { temperature: 0.7, ...at }],
-    ['verifyDraft', [draft.ids, draft.logProbs], { topP: 0.95, ...at }],
+    ['verifyDraft', [draft.ids], { temperature: 0.7, ...at }],
+    ['verifyDraft', [draft.ids], { draftLogProbs: draft.logProbs, topP: 0.95, ...at }],
   ];
 }
 
@@ -244,7 +244,7 @@ for (const dtype of ['f32', 'f16', 'bf16']) {
       assert.deepEqual(await head.nearest(vector, k), { ids: best.ids, similarities: best.logits });
       const length = x => Math.hypot(...x);
       const cosines = Float32Array.from(u, (x, id) => x / (length(vector) * length(head.embed([id]))));
-      const { ids, similarities } = head.nearestSync(vector, k, 'cosine');
+      const { ids, similarities } = head.nearestSync(vector, k, { metric: 'cosine' });
       const bestCosines = [...cosines].sort((a, b) => b - a);
       for (const [i, id] of ids.entries()) {
         assert.ok(Math.abs(similarities[i] - cosines[id]) < 1e-5, `cosine of ${id}`);
@@ -254,11 +254,13 @@ for (const dtype of ['f32', 'f16', 'bf16']) {
     await check(`${dtype}, V=${V} d=${d}: verify`, async () => {
       const { ok, argmaxAgrees } = await head.verify(someNumbers(n * d, 8));
       assert.ok(ok && argmaxAgrees);
+      const said = JSON.parse(JSON.stringify(head));
+      assert.deepEqual(said, { vocabSize: V, hiddenSize: d, dtype, backend: head.backend });
     });
   }
 }
 
-// Weights that are quantised here: by each kernel's own way with them.
+// Weights that are quantized here: by each kernel's own way with them.
 for (const dtype of ['i8', 'q8_0']) {
   const [V, d, n] = [263, 96, 5];
   const floats = LMHead.from(someNumbers(V * d, 6), { vocabSize: V, hiddenSize: d, backend: 'native' });
@@ -318,13 +320,13 @@ for (const dtype of ['i8', 'q8_0']) {
   await check('the final norm, and the lens', async () => {
     const norm = { type: 'rmsnorm', weight: someNumbers(d, 5), eps: 1e-5 };
     const head = LMHead.from(weight, { vocabSize: V, hiddenSize: d, norm, backend: 'native' });
-    const normalised = hidden.map((x, i) => {
+    const normalized = hidden.map((x, i) => {
       const row = hidden.subarray(i - (i % d), i - (i % d) + d);
       return (x / Math.sqrt(row.reduce((sum, y) => sum + y * y, 0) / d + norm.eps)) * norm.weight[i % d];
     });
     const top = head.lensSync(hidden, 5);
     assert.deepEqual(await head.lens(hidden, 5), top);
-    assertClose(top, head.topKSync(normalised, 5), 'lens');
+    assertClose(top, head.topKSync(normalized, 5), 'lens');
   });
   await check('heads over the same weights: attached, and saved', async () => {
     const head = LMHead.from(weight, {

@@ -102,7 +102,7 @@ describe('a malformed header is refused', () => {
     ['a file cut short', good.subarray(0, -1), 'cut short'],
     ['a header cut short', good.subarray(0, 60), 'cut short'],
     ['a tensor twice', gguf([output, output]), 'twice'],
-    ['a row that is no whole number of blocks', gguf([{ ...output, type: 12 }]), 'no multiple'],
+    ['a row that is no integral number of blocks', gguf([{ ...output, type: 12 }]), 'no multiple'],
     ['an alignment that is no power of two', gguf([], { 'general.alignment': { u32: 24 } }), 'alignment'],
     ['an alignment of 0', gguf([], { 'general.alignment': { u32: 0 } }), 'alignment'],
     ['an alignment of a wrong type', gguf([], { 'general.alignment': { string: '32' } }), 'alignment'],

@@ -297,14 +297,7 @@ describe('the vocabulary', () => {
       'validVocabSize',
     ],
     ['the tokenizer is no JSON', llama, '{', 'FORMAT', 'tokenizer.json'],
-    [
-      'an id is no number',
-      llama,
-      '{"model":{"vocab":{"a":"b"}}}',
-      'FORMAT',
-      'tokenizer.json',
-      'whole number',
-    ],
+    ['an id is no number', llama, '{"model":{"vocab":{"a":"b"}}}', 'FORMAT', 'tokenizer.json', 'integer'],
     ['an id is below 0', llama, '{"added_tokens":[{"id":-1}]}', 'FORMAT', 'tokenizer.json'],
   ] as [string, object, string | undefined, ErrorKind, ...string[]][])('is refused where %s', (...row) => {
     const [, config, tokenizer, kind, ...words] = row;

@@ -1,22 +1,22 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
-import { dequantise } from '../../lib/dtypes/dequantize';
+import { dequantize } from '../../lib/dtypes/dequantize';
 import { backends } from '../support/backends';
 import { conformancePath, describeConformance } from '../support/conformance';
 import { rejectsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { someNumbers } from '../support/numbers';
-import { QUANTISED, someQuantised, validWidth } from '../support/quantized';
+import { QUANTIZED, someQuantized, validWidth } from '../support/quantized';
 import { safetensors } from '../support/safetensors';
 
 const folder = temporaryFolder();
 const V = 37;
 
-describe.each(backends)('%s: files of quantised weights', backend => {
-  it.each(QUANTISED)('%s: saved and opened again, mapped and read', async dtype => {
+describe.each(backends)('%s: files of quantized weights', backend => {
+  it.each(QUANTIZED)('%s: saved and opened again, mapped and read', async dtype => {
     const d = validWidth(dtype, 40);
-    const weight = someQuantised(dtype, V, d);
+    const weight = someQuantized(dtype, V, d);
     const bias = someNumbers(V, 5);
     const head = LMHead.from(weight, { vocabSize: V, hiddenSize: d, dtype, bias, backend });
     const path = folder.path(`${dtype}.safetensors`);
@@ -26,7 +26,7 @@ describe.each(backends)('%s: files of quantised weights', backend => {
       const again = await LMHead.open(path, { backend, mmap });
       expect([again.dtype, again.vocabSize, again.hiddenSize]).toEqual([dtype, V, d]);
       expect(again.logitsSync(hidden)).toEqual(head.logitsSync(hidden));
-      expect(again.embed([36])).toEqual(dequantise(weight, dtype, d).subarray(36 * d));
+      expect(again.embed([36])).toEqual(dequantize(weight, dtype, d).subarray(36 * d));
     }
     const copy = folder.path('copy.safetensors');
     LMHead.openSync(path, { backend }).saveSync(copy);

@@ -6,7 +6,7 @@ import { isFloat } from '../../lib/dtypes/row-format';
 import type { Dtype, RunRequest } from '../../lib/types';
 import { narrow } from '../support/half';
 import { someNumbers } from '../support/numbers';
-import { someQuantised } from '../support/quantized';
+import { someQuantized } from '../support/quantized';
 
 /** Large enough that seven threads are worth their while for one row, and with a last chunk that is not whole. */
 const V = 5003;
@@ -62,7 +62,7 @@ const bits = (array: Float32Array | Uint32Array) =>
 
 describe.skipIf(nativeUnavailable())('the same bits', () => {
   describe.each<Dtype>(['f32', 'f16', 'bf16', 'i8'])('weights %s', dtype => {
-    const weight = isFloat(dtype) ? narrow(someNumbers(V * D), dtype) : someQuantised(dtype, V, D);
+    const weight = isFloat(dtype) ? narrow(someNumbers(V * D), dtype) : someQuantized(dtype, V, D);
     const make = (threads: number) =>
       LMHead.from(weight, {
         vocabSize: V,
@@ -173,7 +173,7 @@ describe('sampling', () => {
     ]) {
       const counts = new Float64Array(V);
       for (const id of head.sampleSync(h, { ...options, seed: 77 }).ids) counts[id]++;
-      // What is left, by definition: the filters at temperature 1, then renormalised at the temperature.
+      // What is left, by definition: the filters at temperature 1, then renormalized at the temperature.
       const order = [...bias.keys()].sort((a, b) => bias[b] - bias[a]);
       const mass = order.map(id => Math.exp(bias[id]));
       const total = mass.reduce((a, b) => a + b);

@@ -5,15 +5,15 @@ import { rowParameters } from '../../lib/arguments/row-parameters';
 import { nativeUnavailable } from '../../lib/backend/addon';
 import { type Epilogue, type LogitsJob, noCandidates, type PassJob } from '../../lib/backend/backend';
 import { nativeCapabilities, nativeLogits } from '../../lib/backend/native';
-import { dequantise, widenedRows } from '../../lib/dtypes/dequantize';
+import { dequantize, widenedRows } from '../../lib/dtypes/dequantize';
 import { floats } from '../../lib/dtypes/half';
 import { rowBytes } from '../../lib/dtypes/row-format';
 import { referenceLogits } from '../../lib/reference/backend';
 import { boundedLogitOf } from '../../lib/reference/logits';
-import type { CapOrder, Dtype, FloatDtype, QuantisedDtype, SampleOptions } from '../../lib/types';
+import type { CapOrder, Dtype, FloatDtype, QuantizedDtype, SampleOptions } from '../../lib/types';
 import { narrow } from '../support/half';
 import { expectClose, someNumbers } from '../support/numbers';
-import { QUANTISED, someQuantised, validWidth } from '../support/quantized';
+import { QUANTIZED, someQuantized, validWidth } from '../support/quantized';
 
 const DTYPES: FloatDtype[] = ['f32', 'f16', 'bf16'];
 /** Around every vector length, and around the widths that the kernels unroll by. */
@@ -98,13 +98,13 @@ export function kernelSuite(isa: string): void {
         });
       });
 
-      it.each(QUANTISED)('weights %s: logits within the same bound, embed the exact numbers', dtype => {
+      it.each(QUANTIZED)('weights %s: logits within the same bound, embed the exact numbers', dtype => {
         let worst = 0;
         for (const wanted of [...SIZES, 2048]) {
           const d = validWidth(dtype, wanted);
           const V = d < 300 ? 263 : 37;
           const n = 1 + (wanted % 14);
-          const weight = someQuantised(dtype, V, d, wanted);
+          const weight = someQuantized(dtype, V, d, wanted);
           const hidden = someNumbers(n * d, V * d);
           worst = Math.max(worst, checkWeight(weight, hidden, V, d, n, dtype, 'f32', NONE));
           const head = LMHead.from(weight, { vocabSize: V, hiddenSize: d, dtype });
@@ -131,7 +131,8 @@ export function kernelSuite(isa: string): void {
         expect(checkLogits(263, 50, 5, 'f32', 'f32', { ...NONE, ...epilogue })).toBeLessThanOrEqual(1);
       });
 
-      describe('everything that follows from the same logits', () => {
+      // Of AMX only products are its own: native/test holds the rest of its table against AVX-512's.
+      describe.skipIf(isa.startsWith('amx'))('everything that follows from the same logits', () => {
         const rows: [string, (V: number) => Float32Array][] = [
           ['plain', V => someNumbers(V, 9).map(x => 4 * x)],
           ['peaked', V => someNumbers(V, 10).map(x => (x > 0.9 ? 60 * x : 5 * x))],
@@ -157,7 +158,7 @@ export function kernelSuite(isa: string): void {
           for (const V of [1, 2, 17, 256, 700, 5000]) {
             const u = make(V);
             if (!u.some(Number.isFinite)) u[V >> 1] = 1;
-            for (const options of samplings(V)) draws += compareSamples(u, V, options, V > 1000 ? 6 : 20);
+            for (const options of samplings(V)) draws += compareSamples(u, V, options, V > 1000 ? 3 : 20);
           }
           console.log(`${isa}: ${draws} draws, native and reference the same`);
         });
@@ -195,8 +196,8 @@ export function kernelSuite(isa: string): void {
   );
 }
 
-function widenedRow(weight: Uint8Array, dtype: QuantisedDtype, d: number, id: number): Float32Array {
-  return dequantise(weight.subarray(id * rowBytes(dtype, d), (id + 1) * rowBytes(dtype, d)), dtype, d);
+function widenedRow(weight: Uint8Array, dtype: QuantizedDtype, d: number, id: number): Float32Array {
+  return dequantize(weight.subarray(id * rowBytes(dtype, d), (id + 1) * rowBytes(dtype, d)), dtype, d);
 }
 
 /** Largest error over its bound. */

@@ -3,4 +3,5 @@ import { describeFlatMemory } from '../memory/flat';
 
 const CALLS = Number(process.env.LMHEAD_MEMORY_CALLS ?? 1_000_000);
 
-describeFlatMemory(CALLS, CALLS / 100, 4 * 3600_000);
+for (const backend of ['native', 'reference'] as const)
+  describeFlatMemory(backend, CALLS, CALLS / 100, 4 * 3600_000);

@@ -8,14 +8,14 @@ import { growth } from './growth.mjs';
 const [times, backend, file] = [Number(process.argv[2]), process.argv[3], process.argv[4]];
 const [vocabSize, hiddenSize] = [4096, 16];
 const weight = new Float32Array(vocabSize * hiddenSize).fill(0.5);
-const lent = new Float32Array(new SharedArrayBuffer(weight.byteLength));
+const borrowed = new Float32Array(new SharedArrayBuffer(weight.byteLength));
 const options = { vocabSize, hiddenSize, backend };
 const first = LMHead.from(weight, options);
 
 const KINDS = {
   'from memory': () => LMHead.from(weight, options),
   'from memory, left to the collector': () => LMHead.from(weight, options),
-  lent: () => LMHead.from(lent, { ...options, copy: false }),
+  borrowed: () => LMHead.from(borrowed, { ...options, copy: false }),
   transposed: () => LMHead.from(weight, { ...options, layout: 'dv' }),
   'from a file, mapped': () => LMHead.openSync(file, { backend }),
   'from a file, read': () => LMHead.open(file, { backend, mmap: false }),

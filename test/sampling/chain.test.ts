@@ -20,12 +20,12 @@ const AT_WORK: Record<Stage, SampleOptions> = {
   typicalP: { typicalP: 0.8 },
   topP: { topP: 0.9 },
   minP: { minP: 0.03 },
-  epsilon: { epsilon: 0.004 },
-  eta: { eta: 0.02 },
+  epsilonCutoff: { epsilonCutoff: 0.004 },
+  etaCutoff: { etaCutoff: 0.02 },
   pLess: { pLess: true },
   xtc: { xtcProbability: 0.5, xtcThreshold: 0.05 },
   temperature: { temperature: 0.8, temperatureRange: 0.5, temperatureExponent: 1.7 },
-  maxSurprise: { maxSurprise: 7 },
+  maxSurprisal: { maxSurprisal: 7 },
 };
 /** What leaves thousands of ids of a row that has as many. */
 const LOOSE: Record<Stage, SampleOptions> = {
@@ -34,12 +34,12 @@ const LOOSE: Record<Stage, SampleOptions> = {
   typicalP: { typicalP: 0.97 },
   topP: { topP: 0.995 },
   minP: { minP: 1e-3 },
-  epsilon: { epsilon: 1e-5 },
-  eta: { eta: 1e-5 },
-  pLess: { pLess: true, temperature: 3, order: ['temperature', 'pLess'] },
+  epsilonCutoff: { epsilonCutoff: 1e-5 },
+  etaCutoff: { etaCutoff: 1e-5 },
+  pLess: { pLess: true, temperature: 3, stageOrder: ['temperature', 'pLess'] },
   xtc: { xtcProbability: 0.5, xtcThreshold: 2e-4 },
   temperature: { temperature: 0.9, temperatureRange: 0.2 },
-  maxSurprise: { maxSurprise: 14 },
+  maxSurprisal: { maxSurprisal: 14 },
 };
 const history = Uint32Array.from({ length: 200 }, (_, i) => (i * i) % 37);
 const PENALTIES: SampleOptions = {
@@ -48,7 +48,7 @@ const PENALTIES: SampleOptions = {
   frequencyPenalty: 0.1,
   presencePenalty: 0.4,
   dryMultiplier: 0.8,
-  noRepeatNgram: 3,
+  noRepeatNgramSize: 3,
 };
 
 /** @returns how many draws there were */
@@ -123,7 +123,7 @@ describe.skipIf(nativeUnavailable())('the same tokens natively and by the refere
     fc.assert(
       fc.property(stages, fc.nat(1000), (order, seed) => {
         const options = Object.assign({}, ...order.map(stage => AT_WORK[stage]));
-        expectSame(logits, V, { ...options, order, seed });
+        expectSame(logits, V, { ...options, stageOrder: order, seed });
       }),
       { numRuns: 40 },
     );
@@ -138,15 +138,15 @@ describe.skipIf(nativeUnavailable())('the same tokens natively and by the refere
         typicalP: share,
         topP: share,
         minP: share,
-        epsilon: share,
-        eta: share,
+        epsilonCutoff: share,
+        etaCutoff: share,
         pLess: fc.boolean(),
         xtcProbability: share,
         xtcThreshold: share,
         temperature: fc.double({ min: 1e-3, max: 100, noNaN: true }),
         temperatureRange: fc.double({ min: 0, max: 10, noNaN: true }),
         temperatureExponent: fc.double({ min: 0, max: 10, noNaN: true }),
-        maxSurprise: fc.double({ min: 0, max: 30, noNaN: true }),
+        maxSurprisal: fc.double({ min: 0, max: 30, noNaN: true }),
       },
       { requiredKeys: [] },
     );
@@ -225,7 +225,7 @@ describe('frequencies', () => {
     ['topNSigma and temperature', { topNSigma: 1.5, temperature: 1.4 }],
     ['dynamic temperature', { temperature: 1, temperatureRange: 0.6 }],
     ['penalties', { history: [1, 2, 2, 5], repetitionPenalty: 1.5, presencePenalty: 0.3 }],
-    ['temperature first', { temperature: 2, topP: 0.8, order: ['temperature', 'topP'] }],
+    ['temperature first', { temperature: 2, topP: 0.8, stageOrder: ['temperature', 'topP'] }],
   ])('follow the candidates’ probabilities: %s', (_, options) => {
     const V = 20;
     const u = someNumbers(V, 31).map(x => 1.5 * x);
@@ -261,7 +261,12 @@ describe('edges', () => {
   it('one is always kept, and equals of the best as stated', () => {
     for (const options of [{ topP: 0 }, { typicalP: 0 }, { topK: 1 }])
       expect(left([1, 3, 3, 2], options)).toHaveLength(1);
-    for (const options of [{ minP: 1 }, { epsilon: 1 }, { topNSigma: Number.MIN_VALUE }, { maxSurprise: 0 }])
+    for (const options of [
+      { minP: 1 },
+      { epsilonCutoff: 1 },
+      { topNSigma: Number.MIN_VALUE },
+      { maxSurprisal: 0 },
+    ])
       expect(left([1, 3, 3, 2], options)).toEqual([1, 2]);
   });
 
@@ -309,7 +314,7 @@ it.skipIf(nativeUnavailable())(
       ]) {
         expectSame(row, V, { ...xtc, ...more });
         expect(candidatesOf(row, V, { ...xtc, ...more }).ids).toHaveLength(1);
-        const early = { order: ['xtc', 'topP', 'minP', 'typicalP', 'temperature'] satisfies Stage[] };
+        const early = { stageOrder: ['xtc', 'topP', 'minP', 'typicalP', 'temperature'] satisfies Stage[] };
         expectSame(row, V, { ...xtc, ...more, ...early });
       }
   },

@@ -13,8 +13,8 @@ const DRAWS = 400;
 const WAYS: [name: string, more: SampleOptions][] = [
   ['alone', {}],
   ['after topP', { topP: 0.999 }],
-  ['after minP at that temperature', { minP: 0.5, order: ['temperature', 'minP'] }],
-  ['after typicalP at that temperature', { typicalP: 0.9999, order: ['temperature', 'typicalP'] }],
+  ['after minP at that temperature', { minP: 0.5, stageOrder: ['temperature', 'minP'] }],
+  ['after typicalP at that temperature', { typicalP: 0.9999, stageOrder: ['temperature', 'typicalP'] }],
   ['after topK', { topK: 3 }],
   ['of dynamic temperature', { temperatureRange: Number.MIN_VALUE }],
 ];

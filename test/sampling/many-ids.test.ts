@@ -38,8 +38,8 @@ const drawable: Record<
     options: list => ({ logitBias: new Map(list.map(id => [id, -Infinity])) }),
     left: without,
   },
-  endIds: { options: list => ({ endIds: list, minLength: 1, length: 0 }), left: without },
-  noRepeatNgram: { options: list => ({ history: list, noRepeatNgram: 1 }), left: without },
+  eosIds: { options: list => ({ eosIds: list, minLength: 1, length: 0 }), left: without },
+  noRepeatNgramSize: { options: list => ({ history: list, noRepeatNgramSize: 1 }), left: without },
   allowedIds: { options: list => ({ allowedIds: list }), left: ascending },
   allowedMask: { options: list => ({ allowedMask: maskOf(list) }), left: ascending },
   // All that have occurred are repetitions of one token, unless it is a breaker.
@@ -76,7 +76,7 @@ describe.each(backends)('lists of 0 to 300 ids, %s', backend => {
     const wanted = name === 'allowedIds' ? ascending : without;
     for (let count = 1; count <= 300; count += 7) {
       const lists = [some(count), some(301 - count).map(id => (id + 1) % VOCAB)];
-      const options = { [name]: lists.map(make), ...(name === 'history' && { noRepeatNgram: 1 }) };
+      const options = { [name]: lists.map(make), ...(name === 'history' && { noRepeatNgramSize: 1 }) };
       const { ids, offsets } = head.candidatesSync(two, options);
       lists.forEach((list, row) => {
         expect(ascending(ids.subarray(offsets[row], offsets[row + 1]))).toEqual(wanted(list));
@@ -117,7 +117,7 @@ describe.each(backends)('lists of 0 to 300 ids, %s', backend => {
       const best = other.argmaxSync(one)[0];
       const draft = list.map((id, i) => (i < count / 2 ? best : id));
       const stands = draft.findIndex(id => id !== best);
-      expect(other.verifyDraftSync(many, draft, undefined, { temperature: 0 }).accepted).toBe(
+      expect(other.verifyDraftSync(many, draft, { temperature: 0 }).accepted).toBe(
         stands < 0 ? count : stands,
       );
     }
@@ -146,7 +146,7 @@ describe.each(backends)('lists of 0 to 300 ids, %s', backend => {
           const options = {
             logitBias: new Map([...biased].map(id => [id, 1])),
             bannedIds: banned,
-            endIds: ends,
+            eosIds: ends,
             minLength: 1,
             length: 0,
             history,

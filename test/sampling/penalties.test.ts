@@ -256,9 +256,9 @@ describe('adjustments of many rows', () => {
   it.each<[string, SampleOptions]>([
     ['a number', { history, ...penalties, repetitionPenalty: same(1.1) }],
     ['a history that is the same one', { history: same(history), ...penalties }],
-    ['a shortest text', { history, ...penalties, minLength: same(3), endIds: [1] }],
+    ['a shortest text', { history, ...penalties, minLength: same(3), eosIds: [1] }],
     ['a multiplier', { history, ...penalties, dryMultiplier: same(0.8), dryBreakers: [1, [2, 3]] }],
-    ['n-grams', { history, ...penalties, noRepeatNgram: same(3) }],
+    ['n-grams', { history, ...penalties, noRepeatNgramSize: same(3) }],
     ['the same prompt', { history, ...penalties, promptLength: same(100) }],
   ])('hold a history once where each has %s', (_, options) => {
     expect(sizeOf(adjustmentsOf(options, n, V, V)!)).toBeLessThan(V + 3 * n);
@@ -273,7 +273,7 @@ describe('adjustments of many rows', () => {
 
   it('hold little more for the rows of a draft', () => {
     const draft = Uint32Array.from({ length: n }, (_, i) => (i * 37) % V);
-    const options = { history, ...penalties, dryMultiplier: 1, noRepeatNgram: 4, bannedIds: [1, 2, 3] };
+    const options = { history, ...penalties, dryMultiplier: 1, noRepeatNgramSize: 4, bannedIds: [1, 2, 3] };
     const one = sizeOf(adjustmentsOf(options, 1, V, V)!);
     expect(sizeOf(adjustmentsOf(options, n, V, V, draft)!)).toBeLessThan(6 * one + 10 * n);
   });
@@ -300,10 +300,10 @@ describe('adjustments of many rows', () => {
       dryAllowedLength: numbers(1, 3),
       dryWindow: fc.option(fc.nat(30), { nil: undefined }),
       dryBreakers: fc.option(breakers, { nil: undefined }),
-      noRepeatNgram: numbers(0, 4),
+      noRepeatNgramSize: numbers(0, 4),
       minLength: numbers(0, 30),
       length: numbers(0, 30),
-      endIds: fc.constant([7, 8]),
+      eosIds: fc.constant([7, 8]),
       bannedIds: fc.oneof(ids, fc.array(fc.array(fc.nat(9)), { minLength: few, maxLength: few })),
       logitBias: fc.option(fc.dictionary(fc.nat(9).map(String), fc.integer({ min: -5, max: 5 })), {
         nil: undefined,
@@ -325,7 +325,7 @@ describe('adjustments of many rows', () => {
             'dryMultiplier',
             'dryBase',
             'dryAllowedLength',
-            'noRepeatNgram',
+            'noRepeatNgramSize',
             'minLength',
             'length',
           ] as const;

@@ -27,7 +27,7 @@ describe('promptLength', () => {
   it('leaves what repeats to all of the history', () => {
     const history = [0, 1, 0];
     expect(odds({ history, promptLength: 3, dryMultiplier: 2, dryAllowedLength: 1 })).toBeCloseTo(1 + 2, 6);
-    const ngram = candidatesOf(Float32Array.of(1, 0), 2, { history, promptLength: 3, noRepeatNgram: 2 });
+    const ngram = candidatesOf(Float32Array.of(1, 0), 2, { history, promptLength: 3, noRepeatNgramSize: 2 });
     expect([...ngram.ids]).toEqual([0]);
   });
 
@@ -47,8 +47,8 @@ describe('promptLength', () => {
               token === id && i >= history.length - size ? [i] : [],
             );
             const count = places.filter(i => i >= prompt).length;
-            const penalised = places.length === 0 ? x : x > 0 ? x / 1.5 : x * 1.5;
-            return Math.exp(penalised - 0.25 * count - (count > 0 ? 0.5 : 0));
+            const penalized = places.length === 0 ? x : x > 0 ? x / 1.5 : x * 1.5;
+            return Math.exp(penalized - 0.25 * count - (count > 0 ? 0.5 : 0));
           });
           const sum = weights.reduce((a, b) => a + b);
           return weights.map(w => w / sum);
@@ -73,7 +73,7 @@ describe('promptLength', () => {
   it('is no part of the length that minLength is about, unless that is given', () => {
     const flat = new Float32Array(3);
     const left = (options: SampleOptions) =>
-      candidatesOf(flat, 3, { endIds: [0], minLength: 2, ...options }).ids;
+      candidatesOf(flat, 3, { eosIds: [0], minLength: 2, ...options }).ids;
     expect(left({ history: [1, 1, 1] })).toHaveLength(3);
     expect(left({ history: [1, 1, 1], promptLength: 2 })).toHaveLength(2);
     expect(left({ history: [1, 1, 1], promptLength: 1 })).toHaveLength(3);
@@ -111,7 +111,7 @@ describe.each(backends)('promptLength, %s', backend => {
     expect([...(await head.sample(state, options)).ids]).toEqual([0]);
     expect([...head.candidatesSync(state, options).ids]).toEqual([0]);
     expect([...head.runSync(state, { sample: true, ...options }).sample.ids]).toEqual([0]);
-    const draft = head.verifyDraftSync(Float32Array.of(1, 1, 1), [0, 2], undefined, options);
+    const draft = head.verifyDraftSync(Float32Array.of(1, 1, 1), [0, 2], options);
     expect([...draft.ids]).toEqual([0, 2, 0]);
     const each = { ...options, promptLength: [2, 0] };
     expect([...head.sampleSync(Float32Array.of(1, 1), each).ids]).toEqual([0, 2]);

@@ -25,9 +25,9 @@ const options = fc.record({
   dryBreakers: optional(
     fc.array(fc.oneof(token, fc.array(token, { minLength: 1, maxLength: 3 })), { maxLength: 2 }),
   ),
-  noRepeatNgram: optional(fc.integer({ min: 2, max: 6 })),
+  noRepeatNgramSize: optional(fc.integer({ min: 2, max: 6 })),
   minLength: optional(fc.nat(60)),
-  endIds: fc.constant([1, 2]),
+  eosIds: fc.constant([1, 2]),
   logitBias: optional(fc.constant({ 5: 1 })),
   temperature: fc.constantFrom(0, 0.7, 2),
 });
@@ -75,7 +75,7 @@ describe.each(backends)('the history of a sampler, %s', backend => {
     );
   });
 
-  it('is as it was after an error, and after a call that was cancelled', async () => {
+  it('is as it was after an error, and after a call that was canceled', async () => {
     const own: SamplerOptions = {
       seed: 2,
       history: [1, 2, 1, 2, 3],
@@ -141,7 +141,7 @@ describe.each(backends)('the history of a sampler, %s', backend => {
   it('counts for minLength what follows the prompt, where there is one', () => {
     const state = stateAt(4);
     const [best] = head.topKSync(state, 1).ids;
-    const at = { temperature: 0, minLength: 2, endIds: [best] };
+    const at = { temperature: 0, minLength: 2, eosIds: [best] };
     const ends = (sampler: Sampler) =>
       Array.from({ length: 4 }, () => sampler.nextSync(state).id === best).indexOf(true);
     expect(ends(head.sampler({ ...at, history: [0, 0] }))).toBe(2);

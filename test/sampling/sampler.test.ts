@@ -18,7 +18,7 @@ describe.each(backends)('a sampler, %s', backend => {
       topP: 0.95,
       repetitionPenalty: 1.4,
       dryMultiplier: 0.5,
-      noRepeatNgram: 3,
+      noRepeatNgramSize: 3,
     };
     const sampler = head.sampler({ seed: 3, ...options });
     const history: number[] = [];
@@ -61,7 +61,7 @@ describe.each(backends)('a sampler, %s', backend => {
 
   it('ends no text before minLength', () => {
     const best = head.argmaxSync(states[0])[0];
-    const sampler = head.sampler({ temperature: 0, minLength: 3, endIds: [best], history: [0, 1, 2, 3, 4] });
+    const sampler = head.sampler({ temperature: 0, minLength: 3, eosIds: [best], history: [0, 1, 2, 3, 4] });
     const ids = Array.from({ length: 4 }, () => sampler.nextSync(states[0]).id);
     expect(ids.map(id => id === best)).toEqual([false, false, false, true]);
   });
@@ -159,20 +159,20 @@ describe.each(backends)('a sampler, %s', backend => {
       expect(token).toMatchObject({
         id: wanted.ids[0],
         logProb: wanted.logProbs[0],
-        rawLogProb: wanted.rawLogProbs![0],
+        modelLogProb: wanted.modelLogProbs![0],
       });
       history.push(token.id);
     });
     throwsKind(() => own.nextSync(states[0], { rows: [1, 1] }), 'RANGE');
   });
 
-  it('steers surprise to tau', () => {
+  it('steers surprisal to tau', () => {
     const flat = makeHead(backend, {}, new Float32Array(V * D));
     const sampler = flat.sampler({ seed: 1, mirostat: { tau: 1, eta: 0.2 } });
-    const before = sampler.toJSON().surpriseLimit;
+    const before = sampler.toJSON().surprisalLimit;
     sampler.nextSync(states[0]); // log2 13 = 3.7 bits, beyond 2·tau: the best and its equals alone are left
     expect(before).toBe(2);
-    expect(sampler.toJSON().surpriseLimit).toBeCloseTo(2 - 0.2 * (Math.log2(V) - 1), 5);
+    expect(sampler.toJSON().surprisalLimit).toBeCloseTo(2 - 0.2 * (Math.log2(V) - 1), 5);
   });
 
   it('lists the likeliest, of the raw distribution and of the one sampled', async () => {
@@ -180,16 +180,16 @@ describe.each(backends)('a sampler, %s', backend => {
     const token = head.sampler(options).nextSync(states[1]);
     expect(await head.sampler(options).next(states[1])).toEqual(token);
     const raw = head.logProbsSync(states[1]);
-    expect(token.rawLogProb).toBe(raw[token.id]);
-    expect(token.rawTopLogProbs!.map(t => t.id)).toEqual([...head.topKSync(states[1], 5).ids]);
-    for (const { id, logProb } of token.rawTopLogProbs!) expect(logProb).toBe(raw[id]);
+    expect(token.modelLogProb).toBe(raw[token.id]);
+    expect(token.modelTopLogProbs!.map(t => t.id)).toEqual([...head.topKSync(states[1], 5).ids]);
+    for (const { id, logProb } of token.modelTopLogProbs!) expect(logProb).toBe(raw[id]);
     expect(token.topLogProbs!.map(t => t.id)).toEqual([...head.topKSync(states[1], 3).ids]);
     expect(token.topLogProbs!.reduce((sum, t) => sum + Math.exp(t.logProb), 0)).toBeCloseTo(1, 5);
     expect(token.topLogProbs!.find(t => t.id === token.id)!.logProb).toBeCloseTo(token.logProb, 5);
     expect(head.sampler({ ...options, topLogProbs: 0 }).nextSync(states[1])).toEqual({
       ...token,
       topLogProbs: [],
-      rawTopLogProbs: [],
+      modelTopLogProbs: [],
     });
   });
 

@@ -26,7 +26,7 @@ const WAYS: Record<string, SampleOptions> = {
   'top-k': { topK: 60, temperature: 1.3 },
   'min-p': { minP: 0.05, temperature: 0.8 },
   'top-p': { topP: 0.9 },
-  'temperature first': { topP: 0.8, temperature: 2, order: ['temperature', 'topP'] },
+  'temperature first': { topP: 0.8, temperature: 2, stageOrder: ['temperature', 'topP'] },
   typical: { typicalP: 0.3 },
   xtc: { xtcProbability: 1, xtcThreshold: 0.01 },
   'dynamic temperature': { temperature: 1, temperatureRange: 0.7 },
@@ -77,16 +77,16 @@ describe.each(backends)('topLogProbs, %s', backend => {
         const most = 'rows' in view ? subset.rows.length : 20;
         expect(told.ids).toEqual(plain.ids);
         expectClose(told.logProbs, plain.logProbs, ROUNDED);
-        expect([told.topLogProbs!.k, told.rawTopLogProbs!.k]).toEqual([most, most]);
+        expect([told.topLogProbs!.k, told.modelTopLogProbs!.k]).toEqual([most, most]);
 
         const raw = head.topKSync(hidden, most, view);
-        expect(told.rawTopLogProbs).toEqual({
+        expect(told.modelTopLogProbs).toEqual({
           k: most,
           counts: new Uint32Array(N).fill(most),
           ids: raw.ids,
           logProbs: raw.logProbs,
         });
-        expect(told.rawLogProbs).toEqual(head.scoreSync(hidden, told.ids, view).logProbs);
+        expect(told.modelLogProbs).toEqual(head.scoreSync(hidden, told.ids, view).logProbs);
 
         const left = head.candidatesSync(hidden, options);
         rowsOf(told.topLogProbs!).forEach(({ ids, logProbs }, row) => {
@@ -109,7 +109,7 @@ describe.each(backends)('topLogProbs, %s', backend => {
     const longest = head.sampleSync(hidden, { ...options, topLogProbs: 20 });
     for (const k of [0, 1, 7]) {
       const told = await head.sample(hidden, { ...options, topLogProbs: k });
-      for (const list of ['topLogProbs', 'rawTopLogProbs'] as const) {
+      for (const list of ['topLogProbs', 'modelTopLogProbs'] as const) {
         expect(told[list]!.k).toBe(k);
         expect(told[list]!.ids.length).toBe(N * k);
         const rows = rowsOf(longest[list]!);
@@ -117,7 +117,7 @@ describe.each(backends)('topLogProbs, %s', backend => {
           rows.map(({ ids, logProbs }) => ({ ids: ids.slice(0, k), logProbs: logProbs.slice(0, k) })),
         );
       }
-      expect(told.rawLogProbs).toEqual(longest.rawLogProbs);
+      expect(told.modelLogProbs).toEqual(longest.modelLogProbs);
     }
   });
 
@@ -153,13 +153,13 @@ describe.each(backends)('topLogProbs, %s', backend => {
 describe('over held logits', () => {
   it('lists ids of logit −∞ of the raw distribution, and none that cannot be drawn', () => {
     const logits = Float32Array.of(-Infinity, 2, -Infinity, 1);
-    const { topLogProbs, rawTopLogProbs } = sampleFrom(logits, 4, { seed: 1, topLogProbs: 20 });
-    expect(rawTopLogProbs).toMatchObject({
+    const { topLogProbs, modelTopLogProbs } = sampleFrom(logits, 4, { seed: 1, topLogProbs: 20 });
+    expect(modelTopLogProbs).toMatchObject({
       k: 4,
       ids: Uint32Array.of(1, 3, 0, 2),
       counts: Uint32Array.of(4),
     });
-    expect(rawTopLogProbs!.logProbs).toEqual(topKOf(logits, 4, 4).logProbs);
+    expect(modelTopLogProbs!.logProbs).toEqual(topKOf(logits, 4, 4).logProbs);
     expect(topLogProbs).toMatchObject({
       k: 4,
       ids: Uint32Array.of(1, 3, NO_ID, NO_ID),
@@ -167,8 +167,8 @@ describe('over held logits', () => {
     });
     const masked = sampleFrom(logits, 4, { allowedIds: [3, 0], topLogProbs: 2 });
     expect(rowsOf(masked.topLogProbs!)).toEqual([{ ids: [3], logProbs: [0] }]);
-    expect(rowsOf(masked.rawTopLogProbs!)[0].ids).toEqual([1, 3]);
-    expect(masked.rawLogProbs![0]).toBe(topKOf(logits, 4, 2).logProbs[1]);
+    expect(rowsOf(masked.modelTopLogProbs!)[0].ids).toEqual([1, 3]);
+    expect(masked.modelLogProbs![0]).toBe(topKOf(logits, 4, 2).logProbs[1]);
   });
 });
 
@@ -185,8 +185,8 @@ describe.skipIf(nativeUnavailable())('natively', () => {
       const native = drawFrom(nativeLogits(), logits, V, options, false).sample;
       const twin = drawFrom(referenceLogits, logits, V, options, false).sample;
       expect(native.ids).toEqual(twin.ids);
-      expectClose(native.rawLogProbs!, twin.rawLogProbs!, ROUNDED);
-      for (const list of ['topLogProbs', 'rawTopLogProbs'] as const) {
+      expectClose(native.modelLogProbs!, twin.modelLogProbs!, ROUNDED);
+      for (const list of ['topLogProbs', 'modelTopLogProbs'] as const) {
         expect(native[list]!.ids).toEqual(twin[list]!.ids);
         expect(native[list]!.counts).toEqual(twin[list]!.counts);
         expectClose(native[list]!.logProbs, twin[list]!.logProbs, ROUNDED);
@@ -213,7 +213,7 @@ describe.skipIf(nativeUnavailable())('natively', () => {
           expect(one).toEqual(rowOf(wanted, row));
         }
         const raw = heads[0].topKSync(states, 6, view);
-        expect([wanted.rawTopLogProbs!.ids, wanted.rawTopLogProbs!.logProbs]).toEqual([
+        expect([wanted.modelTopLogProbs!.ids, wanted.modelTopLogProbs!.logProbs]).toEqual([
           raw.ids,
           raw.logProbs,
         ]);
@@ -222,7 +222,7 @@ describe.skipIf(nativeUnavailable())('natively', () => {
   });
 });
 
-function rowOf({ ids, logProbs, rawLogProbs, topLogProbs, rawTopLogProbs }: Sample, row: number): Sample {
+function rowOf({ ids, logProbs, modelLogProbs, topLogProbs, modelTopLogProbs }: Sample, row: number): Sample {
   const list = ({ k, counts, ids, logProbs }: TopLogProbs): TopLogProbs => ({
     k,
     counts: counts.slice(row, row + 1),
@@ -232,8 +232,8 @@ function rowOf({ ids, logProbs, rawLogProbs, topLogProbs, rawTopLogProbs }: Samp
   return {
     ids: ids.slice(row, row + 1),
     logProbs: logProbs.slice(row, row + 1),
-    rawLogProbs: rawLogProbs!.slice(row, row + 1),
+    modelLogProbs: modelLogProbs!.slice(row, row + 1),
     topLogProbs: list(topLogProbs!),
-    rawTopLogProbs: list(rawTopLogProbs!),
+    modelTopLogProbs: list(modelTopLogProbs!),
   };
 }

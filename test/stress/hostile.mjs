@@ -57,7 +57,7 @@ const norm = () => ({ type: 'rmsnorm', weight: numbers(D), eps: 1e-5 });
 const sizes = () => ({ vocabSize: V, hiddenSize: D, norm: norm() });
 const MAKERS = {
   native: () => LMHead.from(numbers(V * D), { ...sizes(), backend: 'native', threads: 2 }),
-  lent: () => LMHead.from(shared, { ...sizes(), backend: 'native', copy: false, validVocabSize: 66 }),
+  borrowed: () => LMHead.from(shared, { ...sizes(), backend: 'native', copy: false, validVocabSize: 66 }),
   halves: () =>
     LMHead.from(new Uint16Array(V * D).fill(0x3c00), { ...sizes(), backend: 'native', dtype: 'bf16' }),
   reference: () => LMHead.from(numbers(V * D), { ...sizes(), backend: 'reference' }),
@@ -110,16 +110,16 @@ const SAMPLE = {
   topP: () => 0.9,
   minP: () => 0.1,
   typicalP: () => 0.9,
-  epsilon: () => 1e-3,
-  eta: () => 1e-3,
+  epsilonCutoff: () => 1e-3,
+  etaCutoff: () => 1e-3,
   topNSigma: () => 2,
   pLess: () => true,
   xtcProbability: () => 0.5,
   xtcThreshold: () => 0.1,
   temperatureRange: () => 0.2,
   temperatureExponent: () => 1,
-  maxSurprise: () => 9,
-  order: () => ['temperature', 'topK', 'topP', 'minP'],
+  maxSurprisal: () => 9,
+  stageOrder: () => ['temperature', 'topK', 'topP', 'minP'],
   logitBias: () => pick([{ 3: 1 }, new Map([[2, -Infinity]])]),
   bannedIds: () => ids(3),
   allowedIds: () => pick([[1, 2, 3, 9, 5], Uint32Array.of(1, 60)]),
@@ -139,9 +139,9 @@ const SAMPLE = {
   dryAllowedLength: () => 1,
   dryWindow: () => 9,
   dryBreakers: () => [3, [4, 5]],
-  noRepeatNgram: () => 3,
+  noRepeatNgramSize: () => 3,
   minLength: () => 2,
-  endIds: () => ids(2),
+  eosIds: () => ids(2),
   length: () => 3,
 };
 const WIDE = { ...CALL, out: () => new Float32Array(3 * V) };
@@ -175,7 +175,7 @@ const FROM = {
   backend: () => pick(['native', 'reference']),
   threads: () => 2,
   copy: () => true,
-  measure: () => false,
+  performanceMarks: () => false,
 };
 const SAMPLER = { ...SAMPLE, mirostat: () => ({ tau: 3, eta: 0.1 }) };
 const NEXT = {
@@ -191,10 +191,10 @@ function some(makers, chance = 6) {
   for (const [name, make] of Object.entries(makers)) if (below(chance) === 0) options[name] = make();
   // What has no effect alone is refused, and that early: most cases should get further.
   if ('over' in options) options.rows ??= [1, 2];
-  if ('order' in options)
-    for (const name of ['topNSigma', 'typicalP', 'epsilon', 'eta', 'pLess']) delete options[name];
+  if ('stageOrder' in options)
+    for (const name of ['topNSigma', 'typicalP', 'epsilonCutoff', 'etaCutoff', 'pLess']) delete options[name];
   if ('allowedIds' in options) delete options.allowedMask;
-  if ('minLength' in options) options.endIds ??= [1];
+  if ('minLength' in options) options.eosIds ??= [1];
   if (Object.keys(options).some(name => /Penalty|dry|Window|noRepeat|prompt/.test(name)))
     options.history ??= [1, 2, 1];
   return options;
@@ -236,23 +236,20 @@ for (const [name, makeRest, options] of [
     );
   }
 }
+const NEAREST = { rows: CALL.rows, metric: () => pick(['dot', 'cosine']) };
 for (const form of ['Sync', '']) {
-  const draft = { ...SAMPLE, ...(form ? {} : ASYNC) };
+  const draftLogProbs = () => new Float32Array(2 * V).fill(-4);
+  const draft = { ...SAMPLE, draftLogProbs, ...(form ? {} : ASYNC) };
   target(
     `verifyDraft${form}`,
     onHead,
     () => {
       const hidden = numbers(3 * D);
-      return [hidden, ids(2), pick([undefined, new Float32Array(2 * V).fill(-4)]), some(draft)];
+      return [hidden, ids(2), some(draft)];
     },
     draft,
   );
-  target(
-    `nearest${form}`,
-    onHead,
-    () => [pick([3, numbers(D)]), 3, pick(['dot', 'cosine']), some({ rows: CALL.rows })],
-    { rows: CALL.rows },
-  );
+  target(`nearest${form}`, onHead, () => [pick([3, numbers(D)]), 3, some(NEAREST)], NEAREST);
   target(`next${form}`, sampler, () => [numbers(D), some(NEXT, 3)], NEXT);
 }
 target('embed', onHead, () => [ids(3), pick([undefined, new Float32Array(3 * D)])]);
@@ -656,8 +653,8 @@ function spoil(list, options) {
   spoiled.add(value);
   if (ArrayBuffer.isView(holder)) {
     // Not into a handle's weights: they are those of the other heads.
-    const isLent = holder.buffer instanceof SharedArrayBuffer;
-    if (typeof value === typeof holder[key] && !isLent) holder[key] = value;
+    const isBorrowed = holder.buffer instanceof SharedArrayBuffer;
+    if (typeof value === typeof holder[key] && !isBorrowed) holder[key] = value;
   } else if (below(3) === 0 && holder !== list) {
     const get = action(below(2) ? () => good : () => value);
     Object.defineProperty(holder, key, { get, enumerable: true, configurable: true });

@@ -13,7 +13,7 @@ import { mutated } from './mutations';
 import { npy } from './npy';
 import { someNumbers } from './numbers';
 import { type CheckpointTensor, checkpoint, legacyCheckpoint } from './pickle';
-import { someQuantised } from './quantized';
+import { someQuantized } from './quantized';
 import { Random } from './random';
 import { floats, safetensors, type TensorSpec } from './safetensors';
 import { zip } from './zip';
@@ -144,10 +144,10 @@ export function goodMaterial(): Material[] {
         },
       ),
     ),
-    single('q.gguf', gguf([{ ...ggufTensor, type: 8, shape: [V, 32], bytes: someQuantised('q8_0', V, 32) }])),
+    single('q.gguf', gguf([{ ...ggufTensor, type: 8, shape: [V, 32], bytes: someQuantized('q8_0', V, 32) }])),
     single(
       'q.safetensors',
-      safetensors([{ ...matrix, dtype: 'U8', shape: [V, 34], bytes: someQuantised('q8_0', V, 32) }], {
+      safetensors([{ ...matrix, dtype: 'U8', shape: [V, 34], bytes: someQuantized('q8_0', V, 32) }], {
         'lmhead.dtype:lm_head.weight': 'q8_0',
       }),
     ),

@@ -51,13 +51,15 @@ export function headUnderTest(backend: 'native' | 'reference', options: Partial<
 }
 
 /** A head on which a long call takes many times as long as to make a few dozen short ones. */
-export function busyHead(backend: 'native' | 'reference') {
+export function busyHead(backend: 'native' | 'reference', options: Partial<HeadOptions> = {}) {
   const [vocabSize, hiddenSize] = [20_000, 16];
-  const head = LMHead.from(someNumbers(vocabSize * hiddenSize), { vocabSize, hiddenSize, backend });
-  const [many, one] = [someNumbers(1000 * hiddenSize, 2), someNumbers(hiddenSize, 3)];
+  const weight = someNumbers(vocabSize * hiddenSize);
+  const head = LMHead.from(weight, { vocabSize, hiddenSize, backend, ...options });
+  const rows = backend === 'native' ? 1000 : 50;
+  const [many, one] = [someNumbers(rows * hiddenSize, 2), someNumbers(hiddenSize, 3)];
   const long = (of = head) => of.run(many, {});
   const short = (of = head) => of.argmax(one);
-  return { head, long, short };
+  return { head, long, short, rows };
 }
 
 /** Options, with `targets` and `top`, which are options of run, and arguments of score and topK. */

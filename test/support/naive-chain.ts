@@ -10,7 +10,7 @@ export interface ChainOptions {
   bannedIds?: readonly number[];
   /** The only ids that may be drawn. */
   allowed?: ReadonlySet<number>;
-  endIds?: readonly number[];
+  eosIds?: readonly number[];
   minLength?: number;
   length?: number;
   history?: readonly number[];
@@ -24,22 +24,22 @@ export interface ChainOptions {
   dryAllowedLength?: number;
   dryWindow?: number;
   dryBreakers?: readonly (number | readonly number[])[];
-  noRepeatNgram?: number;
+  noRepeatNgramSize?: number;
   topNSigma?: number;
   topK?: number;
   typicalP?: number;
   topP?: number;
   minP?: number;
-  epsilon?: number;
-  eta?: number;
+  epsilonCutoff?: number;
+  etaCutoff?: number;
   pLess?: boolean;
   xtcProbability?: number;
   xtcThreshold?: number;
   temperature?: number;
   temperatureRange?: number;
   temperatureExponent?: number;
-  maxSurprise?: number;
-  order?: readonly Stage[];
+  maxSurprisal?: number;
+  stageOrder?: readonly Stage[];
   seed?: number | bigint;
   step?: number;
   stream?: number;
@@ -68,12 +68,12 @@ const DEFAULT_ORDER: readonly Stage[] = [
   'typicalP',
   'topP',
   'minP',
-  'epsilon',
-  'eta',
+  'epsilonCutoff',
+  'etaCutoff',
   'pLess',
   'xtc',
   'temperature',
-  'maxSurprise',
+  'maxSurprisal',
 ];
 
 /** Sums and shares are taken for reached so much early, as a part of them. */
@@ -100,18 +100,18 @@ export function choose(
 
 /** Biases, bans and penalties, rounded once. */
 function adjust(given: ArrayLike<number>, options: ChainOptions, valid: number): Float32Array | NoToken {
-  const { logitBias, bannedIds = [], allowed, endIds = [], minLength = 0, history = [] } = options;
+  const { logitBias, bannedIds = [], allowed, eosIds = [], minLength = 0, history = [] } = options;
   const { promptLength = 0, length = history.length - promptLength } = options;
   const u = Float64Array.from(given).subarray(0, valid);
   logitBias?.forEach((bias, id) => {
     u[id] += bias;
   });
   penalize(u, history, options);
-  const barred = new Set([...bannedIds, ...(length < minLength ? endIds : [])]);
+  const barred = new Set([...bannedIds, ...(length < minLength ? eosIds : [])]);
   logitBias?.forEach((bias, id) => {
     if (bias === -Infinity) barred.add(id);
   });
-  for (const id of ngramEnds(history, options.noRepeatNgram ?? 0)) barred.add(id);
+  for (const id of ngramEnds(history, options.noRepeatNgramSize ?? 0)) barred.add(id);
   for (let id = 0; id < valid; id++) if (allowed && !allowed.has(id)) barred.add(id);
   for (const id of barred) u[id] = -Infinity;
   const rounded = Float32Array.from(u);
@@ -251,7 +251,7 @@ function chooseAmong(u: Float32Array, options: ChainOptions): Chosen {
     const [id] = left.ids;
     return { adjusted: u, ids: [id], logProbs: [0], id, close: false, closeDraw: false };
   }
-  for (const stage of options.order ?? DEFAULT_ORDER) STAGE[stage](left, options);
+  for (const stage of options.stageOrder ?? DEFAULT_ORDER) STAGE[stage](left, options);
   const logProbs = left.logProbs();
   const race = left.ids
     .map(id => {
@@ -310,11 +310,11 @@ const STAGE: Record<Stage, (left: Left, options: ChainOptions) => void> = {
       return beyond >= 0;
     });
   },
-  epsilon(left, { epsilon = 0 }) {
-    left.keepFrom(Math.log(epsilon));
+  epsilonCutoff(left, { epsilonCutoff = 0 }) {
+    left.keepFrom(Math.log(epsilonCutoff));
   },
-  eta(left, { eta = 0 }) {
-    if (eta > 0) left.keepFrom(Math.min(Math.log(eta), Math.log(eta) / 2 - left.entropy()));
+  etaCutoff(left, { etaCutoff = 0 }) {
+    if (etaCutoff > 0) left.keepFrom(Math.min(Math.log(etaCutoff), Math.log(etaCutoff) / 2 - left.entropy()));
   },
   pLess(left, { pLess = false }) {
     if (pLess) left.keepFrom(Math.log(left.logProbs().reduce((sum, log) => sum + Math.exp(2 * log), 0)));
@@ -343,8 +343,8 @@ const STAGE: Record<Stage, (left: Left, options: ChainOptions) => void> = {
       left.temperature = 1;
     }
   },
-  maxSurprise(left, { maxSurprise = Infinity }) {
-    left.keepFrom(-maxSurprise * Math.LN2);
+  maxSurprisal(left, { maxSurprisal = Infinity }) {
+    left.keepFrom(-maxSurprisal * Math.LN2);
   },
 };
 
@@ -364,7 +364,7 @@ function philox(counter: readonly number[], key: bigint): number[] {
   return [c0, c1, c2, c3].map(Number);
 }
 
-/** The id's own Exp(1) variate: −log(1 − U), of 64 bits. A block of Philox serves two neighbouring ids. */
+/** The id's own Exp(1) variate: −log(1 − U), of 64 bits. A block of Philox serves two neighboring ids. */
 export function exponential(seed: number | bigint, step: number, stream: number, id: number): number {
   const words = philox([Math.floor(id / 2), step, 0, stream], BigInt(seed));
   const [high, low] = id % 2 ? words.slice(2) : words;

@@ -1,9 +1,9 @@
 import { ROW_FORMATS, rowBytes } from '../../lib/dtypes/row-format';
-import type { QuantisedDtype } from '../../lib/types';
+import type { QuantizedDtype } from '../../lib/types';
 import { narrow } from './half';
 import { someNumbers } from './numbers';
 
-export const QUANTISED: QuantisedDtype[] = [
+export const QUANTIZED: QuantizedDtype[] = [
   'q8_0',
   'q6_k',
   'q5_k',
@@ -17,7 +17,7 @@ export const QUANTISED: QuantisedDtype[] = [
 ];
 
 /** Where in a block its scale lies, and its second one. */
-const SCALES: Record<QuantisedDtype, number[]> = {
+const SCALES: Record<QuantizedDtype, number[]> = {
   q8_0: [0],
   q6_k: [208],
   q5_k: [0, 2],
@@ -31,7 +31,7 @@ const SCALES: Record<QuantisedDtype, number[]> = {
 };
 
 /** Rows of any bits, as every block is a valid one; only the scales are those of numbers near 1, of either sign. */
-export function someQuantised(dtype: QuantisedDtype, rows: number, d: number, seed = 1): Uint8Array {
+export function someQuantized(dtype: QuantizedDtype, rows: number, d: number, seed = 1): Uint8Array {
   const bytes = Uint8Array.from(someNumbers(rows * rowBytes(dtype, d), seed), x => (x + 1) * 128);
   const view = new DataView(bytes.buffer);
   const { bytes: blockBytes } = ROW_FORMATS[dtype];
@@ -54,7 +54,7 @@ export function someQuantised(dtype: QuantisedDtype, rows: number, d: number, se
 }
 
 /** A row length that the dtype can have, near the wanted one. */
-export function validWidth(dtype: QuantisedDtype, wanted: number): number {
+export function validWidth(dtype: QuantizedDtype, wanted: number): number {
   const { numbers } = ROW_FORMATS[dtype];
   return Math.max(1, Math.round(wanted / numbers)) * numbers;
 }

@@ -1,4 +1,4 @@
-/** A seeded source of whole numbers, for tests that must run the same way twice (Marsaglia's xorshift32). */
+/** A seeded source of integers, for tests that must run the same way twice (Marsaglia's xorshift32). */
 export class Random {
   #state: number;
 

@@ -95,7 +95,7 @@ function sizeOf(dice: Dice): number {
 }
 
 /** What holds for all rows of a call. */
-type Common = 'penaltyWindow' | 'dryWindow' | 'dryBreakers' | 'endIds' | 'order';
+type Common = 'penaltyWindow' | 'dryWindow' | 'dryBreakers' | 'eosIds' | 'stageOrder';
 type OfRow = Exclude<keyof ChainOptions, Common | 'promptLength'>;
 
 type Value<K extends keyof ChainOptions> = (dice: Dice, V: number) => NonNullable<ChainOptions[K]>;
@@ -126,21 +126,21 @@ const VALUES: { [K in OfRow]: Value<K> } = {
   dryMultiplier: dice => dice.pick([0, 0.8, dice.magnitude(1e-3, 1e3)]),
   dryBase: dice => dice.pick([1, 1.75, dice.between(1, 4), 1e3]),
   dryAllowedLength: dice => 1 + dice.below(dice.pick([1, 4, 40])),
-  noRepeatNgram: dice => dice.below(dice.pick([2, 5, 50])),
+  noRepeatNgramSize: dice => dice.below(dice.pick([2, 5, 50])),
   topNSigma: dice => dice.pick([0, dice.between(0, 3), dice.magnitude(1e-6, 1e6)]),
   topK: (dice, V) => dice.pick([0, 1, 1 + dice.below(V), 1 + dice.below(40), V, V + 1, 1e9]),
   typicalP: dice => dice.fraction(),
   topP: dice => dice.fraction(),
   minP: dice => dice.pick([dice.fraction(), dice.magnitude(1e-9, 1)]),
-  epsilon: dice => dice.pick([dice.fraction(), dice.magnitude(1e-9, 1)]),
-  eta: dice => dice.pick([dice.fraction(), dice.magnitude(1e-9, 1)]),
+  epsilonCutoff: dice => dice.pick([dice.fraction(), dice.magnitude(1e-9, 1)]),
+  etaCutoff: dice => dice.pick([dice.fraction(), dice.magnitude(1e-9, 1)]),
   pLess: dice => dice.chance(0.8),
   xtcProbability: dice => dice.fraction(),
   xtcThreshold: dice => dice.pick([dice.fraction(), dice.magnitude(1e-9, 1)]),
   temperature: dice => dice.pick([0, 1, dice.between(0.1, 2), dice.magnitude(1e-3, 1e3)]),
   temperatureRange: dice => dice.pick([0, dice.between(0, 1), dice.magnitude(1e-3, 1e3)]),
   temperatureExponent: dice => dice.pick([0, 1, dice.between(0, 4)]),
-  maxSurprise: dice => dice.pick([0, Infinity, dice.between(0, 12)]),
+  maxSurprisal: dice => dice.pick([0, Infinity, dice.between(0, 12)]),
   seed: dice =>
     dice.chance(0.3)
       ? (BigInt(dice.below(2 ** 32)) << 32n) | BigInt(dice.below(2 ** 32))
@@ -154,22 +154,22 @@ const GROUPS: readonly (readonly [chance: number, ...names: (keyof ChainOptions)
   [0.2, 'logitBias'],
   [0.2, 'bannedIds'],
   [0.12, 'allowed'],
-  [0.2, 'endIds', 'minLength', 'length'],
+  [0.2, 'eosIds', 'minLength', 'length'],
   [0.3, 'history', 'penaltyWindow', 'repetitionPenalty', 'frequencyPenalty', 'presencePenalty'],
   [0.2, 'history', 'dryMultiplier', 'dryBase', 'dryAllowedLength', 'dryWindow', 'dryBreakers'],
-  [0.15, 'history', 'noRepeatNgram'],
+  [0.15, 'history', 'noRepeatNgramSize'],
   [0.2, 'topNSigma'],
   [0.25, 'topK'],
   [0.2, 'typicalP'],
   [0.25, 'topP'],
   [0.25, 'minP'],
-  [0.15, 'epsilon'],
-  [0.15, 'eta'],
+  [0.15, 'epsilonCutoff'],
+  [0.15, 'etaCutoff'],
   [0.12, 'pLess'],
   [0.2, 'xtcProbability', 'xtcThreshold'],
   [0.5, 'temperature'],
   [0.15, 'temperatureRange', 'temperatureExponent'],
-  [0.15, 'maxSurprise'],
+  [0.15, 'maxSurprisal'],
   [0.3, 'stream'],
   [0.5, 'step'],
 ];
@@ -192,7 +192,7 @@ export function samplingCase(seed: number): SamplingCase {
     for (const name of others) if (dice.chance(0.7)) names.add(name);
   }
   // What has no effect is refused.
-  if (names.has('minLength')) names.add('endIds');
+  if (names.has('minLength')) names.add('eosIds');
   const common = commonOptions(dice, names, V);
   const chains = dice.list(n, () => ({ ...common }) as ChainOptions);
   const options: Record<string, unknown> = { ...common };
@@ -243,11 +243,11 @@ function commonOptions(dice: Dice, names: Set<keyof ChainOptions>, V: number): C
     common.dryBreakers = dice.list(dice.below(6), () =>
       dice.chance(0.5) ? dice.below(V) : dice.list(1 + dice.below(4), () => dice.below(V)),
     );
-  if (names.has('endIds')) common.endIds = ids(dice, V);
+  if (names.has('eosIds')) common.eosIds = ids(dice, V);
   if (dice.chance(0.2)) {
     const needed = STAGES.filter(stage => STAGE_OPTIONS[stage].some(name => names.has(name as OfRow)));
     const others = STAGES.filter(stage => dice.chance(0.3) && !needed.includes(stage));
-    common.order = [...needed, ...others]
+    common.stageOrder = [...needed, ...others]
       .map(stage => ({ stage, place: dice.share() }))
       .sort((a, b) => a.place - b.place)
       .map(({ stage }) => stage);

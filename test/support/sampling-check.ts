@@ -161,11 +161,11 @@ function expectAlike(got: Answer | string, wanted: Answer | string, relative: nu
     [got.candidates.ids, wanted.candidates.ids, 0, 0],
     [got.candidates.probs, wanted.candidates.probs, relative, relative && 2 ** -60],
     [got.sample.logProbs, wanted.sample.logProbs, relative, absolute],
-    [got.sample.rawLogProbs, wanted.sample.rawLogProbs, relative, absolute],
+    [got.sample.modelLogProbs, wanted.sample.modelLogProbs, relative, absolute],
     [got.sample.topLogProbs?.ids, wanted.sample.topLogProbs?.ids, 0, 0],
     [got.sample.topLogProbs?.logProbs, wanted.sample.topLogProbs?.logProbs, relative, absolute],
-    [got.sample.rawTopLogProbs?.ids, wanted.sample.rawTopLogProbs?.ids, 0, 0],
-    [got.sample.rawTopLogProbs?.logProbs, wanted.sample.rawTopLogProbs?.logProbs, relative, absolute],
+    [got.sample.modelTopLogProbs?.ids, wanted.sample.modelTopLogProbs?.ids, 0, 0],
+    [got.sample.modelTopLogProbs?.logProbs, wanted.sample.modelTopLogProbs?.logProbs, relative, absolute],
   ] as const;
   for (const [a, b, relative, absolute] of pairs) {
     if (a !== b) expectClose(a!, b!, { relative, absolute });
@@ -215,7 +215,7 @@ function compareRow(given: SamplingCase, { sample, candidates }: Answer, row: nu
   if (wanted.closeDraw) expect(ids, `token of row ${row}`).toContain(id);
   else expect(id, `token of row ${row}`).toBe(wanted.id);
   expectLog(sample.logProbs[row], wanted.logProbs[ids.indexOf(id)], `token of row ${row}`);
-  if (sample.rawLogProbs) compareLists(given, sample, row, wanted);
+  if (sample.modelLogProbs) compareLists(given, sample, row, wanted);
 }
 
 /** What is told beside the token. */
@@ -227,11 +227,11 @@ function compareLists(given: SamplingCase, sample: Sample, row: number, wanted: 
   const logSum = Math.log(over.reduce((sum, x) => sum + Math.exp(x - max), 0));
   // A banned +∞ takes all of the raw distribution.
   const raw = (id: number) => u[id] - max - (max === Infinity ? 0 : logSum);
-  expectLog(sample.rawLogProbs![row], raw(sample.ids[row]), `raw token of row ${row}`);
+  expectLog(sample.modelLogProbs![row], raw(sample.ids[row]), `raw token of row ${row}`);
   const all = given.rows ?? [...u.keys()];
   const best = [...all].sort((a, b) => u[b] - u[a] || a - b);
   expectList(sample.topLogProbs!, row, wanted.ids, i => wanted.logProbs[i]);
-  expectList(sample.rawTopLogProbs!, row, best, i => raw(best[i]));
+  expectList(sample.modelTopLogProbs!, row, best, i => raw(best[i]));
   expect(sample.topLogProbs!.k).toBe(Math.min(given.options.topLogProbs!, all.length));
 }
 
@@ -297,7 +297,7 @@ export function checkSampler(seed: number, counts: Counts): void {
   const dice = new Random(seed);
   const { V, u } = row;
   const { step, length, ...chain } = row.chain;
-  const steered = !chain.order && dice.below(3) === 0;
+  const steered = !chain.stageOrder && dice.below(3) === 0;
   const mirostat = steered ? { tau: 0.5 * dice.below(12), eta: 0.1 * dice.below(9) } : undefined;
   const heads = backends.map(backend => LMHead.from(u, { vocabSize: V, hiddenSize: 1, backend }));
   const samplers = heads.map(head => head.sampler({ ...spokenOf(chain), mirostat }));
@@ -310,7 +310,7 @@ export function checkSampler(seed: number, counts: Counts): void {
     const now = { ...both(chain, more), history, step: drawn };
     // What is drawn counts for the shortest text; with a prompt, all that follows it does.
     if (chain.promptLength === undefined) now.length = drawn;
-    if (mirostat) now.maxSurprise = Math.max(limit, 0);
+    if (mirostat) now.maxSurprisal = Math.max(limit, 0);
     const wanted = choose(
       u.map(x => h * x),
       now,
@@ -356,7 +356,7 @@ export function checkDraft(seed: number, counts: Counts): void {
   const greedy = dice.below(2) === 0;
   if (greedy) {
     chain.temperature = 0;
-    delete chain.order;
+    delete chain.stageOrder;
   }
   const first = Math.min(step, 2 ** 32 - 1 - n);
   const scales = Array.from({ length: n }, () => dice.pick([1, 0.5, -1, 2]));
@@ -381,7 +381,7 @@ export function checkDraft(seed: number, counts: Counts): void {
     const head = LMHead.from(u, { vocabSize: V, hiddenSize: 1, backend });
     try {
       const options = { ...spokenOf(chain), step: first };
-      return head.verifyDraftSync(Float32Array.from(scales), draft, undefined, options);
+      return head.verifyDraftSync(Float32Array.from(scales), draft, options);
     } catch (error) {
       if (!(error instanceof LMHeadError)) throw error;
       return `${error.code} ${error.message}`;

@@ -94,7 +94,7 @@ describe('options without an effect', () => {
 
   it('names that are none, in run and wherever a token is drawn', () => {
     head.runSync(h, { argmax: true, top: 3, targets: [1], entropy: true, temperature: 0.5 });
-    void head.run(h, { sample: true, topP: 0.9, history: [1], noRepeatNgram: 2, signal });
+    void head.run(h, { sample: true, topP: 0.9, history: [1], noRepeatNgramSize: 2, signal });
     // @ts-expect-error
     head.runSync(h, { argmax: true, wombat: 1 });
     // @ts-expect-error
@@ -110,7 +110,7 @@ describe('options without an effect', () => {
     // @ts-expect-error
     head.candidatesSync(h, { topp: 0.5 });
     // @ts-expect-error
-    head.verifyDraftSync(h, [1], undefined, { topLogProbs: 1 });
+    head.verifyDraftSync(h, [1], { topLogProbs: 1 });
     // @ts-expect-error: held logits are all that there are
     sampleFrom(h, 2, { rows: [1] });
     // @ts-expect-error
@@ -154,13 +154,13 @@ describe('options without an effect', () => {
     // @ts-expect-error
     void head.sample(h, { frequencyPenalty: [1, 2], history: undefined });
     // @ts-expect-error
-    head.candidatesSync(h, { noRepeatNgram: 2 });
+    head.candidatesSync(h, { noRepeatNgramSize: 2 });
     // @ts-expect-error
     void head.candidates(h, { dryMultiplier: 1 });
     // @ts-expect-error
-    head.verifyDraftSync(h, [1], undefined, { presencePenalty: 1 });
+    head.verifyDraftSync(h, [1], { presencePenalty: 1 });
     // @ts-expect-error
-    void head.verifyDraft(h, [1], undefined, { penaltyWindow: 4, topK: 3 });
+    void head.verifyDraft(h, [1], { penaltyWindow: 4, topK: 3 });
     // @ts-expect-error
     sampleFrom(h, 2, { repetitionPenalty: 1.1 });
     // @ts-expect-error
@@ -171,8 +171,8 @@ describe('options without an effect', () => {
     head.sampler({ repetitionPenalty: 1.1, over: 'vocabulary' });
   });
 
-  it('a shortest length without what ends, a normaliser without rows, a mask beside ids', () => {
-    head.sampleSync(h, { minLength: 3, endIds: [1], length: 2, rows: [1, 2], over: 'vocabulary' });
+  it('a shortest length without what ends, a normalizer without rows, a mask beside ids', () => {
+    head.sampleSync(h, { minLength: 3, eosIds: [1], length: 2, rows: [1, 2], over: 'vocabulary' });
     // @ts-expect-error
     head.sampleSync(h, { minLength: 3 });
     // @ts-expect-error

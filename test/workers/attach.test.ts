@@ -24,9 +24,9 @@ const kinds: [name: string, options: Partial<HeadOptions>, weight: unknown][] = 
   ['transposed', { layout: 'dv' }, someWeight()],
   ['untied', { inputEmbedding: someNumbers(V * D, 8) }, someWeight()],
   ['untied, of two types', { inputEmbedding: someBits(V * D, 'f16').bits, dtype: 'f16' }, someWeight()],
-  ['lent', { copy: false }, onSharedMemory(someWeight())],
+  ['borrowed', { copy: false }, onSharedMemory(someWeight())],
   [
-    'lent and untied',
+    'borrowed and untied',
     { copy: false, inputEmbedding: onSharedMemory(someNumbers(V * D, 8)) },
     onSharedMemory(someWeight()),
   ],

@@ -99,7 +99,7 @@ export function* readWords(read: ReadPart, part: Part): Plan<Uint32Array> {
   return new Uint32Array((yield* read(part, 0, end - begin)).buffer);
 }
 
-/** Whole numbers of `bits` bits, one after another from the lowest bit of the first byte on. */
+/** Integers of `bits` bits, one after another from the lowest bit of the first byte on. */
 export function unpackBits(
   bytes: Uint8Array,
   from: number,

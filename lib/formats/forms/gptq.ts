@@ -1,5 +1,5 @@
 /**
- * GPTQ and AWQ: whole numbers in 32-bit words, scales and zero points for groups of inputs, all of it [inputs, outputs] and so turned
+ * GPTQ and AWQ: integers in 32-bit words, scales and zero points for groups of inputs, all of it [inputs, outputs] and so turned
  * over here. GPTQ packs the inputs ('qweight' [d·bits/32, V]) and, in its first format, zero points less 1; AWQ packs the outputs
  * ('qweight' [d, V/8]) in an order of its own. Zero points ('qzeros' [groups, V·bits/32]) are packed along the outputs in both.
  */

@@ -1,5 +1,5 @@
 /**
- * compressed-tensors' "pack-quantized": whole numbers of 4 or 8 bits, plus half of their range, from the lowest bits of 32-bit words on
+ * compressed-tensors' "pack-quantized": integers of 4 or 8 bits, plus half of their range, from the lowest bits of 32-bit words on
  * ('weight_packed' [V, d·bits/32]); scales for each group of a row; zero points, packed down the rows; and 'weight_shape', [V, d].
  */
 import { LMHeadError } from '../../errors';

@@ -31,7 +31,7 @@ export function scaledForm(leaves: Leaves, context: FormContext): MatrixForm | u
   if (shape.length !== 2 || shape[0] === 0 || shape[1] === 0) {
     throw wrongShape(context, weight, 'scales beside it', 'a matrix');
   }
-  return dtype === 'I8' ? wholeNumbers(weight, leaves, context) : smallFloats(weight, leaves, context);
+  return dtype === 'I8' ? integers(weight, leaves, context) : smallFloats(weight, leaves, context);
 }
 
 function smallFloats(weight: Part, leaves: Leaves, context: FormContext): MatrixForm {
@@ -91,7 +91,7 @@ function blocksOf(scales: Part, rows: number, columns: number, context: FormCont
   return { rows: found.rows, columns: found.columns, across };
 }
 
-function wholeNumbers(weight: Part, leaves: Leaves, context: FormContext): MatrixForm | undefined {
+function integers(weight: Part, leaves: Leaves, context: FormContext): MatrixForm | undefined {
   const [rows, columns] = weight.entry.shape;
   const bitsAndBytes = leaves.get('SCB') ?? leaves.get('weight.SCB');
   const scales = bitsAndBytes ?? leaves.get('weight_scale');

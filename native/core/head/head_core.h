@@ -7,19 +7,30 @@
 #include <vector>
 
 #include "../quantize.h"
-#include "../sampling/speculative_verification.h"
 #include "../sources/similarity.h"
 #include "pass_view.h"
 #include "stored_matrix.h"
 
 namespace lmhead {
 
-// Rows of the output matrix, to be quantised: [first, first + count).
-struct Quantisation {
+// Rows of the output matrix, to be quantized: [first, first + count).
+struct Quantization {
   size_t first, count;
   Dtype to;
   uint8_t* bytes;        // count rows
   WeightErrors* errors;  // [count]
+};
+
+// Why a call has passes of its own; the codes of APART in lib/backend/native.ts.
+enum class Apart : uint8_t {
+  no,
+  by_choice,    // of the head's
+  many_rows,    // more than kMostSharingRows
+  subset,       // of the rows of E, normalized over them
+  subset_over,  // the whole vocabulary
+  nearest,
+  few_allowed,  // only those rows of E are computed
+  held,         // more logits have to be held than a pass may
 };
 
 class HeadCore {
@@ -49,51 +60,80 @@ class HeadCore {
   bool intact() const { return output_->storage->intact() && (!input_ || input_->storage->intact()); }
 
   PassResult run(const float* packed_hidden, size_t n, PassRequest request, const PassView& view) const {
-    request.crew.threads = threads_;
-    if (view.measure != Measure::logit) return run_similarity(packed_hidden, n, request, view);
+    request.workers.threads = threads_;
+    if (view.metric != Metric::logit) return run_similarity(packed_hidden, n, request, view);
     const ProductSource all(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, {}, activations_);
     RowSubset rows = view.rows;
-    // Rows whose ids may not be drawn need not be computed where they are few that may. (A row apart costs more than one of
-    // many.)
     std::vector<uint32_t> few;
-    if (!rows.ids && (request.only_draws() || (request.draft.accepted && !request.draft.log_probs))) {
-      few = request.adjustments.few_allowed(n);
+    if (!rows.ids) {
+      few = few_rows(n, request);
       if (!few.empty()) rows = {few.data(), few.size()};
     }
-    if (!rows.ids) return run_request(kernels_, all, request);
+    if (!rows.ids) return run_pass(kernels_, all, request);
     const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows, activations_);
-    if (view.over_vocabulary) request.normaliser = &all;
-    const PassResult result = run_request(kernels_, subset, request);
+    if (view.over_vocabulary) request.normalizer = &all;
+    const PassResult result = run_pass(kernels_, subset, request);
     // Whether all of such a row is -inf, or what is allowed of it, these few do not say.
-    if (!few.empty() && result.status == PassResult::unnormalised && result.id < 0) return run_request(kernels_, all, request);
+    if (!few.empty() && result.status == PassResult::unnormalized && result.id < 0) return run_pass(kernels_, all, request);
     return result;
   }
 
-  // nan: of row `row`, which has NaN or an infinity. crew: its threads are the head's.
-  PassResult quantise(const Quantisation& q, Crew crew) const {
-    crew.threads = threads_;
-    const size_t bad = quantise_rows(kernels_, output(), q.first, q.count, q.to, crew, q.bytes, q.errors);
+  // Why a call cannot be answered by a pass that others share. Notes what it holds.
+  static Apart apart(SharedCall& call, const PassView& view) {
+    if (view.metric != Metric::logit) return Apart::nearest;
+    if (view.rows.ids) return view.over_vocabulary ? Apart::subset_over : Apart::subset;
+    if (call.n > kMostSharingRows) return Apart::many_rows;
+    if (!few_rows(call.n, call.request).empty()) return Apart::few_allowed;
+    call.held = held_bytes(call);
+    return call.held > kHeldBytes ? Apart::held : Apart::no;
+  }
+  // As one of those that share a pass.
+  SharedCall shared_call(const float* packed_hidden, size_t n, const PassRequest& request) const {
+    SharedCall call;
+    call.hidden = packed_hidden;
+    call.n = n;
+    call.epilogue = epilogue_;
+    call.valid = valid_;
+    call.request = request;
+    call.request.workers.threads = threads_;
+    return call;
+  }
+  // Heads in company share passes.
+  const std::shared_ptr<Company>& company() const { return output_->companies[static_cast<size_t>(activations_)]; }
+  SharedPass shared_pass(Gate& gate) const { return {kernels_, output_->view, activations_, &gate}; }
+
+  // nan: of row `row`, which has NaN or an infinity. workers: its threads are the head's.
+  PassResult quantize(const Quantization& q, ParallelFor workers) const {
+    workers.threads = threads_;
+    const size_t bad = quantize_rows(kernels_, output(), q.first, q.count, q.to, workers, q.bytes, q.errors);
     if (bad != output().rows) return {PassResult::nan, bad};
-    return {crew.aborted() ? PassResult::aborted : PassResult::ok};
+    return {workers.aborted() ? PassResult::aborted : PassResult::ok};
   }
 
  private:
+  // Rows whose ids may not be drawn need not be computed where they are few that may: these, else none. (A row apart costs more
+  // than one of many.)
+  static std::vector<uint32_t> few_rows(size_t n, const PassRequest& request) {
+    const bool needs_no_others = request.only_draws() || (request.draft.accepted && !request.draft.log_probs);
+    return needs_no_others ? request.adjustments.few_allowed(n) : std::vector<uint32_t>();
+  }
+
   PassResult run_similarity(const float* packed_hidden, size_t n, const PassRequest& request, const PassView& view) const {
     const ProductSource dots(kernels_, output_->view, {}, valid_, packed_hidden, n, view.rows);
-    if (view.measure == Measure::dot) return run_pass(kernels_, dots, request);
-    const std::shared_ptr<const std::vector<double>> norms = norms_for(request.crew);
+    if (view.metric == Metric::dot) return run_pass(kernels_, dots, request);
+    const std::shared_ptr<const std::vector<double>> norms = norms_for(request.workers);
     if (!norms) return {PassResult::aborted};
     return run_pass(kernels_, ScaledSource(dots, norms->data()), request);
   }
 
-  // Null where the crew was aborted. Nobody waits for another's crew, which may have to give way: at worst, two make the same.
-  std::shared_ptr<const std::vector<double>> norms_for(const Crew& crew) const {
+  // Null where the pass was aborted. Nobody waits for another's workers, which may have to yield: at worst, two make the same.
+  std::shared_ptr<const std::vector<double>> norms_for(const ParallelFor& workers) const {
     {
       const std::lock_guard lock(norms_mutex_);
       if (inverse_norms_) return inverse_norms_;
     }
-    auto norms = std::make_shared<const std::vector<double>>(inverse_norms(kernels_, output_->view, crew));
-    if (crew.aborted()) return nullptr;
+    auto norms = std::make_shared<const std::vector<double>>(inverse_norms(kernels_, output_->view, workers));
+    if (workers.aborted()) return nullptr;
     const std::lock_guard lock(norms_mutex_);
     if (!inverse_norms_) inverse_norms_ = std::move(norms);
     return inverse_norms_;

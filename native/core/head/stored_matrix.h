@@ -1,20 +1,30 @@
 // A matrix and the memory that it lies in. Heads share it, in any number of environments; the last one frees it.
 #pragma once
 
+#include <array>
 #include <memory>
 
+#include "../pass/shared_pass.h"
 #include "../storage/storage.h"
+#include "../threads/task_queue.h"
 
 namespace lmhead {
 
+// Of a pass that calls share.
+constexpr Task::Share kSharedRoom = {kMostSharedRows, kHeldBytes};
+
 struct StoredMatrix {
-  StoredMatrix(std::unique_ptr<Storage> its_storage, const Matrix& its_view) : storage(std::move(its_storage)), view(its_view) {}
+  StoredMatrix(std::unique_ptr<Storage> its_storage, const Matrix& its_view) : storage(std::move(its_storage)), view(its_view) {
+    for (std::shared_ptr<Company>& company : companies) company = std::make_shared<Company>(kSharedRoom);
+  }
   ~StoredMatrix();  // in shared_matrices.cc
   StoredMatrix(const StoredMatrix&) = delete;
   StoredMatrix& operator=(const StoredMatrix&) = delete;
 
   const std::unique_ptr<Storage> storage;
   const Matrix view;
+  // Of the heads over it that share passes: those with the same activations.
+  std::array<std::shared_ptr<Company>, kActivations> companies;
   uint64_t token_number = 0;  // of its token; 0: it has none. Under the lock of shared_matrices.cc
 };
 

@@ -14,7 +14,7 @@ namespace lmhead {
 namespace avx2 {
 
 constexpr size_t kLanes = 8;
-constexpr int kRows = 4, kColumns = 3, kQuantisedColumns = 3;
+constexpr int kRows = 4, kColumns = 3, kQuantizedColumns = 3;
 constexpr size_t kWidenFrom = 8;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -97,7 +97,7 @@ static inline D copy_sign_d(D x, D sign) {
 static inline D round_d(D x) { return _mm256_round_pd(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 static inline D floor_d(D x) { return _mm256_round_pd(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 static inline D scale_by_power_of_two_d(D p, D k) {
-  // Adding 1.5 * 2^52 leaves the whole number in the low bits.
+  // Adding 1.5 * 2^52 leaves the integer in the low bits.
   const __m256i biased = _mm256_castpd_si256(_mm256_add_pd(k, set_d(exact::kRounder + 1023)));
   return _mm256_mul_pd(p, _mm256_castsi256_pd(_mm256_slli_epi64(biased, 52)));
 }
@@ -125,7 +125,7 @@ static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
   return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(high, 1)), set(0x1p-31f));
 }
 
-// ---- integers, for quantised weights ----
+// ---- integers, for quantized weights ----
 
 using I = __m256i;
 
@@ -156,10 +156,10 @@ static inline F set_half(const uint8_t* p) {
 
 #include "generic/eight_lanes.inc"
 
-// ---- whole numbers ----
+// ---- integers ----
 
 using Q = __m256i;
-constexpr int kWholeRows = 4, kPlanes = 2;
+constexpr int kIntegerRows = 4, kPlanes = 2;
 
 static inline I zero_i() { return _mm256_setzero_si256(); }
 static inline Q load_q(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }

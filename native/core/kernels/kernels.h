@@ -3,7 +3,7 @@
 // Promises that the rest of the core builds on:
 //  - product: the bits of a dot product depend on the row of E and the hidden state alone, not on which rows or columns are
 //    computed along with it. Hence the same bits for any batch, tile and thread count.
-//  - product of a quantised matrix: the bits of product[f32] over its widened rows.
+//  - product of a quantized matrix: the bits of product[f32] over its widened rows.
 //  - sums run over a whole chunk from its first element, in an order fixed by the length alone.
 #pragma once
 
@@ -50,9 +50,9 @@ struct RaceState {
 
 // How far ahead of its use E is asked for, where it is read as it lies: more than a memory's latency at full bandwidth. Into a
 // second-level cache, as a first-level one has hidden states to hold, and few lines that it can wait for.
-constexpr size_t kAhead = 12288;
+constexpr size_t kPrefetchDistance = 12288;
 
-// Hidden states of whole numbers, in planes of int8, each number within +-127; see quantized_activations.h. Number k of state c
+// Hidden states of integers, in planes of int8, each number within +-127; see quantized_activations.h. Number k of state c
 // is numbers[c * stride + k], or with two planes kHighPlane * numbers[2c * stride + k] + numbers[(2c + 1) * stride + k], times
 // scales[c]. Planes are as many whole cache lines as hold d numbers, zeros beyond these.
 constexpr int kHighPlane = 255;
@@ -64,7 +64,7 @@ struct IntegerStates {
   const void* packed;  // all planes once more, by the table's PackedPlanes; null: they aren't
 };
 
-// From sums of whole numbers to a product: the same steps, and so the same bits, in every kernel.
+// From sums of integers to a product: the same steps, and so the same bits, in every kernel.
 inline double join_planes(double high_sum, double low_sum) { return kHighPlane * high_sum + low_sum; }
 inline double scale_of_row(const uint8_t* row) {  // of i8
   float scale;
@@ -97,12 +97,12 @@ struct Kernels {
   // out[c * out_stride + r] = E[first_row + r] . hidden[c], for r < rows and c < columns. One per weight dtype.
   void (*product[kDtypes])(const Matrix& e, size_t first_row, size_t rows, const float* hidden, size_t hidden_stride,
                            size_t columns, float* out, size_t out_stride);
-  // From how many columns on quantised rows are better widened once for all of them, and multiplied as f32.
+  // From how many columns on quantized rows are better widened once for all of them, and multiplied as f32.
   size_t widen_from;
   // u[i] becomes a logit; bias (if any) starts at u[0]'s row.
   void (*epilogue)(float* u, size_t count, const float* bias, const Epilogue& epilogue);
   // The f32 numbers that count stored ones stand for: exactly, or rounded once where f32 cannot hold them (q4_k, q5_k, q4_1,
-  // q5_1, as ggml does). Of a quantised dtype: from the start of a row, whole blocks.
+  // q5_1, as ggml does). Of a quantized dtype: from the start of a row, whole blocks.
   void (*widen[kDtypes])(const uint8_t* source, size_t count, float* out);
 
   MaxResult (*max)(const float* u, size_t count);
@@ -111,12 +111,12 @@ struct Kernels {
   // x = (u - max) / T and e^x to the last bit as exact_math.h computes them, where x <= 0. Both have room for whole vectors.
   void (*exact_terms)(const float* u, size_t count, float max, double temperature, double* x, double* e);
   // Sums of these terms, and of what moments are made of.
-  Mass (*exact_mass)(const float* u, size_t count, float max, double temperature);
+  FixedPointSum (*exact_mass)(const float* u, size_t count, float max, double temperature);
   MomentSums (*exact_moments)(const float* u, size_t count, float max, double temperature);
-  // The bin of the key of each u, as a whole number, and its term's mass in parts; but the masses of some in no bin are added to
+  // The bin of the key of each u, as an integer, and its term's mass in parts; but the masses of some in no bin are added to
   // `outside`. How many the others are, with some of no mass among them. All have room for count and a vector more.
-  size_t (*exact_bins)(const float* u, size_t count, float max, double temperature, const Bins& bins, double* bin, double* low,
-                       double* high, Mass& outside);
+  size_t (*exact_bins)(const float* u, size_t count, float max, double temperature, const KeyHistogram& bins, double* bin,
+                       double* low, double* high, FixedPointSum& outside);
   // out = (u - max) / T - log_sum; in place if out == u.
   void (*log_probs)(const float* u, size_t count, float max, double inverse_temperature, double log_sum, float* out);
   // out = e^((u - max) / T) * inverse_sum
@@ -134,7 +134,7 @@ struct Kernels {
   float (*read)(const uint8_t* data, size_t size);
   float (*multiply_adds)(size_t count);
 
-  // As product, with states of whole numbers. One per weight dtype, where there is one; those of i8 have the same bits
+  // As product, with states of integers. One per weight dtype, where there is one; those of i8 have the same bits
   // everywhere. Takes states that are packed for this table, or not at all.
   void (*integer_product[kDtypes])(const Matrix& e, size_t first_row, size_t rows, const IntegerStates& states,
                                    size_t first_column, size_t columns, float* out, size_t out_stride);

@@ -14,7 +14,7 @@ namespace neon {
 
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 2;  // 4 x 3 would fill all 32 registers, and compilers spill then
-constexpr int kQuantisedColumns = 3;
+constexpr int kQuantizedColumns = 3;
 constexpr size_t kWidenFrom = 4;
 constexpr float kInfinity = __builtin_huge_valf();
 
@@ -166,7 +166,7 @@ static inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 static inline size_t popcount(uint32_t m) { return static_cast<size_t>(__builtin_popcount(m)); }
 static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(__builtin_ctz(m)); }
 
-// ---- integers, for quantised weights ----
+// ---- integers, for quantized weights ----
 
 struct I {
   uint32x4_t low, high;
@@ -225,12 +225,12 @@ static inline Bytes shift_right(Bytes x, int n) { return vshlq_u8(x, vdupq_n_s8(
 
 #include "generic/eight_lanes.inc"
 
-// ---- whole numbers ----
+// ---- integers ----
 
 struct Q {
   int8x16_t low, high;
 };
-constexpr int kWholeRows = 4, kPlanes = 2;
+constexpr int kIntegerRows = 4, kPlanes = 2;
 
 static inline I zero_i() { return {vdupq_n_u32(0), vdupq_n_u32(0)}; }
 static inline Q load_q(const void* p) {

@@ -29,7 +29,7 @@ float scale_of(const float* h, size_t d, int most) {
 
 bool rounds_activations(Dtype dtype) { return scalar_kernels()->integer_product[static_cast<size_t>(dtype)] != nullptr; }
 
-void RoundedStates::round(Activations kind, const float* hidden, size_t hidden_stride, size_t columns, size_t d) {
+void QuantizedActivations::round(Activations kind, const float* hidden, size_t hidden_stride, size_t columns, size_t d) {
   planes_ = kind == Activations::i16 ? 2 : 1;
   stride_ = (d + kLine - 1) / kLine * kLine;
   const int most = planes_ == 2 ? (kHighPlane + 1) * kMost : kMost;
@@ -53,7 +53,7 @@ void RoundedStates::round(Activations kind, const float* hidden, size_t hidden_s
   }
 }
 
-void RoundedStates::pack(const Kernels& kernels, Dtype dtype) {
+void QuantizedActivations::pack(const Kernels& kernels, Dtype dtype) {
   if (const PackedPlanes* const way = kernels.packed_planes[static_cast<size_t>(dtype)])
     way->pack(numbers_.data(), columns() * planes_, stride_, packed_);
 }

@@ -1,4 +1,4 @@
-// Hidden states rounded to whole numbers, so that products with weights of whole numbers are sums of whole numbers: an option of
+// Hidden states rounded to integers, so that products with weights of integers are sums of integers: an option of
 // a head, and an approximation of its own. lib/dtypes/quantized-activations.ts defines it.
 #pragma once
 
@@ -13,14 +13,14 @@ enum class Activations : uint8_t { f32, i8, i16 };  // i16: of 15 bits and a sig
 constexpr size_t kActivations = 3;
 
 // Of a hidden state: sums of so many products fit 32 bits.
-constexpr size_t kMostWholeNumbers = size_t{1} << 17;
+constexpr size_t kMostIntegers = size_t{1} << 17;
 
 // Whether heads of this dtype have them.
 bool rounds_activations(Dtype dtype);
 
-class RoundedStates {
+class QuantizedActivations {
  public:
-  // d is at most kMostWholeNumbers. Throws std::bad_alloc.
+  // d is at most kMostIntegers. Throws std::bad_alloc.
   void round(Activations kind, const float* hidden, size_t hidden_stride, size_t columns, size_t d);
   // Lays them out for this table's products with weights of that dtype, where it likes to have them in a way of its own.
   void pack(const Kernels& kernels, Dtype dtype);

@@ -13,7 +13,7 @@ namespace lmhead {
 namespace scalar {
 
 constexpr size_t kLanes = 8;
-constexpr int kRows = 4, kColumns = 2, kQuantisedColumns = 1;
+constexpr int kRows = 4, kColumns = 2, kQuantizedColumns = 1;
 constexpr size_t kWidenFrom = 4;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -101,7 +101,7 @@ static inline F maximum(F a, F b) {
 static inline F minimum(F a, F b) {
   return lanes([&](size_t i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
 }
-static inline F round(F x) {  // to the nearest whole number, for |x| < 2^22
+static inline F round(F x) {  // to the nearest integer, for |x| < 2^22
   return lanes([&](size_t i) { return (x.v[i] + 12582912.0f) - 12582912.0f; });
 }
 static inline F zero_where_less(F x, F limit, F value) {
@@ -212,7 +212,7 @@ static inline void prefetch_far(const void*) {}
 static inline size_t popcount(uint32_t m) { return static_cast<size_t>(std::popcount(m)); }
 static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(std::countr_zero(m)); }
 
-// ---- integers, for quantised weights ----
+// ---- integers, for quantized weights ----
 
 struct I {
   uint32_t v[kLanes];
@@ -275,7 +275,7 @@ static inline Bytes either(Bytes a, Bytes b) {
 static inline Bytes minus(Bytes x, uint8_t y) {
   return byte_lanes([&](size_t i) { return x.v[i] - y; });
 }
-static inline Bytes shift_left(Bytes x, int n) {  // low_bits takes away what comes in from a neighbour, where shifts do that
+static inline Bytes shift_left(Bytes x, int n) {  // low_bits takes away what comes in from a neighbor, where shifts do that
   return byte_lanes([&](size_t i) { return x.v[i] << n; });
 }
 static inline Bytes shift_right(Bytes x, int n) {
@@ -284,12 +284,12 @@ static inline Bytes shift_right(Bytes x, int n) {
 
 #include "generic/eight_lanes.inc"
 
-// ---- whole numbers ----
+// ---- integers ----
 
 struct Q {
   int8_t v[4 * kLanes];
 };
-constexpr int kWholeRows = 4, kPlanes = 2;
+constexpr int kIntegerRows = 4, kPlanes = 2;
 
 static inline I zero_i() {
   return lanes_i([](size_t) { return 0u; });

@@ -24,7 +24,7 @@ inline constexpr double kLn2High = 6.931471803691238e-1;
 inline constexpr double kLn2Low = 1.9082149292705877e-10;
 inline constexpr double kLog2E = 1.4426950408889634;
 inline constexpr double kSqrt2 = 1.4142135623730951;
-// Added and taken away, it leaves a double below 2^51 rounded to the nearest whole number, ties to even.
+// Added and taken away, it leaves a double below 2^51 rounded to the nearest integer, ties to even.
 inline constexpr double kRounder = 0x1.8p52;
 
 inline double from_bits(uint64_t bits) {

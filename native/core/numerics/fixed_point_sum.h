@@ -1,5 +1,5 @@
-// Sums that filters go by. Those of exact_math's exponentials have the same bits in any order: they are of whole
-// numbers of 2^-52.
+// Sums that filters go by. Those of exact_math's exponentials have the same bits in any order: they are of integers
+// of 2^-52.
 #pragma once
 
 #include <cmath>
@@ -15,25 +15,25 @@ constexpr double kFaint = -36.1;
 // Shares of a mass are taken for reached by this much early; lib/reference/filters.ts says why.
 constexpr double kEarly = 0x1p-22;
 
-// Exact for up to 2^27 terms: whole numbers, low + 2^26 high, whose parts have 26 bits each in a term.
-class Mass {
+// Exact for up to 2^27 terms: integers, low + 2^26 high, whose parts have 26 bits each in a term.
+class FixedPointSum {
  public:
   static constexpr double kHigh = 0x1p26;
 
-  Mass() = default;
-  Mass(double low, double high) : low_(low), high_(high) {}
+  FixedPointSum() = default;
+  FixedPointSum(double low, double high) : low_(low), high_(high) {}
   // w from 0 to 1.
   void add(double w) {
     const int64_t whole = static_cast<int64_t>(w * kMassUnits);
     low_ += static_cast<double>(whole & ((int64_t{1} << 26) - 1));
     high_ += static_cast<double>(whole >> 26);
   }
-  Mass& operator+=(const Mass& other) {
+  FixedPointSum& operator+=(const FixedPointSum& other) {
     low_ += other.low_;
     high_ += other.high_;
     return *this;
   }
-  Mass operator+(const Mass& other) const { return Mass(*this) += other; }
+  FixedPointSum operator+(const FixedPointSum& other) const { return FixedPointSum(*this) += other; }
   double value() const { return high_ * kHigh + low_; }
 
  private:
@@ -48,7 +48,8 @@ class MomentSums {
  public:
   MomentSums() = default;
   // Of e^x, -x e^x and e^2x.
-  MomentSums(const Mass& sum, const Mass& weighted, const Mass& squares) : sum_(sum), weighted_(weighted), squares_(squares) {}
+  MomentSums(const FixedPointSum& sum, const FixedPointSum& weighted, const FixedPointSum& squares)
+      : sum_(sum), weighted_(weighted), squares_(squares) {}
   // e = e^x, x <= 0.
   void add(double x, double e) {
     if (e == 0) return;
@@ -65,7 +66,7 @@ class MomentSums {
   }
 
  private:
-  Mass sum_, weighted_, squares_;
+  FixedPointSum sum_, weighted_, squares_;
 };
 
 // The standard deviation of numbers, from their sums in the order that they come in.

@@ -22,7 +22,7 @@ int64_t first_that(int64_t low, int64_t end, Holds holds) {
   return low;
 }
 
-// Of x = (u - max) / T, of a logit u: how far its surprise is from that of the likeliest, which is -x; or, given the moments of
+// Of x = (u - max) / T, of a logit u: how far its surprisal is from that of the likeliest, which is -x; or, given the moments of
 // the distribution, from their mean.
 struct Key {
   double log_sum = 0, entropy = 0;
@@ -32,7 +32,7 @@ struct Key {
 };
 
 // Keys of one kind from low to high, in bins of one width.
-struct Bins {
+struct KeyHistogram {
   static constexpr size_t kCount = 1024;
   // Behind them, bins for other keys: several, as adding to one again and again is slow.
   static constexpr size_t kOthers = 16, kAll = kCount + kOthers;
@@ -41,7 +41,7 @@ struct Bins {
   float least;  // no logit below it has such a key
 
   // per_key is finite, so that low * per_key has an index even where high is hardly above it.
-  Bins(const Key& kind, double lowest, double highest, float least_logit)
+  KeyHistogram(const Key& kind, double lowest, double highest, float least_logit)
       : key(kind),
         low(lowest),
         high(highest),

@@ -48,7 +48,7 @@ struct Bits64 {
   uint32_t high, low;
 };
 
-// One block serves two neighbouring ids: 64 bits each.
+// One block serves two neighboring ids: 64 bits each.
 inline Bits64 token_bits(const Stream& stream, uint32_t id) {
   const PhiloxBlock block = philox4x32({{id >> 1, stream.step, static_cast<uint32_t>(stream.purpose), stream.number}},
                                        stream.seed_low, stream.seed_high);

@@ -13,7 +13,7 @@
 #include "../sampling/candidates.h"
 #include "../sampling/filters.h"
 #include "../sinks/target.h"
-#include "../threads/crew.h"
+#include "../threads/parallel_for.h"
 
 namespace lmhead {
 
@@ -88,11 +88,11 @@ class ProductSource final : public LogitSource {
   // The columns that were prepared, if any: as kernels_.packed has them, or rounded.
   struct {
     AlignedFloats data;
-    RoundedStates rounded;
+    QuantizedActivations rounded;
     size_t first = 0, columns = 0;
   } mutable prepared_;
 
-  // Logits of neighbouring rows of a matrix, into out [columns, out_stride]; bias (if any) starts at its first_row.
+  // Logits of neighboring rows of a matrix, into out [columns, out_stride]; bias (if any) starts at its first_row.
   void make(const Matrix& e, size_t first_row, size_t rows, const float* bias, size_t first_column, size_t columns, float* out,
             size_t out_stride) const;
 };
@@ -141,12 +141,12 @@ struct ListOutputs {
 struct SampleOutputs {
   uint32_t* ids = nullptr;
   float* log_probs = nullptr;
-  // What is told beside the token. Raw is the distribution of the logits as they are, at temperature 1; the normaliser's, where
+  // What is told beside the token. Raw is the distribution of the logits as they are, at temperature 1; the normalizer's, where
   // there is one. A row with NaN is refused, as it is where ids are ranked.
-  float* raw_log_probs = nullptr;  // [n], of the token; null: nothing of all this
-  uint32_t k = 0;                  // at most kMaxHeap, and no more than there are ids
-  ListOutputs top;                 // of the distribution that the token was drawn from
-  ListOutputs raw_top;
+  float* model_log_probs = nullptr;  // [n], of the token; null: nothing of all this
+  uint32_t k = 0;                    // at most kMaxHeap, and no more than there are ids
+  ListOutputs top;                   // of the distribution that the token was drawn from
+  ListOutputs model_top;
 };
 
 // A draft that the tokens of consecutive rows are held against; see sampling/speculative_verification.h. Shapes as in DraftJob of
@@ -180,13 +180,13 @@ struct PassRequest {
   DraftCheck draft;  // alone in its request
   // Whose distributions log_probs, probs, log_sum_exp, top's and score's numbers are of; null: the pass's own source. It has the
   // same columns. Tokens are ranked and drawn among those of the pass's source either way.
-  const LogitSource* normaliser = nullptr;
-  Crew crew;  // looks at abort and gate before every chunk
+  const LogitSource* normalizer = nullptr;
+  ParallelFor workers;  // looks at abort and gate before every chunk
 
   // Whether nothing is asked for but tokens drawn from each row.
   bool only_draws() const {
     return draws() &&
-           !(logits || log_probs || probs || argmax || top.ids || score.targets || log_sum_exp || sample.raw_log_probs);
+           !(logits || log_probs || probs || argmax || top.ids || score.targets || log_sum_exp || sample.model_log_probs);
   }
   bool draws() const { return sample.ids || candidates; }
 };
@@ -195,7 +195,7 @@ struct PassResult {
   enum Status {
     ok,
     nan,           // row `row` has NaN at `id`, and a token was to be chosen
-    unnormalised,  // row `row` has probabilities of NaN: +inf at `id`, or only -inf (id -1)
+    unnormalized,  // row `row` has probabilities of NaN: +inf at `id`, or only -inf (id -1)
     aborted,
     nothing_left,  // row `row` has no id that may be drawn
   } status = ok;

@@ -10,14 +10,14 @@
 
 namespace lmhead {
 
-// u becomes penalised(u + add) - subtract, where penalised(x) is x / penalty above 0 and x * penalty below; computed in double
+// u becomes penalized(u + add) - subtract, where penalized(x) is x / penalty above 0 and x * penalty below; computed in double
 // and rounded once. add -inf: the id may not be drawn.
 struct Patch {
   double add, penalty, subtract;
 };
 
-// What the tokens so far do to those that are among them: u becomes penalised(u) - (count * frequency + presence), with
-// `repetition` for the penalty; where the count is 0, penalised(u).
+// What the tokens so far do to those that are among them: u becomes penalized(u) - (count * frequency + presence), with
+// `repetition` for the penalty; where the count is 0, penalized(u).
 struct Penalties {
   double repetition, frequency, presence;
 };

@@ -102,7 +102,7 @@ class CandidateList {
       const double x = x_of(each, temperature);
       return x >= kFaint ? exp_negative(x) : 0;
     };
-    Mass total, before;
+    FixedPointSum total, before;
     for (const T& each : all) total.add(mass_of(each));
     const double wanted = share * total.value() * (1 - kEarly);
     all.resize(place_of_share(all.data(), all.size(), before, wanted, order, mass_of) + 1);

@@ -8,7 +8,7 @@ namespace lmhead {
 
 struct CandidateRow {
   std::vector<uint32_t> ids;  // best first
-  std::vector<float> probs;   // renormalised over them, at the row's temperature
+  std::vector<float> probs;   // renormalized over them, at the row's temperature
 };
 
 }  // namespace lmhead

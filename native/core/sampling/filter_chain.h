@@ -1,6 +1,6 @@
 // The chain of filters: what each stage asks of the set that those before have left. lib/reference/filters.ts defines it.
 //
-// A set (CandidateList, HeldRow) says whether it does() a stage, and offers
+// A set (CandidateList, MaterializedRow) says whether it does() a stage, and offers
 //   max, count                         its largest logit, its size
 //   moments(T), deviation()            of the distribution at temperature T; of the logits
 //   keep_at_least(floor)               logits from there on, and the best and its equals always
@@ -58,9 +58,9 @@ class Chain {
         return set_.keep_share(row_.top_p, temperature);
       case Stage::min_p:
         return set_.keep_at_least(Floor(set_.max() + temperature * row_.log_min_p));
-      case Stage::epsilon:
+      case Stage::epsilon_cutoff:
         return set_.keep_at_least(floor_of(row_.log_epsilon, moments().log_sum));
-      case Stage::eta: {
+      case Stage::eta_cutoff: {
         const Moments m = moments();
         const double adaptive = 0.5 * row_.log_eta - m.entropy;
         return set_.keep_at_least(floor_of(adaptive < row_.log_eta ? adaptive : row_.log_eta, m.log_sum));
@@ -77,8 +77,8 @@ class Chain {
       }
       case Stage::temperature:
         return set_temperature();
-      case Stage::max_surprise:
-        return set_.keep_at_least(floor_of(-row_.max_surprise, moments().log_sum));
+      case Stage::max_surprisal:
+        return set_.keep_at_least(floor_of(-row_.max_surprisal, moments().log_sum));
     }
   }
 
@@ -125,16 +125,16 @@ class Chain {
 
 // Puts `count` things in such an order that those ahead of the returned place come first by `order`, and are the fewest whose
 // mass, with `before`, falls short of `wanted` by no more than that of the thing at that place; or are all but the last. Adds
-// their mass, each mass_of() as Mass::add takes it, to `before`. A selection like quickselect's, by mass instead of by count: the
-// mass of the first half says in which half the boundary lies.
+// their mass, each mass_of() as FixedPointSum::add takes it, to `before`. A selection like quickselect's, by mass instead of by
+// count: the mass of the first half says in which half the boundary lies.
 template <class T, class Order, class MassOf>
-size_t place_of_share(T* first, size_t count, Mass& before, double wanted, Order order, MassOf mass_of) {
+size_t place_of_share(T* first, size_t count, FixedPointSum& before, double wanted, Order order, MassOf mass_of) {
   LMHEAD_DASSERT(count > 0 && std::isfinite(wanted));
   T *begin = first, *end = first + count;
   while (end - begin > 1) {
     T* const middle = begin + (end - begin) / 2;
     std::nth_element(begin, middle, end, order);
-    Mass through = before;
+    FixedPointSum through = before;
     for (const T* each = begin; each != middle; each++) through.add(mass_of(*each));
     if (through.value() >= wanted) {
       end = middle;

@@ -1,5 +1,5 @@
-// What both forms of a set of tokens under filters (CandidateList, HeldRow) go by: which token is still in, and where a filter
-// cuts.
+// What both forms of a set of tokens under filters (CandidateList, MaterializedRow) go by: which token is still in, and where a
+// filter cuts.
 #pragma once
 
 #include <cmath>

@@ -20,9 +20,9 @@ bool RowSampling::works(Stage stage) const {
       return top_p < 1;
     case Stage::min_p:
       return log_min_p != kOff;
-    case Stage::epsilon:
+    case Stage::epsilon_cutoff:
       return log_epsilon != kOff;
-    case Stage::eta:
+    case Stage::eta_cutoff:
       return log_eta != kOff;
     case Stage::p_less:
       return p_less;
@@ -30,8 +30,8 @@ bool RowSampling::works(Stage stage) const {
       return xtc_probability > 0 && xtc_uniform(stream) < xtc_probability;
     case Stage::temperature:
       return true;
-    case Stage::max_surprise:
-      return max_surprise != -kOff;
+    case Stage::max_surprisal:
+      return max_surprisal != -kOff;
   }
   return false;
 }
@@ -53,8 +53,8 @@ Left filter(std::vector<Candidate>& candidates, const RowSampling& row, Progress
   return {list.max(), progress.temperature};
 }
 
-Mass mass(const std::vector<Candidate>& candidates, const Left& left) {
-  Mass sum;
+FixedPointSum mass(const std::vector<Candidate>& candidates, const Left& left) {
+  FixedPointSum sum;
   for (const Candidate& c : candidates) sum.add(exp_negative((static_cast<double>(c.logit) - left.max) / left.temperature));
   return sum;
 }

@@ -20,12 +20,12 @@ enum class Stage : uint8_t {
   typical_p,
   top_p,
   min_p,
-  epsilon,
-  eta,
+  epsilon_cutoff,
+  eta_cutoff,
   p_less,
   xtc,
   temperature,
-  max_surprise,
+  max_surprisal,
 };
 constexpr uint64_t kDefaultOrder = 0xBA987654321;  // four bits a stage, the first lowest
 
@@ -46,7 +46,7 @@ struct RowSampling {
   double log_xtc_threshold = kOff;
   double temperature_range = 0;
   double temperature_exponent = 1;
-  double max_surprise = -kOff;  // nats
+  double max_surprisal = -kOff;  // nats
   uint64_t order = kDefaultOrder;
 
   // Whether the stage may change anything.
@@ -91,7 +91,7 @@ inline Left filter(std::vector<Candidate>& candidates, const RowSampling& row) {
 Choice race(const std::vector<Candidate>& candidates, const Left& left, const Stream& stream);
 
 // Of candidates, at the temperature of `left`.
-Mass mass(const std::vector<Candidate>& candidates, const Left& left);
+FixedPointSum mass(const std::vector<Candidate>& candidates, const Left& left);
 
 // (u - max) / T - log sum e^((u - max) / T) over the candidates: add it to a scaled logit for its log-probability.
 double log_sum(const std::vector<Candidate>& candidates, const Left& left);

@@ -1,13 +1,13 @@
 #include "materialized_row.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <tuple>
 #include <utility>
 
+#include "../numerics/float_order.h"
 #include "filter_chain.h"
 #include "gumbel_max.h"
 
@@ -15,33 +15,19 @@ namespace lmhead {
 
 namespace {
 
-constexpr float kLowest = -std::numeric_limits<float>::max();
 // So few are filtered sooner as a list; and of so many a share's boundary is found among them.
 constexpr size_t kFew = 1024, kFewAtBoundary = 8192;
 
-// Finite floats by their order.
-int32_t place_of(float x) {
-  const int32_t bits = std::bit_cast<int32_t>(x);
-  return bits < 0 ? std::numeric_limits<int32_t>::min() - bits : bits;
-}
-float float_at(int32_t place) { return std::bit_cast<float>(place < 0 ? std::numeric_limits<int32_t>::min() - place : place); }
-// The first that `holds`, as all after it do; infinity if none does.
-template <class Holds>
-float first_float(Holds holds) {
-  const auto at = [](int64_t place) { return float_at(static_cast<int32_t>(place)); };
-  return at(first_that(place_of(kLowest), place_of(-kLowest) + int64_t{1}, [&](int64_t place) { return holds(at(place)); }));
-}
-float float_before(float x) { return float_at(place_of(x) - 1); }
-
 }  // namespace
 
-HeldRow::HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, const Crew& crew)
-    : kernels_(kernels), logits_(logits), size_(count), ids_(ids), crew_(crew), max_(max), maxima_(chunks()) {
+MaterializedRow::MaterializedRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max,
+                                 const ParallelFor& workers)
+    : kernels_(kernels), logits_(logits), size_(count), ids_(ids), workers_(workers), max_(max), maxima_(chunks()) {
   each_chunk([&](const Chunk& chunk, unsigned) { maxima_[chunk.index] = kernels_.max(chunk.logits, chunk.rows).max; });
   LMHEAD_DASSERT(is_sound());
 }
 
-bool HeldRow::is_sound() const {
+bool MaterializedRow::is_sound() const {
   if (!std::isfinite(max_) || max_ != *std::max_element(maxima_.begin(), maxima_.end())) return false;
   for (size_t index = 0; index < chunks(); index++)
     if (const Chunk chunk = chunk_at(index); is_in(chunk.max) && kernels_.max(chunk.logits, chunk.rows).max != chunk.max)
@@ -49,7 +35,7 @@ bool HeldRow::is_sound() const {
   return true;
 }
 
-HeldRow::Chunk HeldRow::chunk_at(size_t index) const {
+MaterializedRow::Chunk MaterializedRow::chunk_at(size_t index) const {
   const size_t first = index * kChunkRows;
   return {index,
           logits_ + first,
@@ -60,15 +46,15 @@ HeldRow::Chunk HeldRow::chunk_at(size_t index) const {
 }
 
 template <class T, class Use>
-T HeldRow::sum_over_chunks(Use use) const {
-  std::vector<T> parts(crew_.threads);
+T MaterializedRow::sum_over_chunks(Use use) const {
+  std::vector<T> parts(workers_.threads);
   each_chunk([&](const Chunk& chunk, unsigned slot) { use(chunk, parts[slot]); });
   T sum{};
   for (const T& part : parts) sum = sum + part;
   return sum;
 }
 
-bool HeldRow::is_long() {
+bool MaterializedRow::is_long() {
   if (count_) return *count_ > kFew;
   size_t seen = 0;
   for (size_t index = 0; index < chunks() && seen <= kFew; index++) {
@@ -79,14 +65,14 @@ bool HeldRow::is_long() {
   return seen > kFew;
 }
 
-size_t HeldRow::count() {
+size_t MaterializedRow::count() {
   if (!count_)
     count_ = sum_over_chunks<size_t>(
         [&](const Chunk& chunk, size_t& sum) { sum += kernels_.count_above(chunk.logits, chunk.rows, kDropped, false); });
   return *count_;
 }
 
-void HeldRow::keep_to(const Candidate& last) {
+void MaterializedRow::keep_to(const Candidate& last) {
   LMHEAD_DASSERT(is_in(last.logit));
   drop([&](const Chunk& chunk) {
     float* const u = chunk.logits;
@@ -106,7 +92,7 @@ void HeldRow::keep_to(const Candidate& last) {
   });
 }
 
-std::vector<Candidate>& HeldRow::list() {
+std::vector<Candidate>& MaterializedRow::list() {
   if (list_) return *list_;
   list_.emplace();
   list_->reserve(count());
@@ -120,7 +106,7 @@ std::vector<Candidate>& HeldRow::list() {
   return *list_;
 }
 
-std::vector<Candidate> HeldRow::best(size_t k) const {
+std::vector<Candidate> MaterializedRow::best(size_t k) const {
   if (list_) return *list_;
   std::vector<Candidate> best;
   if (k == 0) return best;
@@ -136,7 +122,7 @@ std::vector<Candidate> HeldRow::best(size_t k) const {
   return best;
 }
 
-void HeldRow::write_back() {
+void MaterializedRow::write_back() {
   if (!list_) {  // the row lies there, but for chunks in which nothing is left
     for (size_t i = 0; i < chunks(); i++)
       if (const Chunk chunk = chunk_at(i); !is_in(chunk.max)) std::fill_n(chunk.logits, chunk.rows, kDropped);
@@ -150,32 +136,34 @@ void HeldRow::write_back() {
   }
 }
 
-bool HeldRow::does(Stage stage) { return stage != Stage::top_k && is_long(); }
+bool MaterializedRow::does(Stage stage) { return stage != Stage::top_k && is_long(); }
 
-Left HeldRow::filter(const RowSampling& row) {
+Left MaterializedRow::filter(const RowSampling& row) {
   Progress progress{row.order};
   Chain(*this, row, progress).run();
   if (progress.order == 0 && is_long()) return {max_, progress.temperature};
   return lmhead::filter(list(), row, progress);
 }
 
-Moments HeldRow::moments(double temperature) const {
+Moments MaterializedRow::moments(double temperature) const {
   return sum_over_chunks<MomentSums>([&](const Chunk& chunk, MomentSums& sum) {
            sum = sum + kernels_.exact_moments(chunk.logits, chunk.rows, max_, temperature);
          })
       .moments();
 }
 
-Mass HeldRow::mass(const Left& left) const { return list_ ? lmhead::mass(*list_, left) : mass_in_place(left.temperature); }
+FixedPointSum MaterializedRow::mass(const Left& left) const {
+  return list_ ? lmhead::mass(*list_, left) : mass_in_place(left.temperature);
+}
 
-Mass HeldRow::mass_in_place(double temperature) const {
+FixedPointSum MaterializedRow::mass_in_place(double temperature) const {
   if (mass_ && mass_->temperature == temperature) return mass_->mass;
-  return sum_over_chunks<Mass>(
-      [&](const Chunk& chunk, Mass& sum) { sum += kernels_.exact_mass(chunk.logits, chunk.rows, max_, temperature); });
+  return sum_over_chunks<FixedPointSum>(
+      [&](const Chunk& chunk, FixedPointSum& sum) { sum += kernels_.exact_mass(chunk.logits, chunk.rows, max_, temperature); });
 }
 
 // In the order of ids, which fixes the bits of its sums.
-double HeldRow::deviation() const {
+double MaterializedRow::deviation() const {
   DeviationSums sums;
   for (size_t index = 0; index < chunks(); index++) {
     const Chunk chunk = chunk_at(index);
@@ -185,11 +173,11 @@ double HeldRow::deviation() const {
   return sums.deviation();
 }
 
-void HeldRow::keep_at_least(const Floor& floor) {
+void MaterializedRow::keep_at_least(const Floor& floor) {
   if (!floor.admits(kLowest)) keep_to({std::min(floor.least(), max_), kNoId});
 }
 
-void HeldRow::keep_share(double share, double temperature) {
+void MaterializedRow::keep_share(double share, double temperature) {
   const Key key;
   // All together, logits further below the largest have less than what may be left out: the largest alone has 1.
   const double left_out = (1 - share) / static_cast<double>(size_);
@@ -204,17 +192,17 @@ void HeldRow::keep_share(double share, double temperature) {
   mass_ = {temperature, last.through};
 }
 
-void HeldRow::keep_typical(double share, double temperature) {
+void MaterializedRow::keep_typical(double share, double temperature) {
   const Moments m = moments(temperature);
   const Key key{m.log_sum, m.entropy};
   const Last last = place_by(key, std::max(key.of(0), key.of(kFaint)), share, temperature);
   drop_where([&](const Candidate& c) { return last < Keyed{c, key.of(x_of(c.logit, temperature)), 0}; });
 }
 
-double HeldRow::x_of(float u, double temperature) const { return (static_cast<double>(u) - max_) / temperature; }
+double MaterializedRow::x_of(float u, double temperature) const { return (static_cast<double>(u) - max_) / temperature; }
 
 // The logits that have such keys: on one side their offsets are at most 0, and on the other above it.
-std::array<HeldRow::Logits, 2> HeldRow::logits_of(const Key& key, const Range& keys, double temperature) const {
+std::array<MaterializedRow::Logits, 2> MaterializedRow::logits_of(const Key& key, const Range& keys, double temperature) const {
   const auto offset = [&](float u) { return key.offset(x_of(u, temperature)); };
   return {{{first_float([&](float u) { return offset(u) >= -keys.high; }),
             float_before(first_float([&](float u) { return offset(u) > -keys.low || offset(u) > 0; }))},
@@ -223,14 +211,15 @@ std::array<HeldRow::Logits, 2> HeldRow::logits_of(const Key& key, const Range& k
 }
 
 // Of the logits that have such keys, those that are in the row.
-std::array<HeldRow::Logits, 2> HeldRow::logits_within(const Key& key, const Range& range, double temperature) const {
+std::array<MaterializedRow::Logits, 2> MaterializedRow::logits_within(const Key& key, const Range& range,
+                                                                      double temperature) const {
   std::array<Logits, 2> sides = logits_of(key, range, temperature);
   for (Logits& side : sides) {
     constexpr int32_t kFirst = std::numeric_limits<int32_t>::min(), kLast = std::numeric_limits<int32_t>::max();
     struct Places {
       int32_t least = kLast, most = kFirst;
     };
-    std::vector<Places> parts(crew_.threads);
+    std::vector<Places> parts(workers_.threads);
     each_chunk([&, side](const Chunk& chunk, unsigned slot) {
       if (chunk.max < side.least) return;
       const int32_t least = place_of(side.least), most = place_of(side.most);
@@ -256,7 +245,7 @@ std::array<HeldRow::Logits, 2> HeldRow::logits_within(const Key& key, const Rang
 }
 
 // From the first of the keys within a range to the last: equal ones would take bins without end.
-HeldRow::Range HeldRow::keys_within(const Key& key, const Range& range, double temperature) const {
+MaterializedRow::Range MaterializedRow::keys_within(const Key& key, const Range& range, double temperature) const {
   Range keys{range.high, range.low};
   for (const Logits& side : logits_within(key, range, temperature))
     for (const float u : {side.least, side.most})
@@ -268,20 +257,20 @@ HeldRow::Range HeldRow::keys_within(const Key& key, const Range& range, double t
 }
 
 // By a histogram of mass over keys: the bin in which the share is reached, then that bin's own, until it holds few or one key.
-HeldRow::Last HeldRow::place_by(const Key& key, double high, double share, double temperature) const {
+MaterializedRow::Last MaterializedRow::place_by(const Key& key, double high, double share, double temperature) const {
   struct Histogram {
-    std::vector<Mass> mass = std::vector<Mass>(Bins::kAll);
-    std::vector<size_t> count = std::vector<size_t>(Bins::kAll);
-    Mass outside;
+    std::vector<FixedPointSum> mass = std::vector<FixedPointSum>(KeyHistogram::kAll);
+    std::vector<size_t> count = std::vector<size_t>(KeyHistogram::kAll);
+    FixedPointSum outside;
   };
   Range keys{0, high};
   double wanted = -1;
-  Mass before;
+  FixedPointSum before;
   size_t inside = size_;
   while (wanted < 0 || (inside > kFewAtBoundary && keys.low < keys.high)) {
     const auto [below, above] = logits_of(key, keys, temperature);
-    const Bins bins(key, keys.low, keys.high, std::min(below.least, above.least));
-    std::vector<Histogram> parts(crew_.threads);
+    const KeyHistogram bins(key, keys.low, keys.high, std::min(below.least, above.least));
+    std::vector<Histogram> parts(workers_.threads);
     each_chunk([&](const Chunk& chunk, unsigned slot) {
       constexpr size_t kRoom = kChunkRows + kMaxLanes;
       alignas(64) double bin[kRoom], low_parts[kRoom], high_parts[kRoom];
@@ -291,7 +280,7 @@ HeldRow::Last HeldRow::place_by(const Key& key, double high, double share, doubl
       // Apart, so that a processor knows early which additions are to the same bin.
       int32_t at[kRoom];
       for (size_t i = 0; i < binned; i++) at[i] = static_cast<int32_t>(bin[i]);
-      Mass* const mass = part.mass.data();
+      FixedPointSum* const mass = part.mass.data();
       size_t* const count = part.count.data();
       for (size_t i = 0; i < binned; i++) {
         mass[at[i]] += {low_parts[i], high_parts[i]};
@@ -301,19 +290,20 @@ HeldRow::Last HeldRow::place_by(const Key& key, double high, double share, doubl
     Histogram& all = parts[0];
     for (size_t slot = 1; slot < parts.size(); slot++) {
       all.outside += parts[slot].outside;
-      for (size_t bin = 0; bin < Bins::kAll; bin++) {
+      for (size_t bin = 0; bin < KeyHistogram::kAll; bin++) {
         all.mass[bin] += parts[slot].mass[bin];
         all.count[bin] += parts[slot].count[bin];
       }
     }
     if (wanted < 0) {
-      Mass total = all.outside;
-      for (const Mass& mass : all.mass) total += mass;
+      FixedPointSum total = all.outside;
+      for (const FixedPointSum& mass : all.mass) total += mass;
       wanted = share * total.value() * (1 - kEarly);
     }
     size_t bin = 0;
-    const auto falls_short = [&](const Mass& through) { return through.value() < wanted || all.count[bin] == 0; };
-    for (Mass through; bin + 1 < Bins::kCount && falls_short(through = before + all.mass[bin]); bin++) before = through;
+    const auto falls_short = [&](const FixedPointSum& through) { return through.value() < wanted || all.count[bin] == 0; };
+    for (FixedPointSum through; bin + 1 < KeyHistogram::kCount && falls_short(through = before + all.mass[bin]); bin++)
+      before = through;
     inside = all.count[bin];
     Range chosen{bins.lowest_of(bin), bins.highest_of(bin)};
     if (inside > kFewAtBoundary) chosen = keys_within(key, chosen, temperature);
@@ -331,8 +321,8 @@ HeldRow::Last HeldRow::place_by(const Key& key, double high, double share, doubl
 }
 
 // Among logits of one key without a list of them: where they are all equal, or one below the mean and one above it.
-std::optional<HeldRow::Last> HeldRow::place_among_equals(const Key& key, const Range& keys, Mass before, double wanted,
-                                                         double temperature) const {
+std::optional<MaterializedRow::Last> MaterializedRow::place_among_equals(const Key& key, const Range& keys, FixedPointSum before,
+                                                                         double wanted, double temperature) const {
   const auto [below, above] = logits_within(key, keys, temperature);
   if (below.least < below.most || above.least < above.most) return {};
   const bool has_below = below.least == below.most, has_above = above.least == above.most;
@@ -344,9 +334,10 @@ std::optional<HeldRow::Last> HeldRow::place_among_equals(const Key& key, const R
     const size_t count = sum_over_chunks<size_t>([u](const Chunk& chunk, size_t& sum) {
       for (size_t i = 0, rows = chunk.rows; i < rows; i++) sum += chunk.logits[i] == u;
     });
-    const double units = std::floor(mass * kMassUnits), high = std::floor(units / Mass::kHigh), low = units - high * Mass::kHigh;
+    const double units = std::floor(mass * kMassUnits), high = std::floor(units / FixedPointSum::kHigh),
+                 low = units - high * FixedPointSum::kHigh;
     const auto through = [&](size_t equals) {
-      return before + Mass(low * static_cast<double>(equals), high * static_cast<double>(equals));
+      return before + FixedPointSum(low * static_cast<double>(equals), high * static_cast<double>(equals));
     };
     if (!is_last && through(count).value() < wanted) {
       before = through(count);
@@ -355,7 +346,7 @@ std::optional<HeldRow::Last> HeldRow::place_among_equals(const Key& key, const R
     size_t ahead = static_cast<size_t>(first_that(0, static_cast<int64_t>(count) - 1, [&](int64_t place) {
       return through(static_cast<size_t>(place) + 1).value() >= wanted;
     }));
-    const Mass all = through(ahead + 1);
+    const FixedPointSum all = through(ahead + 1);
     for (size_t index = 0; index < chunks(); index++) {
       const Chunk chunk = chunk_at(index);
       if (!is_in(chunk.max)) continue;
@@ -366,8 +357,9 @@ std::optional<HeldRow::Last> HeldRow::place_among_equals(const Key& key, const R
   return {};
 }
 
-std::vector<HeldRow::Keyed> HeldRow::candidates_within(const Key& key, const Range& keys, double temperature) const {
-  std::vector<std::vector<Keyed>> parts(crew_.threads);
+std::vector<MaterializedRow::Keyed> MaterializedRow::candidates_within(const Key& key, const Range& keys,
+                                                                       double temperature) const {
+  std::vector<std::vector<Keyed>> parts(workers_.threads);
   for (const Logits& side : logits_of(key, keys, temperature))
     each_chunk([&, side](const Chunk& chunk, unsigned slot) {
       if (chunk.max < side.least) return;
@@ -386,8 +378,8 @@ std::vector<HeldRow::Keyed> HeldRow::candidates_within(const Key& key, const Ran
   return all;
 }
 
-std::optional<Candidate> HeldRow::last_from(const Floor& floor) const {
-  std::vector<std::optional<Candidate>> lasts(crew_.threads);
+std::optional<Candidate> MaterializedRow::last_from(const Floor& floor) const {
+  std::vector<std::optional<Candidate>> lasts(workers_.threads);
   each_chunk([&](const Chunk& chunk, unsigned slot) {
     if (!floor.admits(chunk.max)) return;
     for (size_t i = 0; i < chunk.rows; i++)
@@ -400,16 +392,16 @@ std::optional<Candidate> HeldRow::last_from(const Floor& floor) const {
   return last;
 }
 
-void HeldRow::keep_best() {
+void MaterializedRow::keep_best() {
   const size_t index = static_cast<size_t>(std::find(maxima_.begin(), maxima_.end(), max_) - maxima_.begin());
   LMHEAD_DASSERT(index < chunks());
   const Chunk chunk = chunk_at(index);
   keep_to(chunk.candidate(static_cast<size_t>(std::find(chunk.logits, chunk.logits + chunk.rows, max_) - chunk.logits)));
 }
 
-Choice HeldRow::race(const Left& left, const Stream& stream) const {
+Choice MaterializedRow::race(const Left& left, const Stream& stream) const {
   if (list_) return lmhead::race(*list_, left, stream);
-  std::vector<RaceLeader> leaders(crew_.threads);
+  std::vector<RaceLeader> leaders(workers_.threads);
   each_chunk([&](const Chunk& chunk, unsigned slot) {
     race_chunk(kernels_, {chunk.logits, chunk.rows, chunk.first, chunk.ids, chunk.max}, stream, left.temperature, leaders[slot]);
   });

@@ -10,16 +10,17 @@
 #include "../kernels/kernels.h"
 #include "../numerics/fixed_point_sum.h"
 #include "../sinks/sink.h"
-#include "../threads/crew.h"
+#include "../threads/parallel_for.h"
 #include "filtered_set.h"
 #include "filters.h"
 
 namespace lmhead {
 
-class HeldRow {
+class MaterializedRow {
  public:
   // logits [count], none NaN, of `ids` (ascending; null: of 0, 1, 2 ...); max: the largest, finite. They are overwritten.
-  HeldRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max, const Crew& crew);
+  MaterializedRow(const Kernels& kernels, float* logits, size_t count, const uint32_t* ids, float max,
+                  const ParallelFor& workers);
 
   Left filter(const RowSampling& row);
   // After filter. The logits given: those of what is left, and kDropped.
@@ -30,7 +31,7 @@ class HeldRow {
   // What is left, in any order.
   std::vector<Candidate>& list();
   // Of what is left, after filter.
-  Mass mass(const Left& left) const;
+  FixedPointSum mass(const Left& left) const;
 
   // For Chain.
   static constexpr bool kIsList = false;
@@ -56,7 +57,7 @@ class HeldRow {
   bool is_sound() const;
 
  private:
-  // Logits of neighbouring places; what is not left is kDropped, or anything where nothing is (max is kDropped).
+  // Logits of neighboring places; what is not left is kDropped, or anything where nothing is (max is kDropped).
   struct Chunk {
     size_t index;
     float* logits;
@@ -73,11 +74,11 @@ class HeldRow {
   };
   // The last one kept, and the mass of all that are.
   struct Last : Keyed {
-    Mass through;
+    FixedPointSum through;
   };
   struct MassAt {
     double temperature;
-    Mass mass;
+    FixedPointSum mass;
   };
 
   size_t chunks() const { return (size_ + kChunkRows - 1) / kChunkRows; }
@@ -90,7 +91,7 @@ class HeldRow {
       for (size_t i = task * kTaskChunks; i < std::min(count, (task + 1) * kTaskChunks); i++)
         if (is_in(maxima_[i])) use(chunk_at(i), slot);
     };
-    crew_.share_out((count + kTaskChunks - 1) / kTaskChunks, work, Crew::To::the_end);
+    workers_.parallel_for((count + kTaskChunks - 1) / kTaskChunks, work, ParallelFor::To::the_end);
   }
   template <class T, class Use>  // use(chunk, T&), and the Ts' sum
   T sum_over_chunks(Use use) const;
@@ -104,7 +105,7 @@ class HeldRow {
   }
   // Drops all that `last` is better than.
   void keep_to(const Candidate& last);
-  Mass mass_in_place(double temperature) const;
+  FixedPointSum mass_in_place(double temperature) const;
   struct Range {
     double low, high;
   };
@@ -117,7 +118,8 @@ class HeldRow {
   std::array<Logits, 2> logits_within(const Key& key, const Range& range, double temperature) const;
   Range keys_within(const Key& key, const Range& range, double temperature) const;
   std::vector<Keyed> candidates_within(const Key& key, const Range& keys, double temperature) const;
-  std::optional<Last> place_among_equals(const Key& key, const Range& keys, Mass before, double wanted, double temperature) const;
+  std::optional<Last> place_among_equals(const Key& key, const Range& keys, FixedPointSum before, double wanted,
+                                         double temperature) const;
   // Where the share is reached in the order of keys, of which those up to `high` can matter.
   Last place_by(const Key& key, double high, double share, double temperature) const;
 
@@ -125,7 +127,7 @@ class HeldRow {
   float* const logits_;
   const size_t size_;
   const uint32_t* const ids_;
-  const Crew crew_;
+  const ParallelFor workers_;
   float max_;
   std::vector<float> maxima_;    // of chunks
   std::optional<size_t> count_;  // of what is left, where it is known

@@ -5,13 +5,29 @@
 
 namespace lmhead {
 
-// Takes of the request: row_parameters, adjustments, draft, crew. The source has as many columns as the draft has ids,
-// or one more. Holds logits of some rows, at most 32 MB. Throws std::bad_alloc.
-PassResult verify_draft(const Kernels& kernels, const LogitSource& source, const PassRequest& request);
+// The check of a request's draft, of which it takes row_parameters and adjustments, too. The source has as many columns as the
+// draft has ids, or one more.
+class Verification {
+ public:
+  // No id stands yet. What it is given outlives it.
+  Verification(const Kernels& kernels, const LogitSource& source, const PassRequest& request);
+  // Goes on through rows from first_row on, `stride` apart, which are overwritten. Throws std::bad_alloc.
+  PassResult take(float* logits, size_t stride, size_t first_row, size_t rows, const ParallelFor& workers);
+  // Whether a row has been taken whose token is none of the draft's, so that those after it count in nothing.
+  bool ended() const { return ended_; }
 
-// What a request asks for: the verification of its draft, or else a pass.
-inline PassResult run_request(const Kernels& kernels, const LogitSource& source, const PassRequest& request) {
-  return request.draft.accepted ? verify_draft(kernels, source, request) : run_pass(kernels, source, request);
-}
+ private:
+  PassResult take_row(float* u, size_t row, const ParallelFor& workers);
+  void adjust(float* u, size_t row) const;
+  uint32_t id_of(size_t place) const { return source_.ids() ? source_.ids()[place] : static_cast<uint32_t>(place); }
+  void put(size_t row, size_t place, float log_prob, bool accepted);
+
+  const Kernels& kernels_;
+  const LogitSource& source_;
+  const size_t valid_;
+  const PassRequest& request_;
+  const DraftCheck& draft_;
+  bool ended_ = false;
+};
 
 }  // namespace lmhead

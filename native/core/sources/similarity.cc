@@ -23,10 +23,10 @@ double sum_of_squares(const float* x, size_t count) {
 
 }  // namespace
 
-std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, const Crew& crew) {
+std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, const ParallelFor& workers) {
   std::vector<double> result(e.rows);
-  std::vector<float> wide(crew.threads * e.columns);
-  crew.share_out((e.rows + kChunkRows - 1) / kChunkRows, [&](size_t chunk, unsigned slot) {
+  std::vector<float> wide(workers.threads * e.columns);
+  workers.parallel_for((e.rows + kChunkRows - 1) / kChunkRows, [&](size_t chunk, unsigned slot) {
     float* const row = wide.data() + slot * e.columns;
     MapGuard::renew();
     for (size_t i = chunk * kChunkRows; i < std::min((chunk + 1) * kChunkRows, e.rows); i++) {

@@ -7,9 +7,9 @@
 
 namespace lmhead {
 
-// 1/|row| of every row; 0 for a row of zeros, so that its cosine with anything is 0. Complete where the crew was not aborted.
+// 1/|row| of every row; 0 for a row of zeros, so that its cosine with anything is 0. Complete where it was not aborted.
 // Throws std::bad_alloc.
-std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, const Crew& crew);
+std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, const ParallelFor& workers);
 
 // The source's numbers, each times its row's factor.
 class ScaledSource final : public LogitSource {

@@ -1,4 +1,4 @@
-// The bytes behind a matrix: owned by us, mapped from a file, or lent by the caller.
+// The bytes behind a matrix: owned by us, mapped from a file, or borrowed by the caller.
 #pragma once
 
 #include <cstddef>

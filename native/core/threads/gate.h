@@ -9,7 +9,7 @@ class Gate {
   // Should the pass give way? Asked before every chunk, by any of the pass's threads.
   virtual bool wanted() const = 0;
   // Returns when the pass may go on. Called by the pass's first thread while the others are not at work.
-  virtual void give_way() = 0;
+  virtual void yield_turn() = 0;
 };
 
 }  // namespace lmhead

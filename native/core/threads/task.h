@@ -1,12 +1,26 @@
 // What the queue runs, and lists of it that need no memory of their own: so nothing that the queue does with a task can fail.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <utility>
 
 #include "gate.h"
 
 namespace lmhead {
+
+class Task;
+
+// A task's time to compute. It gives way as a gate does, and may be shared with others that wait.
+class Turn : public Gate {
+ public:
+  // Another task to run along with those that it has, or null. It has started then, and is there until it is done.
+  virtual Task* join() = 0;
+  // Whether tasks have come since nobody joined that may want to: a hint. On any thread.
+  virtual bool has_news() const = 0;
+  // That task has run. It is finished, and may be gone.
+  virtual void done(Task& task) = 0;
+};
 
 class Task {
  public:
@@ -15,12 +29,18 @@ class Task {
   Task& operator=(const Task&) = delete;
   virtual ~Task() = default;
 
-  // On a thread of the queue's.
-  virtual void run(Gate& gate) = 0;
-  // What comes after: `self` is this task. Before the lane's next one starts.
+  // On a thread of the queue's. Those that joined are done before it returns, and perhaps this one.
+  virtual void run(Turn& turn) = 0;
+  // What comes after: `self` is this task. Before the next one of its head queue starts.
   virtual void finish(std::unique_ptr<Task> self) = 0;
   // Instead of both, on the pushing thread, where the system grants no thread to run it on.
   virtual void refuse(std::unique_ptr<Task> self) = 0;
+
+  // How much of a turn that is shared it takes; no rows: it has a turn of its own.
+  struct Share {
+    size_t rows = 0, bytes = 0;
+  };
+  virtual Share share() const = 0;
 
   // Whom it is for. See TaskQueue::stop.
   virtual const void* owner() const = 0;
@@ -49,6 +69,7 @@ class TaskList {
   }
 
   bool empty() const { return !first_; }
+  Task* first() const { return first_; }
   bool has(const Task& task) const { return task.list_ == this; }
 
   void push_back(std::unique_ptr<Task> task) {

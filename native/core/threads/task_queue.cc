@@ -1,5 +1,6 @@
 #include "task_queue.h"
 
+#include <algorithm>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -14,44 +15,101 @@ using namespace std::chrono_literals;
 
 // A turn must be long beside what a change of turns costs, and short beside what a person notices.
 constexpr auto kTurn = 10ms;
-// A turn is held by a thread. Where more lanes than this have tasks, the others wait for one to run out of them.
+// A turn is held by a thread. Where more than this have tasks, the others wait for one to run out of them.
 constexpr size_t kMostRunners = 16;
 // How long a runner without work looks out for more before it parks: about as long as JavaScript takes to act on a result.
 constexpr auto kSpin = 50us;
 
 }  // namespace
 
-// A task's time to compute.
-class TaskQueue::Turn final : public Gate {
+class TaskQueue::SharedTurn final : public Turn {
  public:
-  explicit Turn(TaskQueue& queue) : queue_(queue) {}
+  // first: the company's task that it is given to.
+  SharedTurn(TaskQueue& queue, Company& company, Task& first)
+      : queue_(queue), company_(company), first_(&first), room_(company.room_) {
+    take_room(first.share());
+    seen_ = company.pushed_.load(std::memory_order_relaxed);
+  }
+
   bool wanted() const override { return queue_.waiting_.load(std::memory_order_relaxed) > 0 && Clock::now() - since_ >= kTurn; }
-  void give_way() override {
+  void yield_turn() override {
     Lock lock(queue_.mutex_);
     queue_.end_turn();
     queue_.take_turn(lock);
     since_ = Clock::now();
   }
 
+  Task* join() override {
+    if (room_.rows == 0) return nullptr;
+    const Lock lock(queue_.mutex_);
+    seen_ = company_.pushed_.load(std::memory_order_relaxed);
+    for (std::shared_ptr<HeadQueue> head_queue = company_.first_, next; head_queue; head_queue = std::move(next)) {
+      next = head_queue->next_;
+      const Task* const task = queue_.first_of(*head_queue);
+      if (!task) continue;
+      const Task::Share share = task->share();
+      if (share.rows == 0 || share.rows > room_.rows || share.bytes > room_.bytes) continue;
+      take_room(share);
+      return queue_.start_first(*head_queue);
+    }
+    return nullptr;
+  }
+  bool has_news() const override { return room_.rows > 0 && company_.pushed_.load(std::memory_order_relaxed) != seen_; }
+  void done(Task& task) override {
+    Lock lock(queue_.mutex_);
+    if (&task == first_) first_ = nullptr;
+    queue_.finish(task, lock);
+  }
+
+  // The task that it was given to, unless that is done.
+  Task* first() const { return first_; }
+
  private:
+  void take_room(const Task::Share& share) {
+    room_.rows = share.rows == 0 ? 0 : room_.rows - std::min(share.rows, room_.rows);
+    room_.bytes -= std::min(share.bytes, room_.bytes);
+  }
+
   TaskQueue& queue_;
+  Company& company_;
+  Task* first_;
+  Task::Share room_;  // that is left
+  size_t seen_;       // of the tasks pushed, how many there were when somebody joined last
   Clock::time_point since_ = Clock::now();
 };
+
+void Company::add(std::shared_ptr<HeadQueue> head_queue) {
+  HeadQueue* const added = head_queue.get();
+  added->previous_ = last_;
+  (last_ ? last_->next_ : first_) = std::move(head_queue);
+  last_ = added;
+}
+
+std::shared_ptr<HeadQueue> Company::remove(HeadQueue& head_queue) {
+  std::shared_ptr<HeadQueue>& place = head_queue.previous_ ? head_queue.previous_->next_ : first_;
+  std::shared_ptr<HeadQueue> removed = std::move(place);
+  place = std::move(head_queue.next_);
+  (place ? place->previous_ : last_) = head_queue.previous_;
+  return removed;
+}
 
 TaskQueue& TaskQueue::instance() {
   static TaskQueue* queue = new TaskQueue;
   return *queue;
 }
 
-void TaskQueue::push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task) {
+void TaskQueue::push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_ptr<Task> task) {
   {
     Lock lock(mutex_);
-    if (!lane->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) hire();
+    const std::shared_ptr<Company>& company = head_queue->company_;
+    if (!company->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) start_worker();
     if (runners_ > 0) {
-      lane->tasks_.push_back(std::move(task));
-      if (lane->active_) return;  // its runner will come to it
-      lane->active_ = true;
-      make_ready(lane);
+      if (head_queue->tasks_.empty()) company->add(head_queue);
+      head_queue->tasks_.push_back(std::move(task));
+      company->pushed_.fetch_add(1, std::memory_order_relaxed);
+      if (company->active_) return;  // its runner will come to it
+      company->active_ = true;
+      make_ready(company);
       const bool spinners_suffice = ready_count_ <= idle_ - parked_;
       lock.unlock();
       if (!spinners_suffice) pushed_.notify_one();
@@ -62,14 +120,16 @@ void TaskQueue::push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> ta
   refused.refuse(std::move(task));
 }
 
-TaskList TaskQueue::withdraw(Lane& lane) {
+TaskList TaskQueue::withdraw(HeadQueue& head_queue) {
   const Lock lock(mutex_);
-  return std::move(lane.tasks_);
+  TaskList all;
+  while (Task* const task = head_queue.tasks_.first()) all.push_back(take(head_queue, *task));
+  return all;
 }
 
-std::unique_ptr<Task> TaskQueue::withdraw(Lane& lane, Task& task) {
+std::unique_ptr<Task> TaskQueue::withdraw(HeadQueue& head_queue, Task& task) {
   const Lock lock(mutex_);
-  return lane.tasks_.has(task) ? lane.tasks_.take(task) : nullptr;
+  return head_queue.tasks_.has(task) ? take(head_queue, task) : nullptr;
 }
 
 void TaskQueue::stop(const void* owner) {
@@ -88,7 +148,7 @@ void TaskQueue::stop(const void* owner) {
 }
 
 // Threads are made as they are first wanted. Where the system grants no more, those that exist do the work.
-void TaskQueue::hire() {
+void TaskQueue::start_worker() {
   try {
     std::thread([this] { work(); }).detach();
     runners_++;
@@ -97,9 +157,9 @@ void TaskQueue::hire() {
   }
 }
 
-void TaskQueue::make_ready(std::shared_ptr<Lane> lane) {
-  Lane* const last = lane.get();
-  (last_ready_ ? last_ready_->next_ : ready_) = std::move(lane);
+void TaskQueue::make_ready(std::shared_ptr<Company> company) {
+  Company* const last = company.get();
+  (last_ready_ ? last_ready_->next_ : ready_) = std::move(company);
   last_ready_ = last;
   ready_count_.fetch_add(1, std::memory_order_relaxed);
 }
@@ -107,23 +167,16 @@ void TaskQueue::make_ready(std::shared_ptr<Lane> lane) {
 void TaskQueue::work() {
   Lock lock(mutex_);
   for (;;) {
-    const std::shared_ptr<Lane> lane = next_lane(lock);
+    std::shared_ptr<Company> company = next_company(lock);
     take_turn(lock);
-    std::unique_ptr<Task> task = run_first(*lane, lock);
+    run_first(*company, lock);
     end_turn();
-    if (task) {
-      // Before the lane goes on, so that results arrive in order.
-      lock.unlock();
-      Task& ended = *task;
-      ended.finish(std::move(task));
-      lock.lock();
-    }
-    lane->active_ = !lane->tasks_.empty();
-    if (lane->active_) make_ready(lane);
+    company->active_ = company->first_ != nullptr;
+    if (company->active_) make_ready(std::move(company));
   }
 }
 
-std::shared_ptr<Lane> TaskQueue::next_lane(Lock& lock) {
+std::shared_ptr<Company> TaskQueue::next_company(Lock& lock) {
   idle_++;
   if (!ready_) {
     lock.unlock();
@@ -135,27 +188,56 @@ std::shared_ptr<Lane> TaskQueue::next_lane(Lock& lock) {
     parked_--;
   }
   idle_--;
-  std::shared_ptr<Lane> lane = std::move(ready_);
-  ready_ = std::move(lane->next_);
+  std::shared_ptr<Company> company = std::move(ready_);
+  ready_ = std::move(company->next_);
   if (!ready_) last_ready_ = nullptr;
   ready_count_.fetch_sub(1, std::memory_order_relaxed);
-  return lane;
+  return company;
 }
 
-// Null where the lane's tasks were withdrawn, or nobody wants them.
-std::unique_ptr<Task> TaskQueue::run_first(Lane& lane, Lock& lock) {
-  while (std::unique_ptr<Task> task = lane.tasks_.take_first()) {
-    if (!task->is_wanted()) continue;
-    Task& started = *task;
-    running_.push_back(std::move(task));
-    lock.unlock();
-    Turn turn(*this);
-    started.run(turn);
-    lock.lock();
-    stopped_.notify_all();
-    return running_.take(started);
+void TaskQueue::run_first(Company& company, Lock& lock) {
+  Task* task = nullptr;
+  while (!task && company.first_) task = start_first(*std::shared_ptr<HeadQueue>(company.first_));
+  if (!task) return;
+  SharedTurn turn(*this, company, *task);
+  lock.unlock();
+  task->run(turn);
+  lock.lock();
+  if (Task* const first = turn.first()) finish(*first, lock);
+}
+
+// A head queue without tasks is in no company; the head queue may go with its last one.
+std::unique_ptr<Task> TaskQueue::take(HeadQueue& head_queue, Task& task) {
+  std::unique_ptr<Task> taken = head_queue.tasks_.take(task);
+  if (head_queue.tasks_.empty()) head_queue.company_->remove(head_queue);
+  return taken;
+}
+
+// The head queue's first task that is wanted; the others go.
+Task* TaskQueue::first_of(HeadQueue& head_queue) {
+  while (Task* const task = head_queue.tasks_.first()) {
+    if (task->is_wanted()) return task;
+    take(head_queue, *task);
   }
   return nullptr;
+}
+
+// That task, running now; the other head queues in company come before the next one of this head queue.
+Task* TaskQueue::start_first(HeadQueue& head_queue) {
+  Task* const task = first_of(head_queue);
+  if (!task) return nullptr;
+  running_.push_back(take(head_queue, *task));
+  if (!head_queue.tasks_.empty()) head_queue.company_->add(head_queue.company_->remove(head_queue));
+  return task;
+}
+
+// Before the turn ends, so that results of a head queue arrive in order.
+void TaskQueue::finish(Task& task, Lock& lock) {
+  std::unique_ptr<Task> ended = running_.take(task);
+  stopped_.notify_all();
+  lock.unlock();
+  task.finish(std::move(ended));
+  lock.lock();
 }
 
 void TaskQueue::take_turn(Lock& lock) {

@@ -1,7 +1,11 @@
 // The order in which asynchronous passes run.
 //
-// A lane's tasks run one after another, as they came. Lanes take turns: one task computes at a time, on as many threads as it
-// likes, and when its turn has lasted kTurn it gives way, where its gate lets it, to those that wait.
+// A head queue's tasks run one after another, as they came. Head queues take turns: one task computes at a time, on as many
+// threads as it likes, and when its turn has lasted kTurn it gives way, where its gate lets it, to those that wait.
+//
+// Head queues in company take their turns together: a task that starts takes along those at the head of these head queues, one of
+// each head queue in turn, for as long as there is room. So no task overtakes another of its head queue, and a head queue that
+// was passed over comes first.
 #pragma once
 
 #include <atomic>
@@ -14,12 +18,40 @@
 
 namespace lmhead {
 
-// Tasks that have not started, oldest first. Everything in it is the queue's business.
-class Lane {
+class HeadQueue;
+
+// Head queues that take their turns together. Everything in it is the queue's business.
+class Company {
+ public:
+  // room: for the tasks of one turn. A task that needs more has it for itself.
+  explicit Company(Task::Share room = {}) : room_(room) {}
+
+ private:
   friend class TaskQueue;
+  void add(std::shared_ptr<HeadQueue> head_queue);
+  std::shared_ptr<HeadQueue> remove(HeadQueue& head_queue);
+
+  const Task::Share room_;
+  std::shared_ptr<HeadQueue> first_;  // of those with tasks, the one whose turn it is
+  HeadQueue* last_ = nullptr;
+  std::atomic<size_t> pushed_{0};  // tasks, so far
+  bool active_ = false;            // in the queue, or in a runner's hands
+  std::shared_ptr<Company> next_;  // in the queue
+};
+
+// Tasks that have not started, oldest first. Everything in it is the queue's business.
+class HeadQueue {
+ public:
+  explicit HeadQueue(std::shared_ptr<Company> company = std::make_shared<Company>()) : company_(std::move(company)) {}
+
+ private:
+  friend class Company;
+  friend class TaskQueue;
+  const std::shared_ptr<Company> company_;
   TaskList tasks_;
-  bool active_ = false;         // in the queue, or in a runner's hands
-  std::shared_ptr<Lane> next_;  // in the queue
+  // In its company, where it has tasks.
+  std::shared_ptr<HeadQueue> next_;
+  HeadQueue* previous_ = nullptr;
 };
 
 class TaskQueue {
@@ -27,32 +59,36 @@ class TaskQueue {
   // Never destroyed: its threads may be parked in it when the process ends.
   static TaskQueue& instance();
 
-  void push(const std::shared_ptr<Lane>& lane, std::unique_ptr<Task> task);
-  // Takes back what has not started: all of a lane's, or one of its tasks, which has been pushed and not been finished or
+  void push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_ptr<Task> task);
+  // Takes back what has not started: all of a head queue's, or one of its tasks, which has been pushed and not been finished or
   // refused; null where that has started.
-  TaskList withdraw(Lane& lane);
-  std::unique_ptr<Task> withdraw(Lane& lane, Task& task);
+  TaskList withdraw(HeadQueue& head_queue);
+  std::unique_ptr<Task> withdraw(HeadQueue& head_queue, Task& task);
   // Cancels the running tasks of an owner, and returns when they have ended. None that is not wanted starts after that.
   void stop(const void* owner);
 
  private:
   using Clock = std::chrono::steady_clock;
   using Lock = std::unique_lock<std::mutex>;
-  class Turn;
+  class SharedTurn;
 
   TaskQueue() = default;
-  void hire();
-  void make_ready(std::shared_ptr<Lane> lane);
+  void start_worker();
+  void make_ready(std::shared_ptr<Company> company);
   void work();
-  std::shared_ptr<Lane> next_lane(Lock& lock);
-  std::unique_ptr<Task> run_first(Lane& lane, Lock& lock);
+  std::shared_ptr<Company> next_company(Lock& lock);
+  void run_first(Company& company, Lock& lock);
+  std::unique_ptr<Task> take(HeadQueue& head_queue, Task& task);
+  Task* first_of(HeadQueue& head_queue);
+  Task* start_first(HeadQueue& head_queue);
+  void finish(Task& task, Lock& lock);
   void take_turn(Lock& lock);
   void end_turn();
 
   std::mutex mutex_;
   std::condition_variable pushed_, turn_, stopped_;
-  std::shared_ptr<Lane> ready_;  // the first of the lanes with tasks and without a runner
-  Lane* last_ready_ = nullptr;
+  std::shared_ptr<Company> ready_;  // the first of those with tasks and without a runner
+  Company* last_ready_ = nullptr;
   std::atomic<size_t> ready_count_{0};  // written under the lock, for those that spin
   size_t runners_ = 0, idle_ = 0, parked_ = 0;
   uint64_t next_ticket_ = 0, serving_ = 0;

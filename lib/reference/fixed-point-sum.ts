@@ -3,8 +3,8 @@
 /** What a mass is counted in. */
 export const MASS_UNIT = 2 ** -52;
 
-/** A sum of whole numbers, ⌊w·2^52⌋ for w from 0 to 1: exact for up to 2^27 of them, and so the same in any order. */
-export class Mass {
+/** A sum of integers, ⌊w·2^52⌋ for w from 0 to 1: exact for up to 2^27 of them, and so the same in any order. */
+export class FixedPointSum {
   #low = 0;
   #high = 0;
 

@@ -12,7 +12,7 @@
 
 namespace lmhead {
 
-struct Crew {
+struct ParallelFor {
   unsigned threads = 1;
   const std::atomic<int32_t>* abort = nullptr;  // not 0: stop
   Gate* gate = nullptr;                         // null: the pass gives way to none
@@ -23,12 +23,16 @@ struct Crew {
   // aborted, or to the end. Slots at work at one time are distinct, and below `threads`.
   enum class To { abort, the_end };
   template <class Work>
-  void share_out(size_t count, Work work, To to = To::abort) const {
-    const auto ended = [&] { return to == To::abort && aborted(); };
+  void parallel_for(size_t count, Work work, To to = To::abort) const {
+    share_out_until(count, work, [&](size_t) { return to == To::abort && aborted(); });
+  }
+  // The same, until ended(i), which is asked before each.
+  template <class Work, class Ended>
+  void share_out_until(size_t count, Work work, Ended ended) const {
     if (threads == 1 || count == 1) {
-      for (size_t i = 0; i < count && !ended(); i++) {
+      for (size_t i = 0; i < count && !ended(i); i++) {
         work(i, 0);
-        if (should_give_way()) gate->give_way();
+        if (should_yield()) gate->yield_turn();
       }
       return;
     }
@@ -38,8 +42,7 @@ struct Crew {
     std::exception_ptr failure;
     const auto share = [&](unsigned slot) {
       try {
-        for (size_t i; !should_give_way() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended();)
-          work(i, slot);
+        for (size_t i; !should_yield() && (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !ended(i);) work(i, slot);
       } catch (...) {  // out of memory; the caller throws it on
         next.store(count, std::memory_order_relaxed);
         const std::lock_guard lock(mutex);
@@ -48,14 +51,15 @@ struct Crew {
     };
     for (;;) {
       ThreadPool::instance().run(most, share);
-      if (next.load(std::memory_order_relaxed) >= count || ended()) break;
-      gate->give_way();
+      const size_t at = next.load(std::memory_order_relaxed);
+      if (at >= count || ended(at)) break;
+      gate->yield_turn();
     }
     if (failure) std::rethrow_exception(failure);
   }
 
  private:
-  bool should_give_way() const { return gate && gate->wanted(); }
+  bool should_yield() const { return gate && gate->wanted(); }
 };
 
 }  // namespace lmhead
