@@ -1,6 +1,7 @@
 // Random calls about weights that they share, and whether their answers are those that each has alone.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -104,9 +105,8 @@ class Asking {
       CHECK(!where, "%s row %zu: %s", what, i, where);
     }
     CHECK(shared_.lists == alone_.lists, "%s: lists", what);
-    CHECK(shared_.list_log_probs.size() == alone_.list_log_probs.size() &&
-              std::memcmp(shared_.list_log_probs.data(), alone_.list_log_probs.data(),
-                          alone_.list_log_probs.size() * sizeof(float)) == 0,
+    CHECK(std::equal(shared_.list_log_probs.begin(), shared_.list_log_probs.end(), alone_.list_log_probs.begin(),
+                     alone_.list_log_probs.end(), same),
           "%s: log-probabilities of lists", what);
     CHECK(shared_.candidates.size() == alone_.candidates.size());
     for (size_t i = 0; i < alone_.candidates.size(); i++)
