@@ -3,7 +3,7 @@ import { type InspectOptions, inspect } from 'node:util';
 
 import { adjustmentsOf } from './arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
-import { arrayType } from './arguments/describe';
+import { arrayType, got, label } from './arguments/describe';
 import { draftJob } from './arguments/draft';
 import {
   type HeadSettings,
@@ -17,9 +17,12 @@ import { idCount, targetIds, tokenIds } from './arguments/ids';
 import {
   ARGMAX_OPTIONS,
   CANDIDATES_OPTIONS,
+  DRAFT_OPTIONS,
   FROM_OPTIONS,
   LENS_OPTIONS,
   NEAREST_OPTIONS,
+  NEXT_ALL_OPTIONS,
+  NEXT_OPTIONS,
   optionsIfAny,
   QUANTIZE_OPTIONS,
   RUN_OPTIONS,
@@ -28,16 +31,20 @@ import {
   SCORE_OPTIONS,
   TOP_K_OPTIONS,
   VERIFY_DRAFT_OPTIONS,
+  VERIFY_DRAFTS_OPTIONS,
   WIDE_OPTIONS,
 } from './arguments/option-names';
+import { isArray, reading } from './arguments/reading';
 import { rowParameters } from './arguments/row-parameters';
 import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset';
 import { flag, integerBetween, liveSignal, oneOf } from './arguments/values';
+import { within } from './arguments/within';
 import {
   type HeadBackend,
   type HeadSpec,
   type HiddenJob,
   IGNORED,
+  type ListedJob,
   type Measure,
   noCandidates,
   type PassJob,
@@ -53,19 +60,20 @@ import { handleOf, partsOf } from './head/handle';
 import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
-import { isWatched, type TimedHead, timed, timedSync } from './pass/diagnostics';
+import { callOf, isWatched, type TimedHead, timed, timedSync } from './pass/diagnostics';
 import { neighborsOf, queryRows } from './pass/nearest';
 import { lease, release, requireFree } from './pass/pending-outputs';
 import { newSample } from './pass/sample-result';
 import { verdictOf } from './pass/verify-draft';
 import { finalNorm } from './reference/norm';
 import { verifyAgainstReference } from './reference/verify';
-import { Sampler } from './sampler';
+import { beginTurns, Sampler, type Turn } from './sampler';
 import type {
   Activations,
   AsyncOptions,
   CallOptions,
   Candidates,
+  Draft,
   DraftResult,
   Dtype,
   HeadOptions,
@@ -74,6 +82,7 @@ import type {
   LensOptions,
   NearestOptions,
   Neighbours,
+  NextAllOptions,
   OpenOptions,
   OutOption,
   QuantizationError,
@@ -81,6 +90,7 @@ import type {
   RunRequest,
   RunResult,
   Sample,
+  SampledToken,
   SampleOptions,
   SamplerOptions,
   Score,
@@ -111,6 +121,12 @@ type Wide = 'logits' | 'logProbs' | 'probs';
 
 interface HeadJob extends HiddenJob {
   view?: RowSubset;
+}
+
+/** One of several that are made as one. */
+interface HeadListed extends ListedJob {
+  job: HeadJob;
+  head: LMHead;
 }
 
 /** The constructor is for `from` and `open` alone. */
@@ -481,6 +497,50 @@ export class LMHead {
   }
 
   /**
+   * A token for each of several samplers, in one pass (64 hidden states, or 32 MB of held logits, at a time): each draws from its own
+   * hidden state, with its own options, history and random stream, the token that its `next` would. The samplers may be of other
+   * heads over the same weights, each of which has its own scale, bias, cap and norm.
+   * @param samplers each there once
+   * @param hidden [samplers.length, d]
+   * @returns in the order of the samplers. An error (which names the sampler by its place, a row of logits likewise) leaves the
+   *   state of all as it was
+   * @throws LMHeadError BUSY where a promise of one of them is pending, and as `next` does
+   */
+  async nextAll(
+    samplers: readonly Sampler[],
+    hidden: Hidden,
+    options?: NextAllOptions & AsyncOptions,
+  ): Promise<SampledToken[]> {
+    this.#requireOpen();
+    const own: (NextAllOptions & AsyncOptions) | undefined = optionsIfAny(options, NEXT_ALL_OPTIONS.async);
+    const turns = beginTurns(listOf(samplers, 'samplers', 'samplers'), i => label('samplers', i));
+    try {
+      const list = this.#nextJobs(turns, hidden, own);
+      await this.#computeAll('nextAll', list, own);
+      return turns.map((turn, i) => turn.take(list[i].job.sample!));
+    } catch (error) {
+      for (const turn of turns) turn.failed();
+      throw error;
+    } finally {
+      for (const turn of turns) turn.end();
+    }
+  }
+
+  /** As `nextAll`, at once: the event loop waits. */
+  nextAllSync(samplers: readonly Sampler[], hidden: Hidden, options?: NextAllOptions): SampledToken[] {
+    this.#requireOpen();
+    const own = optionsIfAny(options, NEXT_ALL_OPTIONS.sync);
+    const turns = beginTurns(listOf(samplers, 'samplers', 'samplers'), i => label('samplers', i));
+    try {
+      const list = this.#nextJobs(turns, hidden, own);
+      this.#computeAllSync('nextAll', list);
+      return turns.map((turn, i) => turn.take(list[i].job.sample!));
+    } finally {
+      for (const turn of turns) turn.end();
+    }
+  }
+
+  /**
    * What `sample` draws from: the ids that the filters leave, and their probabilities.
    * @param options as sample's, so that the same object serves both; topLogProbs has no effect here, and seed, step and stream have one
    *   on XTC alone. Temperature 0 leaves the likeliest token alone
@@ -627,6 +687,42 @@ export class LMHead {
     const job = this.#draftJob(hidden, draftIds, draftLogProbs, own, false);
     this.#computeSync(job);
     return verdictOf(job.draft!, job.n);
+  }
+
+  /**
+   * Several drafts, of whatever lengths, verified in one pass (64 hidden states, or 32 MB of held logits, at a time): each as by
+   * `verifyDraft`, or as by its sampler's `verify`. The samplers may be of other heads over the same weights.
+   * @returns in the order of the drafts. An error (which names the draft by its place) leaves the state of all samplers as it was
+   */
+  async verifyDrafts(drafts: readonly Draft[], options?: AsyncOptions): Promise<DraftResult[]> {
+    this.#requireOpen();
+    const own = optionsIfAny(options, VERIFY_DRAFTS_OPTIONS);
+    const read = readDrafts(drafts);
+    const turns = draftTurns(read);
+    try {
+      const list = this.#draftJobs(read, turns, true);
+      await this.#computeAll('verifyDrafts', list, own);
+      return verdictsOf(list, read, turns);
+    } catch (error) {
+      for (const turn of turns.values()) turn.failed();
+      throw error;
+    } finally {
+      for (const turn of turns.values()) turn.end();
+    }
+  }
+
+  /** As `verifyDrafts`, at once: the event loop waits. */
+  verifyDraftsSync(drafts: readonly Draft[]): DraftResult[] {
+    this.#requireOpen();
+    const read = readDrafts(drafts);
+    const turns = draftTurns(read);
+    try {
+      const list = this.#draftJobs(read, turns, false);
+      this.#computeAllSync('verifyDrafts', list);
+      return verdictsOf(list, read, turns);
+    } finally {
+      for (const turn of turns.values()) turn.end();
+    }
   }
 
   /**
@@ -890,6 +986,70 @@ export class LMHead {
     return job;
   }
 
+  /** @param turns of samplers of this or other heads */
+  #nextJobs(turns: readonly Turn[], hidden: Hidden, options: NextAllOptions | undefined): HeadListed[] {
+    const each = options?.each === undefined ? undefined : listOf(options.each, 'each', 'options of next');
+    if (each && each.length !== turns.length) {
+      throw new LMHeadError(
+        'SHAPE',
+        `each: got options of ${each.length} tokens; want ${turns.length}, those of each sampler's`,
+      );
+    }
+    const typed = turns.find(({ hiddenDtype }) => hiddenDtype !== undefined);
+    const { data, dtype, n } = hiddenRows(hidden, this.#hiddenSize, typed?.hiddenDtype);
+    if (n !== turns.length) {
+      throw new LMHeadError('SHAPE', `hidden: got ${n} hidden states; want ${turns.length}, one per sampler`);
+    }
+    return turns.map((turn, i) => {
+      const { head, hiddenDtype } = turn;
+      const name = label('samplers', i);
+      this.#requireSibling(head, name);
+      if (hiddenDtype !== undefined && hiddenDtype !== dtype) {
+        throw new LMHeadError('DTYPE', `${name}.hiddenDtype: got ${got(hiddenDtype)}; want ${got(dtype)}`);
+      }
+      const given = each?.[i];
+      const own = given === undefined ? {} : readOptions(given, NEXT_OPTIONS.sync, label('each', i));
+      const request = within(label('each', i), () => turn.request(own));
+      const row = data.subarray(i * this.#hiddenSize, (i + 1) * this.#hiddenSize);
+      const job = within(name, () => head.#prepare(SAMPLE, { data: row, dtype, n: 1 }, request));
+      job.rowName = () => i;
+      return { head, backend: head.#backend, job };
+    });
+  }
+
+  #draftJobs(drafts: readonly Draft[], turns: ReadonlyMap<Draft, Turn>, keep: boolean): HeadListed[] {
+    return drafts.map((draft, i) => {
+      const name = label('drafts', i);
+      const turn = turns.get(draft);
+      const head = turn?.head ?? this;
+      this.#requireSibling(head, `${name}.sampler`);
+      const job = within(name, () => {
+        const { hidden, draftIds, draftLogProbs } = draft;
+        const options = turn ? turn.draftRequest() : optionsIfAny(draft.options, VERIFY_DRAFT_OPTIONS.sync);
+        return head.#draftJob(hidden, draftIds, draftLogProbs, options, keep);
+      });
+      job.rowName = row => `${row} of ${name}`;
+      return { head, backend: head.#backend, job };
+    });
+  }
+
+  /** Refuses heads whose passes are no part of this one's. */
+  #requireSibling(head: LMHead, name: string): void {
+    if (head === this) return;
+    head.#requireOpen();
+    const isOne =
+      head.#vocabSize === this.#vocabSize &&
+      head.#hiddenSize === this.#hiddenSize &&
+      head.activations === this.activations &&
+      this.#backend.hasWeightsOf(head.#backend);
+    if (!isOne) {
+      throw new LMHeadError(
+        'ARGUMENT',
+        `${name}: got one of a head over other weights; want one of this head, or of another over the same weights`,
+      );
+    }
+  }
+
   #runJob(asked: number, hidden: Hidden, request: RunRequest): HeadJob {
     const job = this.#prepare(
       asked,
@@ -971,7 +1131,7 @@ export class LMHead {
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
     if (isWatched(this.#settings.performanceMarks))
-      timedSync(this.#timedHead(), job, () => this.#backend.run(job));
+      timedSync(this.#timedHead(), callOf(job), () => this.#backend.run(job));
     else this.#backend.run(job);
     if (job.view) restoreOrder(job, job.view);
   }
@@ -982,10 +1142,91 @@ export class LMHead {
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.#hiddenSize);
     if (isWatched(this.#settings.performanceMarks))
-      await timed(this.#timedHead(), job, told => this.#backend.runAsync(job, signal, told));
+      await timed(this.#timedHead(), callOf(job), told => this.#backend.runAsync(job, signal, told));
     else await this.#backend.runAsync(job, signal);
     if (job.view) restoreOrder(job, job.view);
   }
+
+  #computeAllSync(method: string, list: readonly HeadListed[]): void {
+    const { jobs, n } = this.#still(list);
+    if (n === 0) return;
+    const run = () => this.#backend.runAll(jobs);
+    if (isWatched(this.#settings.performanceMarks)) timedSync(this.#timedHead(), { method, n }, run);
+    else run();
+    for (const { job } of jobs) if (job.view) restoreOrder(job, job.view);
+  }
+
+  async #computeAll(
+    method: string,
+    list: readonly HeadListed[],
+    options: AsyncOptions | undefined,
+  ): Promise<void> {
+    const signal = liveSignal(options?.signal);
+    const { jobs, n } = this.#still(list);
+    if (n === 0) return;
+    const run = (told?: Float64Array) => this.#backend.runAllAsync(jobs, signal, told);
+    if (isWatched(this.#settings.performanceMarks)) await timed(this.#timedHead(), { method, n }, run);
+    else await run();
+    for (const { job } of jobs) if (job.view) restoreOrder(job, job.view);
+  }
+
+  /** Those with hidden states, which are all there still, as their heads are open: arguments may run code when they are read. */
+  #still(list: readonly HeadListed[]): { jobs: HeadListed[]; n: number } {
+    this.#requireOpen();
+    const jobs = list.filter(({ job }) => job.n > 0);
+    let n = 0;
+    for (const { head, job } of jobs) {
+      head.#requireOpen();
+      requireStill(job.hidden, job.n * this.#hiddenSize);
+      n += job.n;
+    }
+    return { jobs, n };
+  }
+}
+
+/** A caller's array, read. */
+function listOf<T>(list: readonly T[], name: string, of: string): T[] {
+  if (!isArray(list)) throw new LMHeadError('ARGUMENT', `${name}: got ${got(list)}; want an array of ${of}`);
+  return reading(name, () => Array.from(list as readonly T[]));
+}
+
+function readDrafts(drafts: readonly Draft[]): Draft[] {
+  return listOf(drafts, 'drafts', 'drafts').map((given, i) => {
+    const name = label('drafts', i);
+    const draft = readOptions(given, DRAFT_OPTIONS, name);
+    if (draft.sampler !== undefined && draft.options !== undefined) {
+      throw new LMHeadError(
+        'RANGE',
+        `${name}.options: got options beside a sampler; want those of the sampler alone`,
+      );
+    }
+    return draft;
+  });
+}
+
+/** The turns of their samplers. */
+function draftTurns(drafts: readonly Draft[]): Map<Draft, Turn> {
+  const theirs: number[] = [];
+  drafts.forEach(({ sampler }, i) => {
+    if (sampler !== undefined) theirs.push(i);
+  });
+  const turns = beginTurns(
+    theirs.map(i => drafts[i].sampler),
+    i => `${label('drafts', theirs[i])}.sampler`,
+  );
+  return new Map(theirs.map((place, i) => [drafts[place], turns[i]]));
+}
+
+function verdictsOf(
+  list: readonly HeadListed[],
+  drafts: readonly Draft[],
+  turns: ReadonlyMap<Draft, Turn>,
+): DraftResult[] {
+  const verdicts = list.map(({ job }) => verdictOf(job.draft!, job.n));
+  verdicts.forEach((verdict, i) => {
+    turns.get(drafts[i])?.takeVerdict(verdict);
+  });
+  return verdicts;
 }
 
 /** What a request asks for. */

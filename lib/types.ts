@@ -7,6 +7,7 @@
  */
 
 import type { Stage } from './pass/sampling-stages';
+import type { Sampler } from './sampler';
 
 /** A value for every row, or one value per row; of numbers in a typed array, too. */
 export type PerRow<T> = T | readonly T[] | (number extends T ? NumberArray : never);
@@ -430,6 +431,11 @@ export type NextOptions = Pick<
   'allowedIds' | 'allowedMask' | 'bannedIds' | 'logitBias' | 'rows' | 'over'
 >;
 
+/** What holds for the token of each sampler alone, in their order; see NextOptions. */
+export interface NextAllOptions {
+  each?: readonly (NextOptions | undefined)[] | undefined;
+}
+
 /** A token, and the natural log of its probability. */
 export interface TokenLogProb {
   id: number;
@@ -486,6 +492,19 @@ export interface Neighbours {
 
 /** How to draw what a draft is held against: the options of `sample`, but for what it tells beside the token. */
 export type VerifyDraftOptions = Omit<SampleOptions, 'over' | 'topLogProbs'>;
+
+/** One of several drafts that are verified together; see `verifyDraft`. */
+export interface Draft {
+  /** n·d numbers. */
+  hidden: Hidden;
+  /** n − 1 or n ids. */
+  draftIds: Ids;
+  draftLogProbs?: Float32Array | undefined;
+  /** How tokens are drawn; not beside `sampler`. */
+  options?: VerifyDraftOptions | undefined;
+  /** Whose tokens they are, as by its `verify`: it has the options, and takes what is drawn. */
+  sampler?: Sampler | undefined;
+}
 
 /** What stands of a draft, and what follows it. */
 export interface DraftResult {

@@ -3,7 +3,9 @@ import { LMHeadError } from '../errors';
 import type {
   AsyncOptions,
   CallOptions,
+  Draft,
   HeadOptions,
+  NextAllOptions,
   NextOptions,
   NormOptions,
   OpenOptions,
@@ -130,6 +132,14 @@ const NEXT: NamesOf<NextOptions> = {
   rows: true,
   over: true,
 };
+const NEXT_ALL: NamesOf<NextAllOptions> = { each: true };
+const DRAFT: NamesOf<Draft> = {
+  hidden: true,
+  draftIds: true,
+  draftLogProbs: true,
+  options: true,
+  sampler: true,
+};
 const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, activations: true };
 /** Held logits have all the rows that they will have, and the norm behind them. */
 const HELD = without(SAMPLE, 'norm', 'rows', 'over');
@@ -173,6 +183,10 @@ export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', without(SAMPLE, 'ov
 export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
 export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
 export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);
+export const NEXT_ALL_OPTIONS = bothForms('nextAll', NEXT_ALL);
+export const VERIFY_DRAFTS_OPTIONS = only('verifyDrafts', ASYNC);
+export const DRAFT_OPTIONS = only('verifyDrafts', DRAFT);
+export const VERIFY_OPTIONS = only('verify', ASYNC);
 export const QUANTIZE_OPTIONS = only('quantize', { ...QUANTIZE, ...ASYNC });
 export const LOG_SOFTMAX_OPTIONS = only('logSoftmax', { hiddenDtype: true, temperature: true, out: true });
 export const SOFTMAX_OPTIONS = only('softmax', { hiddenDtype: true, temperature: true, out: true });

@@ -31,6 +31,13 @@ bool Call::is_construction() const {
 
 napi_value Call::or_null(napi_value value) const { return type_of(env_, value) == napi_undefined ? nullptr : value; }
 
+napi_value Call::element(napi_value array, size_t i) const {
+  if (sealed_) throw std::logic_error("an element is read after the arrays");
+  napi_value value;
+  node(napi_get_element, env_, array, static_cast<uint32_t>(i), &value);
+  return or_null(value);
+}
+
 napi_value Call::property(napi_value object, const char* name) const {
   if (sealed_) throw std::logic_error("a property is read after the arrays");
   napi_value value;
@@ -245,13 +252,18 @@ RequestValues::IdListValues id_list_values(const Call& call, napi_value lists, c
 }  // namespace
 
 RequestValues request_values(const Call& call, size_t first) {
+  napi_value arguments[kRequestArguments];
+  for (size_t i = 0; i < kRequestArguments; i++) arguments[i] = call.given(first + i);
+  return request_values(call, arguments);
+}
+
+RequestValues request_values(const Call& call, const napi_value* next) {
   RequestValues v{};
-  size_t next = first;
   for (napi_value* const value :
        {&v.row_parameters, &v.logits, &v.log_probs, &v.probs, &v.argmax, &v.k, &v.top_ids, &v.top_logits, &v.top_log_probs,
         &v.sample_ids, &v.sample_log_probs, &v.targets, &v.score_log_probs, &v.ranks, &v.entropy, &v.log_sum_exp})
-    *value = call.given(next++);
-  if (const napi_value from = object_or_null(call, call.given(next++), "adjustments")) {
+    *value = *next++;
+  if (const napi_value from = object_or_null(call, *next++, "adjustments")) {
     auto& a = v.adjustments;
     a.patches = id_list_values(call, call.property(from, "patches"), "adjustments.patches", "values");
     a.biases = id_list_values(call, call.property(from, "biases"), "adjustments.biases", "values");
@@ -261,8 +273,8 @@ RequestValues request_values(const Call& call, size_t first) {
     a.allowed = call.property(from, "allowed");
     a.allowed_stride = call.property(from, "allowedStride");
   }
-  v.candidates = call.given(next++) != nullptr;
-  const napi_value more = object_or_null(call, call.given(next), "request");
+  v.candidates = *next++ != nullptr;
+  const napi_value more = object_or_null(call, *next, "request");
   if (!more) return v;
   v.rows = call.property(more, "rows");
   v.over_vocabulary = call.property(more, "overVocabulary");
@@ -282,17 +294,21 @@ RequestValues request_values(const Call& call, size_t first) {
   return v;
 }
 
-Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabulary, size_t valid) {
+Asked asked_of(Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid) {
+  Asked asked = asked_for(arrays, values, n, vocabulary, valid);
+  read_asked(asked, arrays, values, n, vocabulary, valid);
+  return asked;
+}
+
+Asked asked_for(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabulary, size_t valid) {
   Asked asked;
   PassRequest& r = asked.request;
-  PassView& view = asked.view;
   // As wide as results are, and how many ids may be ranked.
   const size_t listed = v.rows ? arrays.length<uint32_t>(v.rows, "rows") : 0;
   if (v.rows && listed == 0) throw bad_argument("rows", "ids");
+  asked.view.rows.count = listed;
   const size_t width = v.rows ? listed : vocabulary, ranked = v.rows ? listed : valid;
   if (n > (std::numeric_limits<size_t>::max() >> 3) / width) throw bad_argument("n", "fewer rows");
-
-  // Results.
   r.logits = arrays.output<float>(v.logits, n * width, "logits");
   r.log_probs = arrays.output<float>(v.log_probs, n * width, "logProbs");
   r.probs = arrays.output<float>(v.probs, n * width, "probs");
@@ -328,8 +344,13 @@ Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabula
     if (!v.listed.model_log_probs) throw bad_argument("sample.modelLogProbs", "a Float32Array");
     r.sample.model_log_probs = arrays.output<float>(v.listed.model_log_probs, n, "sample.modelLogProbs");
   }
+  return asked;
+}
 
-  // What is read.
+void read_asked(Asked& asked, Arrays& arrays, const RequestValues& v, size_t n, size_t vocabulary, size_t valid) {
+  PassRequest& r = asked.request;
+  PassView& view = asked.view;
+  const size_t listed = view.rows.count, width = v.rows ? listed : vocabulary;
   if (v.rows) {
     view.rows = {arrays.input<uint32_t>(v.rows, listed, "rows"), listed};
     if (view.rows.ids[listed - 1] >= valid) throw bad_argument("rows", "ids below " + std::to_string(valid));
@@ -353,7 +374,6 @@ Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabula
     r.draft.ids = arrays.input<uint32_t>(v.draft.ids, r.draft.length, "draft.ids");
     r.draft.log_probs = arrays.input<float>(v.draft.log_probs, r.draft.length * width, "draft.logProbs");
   }
-  return asked;
 }
 
 // ---- candidates -------------------------------------------------------------------------------------------------------------

@@ -198,12 +198,16 @@ class Keeper {
 
 template <napi_value (Head::*method)(Call&)>
 napi_value Head::on_this(Call& call) {
+  return (head_of(call.env(), call.self(), "this").*method)(call);
+}
+
+Head& Head::head_of(napi_env env, napi_value value, const char* name) {
   void* head;
   bool is_one = false;
-  node(napi_check_object_type_tag, call.env(), call.self(), &kHeadTag, &is_one);
-  if (!is_one) throw bad_argument("this", "a Head");
-  node(napi_unwrap, call.env(), call.self(), &head);
-  return (static_cast<Head*>(head)->*method)(call);
+  if (value && is_object(env, value)) node(napi_check_object_type_tag, env, value, &kHeadTag, &is_one);
+  if (!is_one) throw bad_argument(name, "a Head");
+  node(napi_unwrap, env, value, &head);
+  return *static_cast<Head*>(head);
 }
 
 napi_value Head::make_class(napi_env env, Binding& binding) {
@@ -211,6 +215,8 @@ napi_value Head::make_class(napi_env env, Binding& binding) {
                                        {
                                            method<on_this<&Head::run>>("run"),
                                            method<on_this<&Head::run_async>>("runAsync"),
+                                           method<on_this<&Head::run_all>>("runAll"),
+                                           method<on_this<&Head::run_all_async>>("runAllAsync"),
                                            method<on_this<&Head::quantize>>("quantize"),
                                            method<on_this<&Head::abort>>("abort"),
                                            method<on_this<&Head::read_rows>>("readRows"),
@@ -293,25 +299,127 @@ napi_value Head::run_async(Call& call) {
   job->facts = arrays.output<double>(call.given(kTicket + 1), PassTask::kFacts, "facts");
   const Asked asked = asked_of(arrays, values, n, head->output().rows, head->valid());
   const Arrays::Bytes hidden = hidden_bytes(arrays, call.given(1), dtype, n, d);
+  HeadCall& only = job->calls[0];
   needs_memory_for("the hidden states", [&] {
-    job->hidden = call.environment().channel->buffers.take(n * hidden_stride(d));
-    pack_hidden(head->kernels(), hidden.data, dtype, n, d, job->hidden.data());
+    only.states = call.environment().channel->buffers.take(n * hidden_stride(d));
+    pack_hidden(head->kernels(), hidden.data, dtype, n, d, only.states.data());
   });
   PassRequest request = asked.request;
   if (values.candidates) request.candidates = &job->candidates;
-  job->ask(head, n, request, asked.view, coalesces());
-  const std::shared_ptr<HeadQueue>& head_queue = job->apart == Apart::no          ? shared_head_queue_
-                                                 : job->apart == Apart::many_rows ? long_head_queue_
-                                                                                  : own_head_queue_;
+  only.ask(head, only.states.data(), n, request, asked.view, coalesces() ? kMostSharingRows : 0);
+  job->made(coalesces());
+  const std::shared_ptr<HeadQueue>& head_queue = head_queue_of(*job);
   return send(call, arrays, std::move(job), head_queue);
+}
+
+const std::shared_ptr<HeadQueue>& Head::head_queue_of(const Job& job) const {
+  switch (job.apart) {
+    case Apart::no:
+      return shared_head_queue_;
+    case Apart::many_rows:
+      return long_head_queue_;
+    default:
+      return own_head_queue_;
+  }
+}
+
+// ---- calls that are made as one -----------------------------------------------------------------------------------------------
+
+struct Head::ListedValues {
+  napi_value object;
+  Head* head;
+  napi_value n, hidden, dtype;
+  RequestValues request;
+};
+
+// ([head, n, hidden, hiddenDtype, …request][])
+std::vector<Head::ListedValues> Head::listed_values(Call& call) {
+  constexpr size_t kMost = size_t{1} << 20;
+  const napi_env env = call.env();
+  const napi_value list = call.given(0);
+  bool is_array = false;
+  uint32_t count = 0;
+  if (list) node(napi_is_array, env, list, &is_array);
+  if (is_array) node(napi_get_array_length, env, list, &count);
+  if (count == 0 || count > kMost) throw bad_argument("calls", "an array of them");
+  std::vector<ListedValues> all;
+  all.reserve(count);
+  for (uint32_t i = 0; i < count; i++) {
+    const napi_value one = call.element(list, i);
+    if (one) node(napi_is_array, env, one, &is_array);
+    if (!one || !is_array) throw bad_argument("calls", "arrays");
+    const auto values = call.elements<4 + kRequestArguments>(one);
+    all.push_back(
+        {values[0], &head_of(env, values[0], "calls"), values[1], values[2], values[3], request_values(call, values.data() + 4)});
+  }
+  return all;
+}
+
+void Head::ask(Call& call, Arrays& arrays, const std::vector<ListedValues>& list, std::span<HeadCall> calls) const {
+  const napi_env env = call.env();
+  const std::shared_ptr<HeadCore> own = core();
+  std::vector<Asked> asked;
+  asked.reserve(list.size());
+  for (size_t i = 0; i < list.size(); i++) {
+    const ListedValues& values = list[i];
+    HeadCall& each = calls[i];
+    each.core = values.head->core();
+    if (each.core->company() != own->company()) throw bad_argument("calls", "those of heads over the same weights");
+    if (values.request.candidates) throw bad_argument("candidates", "none of several calls");
+    each.n = integer_between(env, values.n, 1, 0xffffffff, "n");
+    asked.push_back(asked_for(arrays, values.request, each.n, own->output().rows, each.core->valid()));
+  }
+  for (size_t i = 0; i < list.size(); i++) {
+    const ListedValues& values = list[i];
+    HeadCall& each = calls[i];
+    const size_t n = each.n, d = own->output().columns;
+    const Dtype dtype = hidden_dtype_from(env, values.dtype);
+    read_asked(asked[i], arrays, values.request, n, own->output().rows, each.core->valid());
+    const Arrays::Bytes hidden = hidden_bytes(arrays, values.hidden, dtype, n, d);
+    needs_memory_for("the hidden states", [&] {
+      each.states = call.environment().channel->buffers.take(n * hidden_stride(d));
+      pack_hidden(own->kernels(), hidden.data, dtype, n, d, each.states.data());
+    });
+    each.ask(each.core, each.states.data(), n, asked[i].request, asked[i].view, kMostSharedRows);
+  }
+}
+
+// (calls) -> undefined or [status, row, id, call]
+napi_value Head::run_all(Call& call) {
+  const std::vector<ListedValues> list = listed_values(call);
+  Arrays arrays(call, Arrays::Use::in_call);
+  std::vector<HeadCall> calls(list.size());
+  ask(call, arrays, list, calls);
+  run_calls(calls, nullptr);
+  HiddenBuffers& buffers = call.environment().channel->buffers;
+  for (HeadCall& each : calls) buffers.give_back(std::move(each.states));
+  if (!calls[0].core->intact()) return result_to_js(call.env(), kWeightsChanged, {});
+  return result_to_js(call.env(), calls);
+}
+
+// (calls, ticket?, facts?) -> Promise of undefined or [status, row, id, call]
+napi_value Head::run_all_async(Call& call) {
+  const std::vector<ListedValues> list = listed_values(call);
+  Arrays arrays(call, Arrays::Use::after_call);
+  auto job = std::make_unique<Job>(list.size());
+  job->ticket = ticket_from(call.env(), call.given(1));
+  job->facts = arrays.output<double>(call.given(2), PassTask::kFacts, "facts");
+  ask(call, arrays, list, job->calls);
+  job->made(coalesces());
+  std::vector<napi_value> others;
+  for (const ListedValues& values : list)
+    if (values.head != this) others.push_back(values.object);
+  const std::shared_ptr<HeadQueue>& head_queue = head_queue_of(*job);
+  return send(call, arrays, std::move(job), head_queue, others);
 }
 
 // (first, count, dtype, bytes, errors, ticket?) -> Promise of undefined or [status, row, id]
 napi_value Head::quantize(Call& call) {
   Arrays arrays(call, Arrays::Use::after_call);
   auto job = std::make_unique<Job>();
-  job->core = core();
-  const Matrix& matrix = job->core->output();
+  HeadCall& only = job->calls[0];
+  only.core = core();
+  const Matrix& matrix = only.core->output();
   const size_t first = integer_between(call.env(), call.given(0), 0, matrix.rows, "first");
   const size_t count = integer_between(call.env(), call.given(1), 0, matrix.rows - first, "count");
   const Dtype to = dtype_from(call.env(), call.given(2));
@@ -322,18 +430,19 @@ napi_value Head::quantize(Call& call) {
   double* const errors = arrays.output<double>(call.given(4), count * 3, "errors");
   if (!call.given(3) || !call.given(4)) throw bad_argument("bytes, errors", "places for results");
   job->quantization = {first, count, to, bytes, reinterpret_cast<WeightErrors*>(errors)};
-  job->call.request.workers.abort = &job->canceled;
   job->ticket = ticket_from(call.env(), call.given(5));
   return send(call, arrays, std::move(job), long_head_queue_);
 }
 
-napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue) {
+napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue,
+                      const std::vector<napi_value>& others) {
   const napi_env env = call.env();
   job->channel = call.environment().channel;
   job->binding = &call.binding();
   job->inputs = arrays.take_copies();
   Keeper keeper(env);
   keeper.keep(call.self());  // borrowed weights are kept by the object
+  for (const napi_value other : others) keeper.keep(other);
   for (const napi_value output : arrays.outputs()) keeper.keep(output);
   napi_value promise;
   node(napi_create_promise, env, &job->deferred, &promise);
