@@ -48,7 +48,7 @@ export async function histories(rounds) {
           next: () => sampler.nextSync(one),
           sample: () => head.sampleSync(one, { ...options, history, seed: 1 }),
           rows: () => head.sampleSync(many, { ...options, history, repetitionPenalty: each, seed: 1 }),
-          draft: () => head.verifyDraftSync(hidden, draft, undefined, { ...options, history, seed: 1 }),
+          draft: () => head.verifyDraftSync(hidden, draft, { ...options, history, seed: 1 }),
         },
         rounds,
       );
@@ -60,7 +60,7 @@ export async function histories(rounds) {
     {
       one: () => head.sampleSync(one, { seed: 1 }),
       rows: () => head.sampleSync(many, { seed: 1 }),
-      draft: () => head.verifyDraftSync(hidden, draft, undefined, { seed: 1 }),
+      draft: () => head.verifyDraftSync(hidden, draft, { seed: 1 }),
     },
     rounds,
   );

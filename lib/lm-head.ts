@@ -32,8 +32,10 @@ import {
   TOP_K_OPTIONS,
   VERIFY_DRAFT_OPTIONS,
   VERIFY_DRAFTS_OPTIONS,
+  VERIFY_OPTIONS,
   WIDE_OPTIONS,
 } from './arguments/option-names';
+import { refusePositionalLogProbs, refusePositionalMetric } from './arguments/positional';
 import { isArray, reading } from './arguments/reading';
 import { rowParameters } from './arguments/row-parameters';
 import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset';
@@ -45,7 +47,6 @@ import {
   type HiddenJob,
   IGNORED,
   type ListedJob,
-  type Measure,
   noCandidates,
   type PassJob,
 } from './backend/backend';
@@ -619,32 +620,41 @@ export class LMHead {
    * A row or vector of zeros has cosine 0 with everything.
    * @param idOrVector d numbers; or an id, for its row of the output matrix, which is then among the answers itself
    * @param k from 1 to validVocabSize (or as many as there are `rows`)
+   * @param options `metric`, which is 'dot' (default) or 'cosine', and the `rows` to search among
    * @throws LMHeadError NAN where a similarity is NaN, and as every method does
    */
+  nearest(
+    idOrVector: number | bigint | Hidden,
+    k: number,
+    options?: NearestOptions & AsyncOptions,
+  ): Promise<Neighbours>;
   async nearest(
     idOrVector: number | bigint | Hidden,
     k: number,
-    measure: 'dot' | 'cosine' = 'dot',
     options?: NearestOptions & AsyncOptions,
+    ...more: unknown[]
   ): Promise<Neighbours> {
     this.#requireOpen();
+    refusePositionalMetric(options, more);
     const own = optionsIfAny(options, NEAREST_OPTIONS.async);
-    const job = this.#nearestJob(idOrVector, k, measure, own);
+    const job = this.#nearestJob(idOrVector, k, own);
     await this.#compute(job, own);
-    return neighborsOf(job, measure);
+    return neighborsOf(job);
   }
 
   /** As `nearest`, at once: the event loop waits. */
+  nearestSync(idOrVector: number | bigint | Hidden, k: number, options?: NearestOptions): Neighbours;
   nearestSync(
     idOrVector: number | bigint | Hidden,
     k: number,
-    measure: 'dot' | 'cosine' = 'dot',
     options?: NearestOptions,
+    ...more: unknown[]
   ): Neighbours {
     this.#requireOpen();
-    const job = this.#nearestJob(idOrVector, k, measure, optionsIfAny(options, NEAREST_OPTIONS.sync));
+    refusePositionalMetric(options, more);
+    const job = this.#nearestJob(idOrVector, k, optionsIfAny(options, NEAREST_OPTIONS.sync));
     this.#computeSync(job);
-    return neighborsOf(job, measure);
+    return neighborsOf(job);
   }
 
   /**
@@ -655,22 +665,24 @@ export class LMHead {
    * @param hidden n·d numbers: one hidden state per draft id, and one more if all of the draft standing is to bring a
    *   bonus token
    * @param draftIds n − 1 or n ids below V
-   * @param draftLogProbs [draftIds.length, V], or with `rows` [draftIds.length, rows.length] in their order: the log-probabilities
-   *   that each draft id was drawn from, all of them, as the correction is drawn from what they leave. Omitted: the draft was
-   *   certain of its ids (greedy, or looked up)
-   * @param options as for `sample`; row i uses step + i, in streams of its own. One history is that before the first row: each row has
-   *   the draft's ids before it, too. A draft id that is not among `rows` does not stand
+   * @param options as for `sample`, and `draftLogProbs`: what each draft id was drawn from. Row i uses step + i, in streams of its own.
+   *   One history is that before the first row: each row has the draft's ids before it, too. A draft id that is not among `rows` is
+   *   rejected
    * @throws LMHeadError NAN where a row that counts has NaN, and as every method does
    */
-  async verifyDraft<
+  verifyDraft<
     const O extends VerifyDraftOptions & AsyncOptions & Effective<O, VerifyDraftOptions & AsyncOptions>,
-  >(hidden: Hidden, draftIds: Ids, draftLogProbs?: Float32Array, options?: O): Promise<DraftResult> {
+  >(hidden: Hidden, draftIds: Ids, options?: O): Promise<DraftResult>;
+  async verifyDraft(
+    hidden: Hidden,
+    draftIds: Ids,
+    options?: VerifyDraftOptions & AsyncOptions,
+    ...more: unknown[]
+  ): Promise<DraftResult> {
     this.#requireOpen();
-    const own: (VerifyDraftOptions & AsyncOptions) | undefined = optionsIfAny(
-      options,
-      VERIFY_DRAFT_OPTIONS.async,
-    );
-    const job = this.#draftJob(hidden, draftIds, draftLogProbs, own, true);
+    refusePositionalLogProbs(options, more);
+    const own = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.async);
+    const job = this.#draftJob(hidden, draftIds, own, true);
     await this.#compute(job, own);
     return verdictOf(job.draft!, job.n);
   }
@@ -679,12 +691,18 @@ export class LMHead {
   verifyDraftSync<const O extends VerifyDraftOptions & Effective<O, VerifyDraftOptions>>(
     hidden: Hidden,
     draftIds: Ids,
-    draftLogProbs?: Float32Array,
     options?: O,
+  ): DraftResult;
+  verifyDraftSync(
+    hidden: Hidden,
+    draftIds: Ids,
+    options?: VerifyDraftOptions,
+    ...more: unknown[]
   ): DraftResult {
     this.#requireOpen();
-    const own: VerifyDraftOptions | undefined = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.sync);
-    const job = this.#draftJob(hidden, draftIds, draftLogProbs, own, false);
+    refusePositionalLogProbs(options, more);
+    const own = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.sync);
+    const job = this.#draftJob(hidden, draftIds, own, false);
     this.#computeSync(job);
     return verdictOf(job.draft!, job.n);
   }
@@ -904,7 +922,7 @@ export class LMHead {
     const job: HeadJob = {
       n,
       view,
-      measure: undefined,
+      metric: undefined,
       draft: undefined,
       hidden: rows.data,
       hiddenDtype: rows.dtype,
@@ -959,28 +977,17 @@ export class LMHead {
     job.hiddenDtype = 'f32';
   }
 
-  #nearestJob(
-    idOrVector: unknown,
-    k: number,
-    measure: Measure,
-    options: NearestOptions | undefined,
-  ): HeadJob {
-    oneOf(measure, 'measure', ['dot', 'cosine']);
-    const query = queryRows(idOrVector, options?.hiddenDtype, measure, this.#backend, this);
+  #nearestJob(idOrVector: unknown, k: number, options: NearestOptions | undefined): HeadJob {
+    const metric = oneOf(options?.metric ?? 'dot', 'metric', ['dot', 'cosine']);
+    const query = queryRows(idOrVector, options?.hiddenDtype, metric, this.#backend, this);
     const job = this.#prepare(TOP, query, options && { rows: options.rows }, k);
-    job.measure = measure;
+    job.metric = metric;
     return job;
   }
 
-  #draftJob(
-    hidden: Hidden,
-    draftIds: Ids,
-    draftLogProbs: Float32Array | undefined,
-    options: VerifyDraftOptions | undefined,
-    keep: boolean,
-  ): HeadJob {
+  #draftJob(hidden: Hidden, draftIds: Ids, options: VerifyDraftOptions | undefined, keep: boolean): HeadJob {
     const job = this.#prepare(DRAFT, this.#rows(hidden, options), options);
-    job.draft = draftJob(draftIds, draftLogProbs, job.n, this.#vocabSize, job.view, keep);
+    job.draft = draftJob(draftIds, options?.draftLogProbs, job.n, this.#vocabSize, job.view, keep);
     const { ids } = job.draft;
     job.adjustments = adjustmentsOf(options, job.n, this.#vocabSize, this.#validVocabSize, ids);
     return job;
@@ -1024,9 +1031,9 @@ export class LMHead {
       const head = turn?.head ?? this;
       this.#requireSibling(head, `${name}.sampler`);
       const job = within(name, () => {
-        const { hidden, draftIds, draftLogProbs } = draft;
-        const options = turn ? turn.draftRequest() : optionsIfAny(draft.options, VERIFY_DRAFT_OPTIONS.sync);
-        return head.#draftJob(hidden, draftIds, draftLogProbs, options, keep);
+        const { hidden, draftIds } = draft;
+        const own = optionsIfAny(draft.options, (turn ? VERIFY_OPTIONS : VERIFY_DRAFT_OPTIONS).sync);
+        return head.#draftJob(hidden, draftIds, turn ? { ...turn.draftRequest(), ...own } : own, keep);
       });
       job.rowName = row => `${row} of ${name}`;
       return { head, backend: head.#backend, job };
@@ -1191,17 +1198,9 @@ function listOf<T>(list: readonly T[], name: string, of: string): T[] {
 }
 
 function readDrafts(drafts: readonly Draft[]): Draft[] {
-  return listOf(drafts, 'drafts', 'drafts').map((given, i) => {
-    const name = label('drafts', i);
-    const draft = readOptions(given, DRAFT_OPTIONS, name);
-    if (draft.sampler !== undefined && draft.options !== undefined) {
-      throw new LMHeadError(
-        'RANGE',
-        `${name}.options: got options beside a sampler; want those of the sampler alone`,
-      );
-    }
-    return draft;
-  });
+  return listOf(drafts, 'drafts', 'drafts').map((draft, i) =>
+    readOptions(draft, DRAFT_OPTIONS, label('drafts', i)),
+  );
 }
 
 /** The turns of their samplers. */

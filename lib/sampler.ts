@@ -168,20 +168,18 @@ export class Sampler {
    * model has drafted against the head, as `head.verifyDraft` does, and accepts those that stand and the one that follows them.
    * Greedy, they are the tokens that `next` would give one by one; else their distribution is that of these.
    * @param hidden one hidden state per draft id, and one more if all of the draft standing is to bring a bonus token
-   * @param options an AbortSignal
+   * @param options the draft's log-probabilities, and an AbortSignal
    * @throws LMHeadError RANGE for a sampler with mirostat, whose limit each token sets anew, with `over` or with topLogProbs
    */
   async verify(
     hidden: Hidden,
     draftIds: Ids,
-    draftLogProbs?: Float32Array,
-    options?: AsyncOptions,
+    options?: Pick<VerifyDraftOptions, 'draftLogProbs'> & AsyncOptions,
   ): Promise<DraftResult> {
     const turn = this.#begin();
     try {
-      const { signal } = optionsIfAny(options, VERIFY_OPTIONS) ?? {};
-      const request = { ...this.#draftRequest(), signal };
-      const verdict = await this.#head.verifyDraft(hidden, draftIds, draftLogProbs, request);
+      const request = { ...this.#draftRequest(), ...optionsIfAny(options, VERIFY_OPTIONS.async) };
+      const verdict = await this.#head.verifyDraft(hidden, draftIds, request);
       this.#takeVerdict(verdict);
       return verdict;
     } catch (error) {
@@ -193,10 +191,15 @@ export class Sampler {
   }
 
   /** As `verify`, at once: the event loop waits. */
-  verifySync(hidden: Hidden, draftIds: Ids, draftLogProbs?: Float32Array): DraftResult {
+  verifySync(
+    hidden: Hidden,
+    draftIds: Ids,
+    options?: Pick<VerifyDraftOptions, 'draftLogProbs'>,
+  ): DraftResult {
     const turn = this.#begin();
     try {
-      const verdict = this.#head.verifyDraftSync(hidden, draftIds, draftLogProbs, this.#draftRequest());
+      const request = { ...this.#draftRequest(), ...optionsIfAny(options, VERIFY_OPTIONS.sync) };
+      const verdict = this.#head.verifyDraftSync(hidden, draftIds, request);
       this.#takeVerdict(verdict);
       return verdict;
     } finally {

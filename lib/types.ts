@@ -480,7 +480,10 @@ export interface Candidates {
 export type LensOptions = Omit<CallOptions, 'norm'>;
 
 /** Options of `nearest`. */
-export type NearestOptions = Pick<CallOptions, 'hiddenDtype' | 'rows'>;
+export interface NearestOptions extends Pick<CallOptions, 'hiddenDtype' | 'rows'> {
+  /** 'dot' (default): the logit without bias, scale and cap. 'cosine': of the angle between a row and the vector. */
+  metric?: 'dot' | 'cosine' | undefined;
+}
 
 /** The ids whose rows of E are most like a vector. */
 export interface Neighbours {
@@ -491,7 +494,14 @@ export interface Neighbours {
 }
 
 /** How to draw what a draft is held against: the options of `sample`, but for what it tells beside the token. */
-export type VerifyDraftOptions = Omit<SampleOptions, 'over' | 'topLogProbs'>;
+export interface VerifyDraftOptions extends Omit<SampleOptions, 'over' | 'topLogProbs'> {
+  /**
+   * [draftIds.length, V], or with `rows` [draftIds.length, rows.length] in their order: the log-probabilities that each draft id
+   * was drawn from, all of them, as the correction is drawn from what they leave. Omitted: the draft was certain of its ids
+   * (greedy, or looked up).
+   */
+  draftLogProbs?: Float32Array | undefined;
+}
 
 /** One of several drafts that are verified together; see `verifyDraft`. */
 export interface Draft {
@@ -499,10 +509,9 @@ export interface Draft {
   hidden: Hidden;
   /** n − 1 or n ids. */
   draftIds: Ids;
-  draftLogProbs?: Float32Array | undefined;
-  /** How tokens are drawn; not beside `sampler`. */
+  /** As those of `verifyDraft`; beside a sampler no more than its `verify` takes. */
   options?: VerifyDraftOptions | undefined;
-  /** Whose tokens they are, as by its `verify`: it has the options, and takes what is drawn. */
+  /** Whose tokens they are, as by its `verify`: it says how they are drawn, and takes them. */
   sampler?: Sampler | undefined;
 }
 

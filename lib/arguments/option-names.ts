@@ -5,6 +5,7 @@ import type {
   CallOptions,
   Draft,
   HeadOptions,
+  NearestOptions,
   NextAllOptions,
   NextOptions,
   NormOptions,
@@ -14,6 +15,7 @@ import type {
   SampleOptions,
   SamplerOptions,
   ScoreOptions,
+  VerifyDraftOptions,
 } from '../types';
 import { got } from './describe';
 import { nearestName } from './nearest-name';
@@ -136,9 +138,13 @@ const NEXT_ALL: NamesOf<NextAllOptions> = { each: true };
 const DRAFT: NamesOf<Draft> = {
   hidden: true,
   draftIds: true,
-  draftLogProbs: true,
   options: true,
   sampler: true,
+};
+const NEAREST: NamesOf<NearestOptions> = { hiddenDtype: true, rows: true, metric: true };
+const VERIFY_DRAFT: NamesOf<VerifyDraftOptions> = {
+  ...without(SAMPLE, 'over', 'topLogProbs'),
+  draftLogProbs: true,
 };
 const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, activations: true };
 /** Held logits have all the rows that they will have, and the norm behind them. */
@@ -178,15 +184,15 @@ export const SAMPLE_OPTIONS = bothForms('sample', SAMPLE);
 export const CANDIDATES_OPTIONS = bothForms('candidates', SAMPLE);
 export const SCORE_OPTIONS = bothForms('score', SCORE);
 export const LENS_OPTIONS = bothForms('lens', without(CALL, 'norm'));
-export const NEAREST_OPTIONS = bothForms('nearest', { hiddenDtype: true, rows: true });
-export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', without(SAMPLE, 'over', 'topLogProbs'));
+export const NEAREST_OPTIONS = bothForms('nearest', NEAREST);
+export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', VERIFY_DRAFT);
 export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
 export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
 export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);
 export const NEXT_ALL_OPTIONS = bothForms('nextAll', NEXT_ALL);
 export const VERIFY_DRAFTS_OPTIONS = only('verifyDrafts', ASYNC);
 export const DRAFT_OPTIONS = only('verifyDrafts', DRAFT);
-export const VERIFY_OPTIONS = only('verify', ASYNC);
+export const VERIFY_OPTIONS = bothForms('verify', { draftLogProbs: true });
 export const QUANTIZE_OPTIONS = only('quantize', { ...QUANTIZE, ...ASYNC });
 export const LOG_SOFTMAX_OPTIONS = only('logSoftmax', { hiddenDtype: true, temperature: true, out: true });
 export const SOFTMAX_OPTIONS = only('softmax', { hiddenDtype: true, temperature: true, out: true });
@@ -265,22 +271,23 @@ function isLeftOut(option: unknown): boolean {
 }
 
 /** Names that were options once, with what took their place; `wanted` where that is more than a name. */
-const REPLACED: Record<string, { by: string; wanted?: string }> = {
-  allowed: { by: 'allowedIds', wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
-  endIds: { by: 'eosIds' },
-  epsilon: { by: 'epsilonCutoff' },
-  eta: { by: 'etaCutoff' },
-  maxSurprise: { by: 'maxSurprisal' },
-  measure: { by: 'performanceMarks' },
-  noRepeatNgram: { by: 'noRepeatNgramSize' },
-  order: { by: 'stageOrder' },
+const REPLACED: Record<string, { by: string[]; wanted?: string }> = {
+  allowed: { by: ['allowedIds'], wanted: 'allowedIds for ids, or allowedMask for a mask of bits' },
+  endIds: { by: ['eosIds'] },
+  epsilon: { by: ['epsilonCutoff'] },
+  eta: { by: ['etaCutoff'] },
+  maxSurprise: { by: ['maxSurprisal'] },
+  measure: { by: ['performanceMarks', 'metric'] },
+  noRepeatNgram: { by: ['noRepeatNgramSize'] },
+  order: { by: ['stageOrder'] },
 };
 
 /** The name most like one that is none; all of them where none is like it. */
 function meant(given: string, names: OptionNames['names']): string {
   if (Object.hasOwn(REPLACED, given)) {
-    const { by, wanted = by } = REPLACED[given];
-    if (names.has(by)) return wanted;
+    const { by, wanted } = REPLACED[given];
+    const own = by.find(name => names.has(name));
+    if (own !== undefined) return wanted ?? own;
   }
   return nearestName(given, names.keys());
 }

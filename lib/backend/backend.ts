@@ -116,7 +116,7 @@ export interface Adjustments {
  * What stands for a logit: the product with a row of E without bias, scale and cap; or that over the row's length, which is the
  * cosine of their angle where the hidden state has length 1 (0 for a row of zeros).
  */
-export type Measure = 'dot' | 'cosine';
+export type Metric = 'dot' | 'cosine';
 
 /**
  * A draft that the tokens of consecutive rows are held against; alone in its pass. The row's parameters say what a token is to be
@@ -142,7 +142,7 @@ export interface PassJob {
   /** Absent: all rows. Else V stands for how many rows there are in the shapes below, and targets are among them. */
   view?: PassView;
   /** Absent: the model's logits. */
-  measure?: Measure;
+  metric?: Metric;
   draft?: DraftJob;
   /** [n, RowParameter.count]; absent: temperature 1, no filter, and no sample asked for. */
   rowParameters?: Float64Array;

@@ -22,7 +22,7 @@ import type {
   LogitsBackend,
   LogitsJob,
   MatrixSource,
-  Measure,
+  Metric,
   PassJob,
 } from './backend';
 import { keepMapsGuarded } from './map-signal';
@@ -30,7 +30,7 @@ import { untilAbort } from './on-abort';
 import { nameOf, nanError, nothingLeftError, unnormalizedError } from './row-errors';
 import { defaultThreads } from './threads';
 
-const MEASURE_CODE: Record<Measure, number> = { dot: 1, cosine: 2 };
+const METRIC_CODE: Record<Metric, number> = { dot: 1, cosine: 2 };
 /** The numbers of native/core/matrix.h. */
 const DTYPE_CODE = Object.fromEntries(Object.keys(ROW_FORMATS).map((dtype, i) => [dtype, i])) as Record<
   Dtype,
@@ -284,14 +284,14 @@ export class NativeBackend implements HeadBackend {
 }
 
 /** What few passes ask for; undefined where nothing of it is. */
-function rareArguments({ view, measure, draft, sample }: PassJob): object | undefined {
+function rareArguments({ view, metric, draft, sample }: PassJob): object | undefined {
   // Only its own: a getter on Object.prototype would be handed the arrays that threads write to.
   const listed = sample && Object.hasOwn(sample, 'topLogProbs') ? sample : undefined;
-  if (!view && measure === undefined && !draft && !listed) return undefined;
+  if (!view && metric === undefined && !draft && !listed) return undefined;
   return {
     rows: view?.rows,
     overVocabulary: view?.overVocabulary,
-    measure: MEASURE_CODE[measure!] ?? 0,
+    metric: METRIC_CODE[metric!] ?? 0,
     draft,
     listed,
   };

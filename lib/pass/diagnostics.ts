@@ -103,7 +103,7 @@ export function callOf(job: HiddenJob): TimedCall {
 
 /** The method whose results these are; `run` where they are no single one's. */
 function methodOf(job: HiddenJob): string {
-  if (job.measure !== undefined) return 'nearest';
+  if (job.metric !== undefined) return 'nearest';
   const asked = Object.entries(METHOD_OF_RESULT).filter(
     ([result]) => job[result as keyof HiddenJob] !== undefined,
   );

@@ -1,7 +1,7 @@
 /** Rows of E as vectors to search among. */
 import { type HiddenRows, hiddenRows } from '../arguments/hidden';
 import { tokenIds } from '../arguments/ids';
-import type { HeadBackend, Measure, PassJob } from '../backend/backend';
+import type { HeadBackend, Metric, PassJob } from '../backend/backend';
 import { floats } from '../dtypes/half';
 import { LMHeadError } from '../errors';
 import type { Neighbours } from '../types';
@@ -10,7 +10,7 @@ import type { Neighbours } from '../types';
 export function queryRows(
   idOrVector: unknown,
   hiddenDtype: unknown,
-  measure: Measure,
+  metric: Metric,
   backend: HeadBackend,
   { vocabSize, hiddenSize }: { vocabSize: number; hiddenSize: number },
 ): HiddenRows {
@@ -28,7 +28,7 @@ export function queryRows(
       );
     }
   }
-  if (measure === 'dot') return query;
+  if (metric === 'dot') return query;
   return { data: unit(floats(query.data, query.dtype)), dtype: 'f32', n: 1 };
 }
 
@@ -40,9 +40,9 @@ function unit(vector: Float32Array): Float32Array {
   return length === 0 ? vector : vector.map(x => x / length);
 }
 
-/** @param measure cosines are kept within [−1, 1], which rounding may leave */
-export function neighborsOf({ top }: PassJob, measure: Measure): Neighbours {
+/** Cosines are kept within [−1, 1], which rounding may leave. */
+export function neighborsOf({ top, metric }: PassJob): Neighbours {
   const { ids, logits } = top!;
-  const similarities = measure === 'dot' ? logits : logits.map(x => Math.max(-1, Math.min(1, x)));
+  const similarities = metric === 'dot' ? logits : logits.map(x => Math.max(-1, Math.min(1, x)));
   return { ids, similarities };
 }

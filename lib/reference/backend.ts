@@ -168,8 +168,8 @@ class ReferenceHead implements HeadBackend {
     const h = hidden.subarray(row * hiddenSize, (row + 1) * hiddenSize);
     const multiplied = activations === 'f32' ? h : roundedActivations(h, hiddenSize, activations);
     const logit = (id: number) =>
-      job.measure
-        ? similarityOf(h, this.#output, id, job.measure)
+      job.metric
+        ? similarityOf(h, this.#output, id, job.metric)
         : logitOf(multiplied, this.#output, id, id, epilogue);
     const all = () =>
       Float32Array.from({ length: vocabSize }, (_, id) => (id < valid ? logit(id) : -Infinity));

@@ -1,12 +1,12 @@
 /** What stands for a logit where a pass asks for a similarity. */
-import type { Measure } from '../backend/backend';
+import type { Metric } from '../backend/backend';
 
 /**
  * h·e, or h·e over the length of e (0 where that is 0), in float64.
  * @param h [d]
  * @param e [rows, d], of which row `row` is taken
  */
-export function similarityOf(h: Float32Array, e: Float32Array, row: number, measure: Measure): number {
+export function similarityOf(h: Float32Array, e: Float32Array, row: number, metric: Metric): number {
   const d = h.length;
   let dot = 0;
   let square = 0;
@@ -15,6 +15,6 @@ export function similarityOf(h: Float32Array, e: Float32Array, row: number, meas
     dot += h[k] * x;
     square += x * x;
   }
-  if (measure === 'dot') return dot;
+  if (metric === 'dot') return dot;
   return square === 0 ? dot * 0 : dot / Math.sqrt(square);
 }

@@ -278,7 +278,7 @@ RequestValues request_values(const Call& call, const napi_value* next) {
   if (!more) return v;
   v.rows = call.property(more, "rows");
   v.over_vocabulary = call.property(more, "overVocabulary");
-  v.measure = call.property(more, "measure");
+  v.metric = call.property(more, "metric");
   if (const napi_value draft = object_or_null(call, call.property(more, "draft"), "draft"))
     v.draft = {draft,
                call.property(draft, "ids"),
@@ -357,7 +357,7 @@ void read_asked(Asked& asked, Arrays& arrays, const RequestValues& v, size_t n, 
     for (size_t i = 1; i < listed; i++)
       if (view.rows.ids[i - 1] >= view.rows.ids[i]) throw bad_argument("rows", "ascending ids, each once");
   }
-  if (v.measure) view.measure = static_cast<Measure>(integer_between(arrays.env(), v.measure, 0, 2, "measure"));
+  if (v.metric) view.metric = static_cast<Metric>(integer_between(arrays.env(), v.metric, 0, 2, "metric"));
   view.over_vocabulary = v.over_vocabulary && is_truthy(arrays.env(), v.over_vocabulary);
   r.row_parameters = arrays.input<double>(v.row_parameters, n * kRowParameters, "rowParameters");
   if (r.row_parameters) check_rows(r.row_parameters, n, valid);

@@ -172,7 +172,7 @@ struct RequestValues {
   } adjustments;
   bool candidates;
   // What few passes ask for.
-  napi_value rows, over_vocabulary, measure;
+  napi_value rows, over_vocabulary, metric;
   struct {
     napi_value given, ids, log_probs, accepted, out_ids, out_log_probs;
   } draft;
@@ -181,7 +181,7 @@ struct RequestValues {
     List top, model_top;
   } listed;
 };
-// In the order that lib/backend/native.ts gives; the last of them has what few passes ask for: { rows, overVocabulary, measure,
+// In the order that lib/backend/native.ts gives; the last of them has what few passes ask for: { rows, overVocabulary, metric,
 // draft, listed }.
 constexpr size_t kRequestArguments = 19;
 RequestValues request_values(const Call& call, const napi_value* arguments);

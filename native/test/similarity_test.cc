@@ -43,7 +43,7 @@ TEST_PER_TABLE(a_search_that_is_aborted_leaves_nothing_half_made) {
   std::atomic<int32_t> abort{1};
   request.workers.abort = &abort;
   PassView view;
-  view.measure = Measure::cosine;
+  view.metric = Metric::cosine;
   CHECK(head.run(hidden.data(), 1, request, view).status == PassResult::aborted);
   abort = 0;
   CHECK(head.run(hidden.data(), 1, request, view).status == PassResult::ok);

@@ -182,7 +182,7 @@ function request(n, valid, withView) {
       ? {
           rows: view,
           overVocabulary: chance(50),
-          measure: withView && !draws && !drafts ? pick([0, 0, 1, 2]) : 0,
+          metric: withView && !draws && !drafts ? pick([0, 0, 1, 2]) : 0,
           draft: drafts
             ? {
                 ids: words(n - below(2)).fill(1),

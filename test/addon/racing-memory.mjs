@@ -139,7 +139,7 @@ async function main() {
   };
   const draft = wanted => {
     const results = { accepted: new Uint32Array(1), outIds: wanted(n), outLogProbs: floats(n) };
-    return { measure: 0, draft: { ids: of.draft, logProbs: of.draftLogProbs, ...results } };
+    return { metric: 0, draft: { ids: of.draft, logProbs: of.draftLogProbs, ...results } };
   };
   const OVER_ALL = [
     { argmax: true, top: true, out: of.out },
@@ -151,8 +151,8 @@ async function main() {
     { parameters: shares, rare: draft },
   ];
   const OVER_ROWS = [
-    { top: true, argmax: true, rare: () => ({ rows: of.rows, overVocabulary: true, measure: 0 }) },
-    { parameters, sample: true, rare: () => ({ rows: of.rows, measure: 0 }) },
+    { top: true, argmax: true, rare: () => ({ rows: of.rows, overVocabulary: true, metric: 0 }) },
+    { parameters, sample: true, rare: () => ({ rows: of.rows, metric: 0 }) },
   ];
   const REQUESTS = [...OVER_ALL, ...OVER_ROWS];
 

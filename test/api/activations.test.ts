@@ -125,7 +125,7 @@ describe.each(backends)('%s: activations', backend => {
         expect(top.logits).toEqual(Float32Array.from(top.ids, (id, i) => u[Math.floor(i / 3) * V + id]));
         const best = head.argmaxSync(hidden);
         expect(head.sampleSync(hidden, { temperature: 0 }).ids).toEqual(best);
-        const verdict = head.verifyDraftSync(hidden, best.subarray(0, n - 1), undefined, { temperature: 0 });
+        const verdict = head.verifyDraftSync(hidden, best.subarray(0, n - 1), { temperature: 0 });
         expect(verdict.ids).toEqual(best);
         const { logProbs } = head.scoreSync(hidden, best);
         expect(logProbs).toEqual(
@@ -151,9 +151,9 @@ describe.each(backends)('%s: activations', backend => {
     it('similarities are of vectors as they are', () => {
       const head = headOf('q8_0', 37, 64, activations);
       const vector = someNumbers(64, 8);
-      for (const measure of ['dot', 'cosine'] as const)
-        expect(head.nearestSync(vector, 5, measure)).toEqual(
-          headOf('q8_0', 37, 64, 'f32').nearestSync(vector, 5, measure),
+      for (const metric of ['dot', 'cosine'] as const)
+        expect(head.nearestSync(vector, 5, { metric })).toEqual(
+          headOf('q8_0', 37, 64, 'f32').nearestSync(vector, 5, { metric }),
         );
     });
 

@@ -78,15 +78,12 @@ describe.skipIf(backends.length < 2)('few allowed ids', () => {
     for (let seed = 0; seed < 100; seed++) {
       const at = { allowedIds: few, logitBias: { 77: 1.5 }, seed };
       const draft = [few[seed % 7], few[(seed * 3) % 7], 9];
-      const verdict = head.verifyDraftSync(hidden, draft, undefined, at);
+      const verdict = head.verifyDraftSync(hidden, draft, at);
       expect(verdict.accepted).toBeLessThan(3);
       for (const id of verdict.ids) expect(few).toContain(id);
-      const { accepted, ids } = other.verifyDraftSync(hidden, draft, undefined, at);
+      const { accepted, ids } = other.verifyDraftSync(hidden, draft, at);
       expect({ accepted, ids }).toEqual({ accepted: verdict.accepted, ids: verdict.ids });
     }
-    throwsKind(
-      () => head.verifyDraftSync(hidden, [1, 2, 3], undefined, { allowedIds: [4], bannedIds: [4] }),
-      'RANGE',
-    );
+    throwsKind(() => head.verifyDraftSync(hidden, [1, 2, 3], { allowedIds: [4], bannedIds: [4] }), 'RANGE');
   });
 });

@@ -48,8 +48,8 @@ describe.each(backends)('arrays that lie about themselves, %s', backend => {
       expect(head.logitsSync(lie(halves), f16)).toEqual(head.logitsSync(halves, f16));
     }
     expect(head.logitsSync({ data: states, dims: [2, D] })).toEqual(logits);
-    expect(head.nearestSync(lie(someHidden(1)), 3, 'cosine')).toEqual(
-      head.nearestSync(someHidden(1), 3, 'cosine'),
+    expect(head.nearestSync(lie(someHidden(1)), 3, { metric: 'cosine' })).toEqual(
+      head.nearestSync(someHidden(1), 3, { metric: 'cosine' }),
     );
     expect(await head.verify(states)).toEqual(await head.verify(hidden));
     expect(topKOf(lie(logits), V, 3)).toEqual(topKOf(logits, V, 3));
@@ -76,9 +76,9 @@ describe.each(backends)('arrays that lie about themselves, %s', backend => {
     expect(head.candidatesSync(hidden, { topP })).toEqual(head.candidatesSync(hidden, { topP: [0.5, 0.7] }));
     const draft = new Float32Array(V).fill(-Math.log(V));
     const at = { seed: 3 };
-    const verdict = head.verifyDraftSync(hidden, [4], draft, at);
-    expect(head.verifyDraftSync(hidden, [4], lie(draft), at)).toEqual(verdict);
-    expect(await head.verifyDraft(hidden, [4], lie(draft), at)).toEqual(verdict);
+    const verdict = head.verifyDraftSync(hidden, [4], { draftLogProbs: draft, ...at });
+    expect(head.verifyDraftSync(hidden, [4], { draftLogProbs: lie(draft), ...at })).toEqual(verdict);
+    expect(await head.verifyDraft(hidden, [4], { draftLogProbs: lie(draft), ...at })).toEqual(verdict);
 
     const out = lie(new Float32Array(2 * V));
     expect(head.logitsSync(hidden, { out })).toBe(out);
@@ -128,7 +128,7 @@ describe('lists with much less in them than they say', () => {
     for (const list of [holes, alike as Ids]) {
       throwsKind(() => head.scoreSync(hidden, list), 'SHAPE', 'targets: got');
       throwsKind(() => head.verifyDraftSync(hidden, list), 'SHAPE', 'draftIds: got');
-      throwsKind(() => head.nearestSync(1, 2, 'dot', { rows: list }), 'ARGUMENT', 'rows[');
+      throwsKind(() => head.nearestSync(1, 2, { rows: list }), 'ARGUMENT', 'rows[');
     }
   });
 

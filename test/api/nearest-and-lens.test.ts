@@ -15,7 +15,7 @@ const D = 37;
 const MODEL: Partial<HeadOptions> = { bias: someNumbers(SIZE, 9), logitScale: -2, softCap: 0.5 };
 
 /** Ids by similarity, in float64. */
-function search(query: ArrayLike<number>, e: Float32Array, measure: 'dot' | 'cosine') {
+function search(query: ArrayLike<number>, e: Float32Array, metric: 'dot' | 'cosine') {
   const dot = (a: ArrayLike<number>, b: ArrayLike<number>) => {
     let sum = 0;
     for (let k = 0; k < D; k++) sum += a[k] * b[k];
@@ -23,7 +23,7 @@ function search(query: ArrayLike<number>, e: Float32Array, measure: 'dot' | 'cos
   };
   const similarities = Array.from({ length: e.length / D }, (_, id) => {
     const row = e.subarray(id * D, (id + 1) * D);
-    const lengths = measure === 'dot' ? 1 : Math.sqrt(dot(row, row) * dot(query, query));
+    const lengths = metric === 'dot' ? 1 : Math.sqrt(dot(row, row) * dot(query, query));
     return lengths === 0 ? 0 : dot(query, row) / lengths;
   });
   const ids = similarities.map((_, id) => id).sort((a, b) => similarities[b] - similarities[a] || a - b);
@@ -53,27 +53,27 @@ describe.each(backends)('nearest: %s', backend => {
     const head = make(weight, dtype);
     const query = someNumbers(D, 12);
 
-    it.each(['dot', 'cosine'] as const)('%s: the best of all rows, as float64 has it', async measure => {
-      const wanted = search(query, e, measure);
+    it.each(['dot', 'cosine'] as const)('%s: the best of all rows, as float64 has it', async metric => {
+      const wanted = search(query, e, metric);
       const k = 50;
-      const { ids, similarities } = head.nearestSync(query, k, measure);
+      const { ids, similarities } = head.nearestSync(query, k, { metric });
       expect([...ids]).toEqual(wanted.ids.slice(0, k));
       expectClose(
         similarities,
         wanted.ids.slice(0, k).map(id => wanted.similarities[id]),
         { absolute: 1e-5, relative: 1e-5 },
       );
-      expect(await head.nearest(query, k, measure)).toEqual({ ids, similarities });
+      expect(await head.nearest(query, k, { metric })).toEqual({ ids, similarities });
     });
 
     it('an id stands for its row', () => {
       const row = e.subarray(70 * D, 71 * D);
-      for (const measure of ['dot', 'cosine'] as const) {
-        const byId = head.nearestSync(70, 9, measure);
-        expect(byId).toEqual(head.nearestSync(row.slice(), 9, measure));
-        expect(head.nearestSync(70n, 9, measure)).toEqual(byId);
+      for (const metric of ['dot', 'cosine'] as const) {
+        const byId = head.nearestSync(70, 9, { metric });
+        expect(byId).toEqual(head.nearestSync(row.slice(), 9, { metric }));
+        expect(head.nearestSync(70n, 9, { metric })).toEqual(byId);
       }
-      const { ids, similarities } = head.nearestSync(70, 1, 'cosine');
+      const { ids, similarities } = head.nearestSync(70, 1, { metric: 'cosine' });
       expect(ids[0]).toBe(70);
       expect(similarities[0]).toBeCloseTo(1, 6);
       expect(similarities[0]).toBeLessThanOrEqual(1);
@@ -81,9 +81,9 @@ describe.each(backends)('nearest: %s', backend => {
 
     it('among some rows only', () => {
       const rows = [900, 3, 4, 5, 70, 1099];
-      for (const measure of ['dot', 'cosine'] as const) {
-        const wanted = search(query, e, measure).ids.filter(id => rows.includes(id));
-        expect([...head.nearestSync(query, rows.length, measure, { rows }).ids]).toEqual(wanted);
+      for (const metric of ['dot', 'cosine'] as const) {
+        const wanted = search(query, e, metric).ids.filter(id => rows.includes(id));
+        expect([...head.nearestSync(query, rows.length, { metric, rows }).ids]).toEqual(wanted);
       }
     });
   });
@@ -115,14 +115,14 @@ describe.each(backends)('nearest: %s', backend => {
       8 * D,
     );
     const head = make(weight, 'f32');
-    const all = head.nearestSync(direction, SIZE, 'cosine');
+    const all = head.nearestSync(direction, SIZE, { metric: 'cosine' });
     const cosine = (id: number) => all.similarities[all.ids.indexOf(id)];
     expect(cosine(5)).toBe(0);
     expect(cosine(6)).toBeGreaterThan(0.9); // a few bits are left of it, unless the CPU flushes them
     expect(cosine(7)).toBeCloseTo(1, 6);
     expect(cosine(8)).toBeCloseTo(-1, 6);
     expect(all.ids[SIZE - 1]).toBe(8);
-    const none = head.nearestSync(5, 3, 'cosine');
+    const none = head.nearestSync(5, 3, { metric: 'cosine' });
     expect([...none.ids]).toEqual([0, 1, 2]);
     expect([...none.similarities].map(Math.abs)).toEqual([0, 0, 0]);
   });
@@ -132,19 +132,19 @@ describe.each(backends)('nearest: %s', backend => {
     weight.fill(9, 1000 * D);
     const head = make(weight, 'f32', { validVocabSize: 1000 });
     const ones = new Float32Array(D).fill(1);
-    const { ids } = head.nearestSync(ones, 1000, 'cosine');
+    const { ids } = head.nearestSync(ones, 1000, { metric: 'cosine' });
     expect(Math.max(...ids)).toBe(999);
     const bits = narrow(ones, 'bf16') as Uint16Array;
-    expect(head.nearestSync(bits, 1000, 'cosine', { hiddenDtype: 'bf16' }).ids).toEqual(ids);
+    expect(head.nearestSync(bits, 1000, { metric: 'cosine', hiddenDtype: 'bf16' }).ids).toEqual(ids);
     const tensor = { data: ones, type: 'float32', dims: [1, D] };
-    expect(head.nearestSync(tensor, 1000, 'cosine').ids).toEqual(ids);
+    expect(head.nearestSync(tensor, 1000, { metric: 'cosine' }).ids).toEqual(ids);
   });
 
   it('a row with NaN is refused, and named', () => {
     const weight = someNumbers(SIZE * D, 3);
     weight[300 * D] = NaN;
-    for (const measure of ['dot', 'cosine'] as const)
-      throwsKind(() => make(weight, 'f32').nearestSync(1, 1, measure), 'NAN', 'id 300');
+    for (const metric of ['dot', 'cosine'] as const)
+      throwsKind(() => make(weight, 'f32').nearestSync(1, 1, { metric }), 'NAN', 'id 300');
   });
 
   it('errors', async () => {
@@ -156,9 +156,17 @@ describe.each(backends)('nearest: %s', backend => {
       [[0.5, 1], 'RANGE', 'idOrVector[0]: got 0.5'],
       [['1', 1], 'ARGUMENT', 'hidden: got "1"'],
       [[1, 0], 'RANGE', 'k: got 0; want an integer from 1 to 13'],
-      [[1, 3, 'dot', { rows: [1, 2] }], 'RANGE', 'k: got 3; want an integer from 1 to 2'],
-      [[1, 1, 'euclid'], 'RANGE', "measure: got \"euclid\"; want 'dot' or 'cosine'"],
-      [[1, 1, 'dot', 5], 'ARGUMENT', 'options: got 5'],
+      [[1, 3, { rows: [1, 2] }], 'RANGE', 'k: got 3; want an integer from 1 to 2'],
+      [[1, 1, { metric: 'euclid' }], 'RANGE', "metric: got \"euclid\"; want 'dot' or 'cosine'"],
+      [[1, 1, 5], 'ARGUMENT', 'options: got 5'],
+      [[1, 1, { measure: 'dot' }], 'ARGUMENT', 'measure: got an option that nearest'],
+      [[1, 1, 'cosine'], 'ARGUMENT', 'options: got "cosine"; want { metric: \'cosine\' }'],
+      [[1, 1, 'dot', { rows: [1] }], 'ARGUMENT', 'options: got "dot"; want { metric: \'dot\' }'],
+      [
+        [1, 1, undefined, { rows: [1] }],
+        'ARGUMENT',
+        'arguments: got 4; want nearest(idOrVector, k, { metric, rows })',
+      ],
     ];
     for (const [args, kind, words] of cases) {
       const query = args as Parameters<LMHead['nearestSync']>;

@@ -131,7 +131,7 @@ describe.each(backends)('infinite logits, %s', backend => {
       throwsKind(() => head.sampleSync(zero, o), 'NAN', 'only -Infinity', 'row 0');
       await rejectsKind(() => head.sample(zero, o), 'NAN', 'only -Infinity', 'row 0');
       throwsKind(() => head.candidatesSync(zero, o), 'NAN', 'only -Infinity', 'row 0');
-      throwsKind(() => head.verifyDraftSync(zero, [0], undefined, o), 'NAN', 'only -Infinity', 'row 0');
+      throwsKind(() => head.verifyDraftSync(zero, [0], o), 'NAN', 'only -Infinity', 'row 0');
     }
   });
 
@@ -146,7 +146,7 @@ describe.each(backends)('infinite logits, %s', backend => {
     for (const o of [...options, ...options.map(o => ({ ...o, temperature: 0 }))]) {
       throwsKind(() => head.sampleSync(zero, o), 'NAN', '+Infinity', 'row 0', 'id 1');
       throwsKind(() => head.candidatesSync(zero, o), 'NAN', '+Infinity', 'row 0', 'id 1');
-      throwsKind(() => head.verifyDraftSync(zero, [1], undefined, o), 'NAN', '+Infinity', 'row 0', 'id 1');
+      throwsKind(() => head.verifyDraftSync(zero, [1], o), 'NAN', '+Infinity', 'row 0', 'id 1');
     }
     expect(head.sampleSync(zero, { bannedIds: [1, 4], temperature: 0 }).ids[0]).toBe(0);
     throwsKind(() => head.sampleSync(zero, { bannedIds: [1], temperature: 0 }), 'NAN', '+Infinity', 'id 4');
@@ -162,7 +162,7 @@ describe.each(backends)('infinite logits, %s', backend => {
           const words = ['+Infinity in row 0', `at id ${id};`];
           throwsKind(() => head.sampleSync(zero, o), 'NAN', ...words);
           throwsKind(() => head.candidatesSync(zero, o), 'NAN', ...words);
-          throwsKind(() => head.verifyDraftSync(zero, [0], undefined, o), 'NAN', ...words);
+          throwsKind(() => head.verifyDraftSync(zero, [0], o), 'NAN', ...words);
         }
   });
 
@@ -174,7 +174,7 @@ describe.each(backends)('infinite logits, %s', backend => {
     for (const temperature of [0, 1]) {
       const o = { allowedIds: [3, 5], temperature };
       throwsKind(() => head.sampleSync(zero, o), 'RANGE', 'no id that may be drawn in row 0');
-      throwsKind(() => head.verifyDraftSync(zero, [3], undefined, o), 'RANGE', 'no id that may be drawn');
+      throwsKind(() => head.verifyDraftSync(zero, [3], o), 'RANGE', 'no id that may be drawn');
     }
   });
 

@@ -44,10 +44,10 @@ const calls: Record<string, (bad: object) => unknown> = {
   scoreSync: bad => head.scoreSync(hidden, [1], bad),
   lens: bad => head.lens(hidden, 1, bad),
   lensSync: bad => head.lensSync(hidden, 1, bad),
-  nearest: bad => head.nearest(0, 1, 'dot', bad),
-  nearestSync: bad => head.nearestSync(0, 1, 'dot', bad),
-  verifyDraft: bad => head.verifyDraft(hidden, [1], undefined, bad),
-  verifyDraftSync: bad => head.verifyDraftSync(hidden, [1], undefined, bad),
+  nearest: bad => head.nearest(0, 1, bad),
+  nearestSync: bad => head.nearestSync(0, 1, bad),
+  verifyDraft: bad => head.verifyDraft(hidden, [1], bad),
+  verifyDraftSync: bad => head.verifyDraftSync(hidden, [1], bad),
   sampler: bad => head.sampler(bad),
   'sampler, mirostat': bad => head.sampler({ mirostat: bad }),
   next: bad => head.sampler().next(hidden, bad),
@@ -89,6 +89,7 @@ describe('the name that was meant', () => {
     ['sampleSync', 'endIds', 'eosIds'],
     ['candidatesOf', 'maxSurprise', 'maxSurprisal'],
     ['from', 'measure', 'performanceMarks'],
+    ['nearestSync', 'measure', 'metric'],
   ])('%s: %s', async (method, given, meant) => {
     const refused = expect(async () => calls[method]({ [given]: 1 })).rejects;
     await refused.toMatchObject({

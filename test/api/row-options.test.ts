@@ -254,7 +254,8 @@ describe.each(backends)('the filters, seed and step, %s', backend => {
     const accepted = (stream: number) =>
       Array.from({ length: 30 }, (_, step) => {
         const q = new Float32Array(V).fill(-0.5);
-        return head.verifyDraftSync(flat.subarray(0, 7), [1], q, { seed: 1, step, stream }).ids[0];
+        return head.verifyDraftSync(flat.subarray(0, 7), [1], { draftLogProbs: q, seed: 1, step, stream })
+          .ids[0];
       });
     expect(accepted(1)).not.toEqual(accepted(0));
   });

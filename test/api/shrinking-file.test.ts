@@ -82,7 +82,9 @@ const LISTENERS: [name: string, code: string][] = [
   // Heard before anything shrinks: between two reads of a running pass, a handler that is taken away cannot be put back.
   [
     'somebody once',
-    "await new Promise(heard => { process.once('SIGBUS', heard); process.kill(process.pid, 'SIGBUS'); });",
+    `const alive = setInterval(() => {}, 1000);
+await new Promise(heard => { process.once('SIGBUS', heard); process.kill(process.pid, 'SIGBUS'); });
+clearInterval(alive);`,
   ],
   ['nobody, and it was sent', "process.kill(process.pid, 'SIGBUS'); process.kill(process.pid, 'SIGBUS');"],
   [

@@ -60,12 +60,12 @@ function calls(): [name: string, call: (head: LMHead, hidden: Float32Array) => u
       );
       for (const drafted of [0, 2])
         add('verifyDraft', o, (head, hidden) =>
-          head.verifyDraftSync(hidden, Array(hidden.length - 1).fill(drafted), undefined, { seed: 3, ...o }),
+          head.verifyDraftSync(hidden, Array(hidden.length - 1).fill(drafted), { seed: 3, ...o }),
         );
     }
   add('argmax', {}, (head, hidden) => head.argmaxSync(hidden));
   add('lens', {}, (head, hidden) => head.lensSync(hidden, 2));
-  add('nearest', {}, head => head.nearestSync(1, 2, 'cosine'));
+  add('nearest', {}, head => head.nearestSync(1, 2, { metric: 'cosine' }));
   return all;
 }
 const CALLS = calls();
@@ -115,7 +115,7 @@ describe.skipIf(nativeUnavailable()).each(ROWS)('a row %s', (_, logits, cause) =
           () => head.sampleSync(hidden, filter),
           () => head.candidatesSync(hidden, filter),
           () => head.sampler(filter as SamplerOptions).nextSync(hidden),
-          () => head.verifyDraftSync(hidden, [], undefined, filter),
+          () => head.verifyDraftSync(hidden, [], filter),
           () => sampleFrom(held, logits.length, filter),
           () => candidatesOf(held, logits.length, filter),
         ]) {

@@ -92,7 +92,8 @@ describe.each(backends)('verifyDraft: %s', backend => {
     let accepted = 0;
     for (let i = 0; i < DRAWS; i++) {
       const id = draftFrom(q, (uniforms[i] + 1) / 2);
-      const verdict = head.verifyDraftSync(Float32Array.from(logits(p)), [id], logProbs(q), {
+      const verdict = head.verifyDraftSync(Float32Array.from(logits(p)), [id], {
+        draftLogProbs: logProbs(q),
         seed: 5,
         step: i,
       });
@@ -121,12 +122,10 @@ describe.each(backends)('verifyDraft: %s', backend => {
     for (let i = 0; i < DRAWS; i++) {
       const id = draftFrom(q, (uniforms[i] + 1) / 2);
       const at = { ...options, seed: 6, step: i };
-      const { ids, logProbs: its } = head.verifyDraftSync(
-        Float32Array.from(logits(P)),
-        [id],
-        logProbs(q),
-        at,
-      );
+      const { ids, logProbs: its } = head.verifyDraftSync(Float32Array.from(logits(P)), [id], {
+        draftLogProbs: logProbs(q),
+        ...at,
+      });
       counts[ids[0]]++;
       expect(its[0]).toBeCloseTo(Math.log(p[ids[0]]), 5);
     }
@@ -137,7 +136,7 @@ describe.each(backends)('verifyDraft: %s', backend => {
     const counts = P.map(() => 0);
     let accepted = 0;
     for (let step = 0; step < DRAWS; step++) {
-      const verdict = head.verifyDraftSync(Float32Array.from(logits(P)), [2], undefined, { seed: 8, step });
+      const verdict = head.verifyDraftSync(Float32Array.from(logits(P)), [2], { seed: 8, step });
       counts[verdict.ids[0]]++;
       accepted += verdict.accepted;
       expect(verdict.ids[0] === 2).toBe(verdict.accepted === 1);
@@ -156,7 +155,11 @@ describe.each(backends)('verifyDraft: %s', backend => {
     for (let i = 0; i < DRAWS; i++) {
       const draft = qs.map((its, place) => draftFrom(its, (uniforms[2 * i + place] + 1) / 2));
       // Steps are not used again by the rows of another draw.
-      const { ids, accepted } = head.verifyDraftSync(hidden, draft, q, { seed: 9, step: 3 * i });
+      const { ids, accepted } = head.verifyDraftSync(hidden, draft, {
+        draftLogProbs: q,
+        seed: 9,
+        step: 3 * i,
+      });
       expect(ids).toHaveLength(accepted + 1);
       ids.forEach((id, place) => {
         counts[place][id]++;
@@ -175,8 +178,7 @@ describe.each(backends)('verifyDraft: %s', backend => {
       [9, 9, 0, 0, 0, 9],
     ];
     const hidden = Float32Array.from(rows.flat());
-    const verify = (draft: number[], h = hidden) =>
-      head.verifyDraftSync(h, draft, undefined, { temperature: 0 });
+    const verify = (draft: number[], h = hidden) => head.verifyDraftSync(h, draft, { temperature: 0 });
     const verdict = (accepted: number, ...ids: number[]): DraftResult => ({
       accepted,
       ids: Uint32Array.from(ids),
@@ -195,14 +197,17 @@ describe.each(backends)('verifyDraft: %s', backend => {
     const padded = transparent(backend, 6, { validVocabSize: 4 });
     for (let step = 0; step < 200; step++) {
       const at = { seed: 1, step };
-      const { ids, accepted } = padded.verifyDraftSync(Float32Array.from(logits(P)), [5], undefined, at);
+      const { ids, accepted } = padded.verifyDraftSync(Float32Array.from(logits(P)), [5], at);
       expect(accepted).toBe(0);
       expect(ids[0]).toBeLessThan(4);
-      const top = head.verifyDraftSync(Float32Array.from(logits(P)), [1], undefined, { ...at, topK: 1 });
+      const top = head.verifyDraftSync(Float32Array.from(logits(P)), [1], { ...at, topK: 1 });
       expect(top).toEqual({ accepted: 0, ids: Uint32Array.of(0), logProbs: Float32Array.of(0) });
       // A draft that says it could not have drawn its own token is no reason to take one that p forbids.
       const odd = [0.5, 0.5, 0, 0, 0, 0];
-      expect(head.verifyDraftSync(Float32Array.from(logits(P)), [5], logProbs(odd), at).accepted).toBe(0);
+      expect(
+        head.verifyDraftSync(Float32Array.from(logits(P)), [5], { draftLogProbs: logProbs(odd), ...at })
+          .accepted,
+      ).toBe(0);
     }
   });
 
@@ -222,22 +227,23 @@ describe.each(backends)('verifyDraft: %s', backend => {
       const q = model.logProbsSync(hidden, { norm: true });
       const draft = model.sampleSync(hidden, { norm: true, seed: 1, step: n * seed }).ids.subarray(0, n - 1);
       const rows = q.subarray(0, (n - 1) * size);
-      const verdict = model.verifyDraftSync(hidden, draft, rows, at);
+      const verdict = model.verifyDraftSync(hidden, draft, { draftLogProbs: rows, ...at });
       seen.add(verdict.accepted);
-      expect(await model.verifyDraft(hidden, draft, rows, at)).toEqual(verdict);
+      expect(await model.verifyDraft(hidden, draft, { draftLogProbs: rows, ...at })).toEqual(verdict);
       const ids: number[] = [];
       for (let i = 0; i < n; i++) {
-        const one = model.verifyDraftSync(
-          hidden.subarray(i * d, (i + 1) * d),
-          draft.subarray(i, i + 1),
-          i < n - 1 ? rows.subarray(i * size, (i + 1) * size) : undefined,
-          { ...at, temperature: at.temperature[i], step: 100 + i },
-        );
+        const one = model.verifyDraftSync(hidden.subarray(i * d, (i + 1) * d), draft.subarray(i, i + 1), {
+          draftLogProbs: i < n - 1 ? rows.subarray(i * size, (i + 1) * size) : undefined,
+          ...at,
+          temperature: at.temperature[i],
+          step: 100 + i,
+        });
         ids.push(one.ids[0]);
         if (one.accepted === 0) break;
       }
       expect([...verdict.ids]).toEqual(ids);
-      const short = model.verifyDraftSync(hidden.subarray(0, (n - 1) * d), draft, rows, {
+      const short = model.verifyDraftSync(hidden.subarray(0, (n - 1) * d), draft, {
+        draftLogProbs: rows,
         ...at,
         temperature: at.temperature.slice(0, n - 1),
       });
@@ -259,21 +265,19 @@ describe.each(backends)('verifyDraft: %s', backend => {
       const at = { seed: 4, step, topP: step % 2 ? 0.9 : 1, logitBias: { 3: 0.5 } };
       const hidden = Float32Array.from(P, x => Math.log(x + 0.1));
       for (const certain of [false, true]) {
-        const wanted = head.verifyDraftSync(
-          Float32Array.from(without),
-          [drafted],
-          certain ? undefined : logProbs(q),
-          at,
-        );
+        const wanted = head.verifyDraftSync(Float32Array.from(without), [drafted], {
+          draftLogProbs: certain ? undefined : logProbs(q),
+          ...at,
+        });
         const its = certain ? undefined : Float32Array.from(rows, id => Math.log(q[id]));
-        const verdict = head.verifyDraftSync(hidden, [drafted], its, { ...at, rows });
+        const verdict = head.verifyDraftSync(hidden, [drafted], { draftLogProbs: its, ...at, rows });
         expect(verdict).toEqual(wanted);
         if (!rows.includes(drafted)) expect(verdict.accepted).toBe(0);
         seen.add(verdict.ids[0]);
       }
     }
     expect([...seen].sort()).toEqual([...rows].sort());
-    const greedy = head.verifyDraftSync(Float32Array.of(9, 1, 2, 3, 4, 9), [5], undefined, {
+    const greedy = head.verifyDraftSync(Float32Array.of(9, 1, 2, 3, 4, 9), [5], {
       temperature: 0,
       rows,
     });
@@ -284,15 +288,15 @@ describe.each(backends)('verifyDraft: %s', backend => {
     const at = { seed: 2, rows: [4, 1, 2] };
     const hidden = Float32Array.from(logits(P));
     const q = Float32Array.of(-1, -2, -0.7);
-    const wanted = head.verifyDraftSync(hidden, [1], q, at);
-    const promise = head.verifyDraft(hidden, [1], q, at);
+    const wanted = head.verifyDraftSync(hidden, [1], { draftLogProbs: q, ...at });
+    const promise = head.verifyDraft(hidden, [1], { draftLogProbs: q, ...at });
     q.fill(0);
     expect(await promise).toEqual(wanted);
     const sick = withNaN(backend, P.length, 4);
-    throwsKind(() => sick.verifyDraftSync(hidden, [1], undefined, at), 'NAN', 'row 0', 'id 4');
-    expect(sick.verifyDraftSync(hidden, [4], undefined, { ...at, rows: [2, 1] }).accepted).toBe(0);
+    throwsKind(() => sick.verifyDraftSync(hidden, [1], at), 'NAN', 'row 0', 'id 4');
+    expect(sick.verifyDraftSync(hidden, [4], { ...at, rows: [2, 1] }).accepted).toBe(0);
     const banned = { ...at, bannedIds: [1, 2, 4] };
-    throwsKind(() => head.verifyDraftSync(hidden, [1], undefined, banned), 'RANGE', 'row 0');
+    throwsKind(() => head.verifyDraftSync(hidden, [1], banned), 'RANGE', 'row 0');
   });
 
   it('allowedIds: what may not be drawn is not looked at where few may', () => {
@@ -302,8 +306,8 @@ describe.each(backends)('verifyDraft: %s', backend => {
     const allowedIds = [5, 77, 501];
     for (let step = 0; step < 60; step++) {
       const at = { seed: 1, step };
-      const verdict = wide.verifyDraftSync(hidden, [77], undefined, { ...at, allowedIds });
-      const same = wide.verifyDraftSync(hidden, [77], undefined, { ...at, rows: allowedIds });
+      const verdict = wide.verifyDraftSync(hidden, [77], { ...at, allowedIds });
+      const same = wide.verifyDraftSync(hidden, [77], { ...at, rows: allowedIds });
       expect(verdict).toEqual(same);
     }
   });
@@ -314,13 +318,15 @@ describe.each(backends)('verifyDraft: %s', backend => {
       const hidden = Float32Array.from([...logits(P), ...logits(P)]);
       const q = Float32Array.of(-Infinity, 0, -Infinity, -Infinity, -Infinity, -Infinity);
       for (let step = 0; step < 200; step++) {
-        const verdict = head.verifyDraftSync(hidden, [0], q, { seed: 4, step, temperature });
+        const verdict = head.verifyDraftSync(hidden, [0], { draftLogProbs: q, seed: 4, step, temperature });
         expect(verdict.accepted).toBe(0);
         if (temperature === 0) expect([...verdict.ids]).toEqual([0]);
       }
       // Tiny is not 0, though e^-10000 is.
       const tiny = q.with(0, -1e4);
-      expect(head.verifyDraftSync(hidden, [0], tiny, { seed: 4, temperature }).accepted).toBe(1);
+      expect(head.verifyDraftSync(hidden, [0], { draftLogProbs: tiny, seed: 4, temperature }).accepted).toBe(
+        1,
+      );
     },
   );
 
@@ -329,8 +335,8 @@ describe.each(backends)('verifyDraft: %s', backend => {
     const draft = Uint32Array.of(4);
     const hidden = Float32Array.from(logits(P));
     const at = { seed: 2, step: 1 };
-    const wanted = head.verifyDraftSync(hidden, draft, q, at);
-    const promise = head.verifyDraft(hidden, draft, q, at);
+    const wanted = head.verifyDraftSync(hidden, draft, { draftLogProbs: q, ...at });
+    const promise = head.verifyDraft(hidden, draft, { draftLogProbs: q, ...at });
     q.fill(0);
     draft[0] = 0;
     expect(await promise).toEqual(wanted);
@@ -338,7 +344,7 @@ describe.each(backends)('verifyDraft: %s', backend => {
 
   it('rows after the one where the draft ends count in nothing', () => {
     const hidden = Float32Array.from([...logits(P), ...P.map(() => NaN)]);
-    expect(head.verifyDraftSync(hidden, [5], undefined, { seed: 1 }).accepted).toBe(0);
+    expect(head.verifyDraftSync(hidden, [5], { seed: 1 }).accepted).toBe(0);
     const sick = Float32Array.from([...logits([1, 0, 0, 0, 0, 0]), ...P.map(() => NaN)]);
     throwsKind(() => head.verifyDraftSync(sick, [0]), 'NAN', 'row 1');
   });
@@ -351,27 +357,64 @@ describe.each(backends)('verifyDraft: %s', backend => {
       ['too few ids', [[]], 'SHAPE', ['draftIds: got 0 ids for 2']],
       ['no ids', [undefined], 'ARGUMENT', ['draftIds: got undefined']],
       ['an id beyond V', [[V]], 'RANGE', [`draftIds[0]: got ${V}; want an id below ${V}`]],
-      ['too few log-probabilities', [[1, 2], q], 'SHAPE', [`draftLogProbs: got ${V} numbers`, `= ${2 * V}`]],
-      ['other numbers', [[1], new Float64Array(V)], 'DTYPE', ['draftLogProbs: got a Float64Array']],
-      ['a list', [[1], [0]], 'ARGUMENT', ['draftLogProbs: got an array']],
-      ['NaN', [[1], q.with(3, NaN)], 'RANGE', ['draftLogProbs[3]: got NaN; want log-probabilities']],
-      ['logits', [[1], q.with(2, 1.5)], 'RANGE', ['draftLogProbs[2]: got 1.5; want log-probabilities']],
-      ['no rows', [[1], undefined, { rows: [] }], 'RANGE', ['rows: got no ids']],
-      ['a row beyond V', [[1], undefined, { rows: [V] }], 'RANGE', [`rows[0]: got ${V}`]],
+      [
+        'too few log-probabilities',
+        [[1, 2], { draftLogProbs: q }],
+        'SHAPE',
+        [`draftLogProbs: got ${V} numbers`, `= ${2 * V}`],
+      ],
+      [
+        'other numbers',
+        [[1], { draftLogProbs: new Float64Array(V) }],
+        'DTYPE',
+        ['draftLogProbs: got a Float64Array'],
+      ],
+      ['a list', [[1], { draftLogProbs: [0] }], 'ARGUMENT', ['draftLogProbs: got an array']],
+      [
+        'NaN',
+        [[1], { draftLogProbs: q.with(3, NaN) }],
+        'RANGE',
+        ['draftLogProbs[3]: got NaN; want log-probabilities'],
+      ],
+      [
+        'logits',
+        [[1], { draftLogProbs: q.with(2, 1.5) }],
+        'RANGE',
+        ['draftLogProbs[2]: got 1.5; want log-probabilities'],
+      ],
+      ['no rows', [[1], { rows: [] }], 'RANGE', ['rows: got no ids']],
+      ['a row beyond V', [[1], { rows: [V] }], 'RANGE', [`rows[0]: got ${V}`]],
       [
         'log-probabilities of all ids for some rows',
-        [[1], q, { rows: [3, 1] }],
+        [[1], { draftLogProbs: q, rows: [3, 1] }],
         'SHAPE',
         [`draftLogProbs: got ${V} numbers; want 1 · rows.length = 2`],
       ],
       [
         'NaN where rows are put in order',
-        [[1], Float32Array.of(0, NaN), { rows: [3, 1] }],
+        [[1], { draftLogProbs: Float32Array.of(0, NaN), rows: [3, 1] }],
         'RANGE',
         ['draftLogProbs[1]: got NaN'],
       ],
-      ['a temperature below 0', [[1], q, { temperature: -1 }], 'RANGE', ['temperature: got -1']],
-      ['a norm that is not there', [[1], q, { norm: true }], 'RANGE', ['norm: got true']],
+      [
+        'a temperature below 0',
+        [[1], { draftLogProbs: q, temperature: -1 }],
+        'RANGE',
+        ['temperature: got -1'],
+      ],
+      ['a norm that is not there', [[1], { draftLogProbs: q, norm: true }], 'RANGE', ['norm: got true']],
+      [
+        'log-probabilities as an argument',
+        [[1], q],
+        'ARGUMENT',
+        ['options: got a Float32Array; want { draftLogProbs }'],
+      ],
+      [
+        'options behind them',
+        [[1], undefined, { temperature: 0 }],
+        'ARGUMENT',
+        ['arguments: got 4; want verifyDraft(hidden, draftIds, { draftLogProbs, … })'],
+      ],
     ])('%s', async (_, args, kind, words) => {
       const verify = [hidden, ...args] as Parameters<LMHead['verifyDraftSync']>;
       throwsKind(() => it7.verifyDraftSync(...verify), kind, ...words);
@@ -480,9 +523,9 @@ describe.skipIf(backends.length < 2)('verifyDraft: native and reference', () => 
     const head = LMHead.from(weight, { vocabSize: size, hiddenSize: 1, backend: 'native' });
     const hidden = Float32Array.of(3, 200000, 1, 200000, 5);
     const at = { temperature: [0, 1, 0, 1, 1], seed: 3 };
-    const verdict = head.verifyDraftSync(hidden, [best, best, best, best], undefined, at);
+    const verdict = head.verifyDraftSync(hidden, [best, best, best, best], at);
     expect(verdict.accepted).toBe(4);
-    const last = head.verifyDraftSync(hidden.subarray(4), [], undefined, { seed: 3, step: 4 });
+    const last = head.verifyDraftSync(hidden.subarray(4), [], { seed: 3, step: 4 });
     expect(verdict.ids[4]).toBe(last.ids[0]);
   });
 });

@@ -32,15 +32,16 @@ describe.each(backends)('verifyDrafts, %s', backend => {
     return {
       hidden: hidden(n, i + 1),
       draftIds,
-      draftLogProbs: withLogProbs ? new Float32Array(length * V).fill(-Math.log(V)) : undefined,
-      options,
+      options: withLogProbs
+        ? { ...options, draftLogProbs: new Float32Array(length * V).fill(-Math.log(V)) }
+        : options,
     };
   }
 
   it.each([1, 6, 40])('verifies %i as verifyDraft does one by one', async count => {
     const drafts = Array.from({ length: count }, (_, i) => draft(i));
     const wanted = drafts.map(each =>
-      head.verifyDraftSync(each.hidden, each.draftIds, each.draftLogProbs, each.options as object),
+      head.verifyDraftSync(each.hidden, each.draftIds, each.options as object),
     );
     expect(await head.verifyDrafts(drafts)).toEqual(wanted);
     expect(head.verifyDraftsSync(drafts)).toEqual(wanted);
@@ -52,9 +53,7 @@ describe.each(backends)('verifyDrafts, %s', backend => {
       draftIds: ids(n, i),
       options: { seed: i, topP: 0.9 },
     }));
-    const wanted = drafts.map(each =>
-      head.verifyDraftSync(each.hidden, each.draftIds, undefined, each.options),
-    );
+    const wanted = drafts.map(each => head.verifyDraftSync(each.hidden, each.draftIds, each.options));
     expect(await head.verifyDrafts(drafts)).toEqual(wanted);
   });
 
@@ -113,7 +112,7 @@ describe.each(backends)('verifyDrafts, %s', backend => {
     ['a sampler twice', [one, { ...one, sampler }, { ...one, sampler }], 'ARGUMENT', 'drafts[2].sampler'],
     ['what is no sampler', [{ ...one, sampler: {} }], 'ARGUMENT', 'drafts[0].sampler'],
     ['one over other weights', [{ ...one, sampler: strange.sampler() }], 'ARGUMENT', 'drafts[0].sampler'],
-    ['a sampler and options', [{ ...one, sampler, options: {} }], 'RANGE', 'drafts[0].options'],
+    ['a sampler and its options', [{ ...one, sampler, options: { topK: 3 } }], 'ARGUMENT', 'topK'],
     [
       'a sampler with mirostat',
       [{ ...one, sampler: head.sampler({ mirostat: {} }) }],
@@ -162,7 +161,7 @@ describe.each(backends)('a sampler that verifies, %s', backend => {
     verifier.nextSync(hidden(1));
     const { step, history } = verifier.toJSON();
     const options = { seed: 9, topP: 0.9, repetitionPenalty: 1.3, history, step };
-    const wanted = head.verifyDraftSync(hidden(4), ids(3, 1), undefined, options);
+    const wanted = head.verifyDraftSync(hidden(4), ids(3, 1), options);
     expect(await verifier.verify(hidden(4), ids(3, 1))).toEqual(wanted);
     expect(Array.from(verifier.history)).toEqual([...history, ...wanted.ids]);
     expect(verifier.toJSON().step).toBe(step + wanted.ids.length);
@@ -176,7 +175,7 @@ describe.each(backends)('a sampler that verifies, %s', backend => {
     throwsKind(() => verifier.verifySync(bad, [1, 2]), 'NAN', 'row 0');
     await rejectsKind(() => verifier.verify(bad, [1, 2]), 'NAN', 'row 0');
     const controller = new AbortController();
-    const call = verifier.verify(hidden(2), [1, 2], undefined, { signal: controller.signal });
+    const call = verifier.verify(hidden(2), [1, 2], { signal: controller.signal });
     throwsKind(() => verifier.nextSync(hidden(1)), 'BUSY', 'sampler');
     controller.abort();
     await rejectsKind(() => call, 'ABORTED', 'aborted');

@@ -52,7 +52,8 @@ const CALLS = {
   'candidates of many rows': () => head.candidates(many, {}),
   'candidates of many rows, at once': () => head.candidatesSync(many, {}),
   'a draft and its log-probabilities': () =>
-    head.verifyDraft(many.subarray(0, 3 * hiddenSize), [1, 2], new Float32Array(2 * vocabSize).fill(-3), {
+    head.verifyDraft(many.subarray(0, 3 * hiddenSize), [1, 2], {
+      draftLogProbs: new Float32Array(2 * vocabSize).fill(-3),
       seed: 1,
     }),
   'several at once': async () => {

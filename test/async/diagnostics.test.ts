@@ -53,7 +53,7 @@ describe.each(backends)('timings on the channel lmhead:pass, %s', backend => {
 
   it('name the other methods too', async () => {
     head.candidatesSync(hidden, { topP: 0.9 });
-    await head.verifyDraft(hidden, [1, 2], undefined, { seed: 1 });
+    await head.verifyDraft(hidden, [1, 2], { seed: 1 });
     head.sampler({ seed: 1 }).nextSync(someHidden(1));
     head.nearestSync(1, 2);
     expect(seen.map(({ method }) => method)).toEqual(['candidates', 'verifyDraft', 'sample', 'nearest']);

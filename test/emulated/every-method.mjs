@@ -136,8 +136,8 @@ function calls(V, n, draft) {
     ...filters.map(options => ['sample', [], { ...options, ...at }]),
     ...filters.map(options => ['candidates', [], options]),
     ['run', [], { ...all, ...at }],
-    ['verifyDraft', [draft.ids, undefined], { temperature: 0.7, ...at }],
-    ['verifyDraft', [draft.ids, draft.logProbs], { topP: 0.95, ...at }],
+    ['verifyDraft', [draft.ids], { temperature: 0.7, ...at }],
+    ['verifyDraft', [draft.ids], { draftLogProbs: draft.logProbs, topP: 0.95, ...at }],
   ];
 }
 
@@ -244,7 +244,7 @@ for (const dtype of ['f32', 'f16', 'bf16']) {
       assert.deepEqual(await head.nearest(vector, k), { ids: best.ids, similarities: best.logits });
       const length = x => Math.hypot(...x);
       const cosines = Float32Array.from(u, (x, id) => x / (length(vector) * length(head.embed([id]))));
-      const { ids, similarities } = head.nearestSync(vector, k, 'cosine');
+      const { ids, similarities } = head.nearestSync(vector, k, { metric: 'cosine' });
       const bestCosines = [...cosines].sort((a, b) => b - a);
       for (const [i, id] of ids.entries()) {
         assert.ok(Math.abs(similarities[i] - cosines[id]) < 1e-5, `cosine of ${id}`);

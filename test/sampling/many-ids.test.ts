@@ -117,7 +117,7 @@ describe.each(backends)('lists of 0 to 300 ids, %s', backend => {
       const best = other.argmaxSync(one)[0];
       const draft = list.map((id, i) => (i < count / 2 ? best : id));
       const stands = draft.findIndex(id => id !== best);
-      expect(other.verifyDraftSync(many, draft, undefined, { temperature: 0 }).accepted).toBe(
+      expect(other.verifyDraftSync(many, draft, { temperature: 0 }).accepted).toBe(
         stands < 0 ? count : stands,
       );
     }

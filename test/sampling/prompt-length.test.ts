@@ -111,7 +111,7 @@ describe.each(backends)('promptLength, %s', backend => {
     expect([...(await head.sample(state, options)).ids]).toEqual([0]);
     expect([...head.candidatesSync(state, options).ids]).toEqual([0]);
     expect([...head.runSync(state, { sample: true, ...options }).sample.ids]).toEqual([0]);
-    const draft = head.verifyDraftSync(Float32Array.of(1, 1, 1), [0, 2], undefined, options);
+    const draft = head.verifyDraftSync(Float32Array.of(1, 1, 1), [0, 2], options);
     expect([...draft.ids]).toEqual([0, 2, 0]);
     const each = { ...options, promptLength: [2, 0] };
     expect([...head.sampleSync(Float32Array.of(1, 1), each).ids]).toEqual([0, 2]);

@@ -72,11 +72,11 @@ describe('verifyDraft with one history', () => {
           for (let i = 0; i < MOST; i++) drawn.push(head.sampleSync(at(i), continued(options, drawn)).ids[0]);
           const draft = drawn.slice(0, bonus ? MOST - 1 : MOST);
           if (wrong < draft.length) draft[wrong] = (draft[wrong] + 1) % V;
-          const verdict = head.verifyDraftSync(hidden, draft, undefined, options);
+          const verdict = head.verifyDraftSync(hidden, draft, options);
           const stand = Math.min(wrong, draft.length);
           expect([verdict.accepted, ...verdict.ids]).toEqual([stand, ...drawn.slice(0, stand + 1)]);
           accepted += stand;
-          const plain = head.verifyDraftSync(hidden, draft, undefined, { temperature: 0 });
+          const plain = head.verifyDraftSync(hidden, draft, { temperature: 0 });
           different += Number(plain.ids.join() !== verdict.ids.join());
         }
       }),
@@ -110,15 +110,14 @@ describe('verifyDraft with one history', () => {
           const verdicts = heads.map(head => {
             const ids: number[] = [];
             const logProbs: number[] = [];
-            const verify = () => head.verifyDraftSync(hidden, draft, q, options);
+            const verify = () => head.verifyDraftSync(hidden, draft, { draftLogProbs: q, ...options });
             for (let i = 0; i < n; i++) {
               const alone = () =>
-                head.verifyDraftSync(
-                  hidden.subarray(i * V, (i + 1) * V),
-                  draft.slice(i, i + 1),
-                  i < draft.length ? q?.subarray(i * width, (i + 1) * width) : undefined,
-                  { ...continued(options, draft.slice(0, i)), step: options.step + i } as VerifyDraftOptions,
-                );
+                head.verifyDraftSync(hidden.subarray(i * V, (i + 1) * V), draft.slice(i, i + 1), {
+                  ...continued(options, draft.slice(0, i)),
+                  draftLogProbs: i < draft.length ? q?.subarray(i * width, (i + 1) * width) : undefined,
+                  step: options.step + i,
+                } as VerifyDraftOptions);
               let one: DraftResult;
               try {
                 one = alone();
@@ -150,14 +149,14 @@ describe('verifyDraft with one history', () => {
     for (const head of heads) {
       const hidden = new Float32Array(3 * V).map((_, i) => (i % V === 0 ? 2 : i % V === 1 ? 1 : 0));
       const options = { temperature: 0, noRepeatNgramSize: 1 };
-      const one = head.verifyDraftSync(hidden, [0, 1], undefined, { ...options, history: [3] });
+      const one = head.verifyDraftSync(hidden, [0, 1], { ...options, history: [3] });
       expect([...one.ids]).toEqual([0, 1, 2]);
       const histories = [[], [5], [0, 1]];
-      const each = head.verifyDraftSync(hidden, [0, 0], undefined, { ...options, history: histories });
+      const each = head.verifyDraftSync(hidden, [0, 0], { ...options, history: histories });
       expect([...each.ids]).toEqual([0, 0, 2]);
       const short = { temperature: 0, eosIds: [0], minLength: 2 };
       const lengths = (length: number | number[]) =>
-        [...head.verifyDraftSync(hidden, [1, 0], undefined, { ...short, length }).ids].join();
+        [...head.verifyDraftSync(hidden, [1, 0], { ...short, length }).ids].join();
       expect([lengths(1), lengths([1, 2, 2]), lengths([1, 1, 2]), lengths(0)]).toEqual([
         '1,0,0',
         '1,0,0',
@@ -165,7 +164,7 @@ describe('verifyDraft with one history', () => {
         '1,1',
       ]);
       // Without either, the draft's tokens alone are counted.
-      expect([...head.verifyDraftSync(hidden, [1, 1], undefined, short).ids]).toEqual([1, 1, 0]);
+      expect([...head.verifyDraftSync(hidden, [1, 1], short).ids]).toEqual([1, 1, 0]);
     }
   });
 
@@ -174,17 +173,17 @@ describe('verifyDraft with one history', () => {
       const hidden = new Float32Array(3 * V);
       const more = { history: [1], presencePenalty: 1, temperature: 0 };
       throwsKind(
-        () => head.verifyDraftSync(hidden, [1, 1], undefined, { ...more, promptLength: 2 }),
+        () => head.verifyDraftSync(hidden, [1, 1], { ...more, promptLength: 2 }),
         'RANGE',
         'promptLength: got 2 with a history of 1 tokens',
       );
       throwsKind(
-        () => head.verifyDraftSync(hidden, [1, 1], undefined, { ...more, history: [V - 1] }),
+        () => head.verifyDraftSync(hidden, [1, 1], { ...more, history: [V - 1] }),
         'RANGE',
         `history[0]: got ${V - 1}`,
       );
       // Padding is an id that a draft may have, and that never stands.
-      const padding = head.verifyDraftSync(hidden, [0, V - 1], undefined, more);
+      const padding = head.verifyDraftSync(hidden, [0, V - 1], more);
       expect([...padding.ids]).toEqual([0, 2]);
     }
   });
@@ -195,8 +194,8 @@ describe('verifyDraft with one history', () => {
       const history = Uint32Array.of(1, 2, 1);
       const draft = Uint32Array.of(2, 1, 2, 1);
       const options = { seed: 3, history, repetitionPenalty: 1.3, dryMultiplier: 1, noRepeatNgramSize: 4 };
-      const wanted = head.verifyDraftSync(hidden, draft, undefined, options);
-      const promise = head.verifyDraft(hidden, draft, undefined, options);
+      const wanted = head.verifyDraftSync(hidden, draft, options);
+      const promise = head.verifyDraft(hidden, draft, options);
       history.fill(0);
       draft.fill(0);
       expect(await promise).toEqual(wanted);

@@ -86,14 +86,15 @@ const METHODS: Record<string, Method> = {
   },
   verifyDraft: {
     sync: (head, { hidden, ids, options }) =>
-      head.verifyDraftSync(hidden, ids, undefined, { ...options, seed: 3, topK: 30 }),
+      head.verifyDraftSync(hidden, ids, { ...options, seed: 3, topK: 30 }),
     async: (head, { hidden, ids, options }, more) =>
-      head.verifyDraft(hidden, ids, undefined, { ...options, seed: 3, topK: 30, ...more }),
+      head.verifyDraft(hidden, ids, { ...options, seed: 3, topK: 30, ...more }),
   },
   nearest: {
-    sync: (head, { hidden, options }) => head.nearestSync(hidden.subarray(0, D), 3, 'cosine', options),
+    sync: (head, { hidden, options }) =>
+      head.nearestSync(hidden.subarray(0, D), 3, { metric: 'cosine', ...options }),
     async: (head, { hidden, options }, more) =>
-      head.nearest(hidden.subarray(0, D), 3, 'cosine', { ...options, ...more }),
+      head.nearest(hidden.subarray(0, D), 3, { metric: 'cosine', ...options, ...more }),
   },
   'rows of E': {
     sync: (head, { hidden, options }) => head.logProbsSync(hidden, { ...options, rows: ROWS }),

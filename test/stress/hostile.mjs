@@ -236,23 +236,20 @@ for (const [name, makeRest, options] of [
     );
   }
 }
+const NEAREST = { rows: CALL.rows, metric: () => pick(['dot', 'cosine']) };
 for (const form of ['Sync', '']) {
-  const draft = { ...SAMPLE, ...(form ? {} : ASYNC) };
+  const draftLogProbs = () => new Float32Array(2 * V).fill(-4);
+  const draft = { ...SAMPLE, draftLogProbs, ...(form ? {} : ASYNC) };
   target(
     `verifyDraft${form}`,
     onHead,
     () => {
       const hidden = numbers(3 * D);
-      return [hidden, ids(2), pick([undefined, new Float32Array(2 * V).fill(-4)]), some(draft)];
+      return [hidden, ids(2), some(draft)];
     },
     draft,
   );
-  target(
-    `nearest${form}`,
-    onHead,
-    () => [pick([3, numbers(D)]), 3, pick(['dot', 'cosine']), some({ rows: CALL.rows })],
-    { rows: CALL.rows },
-  );
+  target(`nearest${form}`, onHead, () => [pick([3, numbers(D)]), 3, some(NEAREST)], NEAREST);
   target(`next${form}`, sampler, () => [numbers(D), some(NEXT, 3)], NEXT);
 }
 target('embed', onHead, () => [ids(3), pick([undefined, new Float32Array(3 * D)])]);

@@ -381,7 +381,7 @@ export function checkDraft(seed: number, counts: Counts): void {
     const head = LMHead.from(u, { vocabSize: V, hiddenSize: 1, backend });
     try {
       const options = { ...spokenOf(chain), step: first };
-      return head.verifyDraftSync(Float32Array.from(scales), draft, undefined, options);
+      return head.verifyDraftSync(Float32Array.from(scales), draft, options);
     } catch (error) {
       if (!(error instanceof LMHeadError)) throw error;
       return `${error.code} ${error.message}`;

@@ -110,7 +110,7 @@ describe('options without an effect', () => {
     // @ts-expect-error
     head.candidatesSync(h, { topp: 0.5 });
     // @ts-expect-error
-    head.verifyDraftSync(h, [1], undefined, { topLogProbs: 1 });
+    head.verifyDraftSync(h, [1], { topLogProbs: 1 });
     // @ts-expect-error: held logits are all that there are
     sampleFrom(h, 2, { rows: [1] });
     // @ts-expect-error
@@ -158,9 +158,9 @@ describe('options without an effect', () => {
     // @ts-expect-error
     void head.candidates(h, { dryMultiplier: 1 });
     // @ts-expect-error
-    head.verifyDraftSync(h, [1], undefined, { presencePenalty: 1 });
+    head.verifyDraftSync(h, [1], { presencePenalty: 1 });
     // @ts-expect-error
-    void head.verifyDraft(h, [1], undefined, { penaltyWindow: 4, topK: 3 });
+    void head.verifyDraft(h, [1], { penaltyWindow: 4, topK: 3 });
     // @ts-expect-error
     sampleFrom(h, 2, { repetitionPenalty: 1.1 });
     // @ts-expect-error

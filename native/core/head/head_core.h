@@ -61,7 +61,7 @@ class HeadCore {
 
   PassResult run(const float* packed_hidden, size_t n, PassRequest request, const PassView& view) const {
     request.workers.threads = threads_;
-    if (view.measure != Measure::logit) return run_similarity(packed_hidden, n, request, view);
+    if (view.metric != Metric::logit) return run_similarity(packed_hidden, n, request, view);
     const ProductSource all(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, {}, activations_);
     RowSubset rows = view.rows;
     std::vector<uint32_t> few;
@@ -120,7 +120,7 @@ class HeadCore {
 
   PassResult run_similarity(const float* packed_hidden, size_t n, const PassRequest& request, const PassView& view) const {
     const ProductSource dots(kernels_, output_->view, {}, valid_, packed_hidden, n, view.rows);
-    if (view.measure == Measure::dot) return run_pass(kernels_, dots, request);
+    if (view.metric == Metric::dot) return run_pass(kernels_, dots, request);
     const std::shared_ptr<const std::vector<double>> norms = norms_for(request.workers);
     if (!norms) return {PassResult::aborted};
     return run_pass(kernels_, ScaledSource(dots, norms->data()), request);

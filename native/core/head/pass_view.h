@@ -1,4 +1,4 @@
-// How a pass looks at E: PassView and Measure of lib/backend/backend.ts.
+// How a pass looks at E: PassView and Metric of lib/backend/backend.ts.
 #pragma once
 
 #include "../pass/pass.h"
@@ -7,12 +7,12 @@ namespace lmhead {
 
 // What stands for a logit: the model's, or the bare product with the row of E, or the cosine of their angle (where the hidden
 // state has length 1).
-enum class Measure : uint8_t { logit = 0, dot = 1, cosine = 2 };
+enum class Metric : uint8_t { logit = 0, dot = 1, cosine = 2 };
 
 struct PassView {
   RowSubset rows;
   bool over_vocabulary = false;  // probabilities are of the whole vocabulary
-  Measure measure = Measure::logit;
+  Metric metric = Metric::logit;
 };
 
 }  // namespace lmhead
