@@ -74,8 +74,12 @@ describe.each(backends)('verifyDrafts, %s', backend => {
         hidden: hidden(n + 1, i + step),
         draftIds: ids(n, i + step),
       }));
-      const wanted = drafts.map((each, i) => alone[i].verifySync(each.hidden, each.draftIds));
-      const of = (samplers: typeof alone) => drafts.map((each, i) => ({ ...each, sampler: samplers[i] }));
+      const options = { draftLogProbs: new Float32Array(2 * V).fill(-Math.log(V)) };
+      const wanted = drafts.map((each, i) =>
+        alone[i].verifySync(each.hidden, each.draftIds, i === 2 ? options : undefined),
+      );
+      const of = (samplers: typeof alone) =>
+        drafts.map((each, i) => ({ ...each, sampler: samplers[i], ...(i === 2 && { options }) }));
       expect(await head.verifyDrafts(of(together))).toEqual(wanted);
       expect(head.verifyDraftsSync(of(atOnce))).toEqual(wanted);
     }
