@@ -77,6 +77,7 @@ describe.skipIf(!native)('calls that wait for the same weights', () => {
       expect(counts.calls).toBeGreaterThanOrEqual(CALLS);
       for (const kind of ['right', 'failed', 'aborted', 'closed', 'shared'])
         expect(counts[kind], kind).toBeGreaterThan(0);
+      expect(counts.failed).toBeLessThan(counts.calls / 10);
       expect(counts.most).toBeGreaterThan(10);
     },
     300_000,
