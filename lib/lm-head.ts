@@ -45,10 +45,8 @@ import {
   type HeadBackend,
   type HeadSpec,
   type HiddenJob,
-  IGNORED,
   type ListedJob,
   noCandidates,
-  type PassJob,
 } from './backend/backend';
 import { chooseBackend, createHead } from './backend/choose';
 import { untilAbort } from './backend/on-abort';
@@ -61,9 +59,25 @@ import { handleOf, partsOf } from './head/handle';
 import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
+import { asJson } from './pass/as-json';
+import {
+  ARGMAX,
+  CANDIDATES,
+  DRAFT,
+  DRAWN,
+  LOG_PROBS,
+  LOG_SUM_EXP,
+  LOGITS,
+  NOT_GREEDY,
+  requested,
+  SAMPLE,
+  SCORE,
+  TOP,
+} from './pass/asked';
 import { callOf, isWatched, type TimedHead, timed, timedSync } from './pass/diagnostics';
 import { neighborsOf, queryRows } from './pass/nearest';
 import { lease, release, requireFree } from './pass/pending-outputs';
+import { answer, scoreOf, topOf } from './pass/results';
 import { newSample } from './pass/sample-result';
 import { verdictOf } from './pass/verify-draft';
 import { finalNorm } from './reference/norm';
@@ -101,21 +115,6 @@ import type {
   VerifyDraftOptions,
   Weight,
 } from './types';
-
-/** What a pass is asked for, as a set of bits. */
-const LOGITS = 1;
-const LOG_PROBS = 2;
-const ARGMAX = 4;
-const TOP = 8;
-const SAMPLE = 16;
-const SCORE = 32;
-const LOG_SUM_EXP = 64;
-const CANDIDATES = 128;
-const DRAFT = 256;
-/** The results that filters and adjustments are for. */
-const DRAWN = SAMPLE | CANDIDATES | DRAFT;
-/** The results that temperature 0 has no meaning for. */
-const NOT_GREEDY = LOG_PROBS | TOP | SCORE;
 
 /** Results of [n,V]; alone in a pass, a caller may say where they go. */
 type Wide = 'logits' | 'logProbs' | 'probs';
@@ -275,6 +274,12 @@ export class LMHead {
   [inspect.custom](_depth: number, options: InspectOptions): string {
     const { vocabSize, hiddenSize, dtype, backend, tied, threads } = this;
     return `LMHead ${inspect({ vocabSize, hiddenSize, dtype, backend, tied, threads }, options)}`;
+  }
+
+  /** What JSON.stringify writes. */
+  toJSON(): { vocabSize: number; hiddenSize: number; dtype: Dtype; backend: 'native' | 'reference' } {
+    const { vocabSize, hiddenSize, dtype, backend } = this;
+    return { vocabSize, hiddenSize, dtype, backend };
   }
 
   /** What hidden states are rounded to; see the option. */
@@ -556,7 +561,7 @@ export class LMHead {
     const own = optionsIfAny(options, CANDIDATES_OPTIONS.async);
     const job = this.#prepare(CANDIDATES, this.#rows(hidden, own), own);
     await this.#compute(job, own);
-    return job.candidates!;
+    return asJson(job.candidates!);
   }
 
   /** As `candidates`, at once: the event loop waits. */
@@ -568,7 +573,7 @@ export class LMHead {
     const own = optionsIfAny(options, CANDIDATES_OPTIONS.sync);
     const job = this.#prepare(CANDIDATES, this.#rows(hidden, own), own);
     this.#computeSync(job);
-    return job.candidates!;
+    return asJson(job.candidates!);
   }
 
   /**
@@ -1226,50 +1231,6 @@ function verdictsOf(
     turns.get(drafts[i])?.takeVerdict(verdict);
   });
   return verdicts;
-}
-
-/** What a request asks for. */
-function requested(request: RunRequest): number {
-  let asked = LOG_SUM_EXP;
-  if (flag(request.logits, 'logits')) asked |= LOGITS;
-  if (flag(request.logProbs, 'logProbs')) asked |= LOG_PROBS;
-  if (flag(request.argmax, 'argmax')) asked |= ARGMAX;
-  if (flag(request.sample, 'sample')) asked |= SAMPLE;
-  if (request.top !== undefined) asked |= TOP;
-  if (request.targets !== undefined) asked |= SCORE;
-  return asked;
-}
-
-function answer(asked: number, job: PassJob): object {
-  const result: Partial<RunResult<Required<RunRequest>>> & Record<string, unknown> = {};
-  if (asked & LOGITS) result.logits = job.logits;
-  if (asked & LOG_PROBS) result.logProbs = job.logProbs;
-  if (asked & ARGMAX) result.argmax = job.argmax;
-  if (asked & TOP) result.top = topOf(job);
-  if (asked & SAMPLE) result.sample = job.sample;
-  if (asked & SCORE) result.score = scoreOf(job);
-  result.logSumExp = job.logSumExp;
-  return result;
-}
-
-function topOf(job: PassJob): TopK {
-  const { k, ids, logits, logProbs } = job.top!;
-  return { n: job.n, k, ids, logits, logProbs, logSumExp: job.logSumExp! };
-}
-
-function scoreOf(job: PassJob): Score {
-  const { targets, logProbs, ranks, entropy } = job.score!;
-  let count = 0;
-  let sum = 0;
-  for (let i = 0; i < targets.length; i++) {
-    if (targets[i] === IGNORED) continue;
-    count++;
-    sum -= logProbs[i];
-  }
-  const nll = count === 0 ? Number.NaN : sum / count;
-  const score: Score = { logProbs, ranks, count, nllSum: sum, nll, perplexity: Math.exp(nll) };
-  if (entropy) score.entropy = entropy;
-  return score;
 }
 
 function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): number {

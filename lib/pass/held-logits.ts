@@ -18,7 +18,9 @@ import { logitsBackend } from '../backend/choose';
 import { floats } from '../dtypes/half';
 import type { Effective } from '../effective';
 import type { CallOptions, Candidates, Hidden, PerRow, Sample, SampleOptions, TopK } from '../types';
+import { asJson } from './as-json';
 import { requireFree } from './pending-outputs';
+import { topOf } from './results';
 import { newSample } from './sample-result';
 
 /** How to draw from logits that are held, which have all the rows that they will have, and the norm behind them. */
@@ -107,7 +109,7 @@ export function topKOf(
   job.top = top;
   job.logSumExp = newFloats(n, 'logSumExp');
   run(job);
-  return { n, k, ids: top.ids, logits: top.logits, logProbs: top.logProbs, logSumExp: job.logSumExp };
+  return topOf(job);
 }
 
 /**
@@ -146,7 +148,7 @@ export function candidatesOf<const O extends HeldOptions & Effective<O, HeldOpti
   const { job } = logitsJob(logits, vocabSize, own, 'filter', true);
   job.candidates = noCandidates();
   run(job);
-  return job.candidates;
+  return asJson(job.candidates);
 }
 
 function logitsJob(

@@ -5,6 +5,7 @@ import type { HeadBackend, Metric, PassJob } from '../backend/backend';
 import { floats } from '../dtypes/half';
 import { LMHeadError } from '../errors';
 import type { Neighbours } from '../types';
+import { asJson } from './as-json';
 
 /** What a search starts from: the vector given, or the row of E that an id names; of length 1 for cosines. */
 export function queryRows(
@@ -44,5 +45,5 @@ function unit(vector: Float32Array): Float32Array {
 export function neighborsOf({ top, metric }: PassJob): Neighbours {
   const { ids, logits } = top!;
   const similarities = metric === 'dot' ? logits : logits.map(x => Math.max(-1, Math.min(1, x)));
-  return { ids, similarities };
+  return asJson({ ids, similarities });
 }

@@ -2,6 +2,7 @@
 import { newFloats, newWords } from '../arguments/arrays';
 import { integerBetween } from '../arguments/values';
 import type { Sample, SampleOptions, TopLogProbs } from '../types';
+import { asJson } from './as-json';
 
 /** As OpenAI's API has it. */
 const MOST_TOP = 20;
@@ -13,7 +14,7 @@ export function topCount({ topLogProbs }: SampleOptions): number | undefined {
 
 /** @param idCount how many ids there are that may be listed */
 export function newSample(options: SampleOptions | undefined, n: number, idCount: number): Sample {
-  const sample: Sample = { ids: newWords(n, 'ids'), logProbs: newFloats(n, 'logProbs') };
+  const sample: Sample = asJson({ ids: newWords(n, 'ids'), logProbs: newFloats(n, 'logProbs') });
   const top = options && topCount(options);
   if (top === undefined) return sample;
   const k = Math.min(top, idCount);
@@ -24,10 +25,10 @@ export function newSample(options: SampleOptions | undefined, n: number, idCount
 }
 
 function newList(n: number, k: number): TopLogProbs {
-  return {
+  return asJson({
     k,
     counts: newWords(n, 'topLogProbs'),
     ids: newWords(n * k, 'topLogProbs'),
     logProbs: newFloats(n * k, 'topLogProbs'),
-  };
+  });
 }

@@ -1,0 +1,38 @@
+/** What a pass has left, as callers get it. */
+import { IGNORED, type PassJob } from '../backend/backend';
+import type { RunRequest, RunResult, Score, TopK } from '../types';
+import { asJson } from './as-json';
+import { ARGMAX, LOG_PROBS, LOGITS, SAMPLE, SCORE, TOP } from './asked';
+
+/** What `run` returns. */
+export function answer(asked: number, job: PassJob): object {
+  const result: Partial<RunResult<Required<RunRequest>>> & Record<string, unknown> = {};
+  if (asked & LOGITS) result.logits = job.logits;
+  if (asked & LOG_PROBS) result.logProbs = job.logProbs;
+  if (asked & ARGMAX) result.argmax = job.argmax;
+  if (asked & TOP) result.top = topOf(job);
+  if (asked & SAMPLE) result.sample = job.sample;
+  if (asked & SCORE) result.score = scoreOf(job);
+  result.logSumExp = job.logSumExp;
+  return asJson(result);
+}
+
+export function topOf(job: PassJob): TopK {
+  const { k, ids, logits, logProbs } = job.top!;
+  return asJson({ n: job.n, k, ids, logits, logProbs, logSumExp: job.logSumExp! });
+}
+
+export function scoreOf(job: PassJob): Score {
+  const { targets, logProbs, ranks, entropy } = job.score!;
+  let count = 0;
+  let sum = 0;
+  for (let i = 0; i < targets.length; i++) {
+    if (targets[i] === IGNORED) continue;
+    count++;
+    sum -= logProbs[i];
+  }
+  const nll = count === 0 ? Number.NaN : sum / count;
+  const score: Score = { logProbs, ranks, count, nllSum: sum, nll, perplexity: Math.exp(nll) };
+  if (entropy) score.entropy = entropy;
+  return asJson(score);
+}
