@@ -1,9 +1,14 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { expect, it } from 'vitest';
 
 const native = join(__dirname, '../native');
 const lists = JSON.parse(readFileSync(join(native, 'sources.json'), 'utf8')) as Record<string, string[]>;
+
+/** Lines of a file, about; whoever needs more has two things in one room. */
+const LONGEST = 420;
+/** Files that are longer: the public class, method by method with its docstrings, and the block of a pass. */
+const LONG = ['lib/lm-head.ts', 'native/core/pass/block.cc'];
 
 it('sources.json lists the C++ files that there are, each once', () => {
   const present = readdirSync(native, { recursive: true, withFileTypes: true })
@@ -73,4 +78,51 @@ it('kernels use no function of GCC that region.h does not have for MSVC', () => 
     .flatMap(entry => readFileSync(join(entry.parentPath, entry.name), 'utf8').match(/__builtin_\w+/g) ?? []);
   expect(used.length).toBeGreaterThan(0);
   expect([...new Set(used)].filter(name => !known?.includes(name))).toEqual([]);
+});
+
+/** The files below a folder with one of these endings, as paths from the root. */
+function filesOf(folder: string, endings: RegExp): string[] {
+  return readdirSync(join(native, '..', folder), { recursive: true, encoding: 'utf8' })
+    .map(name => join(folder, name))
+    .filter(name => endings.test(name));
+}
+const textOf = (path: string) => readFileSync(join(native, '..', path), 'utf8');
+
+it('no file is long', () => {
+  const files = [...filesOf('lib', /\.ts$/), ...filesOf('native', /\.(cc|h|inc)$/)];
+  const long = files.filter(path => textOf(path).split('\n').length > LONGEST && !path.includes('/test/'));
+  expect(files.length).toBeGreaterThan(100);
+  expect(long.filter(path => !LONG.includes(path))).toEqual([]);
+});
+
+it('no modules import each other in a circle', () => {
+  const modules = filesOf('lib', /\.ts$/);
+  const imports = new Map(
+    modules.map(path => {
+      // Those of types alone are gone at run time.
+      const specifiers = textOf(path).matchAll(/^(?:import|export)\s+(?!type\b)[^;]*?'(\.[^']*)'/gm);
+      const paths = Array.from(specifiers, ([, specifier]) => join(path, '..', specifier));
+      return [
+        path,
+        paths.flatMap(to => [`${to}.ts`, join(to, 'index.ts')]).filter(to => modules.includes(to)),
+      ];
+    }),
+  );
+  expect([...imports.values()].flat().length).toBeGreaterThan(200);
+  const done = new Set<string>();
+  const circles: string[][] = [];
+  const walk = (path: string, way: string[]) => {
+    if (way.includes(path)) circles.push([...way.slice(way.indexOf(path)), path]);
+    if (done.has(path) || way.includes(path)) return;
+    for (const to of imports.get(path)!) walk(to, [...way, path]);
+    done.add(path);
+  };
+  for (const path of modules) walk(path, []);
+  expect(circles).toEqual([]);
+});
+
+it('CONTRIBUTING names files that there are', () => {
+  const paths = textOf('CONTRIBUTING.md').match(/(?<=`)(native|lib|test|docs|scripts)\/[\w./-]+(?=`)/g)!;
+  expect(paths.length).toBeGreaterThan(40);
+  expect(paths.filter(path => !existsSync(join(native, '..', path)))).toEqual([]);
 });

@@ -236,7 +236,11 @@ export function readOptions<T extends object>(value: T, { method, names }: Optio
       const option = given[key];
       if (option !== undefined) options[key] = option;
     }
-    return Object.keys(given).find(key => !names.has(key) && given[key] !== undefined);
+    const isNone = (key: string) => !names.has(key) && given[key] !== undefined;
+    return (
+      Object.keys(given).find(isNone) ??
+      inheritedNames(given).find(key => isNone(key) && typeof given[key] !== 'function')
+    );
   });
   if (unknown !== undefined) {
     throw new LMHeadError(
@@ -256,6 +260,25 @@ export function readOptions<T extends object>(value: T, { method, names }: Optio
     }
   }
   return options as T;
+}
+
+/** A proxy's prototypes may go on for ever. */
+const MOST_PROTOTYPES = 100;
+
+/** Properties that a class or a prototype of the caller's gives to an object; methods are among them. */
+function inheritedNames(object: object): string[] {
+  const names: string[] = [];
+  let prototype: object | null = Object.getPrototypeOf(object);
+  for (let i = 0; i < MOST_PROTOTYPES && prototype && !isRoot(prototype); i++) {
+    names.push(...Object.getOwnPropertyNames(prototype));
+    prototype = Object.getPrototypeOf(prototype);
+  }
+  return names;
+}
+
+/** Object.prototype, of whatever realm. */
+function isRoot(prototype: object): boolean {
+  return prototype === Object.prototype || Object.hasOwn(prototype, 'isPrototypeOf');
 }
 
 /** As `readOptions`, where they may be left out altogether. */

@@ -37,9 +37,11 @@ const FOREIGN: readonly [starts: readonly string[], what: string, want: string][
     CONVERT,
   ],
   [['\x89HDF\r\n\x1a\n'], 'it is an HDF5 file, as Keras and TensorFlow write', CONVERT],
-  // A protocol buffer: field 1, the version of the format; field 2, who wrote it.
+  // A protocol buffer: field 1, the version of the format; then one of fields 2 to 8, since those that are empty are left out.
   [
-    Array.from({ length: 32 }, (_, version) => `\x08${String.fromCharCode(version)}\x12`),
+    Array.from({ length: 32 }, (_, version) =>
+      [...'\x12\x1a\x22\x28\x32\x3a\x42'].map(tag => `\x08${String.fromCharCode(version)}${tag}`),
+    ).flat(),
     'it is an ONNX model',
     "save the output matrix on its own, as .npy or .safetensors (onnx.numpy_helper.to_array of the graph's initializer)",
   ],

@@ -1,7 +1,6 @@
 /** From a file of weights to the parts of a head. */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { outOfMemory } from '../arguments/arrays';
 import { got } from '../arguments/describe';
 import {
   type HeadSettings,
@@ -15,29 +14,26 @@ import {
 import { OPEN_OPTIONS, readOptions } from '../arguments/option-names';
 import { reading } from '../arguments/reading';
 import { flag } from '../arguments/values';
-import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
+import type { HeadBackend, HeadSpec } from '../backend/backend';
 import { type BackendKind, chooseBackend, createHead } from '../backend/choose';
-import { widenedRows } from '../dtypes/dequantize';
-import { floats } from '../dtypes/half';
-import { isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import type { MatrixForm } from '../formats/forms';
 import type { ModelFacts } from '../formats/model-facts';
-import { follow, followSync, look, type Plan, type ReadRequest, readBytes } from '../formats/read-plan';
-import { bytesEach, storedAs, toFloats } from '../formats/stored-numbers';
+import { follow, followSync, type Plan } from '../formats/read-plan';
+import { storedAs } from '../formats/stored-numbers';
 import {
   besideWeight,
   findHeadTensors,
   type HeadTensors,
   type MatrixTensor,
   type NormTensors,
-  type VectorTensor,
 } from '../formats/tensor-names';
 import { countOf, quoted } from '../formats/tensor-table';
 import { readWeights, type Weights } from '../formats/weights';
-import { bytesBegin, LOCAL_BYTES } from '../formats/zip';
-import type { Dtype, NormOptions, OpenOptions } from '../types';
+import type { NormOptions, OpenOptions } from '../types';
 import { warn } from '../warning';
+import { matrixSource } from './matrix-source';
+import { vector } from './read-tensor';
+import { isOnePlace, join, resolveTie } from './tie';
 
 /** Everything that a head is made of. */
 export interface HeadParts {
@@ -188,68 +184,6 @@ function reportOf(
   };
 }
 
-/** Does the file itself say that they are one, as a checkpoint of PyTorch does of tensors that share their numbers? */
-function isOnePlace(weights: Weights, { output, input }: HeadTensors): boolean {
-  if (!input || output.form || input.form || weights.unpacked?.has(output.name)) return false;
-  const [a, b] = [output.entry, input.entry];
-  return (
-    weights.pathOf(output.name) === weights.pathOf(input.name) &&
-    a.zipHeader === b.zipHeader &&
-    a.begin === b.begin &&
-    a.end === b.end &&
-    a.dtype === b.dtype &&
-    a.columnMajor === b.columnMajor &&
-    output.rows === input.rows
-  );
-}
-
-/** Input and output are that one matrix. */
-function join(found: HeadTensors, matrix: MatrixTensor): void {
-  found.output = matrix;
-  found.input = undefined;
-  found.untied = false;
-  found.saidTied = undefined;
-}
-
-/** So many bytes of two matrices are compared at first; those that differ mostly do so at once. */
-const COMPARED_FIRST = 2 ** 16;
-const COMPARED_AT_ONCE = 2 ** 22;
-
-/** Decides by their bytes whether output and embedding, which are said to be tied, are one. */
-function* resolveTie(weights: Weights, found: HeadTensors): Plan<void> {
-  const { output, input } = found;
-  if (input && (yield* sameBytes(weights, output, input))) return join(found, input);
-  warn(
-    'LMHEAD_TIE',
-    `according to ${weights.facts?.source} input and output are tied, but ${weights.name} has ${output.name} and ` +
-      `${input?.name} with different numbers: each is used for what it is`,
-  );
-}
-
-function* sameBytes(weights: Weights, a: MatrixTensor, b: MatrixTensor): Plan<boolean> {
-  if (a.rows !== b.rows || a.form?.label !== b.form?.label) return false;
-  const [these, those] = [a.form?.parts ?? [a], b.form?.parts ?? [b]];
-  for (const [i, part] of these.entries()) {
-    if (!(yield* sameTensor(weights, part, those[i]))) return false;
-  }
-  return these.length === those.length;
-}
-
-function* sameTensor(weights: Weights, a: VectorTensor, b: VectorTensor | undefined): Plan<boolean> {
-  const size = a.entry.end - a.entry.begin;
-  if (a.entry.dtype !== b?.entry.dtype || size !== b.entry.end - b.entry.begin) return false;
-  yield* requireInFile(weights, a);
-  yield* requireInFile(weights, b);
-  let length = COMPARED_FIRST;
-  for (let at = 0; at < size; at += length, length = COMPARED_AT_ONCE) {
-    const part = Math.min(length, size - at);
-    const of = ({ name, entry }: VectorTensor) =>
-      readTensor(weights, name, { offset: entry.begin + at, length: part });
-    if (Buffer.compare(yield* of(a), yield* of(b)) !== 0) return false;
-  }
-  return true;
-}
-
 /** The options that a caller has given: undefined gives none. */
 function given(options: OpenOptions): OpenOptions {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
@@ -348,167 +282,4 @@ function finalNormOf(
       `with eps ${eps} (${key}), to which nothing is added, and no scales are set; where the model has others, pass them as options`,
   );
   return { rule: { type, eps, offset: 0 }, tensors };
-}
-
-/** So many bytes of a matrix are converted at a time. */
-const CONVERTED_AT_ONCE = 2 ** 23;
-
-function* matrixSource(
-  weights: Weights,
-  tensor: MatrixTensor,
-  asked: 'vd' | 'dv',
-  mmap: boolean,
-  load: boolean,
-  unitRows = false,
-): Plan<MatrixSource> {
-  const { name, entry, rows, columns, form } = tensor;
-  const what = `tensor: ${name} in ${weights.name}`;
-  if (form) return yield* formedSource(weights, form, what, asked, unitRows);
-  const { dtype, converted } = storedAs(entry, what);
-  if (!isFloat(dtype) && asked === 'dv') {
-    throw new LMHeadError(
-      'RANGE',
-      `layout: got 'dv' with ${name} in ${entry.dtype}; want 'vd', as blocks lie in rows`,
-    );
-  }
-  // Column by column, a matrix lies as its transpose does row by row.
-  const layout = entry.columnMajor ? (asked === 'vd' ? 'dv' : 'vd') : asked;
-  yield* requireInFile(weights, tensor);
-  const { begin, end } = entry;
-  if (!load && !converted && !unitRows && !weights.unpacked?.has(name)) {
-    const path = weights.pathOf(name);
-    return { kind: 'file', path, offset: begin, length: end - begin, dtype, mmap, layout };
-  }
-  const data = sharedNumbers(dtype, rows, columns);
-  if (converted) {
-    for (let at = 0; at < end - begin; at += CONVERTED_AT_ONCE) {
-      const length = Math.min(CONVERTED_AT_ONCE, end - begin - at);
-      const bytes = yield* readTensor(weights, name, { offset: begin + at, length });
-      data.set(toFloats(bytes, entry, what), at / bytesEach(entry));
-    }
-  } else {
-    const into = new Uint8Array(data.buffer);
-    yield* readTensor(weights, name, { offset: begin, length: end - begin, into });
-  }
-  if (unitRows) {
-    const [v, d] = asked === 'vd' ? [rows, columns] : [columns, rows];
-    const strides = layout === 'vd' ? { row: d, column: 1 } : { row: 1, column: v };
-    return unitSource(widenedRows(data, dtype, columns), v, d, layout, strides);
-  }
-  return { kind: 'memory', data, dtype, copy: layout === 'dv', layout };
-}
-
-/** Of a matrix that is stored in a form of its own: made one of a dtype that a pass reads. */
-function* formedSource(
-  weights: Weights,
-  form: MatrixForm,
-  what: string,
-  asked: 'vd' | 'dv',
-  unitRows: boolean,
-): Plan<MatrixSource> {
-  if (asked === 'dv') {
-    throw new LMHeadError(
-      'RANGE',
-      `layout: got 'dv' with ${what.slice('tensor: '.length)}, ${form.label}; want 'vd'`,
-    );
-  }
-  const { rows, columns, dtype } = form;
-  for (const part of form.parts) yield* requireInFile(weights, part);
-  const data = sharedNumbers(dtype, rows, columns);
-  yield* form.fill(
-    (part, offset, length) => readTensor(weights, part.name, { offset: part.entry.begin + offset, length }),
-    data as Float32Array | Uint8Array,
-  );
-  if (!unitRows) return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
-  return unitSource(widenedRows(data, dtype, columns), rows, columns, 'vd', { row: columns, column: 1 });
-}
-
-function unitSource(
-  numbers: Float32Array,
-  v: number,
-  d: number,
-  layout: 'vd' | 'dv',
-  strides: { row: number; column: number },
-): MatrixSource {
-  const unit = sharedNumbers('f32', v, d) as Float32Array;
-  toUnitRows(numbers, unit, { v, d, ...strides });
-  return { kind: 'memory', data: unit, dtype: 'f32', copy: layout === 'dv', layout };
-}
-
-/** Divides each of v rows by its length, in float64. */
-function toUnitRows(
-  from: Float32Array,
-  to: Float32Array,
-  { v, d, row, column }: { v: number; d: number; row: number; column: number },
-): void {
-  for (let i = 0; i < v; i++) {
-    let squares = 0;
-    for (let k = 0; k < d; k++) squares += from[i * row + k * column] ** 2;
-    const scale = 1 / Math.max(Math.sqrt(squares), 1e-12);
-    for (let k = 0; k < d; k++) to[i * row + k * column] = from[i * row + k * column] * scale;
-  }
-}
-
-/** Bytes of a tensor's file. */
-function readTensor(weights: Weights, name: string, read: ReadRequest): Plan<Uint8Array<ArrayBuffer>> {
-  const unpacked = weights.unpacked?.get(name);
-  return unpacked ? copyOf(unpacked, read) : readBytes(weights.pathOf(name), read);
-}
-
-// biome-ignore lint/correctness/useYield: a plan that needs nothing.
-function* copyOf(bytes: Uint8Array, { offset, length, into }: ReadRequest): Plan<Uint8Array<ArrayBuffer>> {
-  const copy = (into ?? new Uint8Array(length)) as Uint8Array<ArrayBuffer>;
-  copy.set(bytes.subarray(offset, offset + length));
-  return copy;
-}
-
-/** A header alone can be a well-formed file; but there is no head in it. Where a tensor of an archive lies is known from here on. */
-function* requireInFile(weights: Weights, { name, entry }: VectorTensor): Plan<void> {
-  if (weights.unpacked?.has(name)) return;
-  if (entry.zipHeader !== undefined) {
-    const header = yield* readTensor(weights, name, { offset: entry.zipHeader, length: LOCAL_BYTES });
-    const begin = bytesBegin(header, entry.zipHeader);
-    if (begin === undefined) {
-      throw new LMHeadError(
-        'FORMAT',
-        `${weights.name}: ${name} is not where it should be; want a whole file`,
-      );
-    }
-    entry.zipHeader = undefined;
-    entry.begin += begin;
-    entry.end += begin;
-  }
-  const found = yield* look(weights.pathOf(name));
-  if (found.kind === 'file' && found.size >= entry.end) return;
-  throw new LMHeadError(
-    'FORMAT',
-    `${weights.name}: ${name} ends at byte ${entry.end}, which the file doesn't have; want a whole file`,
-  );
-}
-
-/** Memory for a matrix, shared so that the backend may use it in place. */
-function sharedNumbers(dtype: Dtype, rows: number, columns: number): Float32Array | Uint16Array | Uint8Array {
-  try {
-    const bytes = new SharedArrayBuffer(rows * rowBytes(dtype, columns));
-    if (!isFloat(dtype)) return new Uint8Array(bytes);
-    return dtype === 'f32' ? new Float32Array(bytes) : new Uint16Array(bytes);
-  } catch (cause) {
-    throw outOfMemory(rows * columns, 'weight', cause);
-  }
-}
-
-function* vector(weights: Weights, tensor: VectorTensor, argument: string): Plan<Float32Array> {
-  const { name, entry } = tensor;
-  const what = `${argument}: ${name} in ${weights.name}`;
-  const { dtype, converted } = storedAs(entry, what);
-  if (!isFloat(dtype))
-    throw new LMHeadError('DTYPE', `${what} is ${entry.dtype}; want F32, F16, BF16 or F64`);
-  yield* requireInFile(weights, tensor);
-  const bytes = yield* readTensor(weights, name, {
-    offset: entry.begin,
-    length: entry.end - entry.begin,
-  });
-  if (converted) return toFloats(bytes, entry, what);
-  const numbers = dtype === 'f32' ? new Float32Array(bytes.buffer) : new Uint16Array(bytes.buffer);
-  return floats(numbers, dtype);
 }

@@ -52,6 +52,11 @@ size_t integer_between(napi_env env, napi_value value, size_t low, size_t high, 
   return static_cast<size_t>(number);
 }
 
+double ticket_from(napi_env env, napi_value value) {
+  constexpr size_t kMost = size_t{1} << 53;
+  return value ? static_cast<double>(integer_between(env, value, 1, kMost, "ticket")) : 0;
+}
+
 Dtype dtype_from(napi_env env, napi_value value) {
   return static_cast<Dtype>(integer_between(env, value, 0, kDtypes - 1, "dtype"));
 }
@@ -374,59 +379,6 @@ void read_asked(Asked& asked, Arrays& arrays, const RequestValues& v, size_t n, 
     r.draft.ids = arrays.input<uint32_t>(v.draft.ids, r.draft.length, "draft.ids");
     r.draft.log_probs = arrays.input<float>(v.draft.log_probs, r.draft.length * width, "draft.logProbs");
   }
-}
-
-// ---- candidates -------------------------------------------------------------------------------------------------------------
-
-namespace {
-
-// A new typed array. Made by its constructor, which throws where there is no memory: what Node-API makes ends the process then.
-template <class T>
-napi_value new_array(napi_env env, napi_ref constructor, size_t count, T*& data) {
-  napi_value made_by, length = number(env, static_cast<double>(count)), array;
-  node(napi_get_reference_value, env, constructor, &made_by);
-  try {
-    node(napi_new_instance, env, made_by, size_t{1}, &length, &array);
-  } catch (const Pending&) {
-    bool pending = false;
-    if (napi_is_exception_pending(env, &pending) != napi_ok || !pending) throw;
-    napi_value exception;
-    napi_get_and_clear_last_exception(env, &exception);
-    throw std::bad_alloc();
-  }
-  void* bytes;
-  node(napi_get_typedarray_info, env, array, nullptr, nullptr, &bytes, nullptr, nullptr);
-  data = static_cast<T*>(bytes);
-  return array;
-}
-
-}  // namespace
-
-napi_value candidates_to_js(napi_env env, const std::vector<CandidateRow>& rows) {
-  const Environment& environment = Environment::of(env);
-  size_t count = 0;
-  for (const CandidateRow& row : rows) count += row.ids.size();
-  const auto too_many = [&] {
-    return Failure{"MEMORY", "candidates: " + std::to_string(count) + " numbers do not fit into memory; want fewer at a time"};
-  };
-  if (count > 0xffffffff) throw too_many();  // offsets are 32 bits
-  uint32_t *all_offsets, *all_ids;
-  float* all_probs;
-  napi_value offsets, ids, probs;
-  try {
-    offsets = new_array(env, environment.uint32_array, rows.size() + 1, all_offsets);
-    ids = new_array(env, environment.uint32_array, count, all_ids);
-    probs = new_array(env, environment.float32_array, count, all_probs);
-  } catch (const std::bad_alloc&) {
-    throw too_many();
-  }
-  size_t end = 0;
-  for (size_t i = 0; i < rows.size(); i++) {
-    std::copy(rows[i].ids.begin(), rows[i].ids.end(), all_ids + end);
-    std::copy(rows[i].probs.begin(), rows[i].probs.end(), all_probs + end);
-    all_offsets[i + 1] = static_cast<uint32_t>(end += rows[i].ids.size());
-  }
-  return object(env, {{"ids", ids}, {"probs", probs}, {"offsets", offsets}});
 }
 
 }  // namespace lmhead

@@ -68,6 +68,8 @@ class Call {
 // An integer in [low, high].
 size_t integer_between(napi_env env, napi_value value, size_t low, size_t high, const char* name);
 Dtype dtype_from(napi_env env, napi_value value);
+// What lib/backend/native.ts numbers the jobs by that it may abort; 0: not given.
+double ticket_from(napi_env env, napi_value value);
 // One that hidden states may have.
 Dtype hidden_dtype_from(napi_env env, napi_value value);
 
@@ -198,8 +200,5 @@ Asked asked_of(Arrays& arrays, const RequestValues& values, size_t n, size_t voc
 // In two steps, as it has to be where there are several: where results go, and then what is read.
 Asked asked_for(Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid);
 void read_asked(Asked& asked, Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid);
-
-// { ids, probs, offsets }: row after row. Throws Failure where they don't fit into memory.
-napi_value candidates_to_js(napi_env env, const std::vector<CandidateRow>& rows);
 
 }  // namespace lmhead

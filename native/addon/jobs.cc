@@ -101,18 +101,4 @@ void Channel::shut_down(void* data) {
   TaskQueue::instance().stop(&channel);
 }
 
-napi_value result_to_js(napi_env env, int status, const PassResult& result, size_t call) {
-  if (status == 0) return undefined(env);
-  return array(env, {number(env, status), number(env, static_cast<double>(result.row)),
-                     number(env, static_cast<double>(result.id)), number(env, static_cast<double>(call))});
-}
-
-napi_value result_to_js(napi_env env, std::span<const HeadCall> calls) {
-  for (size_t i = 0; i < calls.size(); i++) {
-    const HeadCall& call = calls[i];
-    if (call.failed()) return result_to_js(env, call.out_of_memory ? kOutOfMemory : call.result.status, call.result, i);
-  }
-  return undefined(env);
-}
-
 }  // namespace lmhead

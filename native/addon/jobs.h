@@ -79,4 +79,7 @@ napi_value result_to_js(napi_env env, int status, const PassResult& result, size
 // Of calls that have been answered, the first that failed.
 napi_value result_to_js(napi_env env, std::span<const HeadCall> calls);
 
+// { ids, probs, offsets }: row after row. Throws Failure where they don't fit into memory.
+napi_value candidates_to_js(napi_env env, const std::vector<CandidateRow>& rows);
+
 }  // namespace lmhead

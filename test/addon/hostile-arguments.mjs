@@ -326,6 +326,7 @@ const KINDS = {
   },
   select: () => ({ receiver: addon, name: 'select', list: [undefined] }),
   externalMemory: () => ({ receiver: addon, name: 'externalMemory', list: [] }),
+  addressOf: () => ({ receiver: addon, name: 'addressOf', list: [arrayOf(Uint8Array, below(20))] }),
 };
 /** Most calls are passes. */
 const MIX = [

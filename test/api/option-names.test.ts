@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { afterAll, describe, expect, it } from 'vitest';
 import {
   candidatesOf,
@@ -58,6 +59,55 @@ const calls: Record<string, (bad: object) => unknown> = {
   sampleFrom: bad => sampleFrom(logits, 3, bad),
   candidatesOf: bad => candidatesOf(logits, 3, bad),
 };
+
+/** Options that have a name which is none from somewhere else. */
+const elsewhere: Record<string, () => object> = {
+  'the object that was copied from': () => Object.create({ seed: 1, top_p: 0.1 }),
+  'further away': () => Object.create(Object.create({ top_p: 0.1 })),
+  'a getter of a class': () => {
+    class Settings {
+      readonly seed = 1;
+      get top_p() {
+        return 0.1;
+      }
+    }
+    return new (class extends Settings {})();
+  },
+  'an object without a prototype': () => Object.create(Object.assign(Object.create(null), { top_p: 0.1 })),
+  'another realm': () => runInNewContext('Object.create({ top_p: 0.1 })'),
+};
+
+describe('a name that is none is refused where it comes from', () => {
+  it.each(Object.entries(elsewhere))('%s', (_, make) => {
+    expect(() => head.sampleSync(hidden, make())).toThrow(
+      'top_p: got an option that sampleSync does not take; want topP',
+    );
+  });
+});
+
+it('options may be of a class, with methods, and inherited', () => {
+  class Settings {
+    constructor(readonly seed: number) {}
+    get temperature() {
+      return 0.5;
+    }
+    get hot() {
+      return undefined;
+    }
+    toString() {
+      return `seed ${this.seed}`;
+    }
+  }
+  const want = head.sampleSync(hidden, { seed: 3, temperature: 0.5 });
+  expect(head.sampleSync(hidden, new Settings(3) as object)).toEqual(want);
+  expect(head.sampleSync(hidden, Object.create(new Settings(3)))).toEqual(want);
+  expect(head.sampleSync(hidden, runInNewContext('({ seed: 3, temperature: 0.5 })'))).toEqual(want);
+});
+
+it('prototypes that never end are no reason to hang', () => {
+  const endless: object = new Proxy({}, { getPrototypeOf: () => endless });
+  expect(() => head.sampleSync(hidden, endless)).not.toThrow();
+});
 
 describe.each(Object.entries(calls))('%s', (_, call) => {
   it('refuses a name that is none', async () => {

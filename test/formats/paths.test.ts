@@ -27,7 +27,8 @@ async function refuses(path: string, kind: ErrorKind, ...words: string[]): Promi
 }
 
 describe('a file of another kind', () => {
-  const cases: [what: string, name: string, bytes: string | Uint8Array, ...words: string[]][] = [
+  type Case = [what: string, name: string, bytes: string | Uint8Array, ...words: string[]];
+  const cases: Case[] = [
     [
       'a Git-LFS pointer',
       'm.safetensors',
@@ -56,6 +57,16 @@ describe('a file of another kind', () => {
       'ONNX',
       'initializer',
     ],
+    // Who wrote it is left out: next are the graph, the opsets it needs, or a text.
+    ...['\x3a\xd6\x01', '\x42\x04', '\x32\x02'].map(
+      (next): Case => [
+        `an ONNX model whose second field begins ${JSON.stringify(next)}`,
+        'm.onnx',
+        Buffer.from(`\x08\x0a${next}\x0a\x7b\x0a\x01x\x12\x01`, 'latin1'),
+        'ONNX',
+        'initializer',
+      ],
+    ),
     ['an HDF5 file', 'model.h5', Buffer.from('\x89HDF\r\n\x1a\n', 'latin1'), 'HDF5'],
     ['an old GGML file', 'ggml-model.bin', 'tjgg\x03\0\0\0', 'before GGUF'],
     ['something gzipped', 'm.safetensors', Buffer.from('1f8b0800000000000003', 'hex'), 'gzip'],
@@ -77,11 +88,11 @@ describe('a file of another kind', () => {
   });
 
   it('is not what only the length of its header looks like', () => {
-    // 0x0280 = 640 bytes begin as a pickle does, 0x8b1f as gzip, 0x120708 as ONNX.
+    // 0x0280 = 640 bytes begin as a pickle does, 0x8b1f as gzip, 0x120708 and 0x3a0708 as ONNX.
     const header = JSON.stringify({
       'lm_head.weight': { dtype: 'F32', shape: [3, 2], data_offsets: [0, 24] },
     });
-    for (const length of [0x0280, 0x8b1f, 0x120708]) {
+    for (const length of [0x0280, 0x8b1f, 0x120708, 0x3a0708]) {
       const path = folder.file('m.safetensors', withHeader(header.padEnd(length), bytesOf(weight)));
       expect(LMHead.openSync(path).vocabSize).toBe(3);
     }

@@ -113,7 +113,10 @@ function bitsOf(words: number, scales: Part, confirmed: boolean, context: FormCo
       ? (words * 32) / hiddenSize
       : (quantization?.bits ?? (confirmed ? 4 : Number.NaN));
   if (BITS.includes(bits)) return bits;
-  throw wrongShape(context, scales, `${FORM} of ${words} words a row`, 'numbers of 4 or 8 bits');
+  const wanted = Number.isNaN(bits)
+    ? 'a config.json or a weight_shape that tells whether they have 4 bits or 8'
+    : 'numbers of 4 or 8 bits';
+  throw wrongShape(context, scales, `${FORM} of ${words} words a row`, wanted);
 }
 
 function missing({ file, module }: FormContext, { name }: Part, leaf: string): LMHeadError {

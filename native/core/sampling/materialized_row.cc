@@ -1,13 +1,13 @@
 #include "materialized_row.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <tuple>
 #include <utility>
 
+#include "../numerics/float_order.h"
 #include "filter_chain.h"
 #include "gumbel_max.h"
 
@@ -15,23 +15,8 @@ namespace lmhead {
 
 namespace {
 
-constexpr float kLowest = -std::numeric_limits<float>::max();
 // So few are filtered sooner as a list; and of so many a share's boundary is found among them.
 constexpr size_t kFew = 1024, kFewAtBoundary = 8192;
-
-// Finite floats by their order.
-int32_t place_of(float x) {
-  const int32_t bits = std::bit_cast<int32_t>(x);
-  return bits < 0 ? std::numeric_limits<int32_t>::min() - bits : bits;
-}
-float float_at(int32_t place) { return std::bit_cast<float>(place < 0 ? std::numeric_limits<int32_t>::min() - place : place); }
-// The first that `holds`, as all after it do; infinity if none does.
-template <class Holds>
-float first_float(Holds holds) {
-  const auto at = [](int64_t place) { return float_at(static_cast<int32_t>(place)); };
-  return at(first_that(place_of(kLowest), place_of(-kLowest) + int64_t{1}, [&](int64_t place) { return holds(at(place)); }));
-}
-float float_before(float x) { return float_at(place_of(x) - 1); }
 
 }  // namespace
 

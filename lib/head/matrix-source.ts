@@ -1,0 +1,123 @@
+/** From a matrix in a file to what a backend takes. */
+import { outOfMemory } from '../arguments/arrays';
+import type { MatrixSource } from '../backend/backend';
+import { widenedRows } from '../dtypes/dequantize';
+import { isFloat, rowBytes } from '../dtypes/row-format';
+import { LMHeadError } from '../errors';
+import type { MatrixForm } from '../formats/forms';
+import type { Plan } from '../formats/read-plan';
+import { bytesEach, storedAs, toFloats } from '../formats/stored-numbers';
+import type { MatrixTensor } from '../formats/tensor-names';
+import type { Weights } from '../formats/weights';
+import type { Dtype } from '../types';
+import { readTensor, requireInFile } from './read-tensor';
+
+/** So many bytes of a matrix are converted at a time. */
+const CONVERTED_AT_ONCE = 2 ** 23;
+
+export function* matrixSource(
+  weights: Weights,
+  tensor: MatrixTensor,
+  asked: 'vd' | 'dv',
+  mmap: boolean,
+  load: boolean,
+  unitRows = false,
+): Plan<MatrixSource> {
+  const { name, entry, rows, columns, form } = tensor;
+  const what = `tensor: ${name} in ${weights.name}`;
+  if (form) return yield* formedSource(weights, form, what, asked, unitRows);
+  const { dtype, converted } = storedAs(entry, what);
+  if (!isFloat(dtype) && asked === 'dv') {
+    throw new LMHeadError(
+      'RANGE',
+      `layout: got 'dv' with ${name} in ${entry.dtype}; want 'vd', as blocks lie in rows`,
+    );
+  }
+  // Column by column, a matrix lies as its transpose does row by row.
+  const layout = entry.columnMajor ? (asked === 'vd' ? 'dv' : 'vd') : asked;
+  yield* requireInFile(weights, tensor);
+  const { begin, end } = entry;
+  if (!load && !converted && !unitRows && !weights.unpacked?.has(name)) {
+    const path = weights.pathOf(name);
+    return { kind: 'file', path, offset: begin, length: end - begin, dtype, mmap, layout };
+  }
+  const data = sharedNumbers(dtype, rows, columns);
+  if (converted) {
+    for (let at = 0; at < end - begin; at += CONVERTED_AT_ONCE) {
+      const length = Math.min(CONVERTED_AT_ONCE, end - begin - at);
+      const bytes = yield* readTensor(weights, name, { offset: begin + at, length });
+      data.set(toFloats(bytes, entry, what), at / bytesEach(entry));
+    }
+  } else {
+    const into = new Uint8Array(data.buffer);
+    yield* readTensor(weights, name, { offset: begin, length: end - begin, into });
+  }
+  if (unitRows) {
+    const [v, d] = asked === 'vd' ? [rows, columns] : [columns, rows];
+    const strides = layout === 'vd' ? { row: d, column: 1 } : { row: 1, column: v };
+    return unitSource(widenedRows(data, dtype, columns), v, d, layout, strides);
+  }
+  return { kind: 'memory', data, dtype, copy: layout === 'dv', layout };
+}
+
+/** Of a matrix that is stored in a form of its own: made one of a dtype that a pass reads. */
+function* formedSource(
+  weights: Weights,
+  form: MatrixForm,
+  what: string,
+  asked: 'vd' | 'dv',
+  unitRows: boolean,
+): Plan<MatrixSource> {
+  if (asked === 'dv') {
+    throw new LMHeadError(
+      'RANGE',
+      `layout: got 'dv' with ${what.slice('tensor: '.length)}, ${form.label}; want 'vd'`,
+    );
+  }
+  const { rows, columns, dtype } = form;
+  for (const part of form.parts) yield* requireInFile(weights, part);
+  const data = sharedNumbers(dtype, rows, columns);
+  yield* form.fill(
+    (part, offset, length) => readTensor(weights, part.name, { offset: part.entry.begin + offset, length }),
+    data as Float32Array | Uint8Array,
+  );
+  if (!unitRows) return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
+  return unitSource(widenedRows(data, dtype, columns), rows, columns, 'vd', { row: columns, column: 1 });
+}
+
+function unitSource(
+  numbers: Float32Array,
+  v: number,
+  d: number,
+  layout: 'vd' | 'dv',
+  strides: { row: number; column: number },
+): MatrixSource {
+  const unit = sharedNumbers('f32', v, d) as Float32Array;
+  toUnitRows(numbers, unit, { v, d, ...strides });
+  return { kind: 'memory', data: unit, dtype: 'f32', copy: layout === 'dv', layout };
+}
+
+/** Divides each of v rows by its length, in float64. */
+function toUnitRows(
+  from: Float32Array,
+  to: Float32Array,
+  { v, d, row, column }: { v: number; d: number; row: number; column: number },
+): void {
+  for (let i = 0; i < v; i++) {
+    let squares = 0;
+    for (let k = 0; k < d; k++) squares += from[i * row + k * column] ** 2;
+    const scale = 1 / Math.max(Math.sqrt(squares), 1e-12);
+    for (let k = 0; k < d; k++) to[i * row + k * column] = from[i * row + k * column] * scale;
+  }
+}
+
+/** Memory for a matrix, shared so that the backend may use it in place. */
+function sharedNumbers(dtype: Dtype, rows: number, columns: number): Float32Array | Uint16Array | Uint8Array {
+  try {
+    const bytes = new SharedArrayBuffer(rows * rowBytes(dtype, columns));
+    if (!isFloat(dtype)) return new Uint8Array(bytes);
+    return dtype === 'f32' ? new Float32Array(bytes) : new Uint16Array(bytes);
+  } catch (cause) {
+    throw outOfMemory(rows * columns, 'weight', cause);
+  }
+}

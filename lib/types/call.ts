@@ -1,0 +1,56 @@
+/** Options of every call, and what is best. */
+import type { Ids, PerRow } from './data';
+
+/** Options of every call that takes hidden states. */
+export interface CallOptions {
+  /** Of a Uint16Array of hidden states. */
+  hiddenDtype?: 'f16' | 'bf16' | undefined;
+  /** Apply the head's final norm to the hidden states first. */
+  norm?: boolean | undefined;
+  /**
+   * Divides the logits of a distribution (logProbs, probs, topK's logProbs, score, sample, logSumExp). Raw logits are
+   * never divided, and what is best does not depend on it: `logits` and `argmax` take one, so that one object of options serves
+   * every method, and are as without it. At least 1e-300; default 1; 0 is greedy where a token is drawn, a RANGE error elsewhere.
+   */
+  temperature?: PerRow<number> | undefined;
+  /**
+   * Compute only these rows of E: ids below validVocabSize, each once, in any order. The cost follows their number, not V.
+   * Results of [n,V] are then [n, rows.length], in the order given here; ids in results stay ids of the vocabulary; tokens
+   * are ranked and drawn among these alone, and k and targets must be too.
+   */
+  rows?: Ids | undefined;
+  /**
+   * What probabilities are normalized over where `rows` are given: 'rows' (default), as if there were no others; or
+   * 'vocabulary', for which all of E is read once. A sample is drawn over the rows either way.
+   */
+  over?: 'rows' | 'vocabulary' | undefined;
+}
+
+/** Options of every call that returns a promise. */
+export interface AsyncOptions {
+  /** Cancels the call, which then rejects with ERR_LMHEAD_ABORTED; its `cause` is the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Where to put [n,V] numbers. */
+export interface OutOption {
+  /**
+   * Holds at least n·V numbers, overlaps neither the input nor weights that are borrowed, and is returned itself; one pending call
+   * per `out`. Where no native binary is loaded, a clone of a SharedArrayBuffer is taken for memory of its own.
+   */
+  out?: Float32Array | undefined;
+}
+
+/** The k best ids of each row. */
+export interface TopK {
+  readonly n: number;
+  readonly k: number;
+  /** [n,k], best first, equal logits by lower id */
+  ids: Uint32Array;
+  /** [n,k], raw */
+  logits: Float32Array;
+  /** [n,k], under the whole vocabulary (or the `rows` asked for) */
+  logProbs: Float32Array;
+  /** [n], of logits over temperature */
+  logSumExp: Float32Array;
+}

@@ -1,0 +1,130 @@
+/** What calls ask for, and what they get. */
+
+import type { Sampler } from '../sampler';
+import type { CallOptions, TopK } from './call';
+import type { Hidden, Ids } from './data';
+import type { Sample, SampleOptions } from './sampling';
+
+/** Options of `lens`. */
+export type LensOptions = Omit<CallOptions, 'norm'>;
+
+/** Options of `nearest`. */
+export interface NearestOptions extends Pick<CallOptions, 'hiddenDtype' | 'rows'> {
+  /** 'dot' (default): the logit without bias, scale and cap. 'cosine': of the angle between a row and the vector. */
+  metric?: 'dot' | 'cosine' | undefined;
+}
+
+/** The ids whose rows of E are most like a vector. */
+export interface Neighbours {
+  /** [k], most similar first, equal ones by lower id */
+  ids: Uint32Array;
+  /** [k] dot products, or cosines in [−1, 1] */
+  similarities: Float32Array;
+}
+
+/** How to draw what a draft is held against: the options of `sample`, but for what it tells beside the token. */
+export interface VerifyDraftOptions extends Omit<SampleOptions, 'over' | 'topLogProbs'> {
+  /**
+   * [draftIds.length, V], or with `rows` [draftIds.length, rows.length] in their order: the log-probabilities that each draft id
+   * was drawn from, all of them, as the correction is drawn from what they leave. Omitted: the draft was certain of its ids
+   * (greedy, or looked up).
+   */
+  draftLogProbs?: Float32Array | undefined;
+}
+
+/** One of several drafts that are verified together; see `verifyDraft`. */
+export interface Draft {
+  /** n·d numbers. */
+  hidden: Hidden;
+  /** n − 1 or n ids. */
+  draftIds: Ids;
+  /** As those of `verifyDraft`; beside a sampler no more than its `verify` takes. */
+  options?: VerifyDraftOptions | undefined;
+  /** Whose tokens they are, as by its `verify`: it says how they are drawn, and takes them. */
+  sampler?: Sampler | undefined;
+}
+
+/** What stands of a draft, and what follows it. */
+export interface DraftResult {
+  /** How many of the draft's ids stand: its longest prefix that was accepted. */
+  accepted: number;
+  /**
+   * [accepted + 1] those ids, and the token after them: a correction where the draft went wrong, a bonus where all of it
+   * stands. Without the hidden state that a bonus needs, [accepted] where all stands.
+   */
+  ids: Uint32Array;
+  /** Of `ids`, under the distribution that `sample` would draw from (0 where greedy). */
+  logProbs: Float32Array;
+}
+
+export interface ScoreOptions extends CallOptions {
+  /** Positions whose target is this count in nothing; their logProb is 0, their rank 0. */
+  ignoreIndex?: number | undefined;
+  /** Return each distribution's entropy too. */
+  entropy?: boolean | undefined;
+}
+
+/** How likely given tokens are. */
+export interface Score {
+  /** [n] log p(target) */
+  logProbs: Float32Array;
+  /** [n], place of the target in the full topK order, 1 = the first; 0 where the target is ignored or the row has NaN */
+  ranks: Uint32Array;
+  /** [n] nats, if asked */
+  entropy?: Float32Array;
+  /** positions counted */
+  count: number;
+  /** negative log-likelihood of the counted positions in all, nats: what adds up over calls */
+  nllSum: number;
+  /** mean negative log-likelihood, nats per token; NaN when count is 0 */
+  nll: number;
+  /** e^nll */
+  perplexity: number;
+}
+
+/** What one pass is to return. */
+export interface RunRequest extends SampleOptions {
+  /** Raw logits, [n,V]. */
+  logits?: boolean | undefined;
+  /** Log-softmax, [n,V]. */
+  logProbs?: boolean | undefined;
+  /** The best id of each row, [n]. */
+  argmax?: boolean | undefined;
+  /** Return the k best (topK is sample's filter). From 1 to V. */
+  top?: number | undefined;
+  /** Draw a token per row. */
+  sample?: boolean | undefined;
+  /** Score these tokens, one per hidden state. */
+  targets?: Ids | undefined;
+  /** See ScoreOptions. */
+  ignoreIndex?: number | undefined;
+  /** See ScoreOptions; needs `targets`. */
+  entropy?: boolean | undefined;
+}
+
+// biome-ignore lint/complexity/noBannedTypes: {} is the neutral element of an intersection
+type Nothing = {};
+/** A result by whether it was asked for: there, not there, or (a boolean) perhaps there. */
+type Flagged<Flag, Result> = [Flag] extends [true]
+  ? Result
+  : true extends Flag
+    ? unknown extends Flag
+      ? Nothing
+      : Partial<Result>
+    : Nothing;
+/** The same of what is asked for by a value. */
+type Given<Value, Wanted, Result> = [Value] extends [Wanted]
+  ? Result
+  : [Extract<Value, Wanted>] extends [never]
+    ? Nothing
+    : Partial<Result>;
+/** What a pass returned: what was asked for, and logSumExp always. */
+export type RunResult<R extends RunRequest> = Flagged<R['logits'], { logits: Float32Array }> &
+  Flagged<R['logProbs'], { logProbs: Float32Array }> &
+  Flagged<R['argmax'], { argmax: Uint32Array }> &
+  Given<R['top'], number, { top: TopK }> &
+  Flagged<R['sample'], { sample: Sample }> &
+  Given<R['targets'], Ids, { score: Score }> & {
+    /** [n], of logits over temperature (over 1 in rows sampled at temperature 0) */
+    logSumExp: Float32Array;
+  };
