@@ -256,12 +256,6 @@ RequestValues::IdListValues id_list_values(const Call& call, napi_value lists, c
 
 }  // namespace
 
-RequestValues request_values(const Call& call, size_t first) {
-  napi_value arguments[kRequestArguments];
-  for (size_t i = 0; i < kRequestArguments; i++) arguments[i] = call.given(first + i);
-  return request_values(call, arguments);
-}
-
 RequestValues request_values(const Call& call, const napi_value* next) {
   RequestValues v{};
   for (napi_value* const value :

@@ -188,7 +188,11 @@ struct RequestValues {
 constexpr size_t kRequestArguments = 19;
 RequestValues request_values(const Call& call, const napi_value* arguments);
 // From the call's argument `first` on.
-RequestValues request_values(const Call& call, size_t first);
+inline RequestValues request_values(const Call& call, size_t first) {
+  napi_value arguments[kRequestArguments];
+  for (size_t i = 0; i < kRequestArguments; i++) arguments[i] = call.given(first + i);
+  return request_values(call, arguments);
+}
 
 // The request, without the place for candidates, which the caller provides where values.candidates. Every id is below `valid`,
 // and targets are among the view's rows.
