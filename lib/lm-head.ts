@@ -1,10 +1,8 @@
 /** The class that users hold: checked arguments in, one pass over the weights, results out. */
 import { type InspectOptions, inspect } from 'node:util';
 
-import { adjustmentsOf } from './arguments/adjustments';
-import { firstOf, newFloats, newWords, outputArray, overlap } from './arguments/arrays';
-import { arrayType, got, label } from './arguments/describe';
-import { draftJob } from './arguments/draft';
+import { firstOf, newFloats, outputArray } from './arguments/arrays';
+import { arrayType } from './arguments/describe';
 import {
   type HeadSettings,
   headSettings,
@@ -12,17 +10,15 @@ import {
   memoryMatrices,
   specSettings,
 } from './arguments/head-options';
-import { type HiddenRows, hiddenRows, requireStill } from './arguments/hidden';
-import { idCount, targetIds, tokenIds } from './arguments/ids';
+import { hiddenRows } from './arguments/hidden';
+import { idCount, tokenIds } from './arguments/ids';
 import {
   ARGMAX_OPTIONS,
   CANDIDATES_OPTIONS,
-  DRAFT_OPTIONS,
   FROM_OPTIONS,
   LENS_OPTIONS,
   NEAREST_OPTIONS,
   NEXT_ALL_OPTIONS,
-  NEXT_OPTIONS,
   optionsIfAny,
   QUANTIZE_OPTIONS,
   RUN_OPTIONS,
@@ -32,22 +28,10 @@ import {
   TOP_K_OPTIONS,
   VERIFY_DRAFT_OPTIONS,
   VERIFY_DRAFTS_OPTIONS,
-  VERIFY_OPTIONS,
-  WIDE_OPTIONS,
 } from './arguments/option-names';
 import { refusePositionalLogProbs, refusePositionalMetric } from './arguments/positional';
-import { isArray, reading } from './arguments/reading';
-import { rowParameters } from './arguments/row-parameters';
-import { type RowSubset, restoreOrder, rowSubset } from './arguments/row-subset';
-import { flag, integerBetween, liveSignal, oneOf } from './arguments/values';
-import { within } from './arguments/within';
-import {
-  type HeadBackend,
-  type HeadSpec,
-  type HiddenJob,
-  type ListedJob,
-  noCandidates,
-} from './backend/backend';
+import { liveSignal, oneOf } from './arguments/values';
+import type { HeadBackend, HeadSpec } from './backend/backend';
 import { chooseBackend, createHead } from './backend/choose';
 import { untilAbort } from './backend/on-abort';
 import { floats } from './dtypes/half';
@@ -56,33 +40,18 @@ import { ACTIVATIONS } from './dtypes/quantized-activations';
 import type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 import { LMHeadError } from './errors';
 import { handleOf, partsOf } from './head/handle';
+import { ListedPasses } from './head/listed-passes';
 import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
+import { HeadPasses } from './head/passes';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
 import { asJson } from './pass/as-json';
-import {
-  ARGMAX,
-  CANDIDATES,
-  DRAFT,
-  DRAWN,
-  LOG_PROBS,
-  LOG_SUM_EXP,
-  LOGITS,
-  NOT_GREEDY,
-  requested,
-  SAMPLE,
-  SCORE,
-  TOP,
-} from './pass/asked';
-import { callOf, isWatched, type TimedHead, timed, timedSync } from './pass/diagnostics';
-import { neighborsOf, queryRows } from './pass/nearest';
-import { lease, release, requireFree } from './pass/pending-outputs';
+import { ARGMAX, CANDIDATES, LOG_SUM_EXP, requested, SAMPLE, SCORE, TOP } from './pass/asked';
+import { neighborsOf } from './pass/nearest';
 import { answer, scoreOf, topOf } from './pass/results';
-import { newSample } from './pass/sample-result';
 import { verdictOf } from './pass/verify-draft';
-import { finalNorm } from './reference/norm';
 import { verifyAgainstReference } from './reference/verify';
-import { beginTurns, Sampler, type Turn } from './sampler';
+import { Sampler } from './sampler';
 import type {
   Activations,
   AsyncOptions,
@@ -116,19 +85,6 @@ import type {
   Weight,
 } from './types';
 
-/** Results of [n,V]; alone in a pass, a caller may say where they go. */
-type Wide = 'logits' | 'logProbs' | 'probs';
-
-interface HeadJob extends HiddenJob {
-  view?: RowSubset;
-}
-
-/** One of several that are made as one. */
-interface HeadListed extends ListedJob {
-  job: HeadJob;
-  head: LMHead;
-}
-
 /** The constructor is for `from` and `open` alone. */
 const token = Symbol('LMHead');
 
@@ -148,6 +104,8 @@ export let backendOf: (head: LMHead) => HeadBackend;
  * nothing: the head works on.
  */
 export class LMHead {
+  readonly #passes: HeadPasses;
+  readonly #listed: ListedPasses;
   readonly #backend: HeadBackend;
   readonly #vocabSize: number;
   readonly #hiddenSize: number;
@@ -159,10 +117,7 @@ export class LMHead {
   readonly #tied: boolean;
   readonly #parameterCount: number;
   readonly #settings: HeadSettings;
-  /** The caller's own bytes, where they are used in place; no result may be written there. */
-  readonly #borrowed: ArrayBufferView[];
   #handle: object | undefined;
-  #closed = false;
 
   static {
     backendOf = head => head.#backend;
@@ -176,6 +131,8 @@ export class LMHead {
       );
     }
     const { spec, settings, backend } = parts;
+    this.#passes = new HeadPasses(parts);
+    this.#listed = new ListedPasses(this.#passes, head => head.#passes);
     this.#backend = backend;
     this.#settings = settings;
     this.#vocabSize = spec.vocabSize;
@@ -187,7 +144,6 @@ export class LMHead {
     this.#inputProblem = spec.inputProblem;
     this.#tied = spec.input === undefined && !spec.untied;
     this.#parameterCount = countParameters(spec, settings);
-    this.#borrowed = borrowedMemory(spec);
   }
 
   /**
@@ -244,7 +200,7 @@ export class LMHead {
    * @throws LMHeadError CLOSED
    */
   get handle(): unknown {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const { vocabSize, hiddenSize } = this;
     const sizes = { vocabSize, hiddenSize, inputRows: this.#inputRows };
     this.#handle ??= handleOf(
@@ -320,7 +276,7 @@ export class LMHead {
    * @throws LMHeadError RANGE for an id that is none (naming its index), and as every method does
    */
   embed(ids: Ids, out?: Float32Array): Float32Array {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     if (!this.#tied && this.#inputDtype === undefined) {
       throw new LMHeadError(
         'TENSOR',
@@ -335,9 +291,9 @@ export class LMHead {
       result = newFloats(count * d, 'embed');
     } else {
       result = outputArray(out, count * d, arrayType(ids) ? (ids as Uint32Array) : undefined, 'ids');
-      this.#requireWritable(result);
+      this.#passes.requireWritable(result);
     }
-    this.#requireOpen(); // still: a list may run code when it is read
+    this.#passes.requireOpen(); // still: a list may run code when it is read
     if (count === 0) return result;
     const rows = firstOf(result, count * d);
     this.#backend.readRows(this.#tied ? 'output' : 'input', wanted, rows);
@@ -358,11 +314,11 @@ export class LMHead {
     hidden: Hidden,
     request: R,
   ): Promise<RunResult<R>> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own: RunRequest & AsyncOptions = readOptions(request, RUN_OPTIONS.async, 'request');
     const asked = requested(own);
-    const job = this.#runJob(asked, hidden, own);
-    await this.#compute(job, own);
+    const job = this.#passes.runJob(asked, hidden, own);
+    await this.#passes.compute(job, own);
     return answer(asked, job) as RunResult<R>;
   }
 
@@ -371,11 +327,11 @@ export class LMHead {
     hidden: Hidden,
     request: R,
   ): RunResult<R> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own: RunRequest = readOptions(request, RUN_OPTIONS.sync, 'request');
     const asked = requested(own);
-    const job = this.#runJob(asked, hidden, own);
-    this.#computeSync(job);
+    const job = this.#passes.runJob(asked, hidden, own);
+    this.#passes.computeSync(job);
     return answer(asked, job) as RunResult<R>;
   }
 
@@ -384,12 +340,12 @@ export class LMHead {
    * @returns [n,V]; −∞ at and beyond validVocabSize
    */
   async logits(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
-    return this.#wide('logits', hidden, options);
+    return this.#passes.wide('logits', hidden, options);
   }
 
   /** As `logits`, at once: the event loop waits. */
   logitsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
-    return this.#wideSync('logits', hidden, options);
+    return this.#passes.wideSync('logits', hidden, options);
   }
 
   /**
@@ -397,12 +353,12 @@ export class LMHead {
    * @returns [n,V]; −∞ at and beyond validVocabSize. A row with NaN or +∞, or of nothing but −∞, has NaN
    */
   async logProbs(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
-    return this.#wide('logProbs', hidden, options);
+    return this.#passes.wide('logProbs', hidden, options);
   }
 
   /** As `logProbs`, at once: the event loop waits. */
   logProbsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
-    return this.#wideSync('logProbs', hidden, options);
+    return this.#passes.wideSync('logProbs', hidden, options);
   }
 
   /**
@@ -410,12 +366,12 @@ export class LMHead {
    * @returns [n,V]; each row adds up to 1
    */
   async probs(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
-    return this.#wide('probs', hidden, options);
+    return this.#passes.wide('probs', hidden, options);
   }
 
   /** As `probs`, at once: the event loop waits. */
   probsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
-    return this.#wideSync('probs', hidden, options);
+    return this.#passes.wideSync('probs', hidden, options);
   }
 
   /**
@@ -425,19 +381,19 @@ export class LMHead {
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
   async topK(hidden: Hidden, k: number, options?: CallOptions & AsyncOptions): Promise<TopK> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, TOP_K_OPTIONS.async);
-    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, own), own, k);
-    await this.#compute(job, own);
+    const job = this.#passes.prepare(TOP | LOG_SUM_EXP, this.#passes.rows(hidden, own), own, k);
+    await this.#passes.compute(job, own);
     return topOf(job);
   }
 
   /** As `topK`, at once: the event loop waits. */
   topKSync(hidden: Hidden, k: number, options?: CallOptions): TopK {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, TOP_K_OPTIONS.sync);
-    const job = this.#prepare(TOP | LOG_SUM_EXP, this.#rows(hidden, own), own, k);
-    this.#computeSync(job);
+    const job = this.#passes.prepare(TOP | LOG_SUM_EXP, this.#passes.rows(hidden, own), own, k);
+    this.#passes.computeSync(job);
     return topOf(job);
   }
 
@@ -447,19 +403,19 @@ export class LMHead {
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
   async argmax(hidden: Hidden, options?: CallOptions & AsyncOptions): Promise<Uint32Array> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, ARGMAX_OPTIONS.async);
-    const job = this.#prepare(ARGMAX, this.#rows(hidden, own), own);
-    await this.#compute(job, own);
+    const job = this.#passes.prepare(ARGMAX, this.#passes.rows(hidden, own), own);
+    await this.#passes.compute(job, own);
     return job.argmax!;
   }
 
   /** As `argmax`, at once: the event loop waits. */
   argmaxSync(hidden: Hidden, options?: CallOptions): Uint32Array {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, ARGMAX_OPTIONS.sync);
-    const job = this.#prepare(ARGMAX, this.#rows(hidden, own), own);
-    this.#computeSync(job);
+    const job = this.#passes.prepare(ARGMAX, this.#passes.rows(hidden, own), own);
+    this.#passes.computeSync(job);
     return job.argmax!;
   }
 
@@ -474,10 +430,10 @@ export class LMHead {
     hidden: Hidden,
     options?: O,
   ): Promise<Sample> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, SAMPLE_OPTIONS.async);
-    const job = this.#prepare(SAMPLE, this.#rows(hidden, own), own);
-    await this.#compute(job, own);
+    const job = this.#passes.prepare(SAMPLE, this.#passes.rows(hidden, own), own);
+    await this.#passes.compute(job, own);
     return job.sample!;
   }
 
@@ -486,10 +442,10 @@ export class LMHead {
     hidden: Hidden,
     options?: O,
   ): Sample {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, SAMPLE_OPTIONS.sync);
-    const job = this.#prepare(SAMPLE, this.#rows(hidden, own), own);
-    this.#computeSync(job);
+    const job = this.#passes.prepare(SAMPLE, this.#passes.rows(hidden, own), own);
+    this.#passes.computeSync(job);
     return job.sample!;
   }
 
@@ -498,7 +454,7 @@ export class LMHead {
    * @throws LMHeadError RANGE, ARGUMENT for options that are none
    */
   sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(options?: O): Sampler {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     return new Sampler(this, this.#validVocabSize, options);
   }
 
@@ -517,33 +473,14 @@ export class LMHead {
     hidden: Hidden,
     options?: NextAllOptions & AsyncOptions,
   ): Promise<SampledToken[]> {
-    this.#requireOpen();
-    const own: (NextAllOptions & AsyncOptions) | undefined = optionsIfAny(options, NEXT_ALL_OPTIONS.async);
-    const turns = beginTurns(listOf(samplers, 'samplers', 'samplers'), i => label('samplers', i));
-    try {
-      const list = this.#nextJobs(turns, hidden, own);
-      await this.#computeAll('nextAll', list, own);
-      return turns.map((turn, i) => turn.take(list[i].job.sample!));
-    } catch (error) {
-      for (const turn of turns) turn.failed();
-      throw error;
-    } finally {
-      for (const turn of turns) turn.end();
-    }
+    this.#passes.requireOpen();
+    return this.#listed.nextAll(samplers, hidden, optionsIfAny(options, NEXT_ALL_OPTIONS.async));
   }
 
   /** As `nextAll`, at once: the event loop waits. */
   nextAllSync(samplers: readonly Sampler[], hidden: Hidden, options?: NextAllOptions): SampledToken[] {
-    this.#requireOpen();
-    const own = optionsIfAny(options, NEXT_ALL_OPTIONS.sync);
-    const turns = beginTurns(listOf(samplers, 'samplers', 'samplers'), i => label('samplers', i));
-    try {
-      const list = this.#nextJobs(turns, hidden, own);
-      this.#computeAllSync('nextAll', list);
-      return turns.map((turn, i) => turn.take(list[i].job.sample!));
-    } finally {
-      for (const turn of turns) turn.end();
-    }
+    this.#passes.requireOpen();
+    return this.#listed.nextAllSync(samplers, hidden, optionsIfAny(options, NEXT_ALL_OPTIONS.sync));
   }
 
   /**
@@ -557,10 +494,10 @@ export class LMHead {
     hidden: Hidden,
     options?: O,
   ): Promise<Candidates> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, CANDIDATES_OPTIONS.async);
-    const job = this.#prepare(CANDIDATES, this.#rows(hidden, own), own);
-    await this.#compute(job, own);
+    const job = this.#passes.prepare(CANDIDATES, this.#passes.rows(hidden, own), own);
+    await this.#passes.compute(job, own);
     return asJson(job.candidates!);
   }
 
@@ -569,10 +506,10 @@ export class LMHead {
     hidden: Hidden,
     options?: O,
   ): Candidates {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, CANDIDATES_OPTIONS.sync);
-    const job = this.#prepare(CANDIDATES, this.#rows(hidden, own), own);
-    this.#computeSync(job);
+    const job = this.#passes.prepare(CANDIDATES, this.#passes.rows(hidden, own), own);
+    this.#passes.computeSync(job);
     return asJson(job.candidates!);
   }
 
@@ -582,19 +519,19 @@ export class LMHead {
    * @returns logProbs, ranks and (if asked) entropy, [n] each; count; nll in nats per counted token; perplexity = e^nll
    */
   async score(hidden: Hidden, targets: Ids, options?: ScoreOptions & AsyncOptions): Promise<Score> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, SCORE_OPTIONS.async);
-    const job = this.#prepare(SCORE, this.#rows(hidden, own), own, 0, targets);
-    await this.#compute(job, own);
+    const job = this.#passes.prepare(SCORE, this.#passes.rows(hidden, own), own, 0, targets);
+    await this.#passes.compute(job, own);
     return scoreOf(job);
   }
 
   /** As `score`, at once: the event loop waits. */
   scoreSync(hidden: Hidden, targets: Ids, options?: ScoreOptions): Score {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, SCORE_OPTIONS.sync);
-    const job = this.#prepare(SCORE, this.#rows(hidden, own), own, 0, targets);
-    this.#computeSync(job);
+    const job = this.#passes.prepare(SCORE, this.#passes.rows(hidden, own), own, 0, targets);
+    this.#passes.computeSync(job);
     return scoreOf(job);
   }
 
@@ -607,14 +544,14 @@ export class LMHead {
    * @throws LMHeadError RANGE for a head made without a norm, and as every method does
    */
   async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, LENS_OPTIONS.async);
     return this.topK(hidden, k, { ...own, norm: true });
   }
 
   /** As `lens`, at once: the event loop waits. */
   lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const own = optionsIfAny(options, LENS_OPTIONS.sync);
     return this.topKSync(hidden, k, { ...own, norm: true });
   }
@@ -639,11 +576,11 @@ export class LMHead {
     options?: NearestOptions & AsyncOptions,
     ...more: unknown[]
   ): Promise<Neighbours> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     refusePositionalMetric(options, more);
     const own = optionsIfAny(options, NEAREST_OPTIONS.async);
-    const job = this.#nearestJob(idOrVector, k, own);
-    await this.#compute(job, own);
+    const job = this.#passes.nearestJob(idOrVector, k, own);
+    await this.#passes.compute(job, own);
     return neighborsOf(job);
   }
 
@@ -655,10 +592,10 @@ export class LMHead {
     options?: NearestOptions,
     ...more: unknown[]
   ): Neighbours {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     refusePositionalMetric(options, more);
-    const job = this.#nearestJob(idOrVector, k, optionsIfAny(options, NEAREST_OPTIONS.sync));
-    this.#computeSync(job);
+    const job = this.#passes.nearestJob(idOrVector, k, optionsIfAny(options, NEAREST_OPTIONS.sync));
+    this.#passes.computeSync(job);
     return neighborsOf(job);
   }
 
@@ -684,11 +621,11 @@ export class LMHead {
     options?: VerifyDraftOptions & AsyncOptions,
     ...more: unknown[]
   ): Promise<DraftResult> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     refusePositionalLogProbs(options, more);
     const own = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.async);
-    const job = this.#draftJob(hidden, draftIds, own, true);
-    await this.#compute(job, own);
+    const job = this.#passes.draftJob(hidden, draftIds, own, true);
+    await this.#passes.compute(job, own);
     return verdictOf(job.draft!, job.n);
   }
 
@@ -704,11 +641,11 @@ export class LMHead {
     options?: VerifyDraftOptions,
     ...more: unknown[]
   ): DraftResult {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     refusePositionalLogProbs(options, more);
     const own = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.sync);
-    const job = this.#draftJob(hidden, draftIds, own, false);
-    this.#computeSync(job);
+    const job = this.#passes.draftJob(hidden, draftIds, own, false);
+    this.#passes.computeSync(job);
     return verdictOf(job.draft!, job.n);
   }
 
@@ -718,34 +655,14 @@ export class LMHead {
    * @returns in the order of the drafts. An error (which names the draft by its place) leaves the state of all samplers as it was
    */
   async verifyDrafts(drafts: readonly Draft[], options?: AsyncOptions): Promise<DraftResult[]> {
-    this.#requireOpen();
-    const own = optionsIfAny(options, VERIFY_DRAFTS_OPTIONS);
-    const read = readDrafts(drafts);
-    const turns = draftTurns(read);
-    try {
-      const list = this.#draftJobs(read, turns, true);
-      await this.#computeAll('verifyDrafts', list, own);
-      return verdictsOf(list, read, turns);
-    } catch (error) {
-      for (const turn of turns.values()) turn.failed();
-      throw error;
-    } finally {
-      for (const turn of turns.values()) turn.end();
-    }
+    this.#passes.requireOpen();
+    return this.#listed.verifyDrafts(drafts, optionsIfAny(options, VERIFY_DRAFTS_OPTIONS));
   }
 
   /** As `verifyDrafts`, at once: the event loop waits. */
   verifyDraftsSync(drafts: readonly Draft[]): DraftResult[] {
-    this.#requireOpen();
-    const read = readDrafts(drafts);
-    const turns = draftTurns(read);
-    try {
-      const list = this.#draftJobs(read, turns, false);
-      this.#computeAllSync('verifyDrafts', list);
-      return verdictsOf(list, read, turns);
-    } finally {
-      for (const turn of turns.values()) turn.end();
-    }
+    this.#passes.requireOpen();
+    return this.#listed.verifyDraftsSync(drafts);
   }
 
   /**
@@ -753,9 +670,9 @@ export class LMHead {
    * @param hidden n·d numbers; a bare Uint16Array cannot say what it holds, so pass a tensor {data, type, dims} instead
    */
   async verify(hidden: Hidden): Promise<Verification> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const { data, dtype, n } = hiddenRows(hidden, this.#hiddenSize, undefined);
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const info = {
       vocabSize: this.#vocabSize,
       hiddenSize: this.#hiddenSize,
@@ -774,17 +691,17 @@ export class LMHead {
    * @returns rejects with IO where it cannot be written, or where something is that is no regular file
    */
   async save(path: string | URL): Promise<void> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const file = filePath(path);
-    this.#requireOpen();
+    this.#passes.requireOpen();
     await saveHead(file, this.#saved());
   }
 
   /** As `save`, at once: the event loop waits. */
   saveSync(path: string | URL): void {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const file = filePath(path);
-    this.#requireOpen();
+    this.#passes.requireOpen();
     saveHeadSync(file, this.#saved());
   }
 
@@ -814,7 +731,7 @@ export class LMHead {
     dtype: 'i8' | 'q8_0',
     options: QuantizeOptions & AsyncOptions = {},
   ): Promise<{ head: LMHead; error: QuantizationError }> {
-    this.#requireOpen();
+    this.#passes.requireOpen();
     const target = oneOf<QuantizeTarget>(dtype, 'dtype', ['i8', 'q8_0']);
     const own = readOptions(options, QUANTIZE_OPTIONS);
     let hidden: Float32Array | undefined;
@@ -824,7 +741,7 @@ export class LMHead {
     }
     const activations = oneOf(own.activations, 'activations', ACTIVATIONS);
     const signal = liveSignal(own.signal);
-    this.#requireOpen();
+    this.#passes.requireOpen();
     if (!signal) return this.#quantized(target, activations, hidden);
     const stop = new AbortController();
     return untilAbort(
@@ -853,7 +770,7 @@ export class LMHead {
           ...specSettings(settings),
         },
         inputDtype: this.#inputDtype,
-        requireOpen: () => this.#requireOpen(),
+        requireOpen: () => this.#passes.requireOpen(),
       },
       dtype,
       signal,
@@ -872,13 +789,7 @@ export class LMHead {
 
   /** New calls throw CLOSED; running jobs finish; queued ones reject with CLOSED; the memory goes last. Idempotent. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#backend.close();
-    // A running job still reads borrowed weights: they are let go when it has ended.
-    void this.#backend.idle().then(() => {
-      this.#borrowed.length = 0;
-    });
+    this.#passes.close();
   }
 
   /** As `close()`: for `using`. */
@@ -891,346 +802,6 @@ export class LMHead {
     this.close();
     await this.#backend.idle();
   }
-
-  #requireOpen(): void {
-    if (this.#closed) throw new LMHeadError('CLOSED', 'the head is closed; want one that is open');
-  }
-
-  /** Refuses an `out` that a pending call will write to, or that holds the weights. */
-  #requireWritable(out: Float32Array): void {
-    requireFree(out);
-    for (const weights of this.#borrowed) {
-      if (overlap(out, weights)) {
-        throw new LMHeadError('RANGE', "out: got memory of the head's weights; want memory of its own");
-      }
-    }
-  }
-
-  #rows(hidden: Hidden, options: CallOptions | undefined): HiddenRows {
-    return hiddenRows(hidden, this.#hiddenSize, options?.hiddenDtype);
-  }
-
-  /** Checks the other arguments and makes the arrays for the results, but for those of [n,V]. */
-  #prepare(
-    asked: number,
-    rows: HiddenRows,
-    options: RunRequest | undefined,
-    k = 0,
-    targets?: Ids,
-    kName = 'k',
-  ): HeadJob {
-    const { n } = rows;
-    const valid = this.#validVocabSize;
-    const view = options && rowSubset(options, valid);
-    const greedy = (asked & DRAWN) !== 0 && (asked & NOT_GREEDY) === 0;
-    const purpose = asked & (SAMPLE | DRAFT) ? 'sample' : asked & CANDIDATES ? 'filter' : 'distribution';
-    const job: HeadJob = {
-      n,
-      view,
-      metric: undefined,
-      draft: undefined,
-      hidden: rows.data,
-      hiddenDtype: rows.dtype,
-      rowParameters: rowParameters(options, n, valid, purpose, greedy),
-      logits: undefined,
-      logProbs: undefined,
-      probs: undefined,
-      argmax: undefined,
-      top: undefined,
-      sample: undefined,
-      score: undefined,
-      logSumExp: undefined,
-      adjustments:
-        asked & (SAMPLE | CANDIDATES) ? adjustmentsOf(options, n, this.#vocabSize, valid) : undefined,
-      candidates: asked & CANDIDATES ? noCandidates() : undefined,
-    };
-    if (asked & TOP) {
-      integerBetween(k, kName, 1, view ? view.rows.length : valid);
-      job.top = {
-        k,
-        ids: newWords(n * k, 'ids'),
-        logits: newFloats(n * k, 'logits'),
-        logProbs: newFloats(n * k, 'logProbs'),
-      };
-    }
-    if (asked & SCORE) {
-      job.score = {
-        targets: targetIds(targets, n, valid, options?.ignoreIndex, view?.rows),
-        logProbs: newFloats(n, 'logProbs'),
-        ranks: newWords(n, 'ranks'),
-        entropy: flag(options?.entropy, 'entropy') ? newFloats(n, 'entropy') : undefined,
-      };
-    }
-    if (asked & ARGMAX) job.argmax = newWords(n, 'argmax');
-    if (asked & SAMPLE) job.sample = newSample(options, n, view ? view.rows.length : valid);
-    if (asked & LOG_SUM_EXP) job.logSumExp = newFloats(n, 'logSumExp');
-    if (options !== undefined && flag(options.norm, 'norm')) this.#normalize(job);
-    return job;
-  }
-
-  /** Puts the final norm between the hidden states and the pass. */
-  #normalize(job: HiddenJob): void {
-    const { norm } = this.#settings;
-    if (!norm) {
-      throw new LMHeadError(
-        'RANGE',
-        'norm: got true for a head without one; want the option norm where the head is made',
-      );
-    }
-    requireStill(job.hidden, job.n * this.#hiddenSize);
-    job.hidden = finalNorm(floats(job.hidden, job.hiddenDtype), job.n, this.#hiddenSize, norm);
-    job.hiddenDtype = 'f32';
-  }
-
-  #nearestJob(idOrVector: unknown, k: number, options: NearestOptions | undefined): HeadJob {
-    const metric = oneOf(options?.metric ?? 'dot', 'metric', ['dot', 'cosine']);
-    const query = queryRows(idOrVector, options?.hiddenDtype, metric, this.#backend, this);
-    const job = this.#prepare(TOP, query, options && { rows: options.rows }, k);
-    job.metric = metric;
-    return job;
-  }
-
-  #draftJob(hidden: Hidden, draftIds: Ids, options: VerifyDraftOptions | undefined, keep: boolean): HeadJob {
-    const job = this.#prepare(DRAFT, this.#rows(hidden, options), options);
-    job.draft = draftJob(draftIds, options?.draftLogProbs, job.n, this.#vocabSize, job.view, keep);
-    const { ids } = job.draft;
-    job.adjustments = adjustmentsOf(options, job.n, this.#vocabSize, this.#validVocabSize, ids);
-    return job;
-  }
-
-  /** @param turns of samplers of this or other heads */
-  #nextJobs(turns: readonly Turn[], hidden: Hidden, options: NextAllOptions | undefined): HeadListed[] {
-    const each = options?.each === undefined ? undefined : listOf(options.each, 'each', 'options of next');
-    if (each && each.length !== turns.length) {
-      throw new LMHeadError(
-        'SHAPE',
-        `each: got options of ${each.length} tokens; want ${turns.length}, those of each sampler's`,
-      );
-    }
-    const typed = turns.find(({ hiddenDtype }) => hiddenDtype !== undefined);
-    const { data, dtype, n } = hiddenRows(hidden, this.#hiddenSize, typed?.hiddenDtype);
-    if (n !== turns.length) {
-      throw new LMHeadError('SHAPE', `hidden: got ${n} hidden states; want ${turns.length}, one per sampler`);
-    }
-    return turns.map((turn, i) => {
-      const { head, hiddenDtype } = turn;
-      const name = label('samplers', i);
-      this.#requireSibling(head, name);
-      if (hiddenDtype !== undefined && hiddenDtype !== dtype) {
-        throw new LMHeadError('DTYPE', `${name}.hiddenDtype: got ${got(hiddenDtype)}; want ${got(dtype)}`);
-      }
-      const given = each?.[i];
-      const own = given === undefined ? {} : readOptions(given, NEXT_OPTIONS.sync, label('each', i));
-      const request = within(label('each', i), () => turn.request(own));
-      const row = data.subarray(i * this.#hiddenSize, (i + 1) * this.#hiddenSize);
-      const job = within(name, () => head.#prepare(SAMPLE, { data: row, dtype, n: 1 }, request));
-      job.rowName = () => i;
-      return { head, backend: head.#backend, job };
-    });
-  }
-
-  #draftJobs(drafts: readonly Draft[], turns: ReadonlyMap<Draft, Turn>, keep: boolean): HeadListed[] {
-    return drafts.map((draft, i) => {
-      const name = label('drafts', i);
-      const turn = turns.get(draft);
-      const head = turn?.head ?? this;
-      this.#requireSibling(head, `${name}.sampler`);
-      const job = within(name, () => {
-        const { hidden, draftIds } = draft;
-        const own = optionsIfAny(draft.options, (turn ? VERIFY_OPTIONS : VERIFY_DRAFT_OPTIONS).sync);
-        return head.#draftJob(hidden, draftIds, turn ? { ...turn.draftRequest(), ...own } : own, keep);
-      });
-      job.rowName = row => `${row} of ${name}`;
-      return { head, backend: head.#backend, job };
-    });
-  }
-
-  /** Refuses heads whose passes are no part of this one's. */
-  #requireSibling(head: LMHead, name: string): void {
-    if (head === this) return;
-    head.#requireOpen();
-    const isOne =
-      head.#vocabSize === this.#vocabSize &&
-      head.#hiddenSize === this.#hiddenSize &&
-      head.activations === this.activations &&
-      this.#backend.hasWeightsOf(head.#backend);
-    if (!isOne) {
-      throw new LMHeadError(
-        'ARGUMENT',
-        `${name}: got one of a head over other weights; want one of this head, or of another over the same weights`,
-      );
-    }
-  }
-
-  #runJob(asked: number, hidden: Hidden, request: RunRequest): HeadJob {
-    const job = this.#prepare(
-      asked,
-      hiddenRows(hidden, this.#hiddenSize, request.hiddenDtype),
-      request,
-      request.top,
-      request.targets,
-      'top',
-    );
-    const count = this.#denseCount(job);
-    if (asked & LOGITS) job.logits = newFloats(count, 'logits');
-    if (asked & LOG_PROBS) job.logProbs = newFloats(count, 'logProbs');
-    return job;
-  }
-
-  /** How many numbers a result of one per hidden state and id has. */
-  #denseCount({ n, view }: HeadJob): number {
-    return n * (view ? view.rows.length : this.#vocabSize);
-  }
-
-  /** A pass with one result of [n,V], written where it is wanted. */
-  #wideSync(result: Wide, hidden: Hidden, given: (CallOptions & OutOption) | undefined): Float32Array {
-    this.#requireOpen();
-    const options = optionsIfAny(given, WIDE_OPTIONS[result].sync);
-    const rows = this.#rows(hidden, options);
-    const job = this.#prepare(0, rows, options);
-    const count = this.#denseCount(job);
-    let out = options?.out;
-    if (out === undefined) {
-      out = newFloats(count, result);
-    } else {
-      outputArray(out, count, rows.data, 'hidden');
-      this.#requireWritable(out);
-    }
-    job[result] = firstOf(out, count);
-    this.#computeSync(job);
-    return out;
-  }
-
-  /** Computes into an array that no one else can reach; a caller's own may be detached or written to meanwhile. */
-  async #wide(
-    result: Wide,
-    hidden: Hidden,
-    given: (CallOptions & OutOption & AsyncOptions) | undefined,
-  ): Promise<Float32Array> {
-    this.#requireOpen();
-    const options = optionsIfAny(given, WIDE_OPTIONS[result].async);
-    const rows = this.#rows(hidden, options);
-    const job = this.#prepare(0, rows, options);
-    const count = this.#denseCount(job);
-    const out = options?.out;
-    if (out === undefined) {
-      const fresh = newFloats(count, result);
-      job[result] = fresh;
-      await this.#compute(job, options);
-      return fresh;
-    }
-    outputArray(out, count, rows.data, 'hidden');
-    this.#requireWritable(out);
-    const fresh = newFloats(count, result);
-    job[result] = fresh;
-    lease(out);
-    try {
-      await this.#compute(job, options);
-      firstOf(outputArray(out, count), count).set(fresh);
-      return out;
-    } finally {
-      release(out);
-    }
-  }
-
-  #timedHead(): TimedHead {
-    const { vocabSize, hiddenSize, backend } = this;
-    return { vocabSize, hiddenSize, backend, performanceMarks: this.#settings.performanceMarks };
-  }
-
-  #computeSync(job: HeadJob): void {
-    this.#requireOpen(); // still: arguments may run code when they are read
-    if (job.n === 0) return;
-    requireStill(job.hidden, job.n * this.#hiddenSize);
-    if (isWatched(this.#settings.performanceMarks))
-      timedSync(this.#timedHead(), callOf(job), () => this.#backend.run(job));
-    else this.#backend.run(job);
-    if (job.view) restoreOrder(job, job.view);
-  }
-
-  async #compute(job: HeadJob, options: AsyncOptions | undefined): Promise<void> {
-    const signal = liveSignal(options?.signal);
-    this.#requireOpen();
-    if (job.n === 0) return;
-    requireStill(job.hidden, job.n * this.#hiddenSize);
-    if (isWatched(this.#settings.performanceMarks))
-      await timed(this.#timedHead(), callOf(job), told => this.#backend.runAsync(job, signal, told));
-    else await this.#backend.runAsync(job, signal);
-    if (job.view) restoreOrder(job, job.view);
-  }
-
-  #computeAllSync(method: string, list: readonly HeadListed[]): void {
-    const { jobs, n } = this.#still(list);
-    if (n === 0) return;
-    const run = () => this.#backend.runAll(jobs);
-    if (isWatched(this.#settings.performanceMarks)) timedSync(this.#timedHead(), { method, n }, run);
-    else run();
-    for (const { job } of jobs) if (job.view) restoreOrder(job, job.view);
-  }
-
-  async #computeAll(
-    method: string,
-    list: readonly HeadListed[],
-    options: AsyncOptions | undefined,
-  ): Promise<void> {
-    const signal = liveSignal(options?.signal);
-    const { jobs, n } = this.#still(list);
-    if (n === 0) return;
-    const run = (told?: Float64Array) => this.#backend.runAllAsync(jobs, signal, told);
-    if (isWatched(this.#settings.performanceMarks)) await timed(this.#timedHead(), { method, n }, run);
-    else await run();
-    for (const { job } of jobs) if (job.view) restoreOrder(job, job.view);
-  }
-
-  /** Those with hidden states, which are all there still, as their heads are open: arguments may run code when they are read. */
-  #still(list: readonly HeadListed[]): { jobs: HeadListed[]; n: number } {
-    this.#requireOpen();
-    const jobs = list.filter(({ job }) => job.n > 0);
-    let n = 0;
-    for (const { head, job } of jobs) {
-      head.#requireOpen();
-      requireStill(job.hidden, job.n * this.#hiddenSize);
-      n += job.n;
-    }
-    return { jobs, n };
-  }
-}
-
-/** A caller's array, read. */
-function listOf<T>(list: readonly T[], name: string, of: string): T[] {
-  if (!isArray(list)) throw new LMHeadError('ARGUMENT', `${name}: got ${got(list)}; want an array of ${of}`);
-  return reading(name, () => Array.from(list as readonly T[]));
-}
-
-function readDrafts(drafts: readonly Draft[]): Draft[] {
-  return listOf(drafts, 'drafts', 'drafts').map((draft, i) =>
-    readOptions(draft, DRAFT_OPTIONS, label('drafts', i)),
-  );
-}
-
-/** The turns of their samplers. */
-function draftTurns(drafts: readonly Draft[]): Map<Draft, Turn> {
-  const theirs: number[] = [];
-  drafts.forEach(({ sampler }, i) => {
-    if (sampler !== undefined) theirs.push(i);
-  });
-  const turns = beginTurns(
-    theirs.map(i => drafts[i].sampler),
-    i => `${label('drafts', theirs[i])}.sampler`,
-  );
-  return new Map(theirs.map((place, i) => [drafts[place], turns[i]]));
-}
-
-function verdictsOf(
-  list: readonly HeadListed[],
-  drafts: readonly Draft[],
-  turns: ReadonlyMap<Draft, Turn>,
-): DraftResult[] {
-  const verdicts = list.map(({ job }) => verdictOf(job.draft!, job.n));
-  verdicts.forEach((verdict, i) => {
-    turns.get(drafts[i])?.takeVerdict(verdict);
-  });
-  return verdicts;
 }
 
 function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): number {
@@ -1242,12 +813,4 @@ function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): numb
 
 function because(problem: string | undefined): string {
   return problem === undefined ? '' : ` (${problem})`;
-}
-
-function borrowedMemory(spec: HeadSpec): ArrayBufferView[] {
-  const borrowed: ArrayBufferView[] = [];
-  for (const source of [spec.output, spec.input]) {
-    if (source?.kind === 'memory' && !source.copy) borrowed.push(source.data);
-  }
-  return borrowed;
 }

@@ -17,9 +17,8 @@ Failure bad_argument(const char* name, const std::string& wanted) {
 // ---- calls ------------------------------------------------------------------------------------------------------------------
 
 Call::Call(napi_env env, napi_callback_info info) : env_(env), info_(info) {
-  size_t count = kMost;
   void* binding;
-  node(napi_get_cb_info, env, info, &count, arguments_, &self_, &binding);
+  node(napi_get_cb_info, env, info, &count_, arguments_, &self_, &binding);
   binding_ = static_cast<Binding*>(binding);
 }
 
@@ -119,7 +118,7 @@ void* Arrays::output_bytes(napi_value array, napi_typedarray_type type, size_t c
   if (!array) return nullptr;
   uint8_t* const data = find(array, type, count, name).data;
   written_.push_back({data, data + count * size});
-  outputs_.push_back(array);
+  if (use_ == Use::after_call) outputs_.push_back(array);
   return data;
 }
 

@@ -38,8 +38,8 @@ class Call {
   const Binding& binding() const { return *binding_; }
   Environment& environment() const { return binding_->environment; }
 
-  // An argument; null where it is undefined.
-  napi_value given(size_t i) const { return or_null(arguments_[i]); }
+  // An argument; null where it is undefined. Those that are left out cost nothing.
+  napi_value given(size_t i) const { return i < count_ ? or_null(arguments_[i]) : nullptr; }
   // The elements of an array, as `given` has arguments; null beyond its end. May run JavaScript, as a property does.
   template <size_t count>
   std::array<napi_value, count> elements(napi_value array) const {
@@ -60,6 +60,7 @@ class Call {
   static constexpr size_t kMost = 24;
   const napi_env env_;
   const napi_callback_info info_;
+  size_t count_ = kMost;
   napi_value self_, arguments_[kMost];
   Binding* binding_;
   bool sealed_ = false;
@@ -109,7 +110,7 @@ class Arrays {
     return look(array, kType<T>, count, sizeof(T), name);
   }
 
-  // The arrays that results go to, and the copies of what is read: they have to live as long as these are used.
+  // The arrays that results go to after the call, and the copies of what is read: they have to live as long as these are used.
   const std::vector<napi_value>& outputs() const { return outputs_; }
   using Copies = std::vector<std::unique_ptr<std::byte[]>>;
   Copies take_copies() { return std::move(copies_); }

@@ -11,6 +11,7 @@ import { candidatesOf, LMHead, logSoftmax, sampleFrom, softmax, topKOf } from '.
 
 /** @type {Record<string, Call>} */
 export const METHODS = {
+  toJSON: head => JSON.stringify(head),
   logitsSync: (head, hidden) => head.logitsSync(hidden),
   logits: (head, hidden, options) => head.logits(hidden, options),
   logProbsSync: (head, hidden) => head.logProbsSync(hidden),
@@ -42,7 +43,6 @@ export const METHODS = {
     head.verifyDraftsSync([{ hidden, draftIds: [1], options: { seed: 1 } }]),
   verifyDrafts: (head, hidden, options) =>
     head.verifyDrafts([{ hidden, draftIds: [1], sampler: head.sampler({ topK: 5, seed: 1 }) }], options),
-  toJSON: head => JSON.stringify(head),
   'sampler.verifySync': (head, hidden) => head.sampler({ topK: 5 }).verifySync(hidden, [1]),
   'sampler.nextSync': (head, hidden) => head.sampler({ topK: 5, repetitionPenalty: 1.1 }).nextSync(hidden),
   'sampler.next': (head, hidden, options) =>

@@ -1,0 +1,292 @@
+/** How the methods of a head become passes: arguments checked, arrays for the results made, the pass run. */
+import { adjustmentsOf } from '../arguments/adjustments';
+import { firstOf, newFloats, newWords, outputArray, overlap } from '../arguments/arrays';
+import { draftJob } from '../arguments/draft';
+import type { HeadSettings } from '../arguments/head-options';
+import { type HiddenRows, hiddenRows, requireStill } from '../arguments/hidden';
+import { targetIds } from '../arguments/ids';
+import { optionsIfAny, WIDE_OPTIONS } from '../arguments/option-names';
+import { rowParameters } from '../arguments/row-parameters';
+import { type RowSubset, restoreOrder, rowSubset } from '../arguments/row-subset';
+import { flag, integerBetween, liveSignal, oneOf } from '../arguments/values';
+import { type HeadBackend, type HeadSpec, type HiddenJob, noCandidates } from '../backend/backend';
+import { floats } from '../dtypes/half';
+import { LMHeadError } from '../errors';
+import {
+  ARGMAX,
+  CANDIDATES,
+  DRAFT,
+  DRAWN,
+  LOG_PROBS,
+  LOG_SUM_EXP,
+  LOGITS,
+  NOT_GREEDY,
+  SAMPLE,
+  SCORE,
+  TOP,
+} from '../pass/asked';
+import { callOf, isWatched, type TimedHead, timed, timedSync } from '../pass/diagnostics';
+import { queryRows } from '../pass/nearest';
+import { lease, release, requireFree } from '../pass/pending-outputs';
+import { newSample } from '../pass/sample-result';
+import { finalNorm } from '../reference/norm';
+import type {
+  AsyncOptions,
+  CallOptions,
+  Hidden,
+  Ids,
+  NearestOptions,
+  OutOption,
+  RunRequest,
+  VerifyDraftOptions,
+} from '../types';
+import type { HeadParts } from './open';
+
+/** Results of [n,V]; alone in a pass, a caller may say where they go. */
+type Wide = 'logits' | 'logProbs' | 'probs';
+
+export interface HeadJob extends HiddenJob {
+  view?: RowSubset;
+}
+
+export class HeadPasses {
+  readonly backend: HeadBackend;
+  readonly settings: HeadSettings;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly #validVocabSize: number;
+  /** The caller's own bytes, where they are used in place; no result may be written there. */
+  readonly #borrowed: ArrayBufferView[];
+  #closed = false;
+
+  constructor({ spec, settings, backend }: HeadParts) {
+    this.backend = backend;
+    this.settings = settings;
+    this.vocabSize = spec.vocabSize;
+    this.hiddenSize = spec.hiddenSize;
+    this.#validVocabSize = spec.epilogue.validVocabSize;
+    this.#borrowed = borrowedMemory(spec);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.backend.close();
+    // A running job still reads borrowed weights: they are let go when it has ended.
+    void this.backend.idle().then(() => {
+      this.#borrowed.length = 0;
+    });
+  }
+
+  requireOpen(): void {
+    if (this.#closed) throw new LMHeadError('CLOSED', 'the head is closed; want one that is open');
+  }
+
+  /** Refuses an `out` that a pending call will write to, or that holds the weights. */
+  requireWritable(out: Float32Array): void {
+    requireFree(out);
+    for (const weights of this.#borrowed) {
+      if (overlap(out, weights)) {
+        throw new LMHeadError('RANGE', "out: got memory of the head's weights; want memory of its own");
+      }
+    }
+  }
+
+  rows(hidden: Hidden, options: CallOptions | undefined): HiddenRows {
+    return hiddenRows(hidden, this.hiddenSize, options?.hiddenDtype);
+  }
+
+  /** Checks the other arguments and makes the arrays for the results, but for those of [n,V]. */
+  prepare(
+    asked: number,
+    rows: HiddenRows,
+    options: RunRequest | undefined,
+    k = 0,
+    targets?: Ids,
+    kName = 'k',
+  ): HeadJob {
+    const { n } = rows;
+    const valid = this.#validVocabSize;
+    const view = options && rowSubset(options, valid);
+    const greedy = (asked & DRAWN) !== 0 && (asked & NOT_GREEDY) === 0;
+    const purpose = asked & (SAMPLE | DRAFT) ? 'sample' : asked & CANDIDATES ? 'filter' : 'distribution';
+    const job: HeadJob = {
+      n,
+      view,
+      metric: undefined,
+      draft: undefined,
+      hidden: rows.data,
+      hiddenDtype: rows.dtype,
+      rowParameters: rowParameters(options, n, valid, purpose, greedy),
+      logits: undefined,
+      logProbs: undefined,
+      probs: undefined,
+      argmax: undefined,
+      top: undefined,
+      sample: undefined,
+      score: undefined,
+      logSumExp: undefined,
+      adjustments:
+        asked & (SAMPLE | CANDIDATES) ? adjustmentsOf(options, n, this.vocabSize, valid) : undefined,
+      candidates: asked & CANDIDATES ? noCandidates() : undefined,
+    };
+    if (asked & TOP) {
+      integerBetween(k, kName, 1, view ? view.rows.length : valid);
+      job.top = {
+        k,
+        ids: newWords(n * k, 'ids'),
+        logits: newFloats(n * k, 'logits'),
+        logProbs: newFloats(n * k, 'logProbs'),
+      };
+    }
+    if (asked & SCORE) {
+      job.score = {
+        targets: targetIds(targets, n, valid, options?.ignoreIndex, view?.rows),
+        logProbs: newFloats(n, 'logProbs'),
+        ranks: newWords(n, 'ranks'),
+        entropy: flag(options?.entropy, 'entropy') ? newFloats(n, 'entropy') : undefined,
+      };
+    }
+    if (asked & ARGMAX) job.argmax = newWords(n, 'argmax');
+    if (asked & SAMPLE) job.sample = newSample(options, n, view ? view.rows.length : valid);
+    if (asked & LOG_SUM_EXP) job.logSumExp = newFloats(n, 'logSumExp');
+    if (options !== undefined && flag(options.norm, 'norm')) this.#normalize(job);
+    return job;
+  }
+
+  /** Puts the final norm between the hidden states and the pass. */
+  #normalize(job: HiddenJob): void {
+    const { norm } = this.settings;
+    if (!norm) {
+      throw new LMHeadError(
+        'RANGE',
+        'norm: got true for a head without one; want the option norm where the head is made',
+      );
+    }
+    requireStill(job.hidden, job.n * this.hiddenSize);
+    job.hidden = finalNorm(floats(job.hidden, job.hiddenDtype), job.n, this.hiddenSize, norm);
+    job.hiddenDtype = 'f32';
+  }
+
+  nearestJob(idOrVector: unknown, k: number, options: NearestOptions | undefined): HeadJob {
+    const metric = oneOf(options?.metric ?? 'dot', 'metric', ['dot', 'cosine']);
+    const query = queryRows(idOrVector, options?.hiddenDtype, metric, this.backend, this);
+    const job = this.prepare(TOP, query, options && { rows: options.rows }, k);
+    job.metric = metric;
+    return job;
+  }
+
+  draftJob(hidden: Hidden, draftIds: Ids, options: VerifyDraftOptions | undefined, keep: boolean): HeadJob {
+    const job = this.prepare(DRAFT, this.rows(hidden, options), options);
+    job.draft = draftJob(draftIds, options?.draftLogProbs, job.n, this.vocabSize, job.view, keep);
+    const { ids } = job.draft;
+    job.adjustments = adjustmentsOf(options, job.n, this.vocabSize, this.#validVocabSize, ids);
+    return job;
+  }
+
+  runJob(asked: number, hidden: Hidden, request: RunRequest): HeadJob {
+    const job = this.prepare(
+      asked,
+      hiddenRows(hidden, this.hiddenSize, request.hiddenDtype),
+      request,
+      request.top,
+      request.targets,
+      'top',
+    );
+    const count = this.#denseCount(job);
+    if (asked & LOGITS) job.logits = newFloats(count, 'logits');
+    if (asked & LOG_PROBS) job.logProbs = newFloats(count, 'logProbs');
+    return job;
+  }
+
+  /** How many numbers a result of one per hidden state and id has. */
+  #denseCount({ n, view }: HeadJob): number {
+    return n * (view ? view.rows.length : this.vocabSize);
+  }
+
+  /** A pass with one result of [n,V], written where it is wanted. */
+  wideSync(result: Wide, hidden: Hidden, given: (CallOptions & OutOption) | undefined): Float32Array {
+    this.requireOpen();
+    const options = optionsIfAny(given, WIDE_OPTIONS[result].sync);
+    const rows = this.rows(hidden, options);
+    const job = this.prepare(0, rows, options);
+    const count = this.#denseCount(job);
+    let out = options?.out;
+    if (out === undefined) {
+      out = newFloats(count, result);
+    } else {
+      outputArray(out, count, rows.data, 'hidden');
+      this.requireWritable(out);
+    }
+    job[result] = firstOf(out, count);
+    this.computeSync(job);
+    return out;
+  }
+
+  /** Computes into an array that no one else can reach; a caller's own may be detached or written to meanwhile. */
+  async wide(
+    result: Wide,
+    hidden: Hidden,
+    given: (CallOptions & OutOption & AsyncOptions) | undefined,
+  ): Promise<Float32Array> {
+    this.requireOpen();
+    const options = optionsIfAny(given, WIDE_OPTIONS[result].async);
+    const rows = this.rows(hidden, options);
+    const job = this.prepare(0, rows, options);
+    const count = this.#denseCount(job);
+    const out = options?.out;
+    if (out === undefined) {
+      const fresh = newFloats(count, result);
+      job[result] = fresh;
+      await this.compute(job, options);
+      return fresh;
+    }
+    outputArray(out, count, rows.data, 'hidden');
+    this.requireWritable(out);
+    const fresh = newFloats(count, result);
+    job[result] = fresh;
+    lease(out);
+    try {
+      await this.compute(job, options);
+      firstOf(outputArray(out, count), count).set(fresh);
+      return out;
+    } finally {
+      release(out);
+    }
+  }
+
+  timedHead(): TimedHead {
+    const { vocabSize, hiddenSize, settings } = this;
+    const { performanceMarks } = settings;
+    return { vocabSize, hiddenSize, backend: this.backend.kind, performanceMarks };
+  }
+
+  computeSync(job: HeadJob): void {
+    this.requireOpen(); // still: arguments may run code when they are read
+    if (job.n === 0) return;
+    requireStill(job.hidden, job.n * this.hiddenSize);
+    if (isWatched(this.settings.performanceMarks))
+      timedSync(this.timedHead(), callOf(job), () => this.backend.run(job));
+    else this.backend.run(job);
+    if (job.view) restoreOrder(job, job.view);
+  }
+
+  async compute(job: HeadJob, options: AsyncOptions | undefined): Promise<void> {
+    const signal = liveSignal(options?.signal);
+    this.requireOpen();
+    if (job.n === 0) return;
+    requireStill(job.hidden, job.n * this.hiddenSize);
+    if (isWatched(this.settings.performanceMarks))
+      await timed(this.timedHead(), callOf(job), told => this.backend.runAsync(job, signal, told));
+    else await this.backend.runAsync(job, signal);
+    if (job.view) restoreOrder(job, job.view);
+  }
+}
+
+function borrowedMemory(spec: HeadSpec): ArrayBufferView[] {
+  const borrowed: ArrayBufferView[] = [];
+  for (const source of [spec.output, spec.input]) {
+    if (source?.kind === 'memory' && !source.copy) borrowed.push(source.data);
+  }
+  return borrowed;
+}
