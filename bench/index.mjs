@@ -3,6 +3,7 @@
  *
  *   npm run bench -- --quick          one shape and no peers, in less than a minute
  *   npm run bench -- --summary        the figures of the README, and nothing else
+ *   npm run bench -- --together         calls that share passes, and the README's table of them
  *   npm run bench -- --json FILE      every figure, with spread
  *   npm run bench -- --svg FILE       the roofline chart
  *   npm run bench -- --shape NAME     shapes whose name holds it, as GPT-2
@@ -26,6 +27,7 @@ import { sampling } from './sampling.mjs';
 import { smallHead } from './small-head.mjs';
 import { printSummary } from './summary.mjs';
 import { table } from './timing.mjs';
+import { printTogether } from './together.mjs';
 
 const SHAPES = [
   { name: 'GPT-2', vocabSize: 50257, hiddenSize: 768 },
@@ -38,6 +40,7 @@ const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     summary: { type: 'boolean', default: false },
+    together: { type: 'boolean', default: false },
     json: { type: 'string' },
     svg: { type: 'string' },
     shape: { type: 'string' },
@@ -45,7 +48,7 @@ const { values } = parseArgs({
   },
   allowNegative: true,
 });
-const { quick, peers: withPeers = !quick } = values;
+const { quick, together, peers: withPeers = !quick && !together } = values;
 const shapes = SHAPES.filter(({ name }) => name.includes(values.shape ?? (quick ? SHAPES[0].name : '')));
 if (shapes.length === 0)
   throw new Error(`--shape: want a part of ${SHAPES.map(({ name }) => name).join('; ')}`);
@@ -62,6 +65,7 @@ const machine = {
 };
 const peers = withPeers ? await loadPeers(line => console.log(line)) : [];
 if (values.summary) await printSummary(machine, peers);
+else if (together) await printTogether(machine, quick ? 5 : 21);
 else await benchmark();
 
 async function benchmark() {

@@ -18,6 +18,7 @@ import {
   FROM_OPTIONS,
   LENS_OPTIONS,
   NEAREST_OPTIONS,
+  NEXT_ALL_OPTIONS,
   optionsIfAny,
   QUANTIZE_OPTIONS,
   RUN_OPTIONS,
@@ -26,6 +27,7 @@ import {
   SCORE_OPTIONS,
   TOP_K_OPTIONS,
   VERIFY_DRAFT_OPTIONS,
+  VERIFY_DRAFTS_OPTIONS,
 } from './arguments/option-names';
 import { refusePositionalLogProbs, refusePositionalMetric } from './arguments/positional';
 import { liveSignal, oneOf } from './arguments/values';
@@ -38,6 +40,7 @@ import { ACTIVATIONS } from './dtypes/quantized-activations';
 import type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 import { LMHeadError } from './errors';
 import { handleOf, partsOf } from './head/handle';
+import { ListedPasses } from './head/listed-passes';
 import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import { HeadPasses } from './head/passes';
 import { compareLogits, quantizedSpec } from './head/quantize';
@@ -54,6 +57,7 @@ import type {
   AsyncOptions,
   CallOptions,
   Candidates,
+  Draft,
   DraftResult,
   Dtype,
   HeadOptions,
@@ -62,6 +66,7 @@ import type {
   LensOptions,
   NearestOptions,
   Neighbours,
+  NextAllOptions,
   OpenOptions,
   OutOption,
   QuantizationError,
@@ -69,6 +74,7 @@ import type {
   RunRequest,
   RunResult,
   Sample,
+  SampledToken,
   SampleOptions,
   SamplerOptions,
   Score,
@@ -99,6 +105,7 @@ export let backendOf: (head: LMHead) => HeadBackend;
  */
 export class LMHead {
   readonly #passes: HeadPasses;
+  readonly #listed: ListedPasses;
   readonly #backend: HeadBackend;
   readonly #vocabSize: number;
   readonly #hiddenSize: number;
@@ -125,6 +132,7 @@ export class LMHead {
     }
     const { spec, settings, backend } = parts;
     this.#passes = new HeadPasses(parts);
+    this.#listed = new ListedPasses(this.#passes, head => head.#passes);
     this.#backend = backend;
     this.#settings = settings;
     this.#vocabSize = spec.vocabSize;
@@ -451,6 +459,31 @@ export class LMHead {
   }
 
   /**
+   * A token for each of several samplers, in one pass (64 hidden states, or 32 MB of held logits, at a time): each draws from its own
+   * hidden state, with its own options, history and random stream, the token that its `next` would. The samplers may be of other
+   * heads over the same weights, each of which has its own scale, bias, cap and norm.
+   * @param samplers each there once
+   * @param hidden [samplers.length, d]
+   * @returns in the order of the samplers. An error (which names the sampler by its place, a row of logits likewise) leaves the
+   *   state of all as it was
+   * @throws LMHeadError BUSY where a promise of one of them is pending, and as `next` does
+   */
+  async nextAll(
+    samplers: readonly Sampler[],
+    hidden: Hidden,
+    options?: NextAllOptions & AsyncOptions,
+  ): Promise<SampledToken[]> {
+    this.#passes.requireOpen();
+    return this.#listed.nextAll(samplers, hidden, optionsIfAny(options, NEXT_ALL_OPTIONS.async));
+  }
+
+  /** As `nextAll`, at once: the event loop waits. */
+  nextAllSync(samplers: readonly Sampler[], hidden: Hidden, options?: NextAllOptions): SampledToken[] {
+    this.#passes.requireOpen();
+    return this.#listed.nextAllSync(samplers, hidden, optionsIfAny(options, NEXT_ALL_OPTIONS.sync));
+  }
+
+  /**
    * What `sample` draws from: the ids that the filters leave, and their probabilities.
    * @param options as sample's, so that the same object serves both; topLogProbs has no effect here, and seed, step and stream have one
    *   on XTC alone. Temperature 0 leaves the likeliest token alone
@@ -614,6 +647,22 @@ export class LMHead {
     const job = this.#passes.draftJob(hidden, draftIds, own, false);
     this.#passes.computeSync(job);
     return verdictOf(job.draft!, job.n);
+  }
+
+  /**
+   * Several drafts, of whatever lengths, verified in one pass (64 hidden states, or 32 MB of held logits, at a time): each as by
+   * `verifyDraft`, or as by its sampler's `verify`. The samplers may be of other heads over the same weights.
+   * @returns in the order of the drafts. An error (which names the draft by its place) leaves the state of all samplers as it was
+   */
+  async verifyDrafts(drafts: readonly Draft[], options?: AsyncOptions): Promise<DraftResult[]> {
+    this.#passes.requireOpen();
+    return this.#listed.verifyDrafts(drafts, optionsIfAny(options, VERIFY_DRAFTS_OPTIONS));
+  }
+
+  /** As `verifyDrafts`, at once: the event loop waits. */
+  verifyDraftsSync(drafts: readonly Draft[]): DraftResult[] {
+    this.#passes.requireOpen();
+    return this.#listed.verifyDraftsSync(drafts);
   }
 
   /**

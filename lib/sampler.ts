@@ -3,7 +3,14 @@ import { got } from './arguments/describe';
 import { hiddenRows } from './arguments/hidden';
 import { breakersOf } from './arguments/history';
 import { idCount, idRows, tokenIds } from './arguments/ids';
-import { MIROSTAT_OPTIONS, NEXT_OPTIONS, readOptions, SAMPLER_OPTIONS } from './arguments/option-names';
+import {
+  MIROSTAT_OPTIONS,
+  NEXT_OPTIONS,
+  optionsIfAny,
+  readOptions,
+  SAMPLER_OPTIONS,
+  VERIFY_OPTIONS,
+} from './arguments/option-names';
 import { type OwnIds, ownIds, withMoreIds } from './arguments/own-ids';
 import { TokenHistory } from './arguments/penalties';
 import { reading } from './arguments/reading';
@@ -14,6 +21,7 @@ import type { LMHead } from './lm-head';
 import { topCount } from './pass/sample-result';
 import type {
   AsyncOptions,
+  DraftResult,
   Hidden,
   Ids,
   NextOptions,
@@ -24,10 +32,28 @@ import type {
   SamplerState,
   TokenLogProb,
   TopLogProbs,
+  VerifyDraftOptions,
 } from './types';
 
 const SEEDS = 1n << 64n;
 const LAST_STEP = 2 ** 32 - 1;
+
+/** A call that is about samplers: theirs while it lasts. @internal */
+export interface Turn {
+  readonly head: LMHead;
+  readonly hiddenDtype: SamplerOptions['hiddenDtype'];
+  /** The stateless options of the next draw, and of a draft's. */
+  request(options: NextOptions): SampleOptions;
+  draftRequest(): VerifyDraftOptions;
+  take(sample: Sample): SampledToken;
+  takeVerdict(verdict: DraftResult): void;
+  /** Nothing was drawn; a pass that was canceled may go on for a while. */
+  failed(): void;
+  end(): void;
+}
+
+/** Begins the turns of samplers, of whom each is there once. @internal */
+export let beginTurns: (samplers: readonly unknown[], nameOf: (i: number) => string) => Turn[];
 
 /**
  * Draws one token after another from the hidden states that a model makes of them. It keeps the tokens so far (which penalties
@@ -50,6 +76,26 @@ export class Sampler {
   #generated = 0;
   #limit: number;
   #pending = false;
+
+  static {
+    beginTurns = (samplers, nameOf) => {
+      const seen = new Set<unknown>();
+      samplers.forEach((sampler, i) => {
+        if (typeof sampler !== 'object' || sampler === null || !(#pending in sampler)) {
+          throw new LMHeadError('ARGUMENT', `${nameOf(i)}: got ${got(sampler)}; want a sampler`);
+        }
+        if (seen.has(sampler)) {
+          throw new LMHeadError(
+            'ARGUMENT',
+            `${nameOf(i)}: got a sampler for the second time; want each once`,
+          );
+        }
+        seen.add(sampler);
+        sampler.#requireIdle();
+      });
+      return (samplers as Sampler[]).map(sampler => sampler.#begin());
+    };
+  }
 
   /** @hidden */
   constructor(head: LMHead, validVocabSize: number, given: SamplerOptions = {}) {
@@ -91,30 +137,73 @@ export class Sampler {
    *   in place of the sampler's own. An AbortSignal
    */
   async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<SampledToken> {
-    this.#requireIdle();
-    this.#pending = true;
+    const turn = this.#begin();
     try {
       const own = readOptions(options, NEXT_OPTIONS.async);
-      const request = this.#request(hidden, own);
+      this.#requireOne(hidden);
+      const request = this.#request(own);
       return this.#take(await this.#head.sample(hidden, { ...request, signal: own.signal }));
     } catch (error) {
-      // A pass that was canceled may go on for a while, and reads what this history has kept.
-      this.#history = new TokenHistory(this.#history.toArray());
+      turn.failed();
       throw error;
     } finally {
-      this.#pending = false;
+      turn.end();
     }
   }
 
   /** As `next`, at once: the event loop waits. */
   nextSync(hidden: Hidden, options: NextOptions = {}): SampledToken {
-    this.#requireIdle();
-    this.#pending = true; // arguments may run code when they are read
+    const turn = this.#begin(); // arguments may run code when they are read
     try {
-      const request = this.#request(hidden, readOptions(options, NEXT_OPTIONS.sync));
-      return this.#take(this.#head.sampleSync(hidden, request));
+      const own = readOptions(options, NEXT_OPTIONS.sync);
+      this.#requireOne(hidden);
+      return this.#take(this.#head.sampleSync(hidden, this.#request(own)));
     } finally {
-      this.#pending = false;
+      turn.end();
+    }
+  }
+
+  /**
+   * Speculative verification with this sampler's options, history and place in the random stream: holds the tokens that a faster
+   * model has drafted against the head, as `head.verifyDraft` does, and accepts those that stand and the one that follows them.
+   * Greedy, they are the tokens that `next` would give one by one; else their distribution is that of these.
+   * @param hidden one hidden state per draft id, and one more if all of the draft standing is to bring a bonus token
+   * @param options the draft's log-probabilities, and an AbortSignal
+   * @throws LMHeadError RANGE for a sampler with mirostat, whose limit each token sets anew, with `over` or with topLogProbs
+   */
+  async verify(
+    hidden: Hidden,
+    draftIds: Ids,
+    options?: Pick<VerifyDraftOptions, 'draftLogProbs'> & AsyncOptions,
+  ): Promise<DraftResult> {
+    const turn = this.#begin();
+    try {
+      const request = { ...this.#draftRequest(), ...optionsIfAny(options, VERIFY_OPTIONS.async) };
+      const verdict = await this.#head.verifyDraft(hidden, draftIds, request);
+      this.#takeVerdict(verdict);
+      return verdict;
+    } catch (error) {
+      turn.failed();
+      throw error;
+    } finally {
+      turn.end();
+    }
+  }
+
+  /** As `verify`, at once: the event loop waits. */
+  verifySync(
+    hidden: Hidden,
+    draftIds: Ids,
+    options?: Pick<VerifyDraftOptions, 'draftLogProbs'>,
+  ): DraftResult {
+    const turn = this.#begin();
+    try {
+      const request = { ...this.#draftRequest(), ...optionsIfAny(options, VERIFY_OPTIONS.sync) };
+      const verdict = this.#head.verifyDraftSync(hidden, draftIds, request);
+      this.#takeVerdict(verdict);
+      return verdict;
+    } finally {
+      turn.end();
     }
   }
 
@@ -180,24 +269,71 @@ export class Sampler {
     if (this.#pending) {
       throw new LMHeadError(
         'BUSY',
-        'sampler: got a call while next is pending; want its promise settled first',
+        'sampler: got a call while another is pending; want its promise settled first',
       );
     }
   }
 
-  /** The stateless options of the next draw. */
-  #request(hidden: Hidden, options: NextOptions): SampleOptions {
+  /** A call that has the sampler for itself. */
+  #begin(): Turn {
+    this.#requireIdle();
+    this.#pending = true;
+    return {
+      head: this.#head,
+      hiddenDtype: this.#options.hiddenDtype,
+      request: options => this.#request(options),
+      draftRequest: () => this.#draftRequest(),
+      take: sample => this.#take(sample),
+      takeVerdict: verdict => this.#takeVerdict(verdict),
+      failed: () => {
+        // The pass reads what this history has kept.
+        this.#history = new TokenHistory(this.#history.toArray());
+      },
+      end: () => {
+        this.#pending = false;
+      },
+    };
+  }
+
+  #requireOne(hidden: Hidden): void {
+    const { n } = hiddenRows(hidden, this.#head.hiddenSize, this.#options.hiddenDtype);
+    if (n !== 1) throw new LMHeadError('SHAPE', `hidden: got ${n} hidden states; want one`);
+  }
+
+  /** The options and the state, as of a stateless call. */
+  #stated(): SampleOptions {
     const { mirostat, ...own } = this.#options;
     const { promptLength } = own;
-    const { n } = hiddenRows(hidden, this.#head.hiddenSize, own.hiddenDtype);
-    if (n !== 1) throw new LMHeadError('SHAPE', `hidden: got ${n} hidden states; want one`);
-    const request: SampleOptions = {
+    return {
       ...own,
       seed: this.#seed,
       step: this.#step,
       history: this.#history as unknown as Ids,
       length: promptLength === undefined ? this.#generated : Math.max(this.#history.length - promptLength, 0),
     };
+  }
+
+  #draftRequest(): VerifyDraftOptions {
+    const { over, topLogProbs, ...request } = this.#stated();
+    for (const [name, value] of Object.entries({ mirostat: this.#mirostat, over, topLogProbs })) {
+      if (value !== undefined)
+        throw new LMHeadError(
+          'RANGE',
+          `${name}: got a sampler that has it; want one without, to verify a draft`,
+        );
+    }
+    // Each row of a draft has another one, so that they are added to it.
+    return { ...request, history: new TokenHistory(this.#history.toArray()) as unknown as Ids };
+  }
+
+  #takeVerdict({ ids }: DraftResult): void {
+    for (const id of ids) this.#history.push(id);
+    this.#generated += ids.length;
+    this.#step += ids.length;
+  }
+
+  #request(options: NextOptions): SampleOptions {
+    const request = this.#stated();
     if (this.#mirostat) request.maxSurprisal = Math.max(this.#limit, 0);
     for (const name of ['rows', 'over'] as const) {
       if (options[name] !== undefined) Object.assign(request, { [name]: options[name] });

@@ -67,7 +67,7 @@ it('arguments of a pass, in their order', () => {
   expect(text('native/addon/arguments.h')).toMatch(new RegExp(`kRequestArguments = ${given.length};`));
   const body = piece(addon, /RequestValues request_values\([\s\S]*?\{([\s\S]*?)^\}/m);
   const read = [...piece(body, /:\s*\{([^}]*)\}\)/).matchAll(/&v\.(\w+)/g)].map(([, name]) => name);
-  const others = [...body.matchAll(/call\.given\(next(?:\+\+)?\)(?:, "(\w+)"\)| != nullptr)/g)];
+  const others = [...body.matchAll(/\*next(?:\+\+)?(?:, "(\w+)"\)| != nullptr)/g)];
   expect(read.length + others.length).toBe(given.length);
   read.forEach((name, i) => {
     const [, object, field] = given[i].match(/^(\w+)\??\.(\w+)$/)!;

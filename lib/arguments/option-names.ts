@@ -3,8 +3,10 @@ import { LMHeadError } from '../errors';
 import type {
   AsyncOptions,
   CallOptions,
+  Draft,
   HeadOptions,
   NearestOptions,
+  NextAllOptions,
   NextOptions,
   NormOptions,
   OpenOptions,
@@ -132,6 +134,13 @@ const NEXT: NamesOf<NextOptions> = {
   rows: true,
   over: true,
 };
+const NEXT_ALL: NamesOf<NextAllOptions> = { each: true };
+const DRAFT: NamesOf<Draft> = {
+  hidden: true,
+  draftIds: true,
+  options: true,
+  sampler: true,
+};
 const NEAREST: NamesOf<NearestOptions> = { hiddenDtype: true, rows: true, metric: true };
 const VERIFY_DRAFT: NamesOf<VerifyDraftOptions> = {
   ...without(SAMPLE, 'over', 'topLogProbs'),
@@ -180,6 +189,10 @@ export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', VERIFY_DRAFT);
 export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
 export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
 export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);
+export const NEXT_ALL_OPTIONS = bothForms('nextAll', NEXT_ALL);
+export const VERIFY_DRAFTS_OPTIONS = only('verifyDrafts', ASYNC);
+export const DRAFT_OPTIONS = only('verifyDrafts', DRAFT);
+export const VERIFY_OPTIONS = bothForms('verify', { draftLogProbs: true });
 export const QUANTIZE_OPTIONS = only('quantize', { ...QUANTIZE, ...ASYNC });
 export const LOG_SOFTMAX_OPTIONS = only('logSoftmax', { hiddenDtype: true, temperature: true, out: true });
 export const SOFTMAX_OPTIONS = only('softmax', { hiddenDtype: true, temperature: true, out: true });

@@ -22,6 +22,8 @@ export interface Addon {
 export interface NativeHead {
   run(...args: unknown[]): NativeResult;
   runAsync(...args: unknown[]): Promise<NativeResult>;
+  runAll(list: unknown[][]): NativeResult;
+  runAllAsync(list: unknown[][], ticket?: number, told?: Float64Array): Promise<NativeResult>;
   quantize(
     first: number,
     count: number,
@@ -37,8 +39,9 @@ export interface NativeHead {
   token(matrix: 0 | 1): string;
   close(): void;
 }
-/** Nothing: done. Candidates, where they were asked for. Else status, row, id. */
-export type NativeResult = undefined | Candidates | [status: number, row: number, id: number];
+/** Nothing: done. Candidates, where they were asked for. Else status, row, id, and which one of the calls. */
+export type NativeResult = undefined | Candidates | NativeFailure;
+export type NativeFailure = [status: number, row: number, id: number, call: number];
 
 let addon: Addon | undefined;
 let failure: LMHeadError | undefined;

@@ -4,6 +4,7 @@
  */
 import type { QuantizeTarget } from '../dtypes/quantize';
 import type { Activations, Candidates, CapOrder, Dtype, FloatDtype, Sample } from '../types';
+import type { RowName } from './row-errors';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
 export const RowParameter = {
@@ -136,6 +137,8 @@ export interface DraftJob {
 /** What one pass is to compute: every array that is present gets filled. n rows, V ids, d numbers per hidden state. */
 export interface PassJob {
   n: number;
+  /** What errors call a row; absent: its place. */
+  rowName?: (row: number) => RowName;
   /** Absent: all rows. Else V stands for how many rows there are in the shapes below, and targets are among them. */
   view?: PassView;
   /** Absent: the model's logits. */
@@ -278,6 +281,14 @@ export const APART = [
   'backend',
 ] as const;
 
+/** One of several calls that are made as one. */
+export interface ListedJob {
+  /** Its head's, which has the same weights as the others'. */
+  backend: HeadBackend;
+  /** Of one hidden state at least, and without candidates. */
+  job: HiddenJob;
+}
+
 /** Computes passes over one head's weights. */
 export interface HeadBackend {
   readonly kind: 'native' | 'reference';
@@ -289,6 +300,11 @@ export interface HeadBackend {
    * @param told gets what there is to tell of the pass, PassFact.count numbers
    */
   runAsync(job: HiddenJob, signal?: AbortSignal, told?: Float64Array): Promise<void>;
+  /** Several as one, in as few passes as they fit in. Throws what the first one that fails would. */
+  runAll(list: readonly ListedJob[]): void;
+  runAllAsync(list: readonly ListedJob[], signal?: AbortSignal, told?: Float64Array): Promise<void>;
+  /** Whether jobs of the other may be listed beside this one's. */
+  hasWeightsOf(other: HeadBackend): boolean;
   /**
    * Quantizes rows of the output matrix from `first` on; see lib/dtypes/quantize.ts.
    * @param bytes whole rows of that dtype; are filled

@@ -6,11 +6,19 @@ import { ROW_FORMATS } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { Capabilities, Dtype } from '../types';
 import { VERSION } from '../version';
-import { type Addon, chosenKernels, loadAddon, type NativeHead, type NativeResult } from './addon';
+import {
+  type Addon,
+  chosenKernels,
+  loadAddon,
+  type NativeFailure,
+  type NativeHead,
+  type NativeResult,
+} from './addon';
 import type {
   HeadBackend,
   HeadSpec,
   HiddenJob,
+  ListedJob,
   LogitsBackend,
   LogitsJob,
   MatrixSource,
@@ -19,7 +27,7 @@ import type {
 } from './backend';
 import { keepMapsGuarded } from './map-signal';
 import { untilAbort } from './on-abort';
-import { nanError, nothingLeftError, unnormalizedError } from './row-errors';
+import { nameOf, nanError, nothingLeftError, unnormalizedError } from './row-errors';
 import { defaultThreads } from './threads';
 
 const METRIC_CODE: Record<Metric, number> = { dot: 1, cosine: 2 };
@@ -30,16 +38,17 @@ const DTYPE_CODE = Object.fromEntries(Object.keys(ROW_FORMATS).map((dtype, i) =>
 >;
 
 /** Statuses of native/core/pass/pass.h and native/addon/jobs.h, in their order from 1. */
-function errorOf([status, row, id]: [number, number, number]): LMHeadError {
+function errorOf([status, row, id]: NativeFailure, job?: PassJob): LMHeadError {
+  const rowName = nameOf(job, row);
   switch (status) {
     case 1:
-      return nanError(row, id);
+      return nanError(rowName, id);
     case 2:
-      return unnormalizedError(row, id < 0 ? undefined : id);
+      return unnormalizedError(rowName, id < 0 ? undefined : id);
     case 3:
       return new LMHeadError('ABORTED', 'the call was aborted');
     case 4:
-      return nothingLeftError(row);
+      return nothingLeftError(rowName);
     case 5:
       return new LMHeadError('CLOSED', 'the head was closed before the call started');
     case 7:
@@ -55,8 +64,13 @@ function errorOf([status, row, id]: [number, number, number]): LMHeadError {
 /** Throws what a result says, or puts candidates where the job wants them. */
 function settle(result: NativeResult, job?: PassJob): void {
   if (result === undefined) return;
-  if (Array.isArray(result)) throw errorOf(result);
+  if (Array.isArray(result)) throw errorOf(result, job);
   Object.assign(job!.candidates!, result);
+}
+
+/** The same, of a list. */
+function settleAll(result: NativeResult, list: readonly ListedJob[]): void {
+  if (Array.isArray(result)) throw errorOf(result, list[result[3]].job);
 }
 
 /** The native side's matrix; it never sees a layout, only whether to transpose. */
@@ -105,6 +119,9 @@ function nativeHead(addon: Addon, spec: HeadSpec, threads: number): NativeHead {
   });
 }
 
+/** The addon's object. */
+let headOf: (backend: HeadBackend) => NativeHead;
+
 export class NativeBackend implements HeadBackend {
   readonly kind = 'native';
   readonly threads: number;
@@ -113,6 +130,10 @@ export class NativeBackend implements HeadBackend {
   readonly #matrices: (MatrixSource | Dtype)[];
   #pending = 0;
   #idle: (() => void)[] = [];
+
+  static {
+    headOf = backend => (backend as NativeBackend).#head;
+  }
 
   constructor(addon: Addon, spec: HeadSpec) {
     this.threads = spec.threads ?? defaultThreads();
@@ -174,6 +195,23 @@ export class NativeBackend implements HeadBackend {
         result => settle(result, job),
       ),
     );
+  }
+
+  runAll(list: readonly ListedJob[]): void {
+    settleAll(this.#head.runAll(list.map(listedArguments)), list);
+  }
+
+  runAllAsync(list: readonly ListedJob[], signal?: AbortSignal, told?: Float64Array): Promise<void> {
+    return this.#abortable(signal, ticket =>
+      this.#until(this.#head.runAllAsync(list.map(listedArguments), ticket, told), result =>
+        settleAll(result, list),
+      ),
+    );
+  }
+
+  hasWeightsOf(other: HeadBackend): boolean {
+    if (other === this) return true;
+    return other instanceof NativeBackend && other.#head.token(0) === this.#head.token(0);
   }
 
   /** The caller is told at once; a job that waits is gone then, and one that runs stops at its next chunk. */
@@ -265,6 +303,10 @@ function rareArguments({ view, metric, draft, sample }: PassJob): object | undef
     draft,
     listed,
   };
+}
+
+function listedArguments({ backend, job }: ListedJob): unknown[] {
+  return [headOf(backend), job.n, job.hidden, DTYPE_CODE[job.hiddenDtype], ...requestArguments(job)];
 }
 
 /** In the order that native/addon/arguments.cc reads. */

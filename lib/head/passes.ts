@@ -25,7 +25,7 @@ import {
   SCORE,
   TOP,
 } from '../pass/asked';
-import { isWatched, type TimedHead, timed, timedSync } from '../pass/diagnostics';
+import { callOf, isWatched, type TimedHead, timed, timedSync } from '../pass/diagnostics';
 import { queryRows } from '../pass/nearest';
 import { lease, release, requireFree } from '../pass/pending-outputs';
 import { newSample } from '../pass/sample-result';
@@ -255,7 +255,7 @@ export class HeadPasses {
     }
   }
 
-  #timedHead(): TimedHead {
+  timedHead(): TimedHead {
     const { vocabSize, hiddenSize, settings } = this;
     const { performanceMarks } = settings;
     return { vocabSize, hiddenSize, backend: this.backend.kind, performanceMarks };
@@ -266,7 +266,7 @@ export class HeadPasses {
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.hiddenSize);
     if (isWatched(this.settings.performanceMarks))
-      timedSync(this.#timedHead(), job, () => this.backend.run(job));
+      timedSync(this.timedHead(), callOf(job), () => this.backend.run(job));
     else this.backend.run(job);
     if (job.view) restoreOrder(job, job.view);
   }
@@ -277,7 +277,7 @@ export class HeadPasses {
     if (job.n === 0) return;
     requireStill(job.hidden, job.n * this.hiddenSize);
     if (isWatched(this.settings.performanceMarks))
-      await timed(this.#timedHead(), job, told => this.backend.runAsync(job, signal, told));
+      await timed(this.timedHead(), callOf(job), told => this.backend.runAsync(job, signal, told));
     else await this.backend.runAsync(job, signal);
     if (job.view) restoreOrder(job, job.view);
   }

@@ -20,7 +20,13 @@ export interface TimedHead {
   performanceMarks: boolean;
 }
 
-export function timedSync(head: TimedHead, job: HiddenJob, run: () => void): void {
+/** What a call is called, and its hidden states. */
+interface TimedCall {
+  method: string;
+  n: number;
+}
+
+export function timedSync(head: TimedHead, call: TimedCall, run: () => void): void {
   const startTime = performance.now();
   let error: unknown;
   try {
@@ -31,14 +37,14 @@ export function timedSync(head: TimedHead, job: HiddenJob, run: () => void): voi
   } finally {
     const duration = performance.now() - startTime;
     report(head, {
-      ...about(head, job, error),
+      ...about(head, call, error),
       async: false,
       startTime,
       duration,
       queueTime: 0,
       passTime: duration,
       calls: 1,
-      rows: job.n,
+      rows: call.n,
     });
   }
 }
@@ -46,7 +52,7 @@ export function timedSync(head: TimedHead, job: HiddenJob, run: () => void): voi
 /** @param run is told the facts of its pass */
 export async function timed(
   head: TimedHead,
-  job: HiddenJob,
+  call: TimedCall,
   run: (told: Float64Array) => Promise<void>,
 ): Promise<void> {
   const startTime = performance.now();
@@ -61,7 +67,7 @@ export async function timed(
     const duration = performance.now() - startTime;
     const apart = APART[told[PassFact.apart]];
     report(head, {
-      ...about(head, job, error),
+      ...about(head, call, error),
       async: true,
       startTime,
       duration,
@@ -74,9 +80,9 @@ export async function timed(
   }
 }
 
-function about({ vocabSize, hiddenSize, backend }: TimedHead, job: HiddenJob, error: unknown) {
+function about({ vocabSize, hiddenSize, backend }: TimedHead, { method, n }: TimedCall, error: unknown) {
   const code = (error as { code?: string } | undefined)?.code;
-  return { method: methodOf(job), n: job.n, vocabSize, hiddenSize, backend, ...(code && { error: code }) };
+  return { method, n, vocabSize, hiddenSize, backend, ...(code && { error: code }) };
 }
 
 const METHOD_OF_RESULT: { [result in keyof HiddenJob]?: string } = {
@@ -90,6 +96,10 @@ const METHOD_OF_RESULT: { [result in keyof HiddenJob]?: string } = {
   score: 'score',
   draft: 'verifyDraft',
 };
+
+export function callOf(job: HiddenJob): TimedCall {
+  return { method: methodOf(job), n: job.n };
+}
 
 /** The method whose results these are; `run` where they are no single one's. */
 function methodOf(job: HiddenJob): string {

@@ -9,6 +9,7 @@ import {
   type HeadBackend,
   type HeadSpec,
   type HiddenJob,
+  type ListedJob,
   type LogitsBackend,
   type LogitsJob,
   type MatrixSource,
@@ -72,10 +73,8 @@ const PAUSE_ROWS = 64;
 
 /** One that waits or runs. */
 interface ReferenceCall {
-  /** Until it is stopped. */
-  job?: HiddenJob;
-  /** A copy of the job's. */
-  hidden?: Float32Array;
+  /** Until it is stopped: its jobs, whose heads they are, and copies of their hidden states. */
+  parts: { head: ReferenceHead; job: HiddenJob; hidden: Float32Array }[];
   stopped?: LMHeadError;
   told?: Float64Array;
 }
@@ -106,7 +105,18 @@ class ReferenceHead implements HeadBackend {
   }
 
   async runAsync(job: HiddenJob, signal?: AbortSignal, told?: Float64Array): Promise<void> {
-    const call: ReferenceCall = { job, hidden: floats(job.hidden, job.hiddenDtype).slice(), told };
+    return this.runAllAsync([{ backend: this, job }], signal, told);
+  }
+
+  runAll(list: readonly ListedJob[]): void {
+    for (const { backend, job } of list) backend.run(job);
+  }
+
+  async runAllAsync(list: readonly ListedJob[], signal?: AbortSignal, told?: Float64Array): Promise<void> {
+    const parts = list.map(({ backend, job }) => {
+      return { head: backend as ReferenceHead, job, hidden: floats(job.hidden, job.hiddenDtype).slice() };
+    });
+    const call: ReferenceCall = { parts, told };
     if (!signal) return this.#queue(call);
     // The caller is told at once, however long the row takes that is being computed; and what waits keeps nothing.
     return untilAbort(
@@ -114,15 +124,14 @@ class ReferenceHead implements HeadBackend {
       () => this.#queue(call),
       error => {
         call.stopped = error;
-        call.hidden = undefined;
-        call.job = undefined;
+        call.parts = [];
       },
     );
   }
 
   async #queue(call: ReferenceCall): Promise<void> {
     const sent = performance.now();
-    const { n } = call.job!;
+    const n = call.parts.reduce((sum, { job }) => sum + job.n, 0);
     const running = this.#last.then(async () => {
       const start = performance.now();
       await this.#rowByRow(call);
@@ -135,13 +144,21 @@ class ReferenceHead implements HeadBackend {
 
   async #rowByRow(call: ReferenceCall): Promise<void> {
     if (this.#closed) throw new LMHeadError('CLOSED', 'the head was closed before the call started');
-    const n = call.job?.n ?? 1;
-    for (let row = 0; row < n; row++) {
-      await setImmediate(); // let others run too
-      const { stopped, job, hidden } = call;
-      if (stopped) throw stopped;
-      if (!this.#row(job!, hidden!, row)) return;
+    if (call.stopped) throw call.stopped;
+    for (const { head, job, hidden } of call.parts) {
+      for (let row = 0; row < job.n; row++) {
+        await setImmediate(); // let others run too
+        if (call.stopped) throw call.stopped;
+        if (!head.#row(job, hidden, row)) break;
+      }
     }
+  }
+
+  /** Numbers tell: a handle brings the same memory as another object. */
+  hasWeightsOf(other: HeadBackend): boolean {
+    if (other === this) return true;
+    if (!(other instanceof ReferenceHead) || other.#output.length !== this.#output.length) return false;
+    return this.#output.every((x, i) => Object.is(x, other.#output[i]));
   }
 
   /** @returns whether the next row counts */

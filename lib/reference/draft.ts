@@ -11,7 +11,7 @@
  */
 import { placeAmong } from '../arguments/ascending-ids';
 import type { PassJob } from '../backend/backend';
-import { nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
+import { nameOf, nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
 import { adjustedRow } from './adjust';
 import { distributionOf } from './distribution';
 import { expNegative, logPositive, raceKey } from './exact-math';
@@ -30,6 +30,7 @@ const SMALLEST_NORMAL = 2 ** -1022;
  */
 export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: number): boolean {
   const draft = job.draft!;
+  const rowName = nameOf(job, row);
   const ids = job.view?.rows;
   const idAt = (place: number) => ids?.[place] ?? place;
   const sampling = rowSampling(job.rowParameters, row);
@@ -44,14 +45,14 @@ export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: num
   };
   const adjusted = adjustedRow(u, row, job.adjustments, ids);
   const { nanId } = distributionOf(adjusted, valid, 1);
-  if (nanId >= 0) throw nanError(row, idAt(nanId));
+  if (nanId >= 0) throw nanError(rowName, idAt(nanId));
   const best = bestId(adjusted, valid);
   const highest = adjusted[best];
-  if (highest > 0 && !Number.isFinite(highest)) throw unnormalizedError(row, idAt(best));
+  if (highest > 0 && !Number.isFinite(highest)) throw unnormalizedError(rowName, idAt(best));
   if (highest === -Infinity) {
     // Where there was nothing before, it is not the adjustments that leave nothing.
     const wasNothing = distributionOf(u, valid, 1).max === -Infinity;
-    throw wasNothing ? unnormalizedError(row, undefined) : nothingLeftError(row);
+    throw wasNothing ? unnormalizedError(rowName, undefined) : nothingLeftError(rowName);
   }
   // A finite log-probability whose q underflows is possible.
   const mayStand = draft.logProbs?.[row * u.length + drafted] !== -Infinity;

@@ -1,7 +1,7 @@
 /** Every result of a pass, from one row of logits. */
 import { placeAmong } from '../arguments/ascending-ids';
 import { IGNORED, type PassJob, RowParameter } from '../backend/backend';
-import { nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
+import { nameOf, nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
 import type { TopLogProbs } from '../types';
 import { adjustedRow } from './adjust';
 import { distributionOf, entropyOf, logProb, logSumExp, prob } from './distribution';
@@ -75,7 +75,7 @@ export function writeResults(
   const temperature = greedy ? 1 : sampling.temperature;
   const own = distributionOf(u, valid, temperature);
   if ((job.argmax || job.top || job.sample?.modelLogProbs) && own.nanId >= 0)
-    throw nanError(row, idAt(own.nanId));
+    throw nanError(nameOf(job, row), idAt(own.nanId));
   const distribution = whole ? distributionOf(whole, whole.length, temperature) : own;
 
   if (job.sample || job.candidates) writeDrawn(job, row, draw(job, row, u, valid));
@@ -148,12 +148,12 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
   const idAt = (place: number) => job.view?.rows[place] ?? place;
   const adjusted = adjustedRow(u, row, job.adjustments, job.view?.rows);
   const { max, nanId } = distributionOf(adjusted, valid, 1);
-  if (nanId >= 0) throw nanError(row, idAt(nanId));
+  if (nanId >= 0) throw nanError(nameOf(job, row), idAt(nanId));
   if (!Number.isFinite(max)) {
-    if (max > 0) throw unnormalizedError(row, idAt(adjusted.indexOf(Infinity)));
+    if (max > 0) throw unnormalizedError(nameOf(job, row), idAt(adjusted.indexOf(Infinity)));
     // Where there was nothing before, it is not the adjustments that leave nothing.
     const wasNothing = distributionOf(u, valid, 1).max === -Infinity;
-    throw wasNothing ? unnormalizedError(row, undefined) : nothingLeftError(row);
+    throw wasNothing ? unnormalizedError(nameOf(job, row), undefined) : nothingLeftError(nameOf(job, row));
   }
   if (temperature === 0) return { ids: [idAt(bestId(adjusted, valid))], logProbs: [0], chosen: 0 };
   const left = candidatesOfRow(adjusted, valid, sampling);

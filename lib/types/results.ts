@@ -1,7 +1,8 @@
 /** What calls ask for, and what they get. */
 
+import type { Sampler } from '../sampler';
 import type { CallOptions, TopK } from './call';
-import type { Ids } from './data';
+import type { Hidden, Ids } from './data';
 import type { Sample, SampleOptions } from './sampling';
 
 /** Options of `lens`. */
@@ -29,6 +30,18 @@ export interface VerifyDraftOptions extends Omit<SampleOptions, 'over' | 'topLog
    * (greedy, or looked up).
    */
   draftLogProbs?: Float32Array | undefined;
+}
+
+/** One of several drafts that are verified together; see `verifyDraft`. */
+export interface Draft {
+  /** n·d numbers. */
+  hidden: Hidden;
+  /** n − 1 or n ids. */
+  draftIds: Ids;
+  /** As those of `verifyDraft`; beside a sampler no more than its `verify` takes. */
+  options?: VerifyDraftOptions | undefined;
+  /** Whose tokens they are, as by its `verify`: it says how they are drawn, and takes them. */
+  sampler?: Sampler | undefined;
 }
 
 /** What stands of a draft, and what follows it. */

@@ -175,6 +175,11 @@ export type NextOptions = Pick<
   'allowedIds' | 'allowedMask' | 'bannedIds' | 'logitBias' | 'rows' | 'over'
 >;
 
+/** What holds for the token of each sampler alone, in their order; see NextOptions. */
+export interface NextAllOptions {
+  each?: readonly (NextOptions | undefined)[] | undefined;
+}
+
 /** A token, and the natural log of its probability. */
 export interface TokenLogProb {
   id: number;

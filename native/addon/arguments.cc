@@ -30,6 +30,13 @@ bool Call::is_construction() const {
 
 napi_value Call::or_null(napi_value value) const { return type_of(env_, value) == napi_undefined ? nullptr : value; }
 
+napi_value Call::element(napi_value array, size_t i) const {
+  if (sealed_) throw std::logic_error("an element is read after the arrays");
+  napi_value value;
+  node(napi_get_element, env_, array, static_cast<uint32_t>(i), &value);
+  return or_null(value);
+}
+
 napi_value Call::property(napi_value object, const char* name) const {
   if (sealed_) throw std::logic_error("a property is read after the arrays");
   napi_value value;
@@ -42,6 +49,11 @@ size_t integer_between(napi_env env, napi_value value, size_t low, size_t high, 
   if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)) || std::floor(number) != number)
     throw bad_argument(name, "an integer from " + std::to_string(low) + " to " + std::to_string(high));
   return static_cast<size_t>(number);
+}
+
+double ticket_from(napi_env env, napi_value value) {
+  constexpr size_t kMost = size_t{1} << 53;
+  return value ? static_cast<double>(integer_between(env, value, 1, kMost, "ticket")) : 0;
 }
 
 Dtype dtype_from(napi_env env, napi_value value) {
@@ -243,14 +255,13 @@ RequestValues::IdListValues id_list_values(const Call& call, napi_value lists, c
 
 }  // namespace
 
-RequestValues request_values(const Call& call, size_t first) {
+RequestValues request_values(const Call& call, const napi_value* next) {
   RequestValues v{};
-  size_t next = first;
   for (napi_value* const value :
        {&v.row_parameters, &v.logits, &v.log_probs, &v.probs, &v.argmax, &v.k, &v.top_ids, &v.top_logits, &v.top_log_probs,
         &v.sample_ids, &v.sample_log_probs, &v.targets, &v.score_log_probs, &v.ranks, &v.entropy, &v.log_sum_exp})
-    *value = call.given(next++);
-  if (const napi_value from = object_or_null(call, call.given(next++), "adjustments")) {
+    *value = *next++;
+  if (const napi_value from = object_or_null(call, *next++, "adjustments")) {
     auto& a = v.adjustments;
     a.patches = id_list_values(call, call.property(from, "patches"), "adjustments.patches", "values");
     a.biases = id_list_values(call, call.property(from, "biases"), "adjustments.biases", "values");
@@ -260,8 +271,8 @@ RequestValues request_values(const Call& call, size_t first) {
     a.allowed = call.property(from, "allowed");
     a.allowed_stride = call.property(from, "allowedStride");
   }
-  v.candidates = call.given(next++) != nullptr;
-  const napi_value more = object_or_null(call, call.given(next), "request");
+  v.candidates = *next++ != nullptr;
+  const napi_value more = object_or_null(call, *next, "request");
   if (!more) return v;
   v.rows = call.property(more, "rows");
   v.over_vocabulary = call.property(more, "overVocabulary");
@@ -281,17 +292,21 @@ RequestValues request_values(const Call& call, size_t first) {
   return v;
 }
 
-Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabulary, size_t valid) {
+Asked asked_of(Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid) {
+  Asked asked = asked_for(arrays, values, n, vocabulary, valid);
+  read_asked(asked, arrays, values, n, vocabulary, valid);
+  return asked;
+}
+
+Asked asked_for(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabulary, size_t valid) {
   Asked asked;
   PassRequest& r = asked.request;
-  PassView& view = asked.view;
   // As wide as results are, and how many ids may be ranked.
   const size_t listed = v.rows ? arrays.length<uint32_t>(v.rows, "rows") : 0;
   if (v.rows && listed == 0) throw bad_argument("rows", "ids");
+  asked.view.rows.count = listed;
   const size_t width = v.rows ? listed : vocabulary, ranked = v.rows ? listed : valid;
   if (n > (std::numeric_limits<size_t>::max() >> 3) / width) throw bad_argument("n", "fewer rows");
-
-  // Results.
   r.logits = arrays.output<float>(v.logits, n * width, "logits");
   r.log_probs = arrays.output<float>(v.log_probs, n * width, "logProbs");
   r.probs = arrays.output<float>(v.probs, n * width, "probs");
@@ -327,8 +342,13 @@ Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabula
     if (!v.listed.model_log_probs) throw bad_argument("sample.modelLogProbs", "a Float32Array");
     r.sample.model_log_probs = arrays.output<float>(v.listed.model_log_probs, n, "sample.modelLogProbs");
   }
+  return asked;
+}
 
-  // What is read.
+void read_asked(Asked& asked, Arrays& arrays, const RequestValues& v, size_t n, size_t vocabulary, size_t valid) {
+  PassRequest& r = asked.request;
+  PassView& view = asked.view;
+  const size_t listed = view.rows.count, width = v.rows ? listed : vocabulary;
   if (v.rows) {
     view.rows = {arrays.input<uint32_t>(v.rows, listed, "rows"), listed};
     if (view.rows.ids[listed - 1] >= valid) throw bad_argument("rows", "ids below " + std::to_string(valid));
@@ -352,60 +372,6 @@ Asked asked_of(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabula
     r.draft.ids = arrays.input<uint32_t>(v.draft.ids, r.draft.length, "draft.ids");
     r.draft.log_probs = arrays.input<float>(v.draft.log_probs, r.draft.length * width, "draft.logProbs");
   }
-  return asked;
-}
-
-// ---- candidates -------------------------------------------------------------------------------------------------------------
-
-namespace {
-
-// A new typed array. Made by its constructor, which throws where there is no memory: what Node-API makes ends the process then.
-template <class T>
-napi_value new_array(napi_env env, napi_ref constructor, size_t count, T*& data) {
-  napi_value made_by, length = number(env, static_cast<double>(count)), array;
-  node(napi_get_reference_value, env, constructor, &made_by);
-  try {
-    node(napi_new_instance, env, made_by, size_t{1}, &length, &array);
-  } catch (const Pending&) {
-    bool pending = false;
-    if (napi_is_exception_pending(env, &pending) != napi_ok || !pending) throw;
-    napi_value exception;
-    napi_get_and_clear_last_exception(env, &exception);
-    throw std::bad_alloc();
-  }
-  void* bytes;
-  node(napi_get_typedarray_info, env, array, nullptr, nullptr, &bytes, nullptr, nullptr);
-  data = static_cast<T*>(bytes);
-  return array;
-}
-
-}  // namespace
-
-napi_value candidates_to_js(napi_env env, const std::vector<CandidateRow>& rows) {
-  const Environment& environment = Environment::of(env);
-  size_t count = 0;
-  for (const CandidateRow& row : rows) count += row.ids.size();
-  const auto too_many = [&] {
-    return Failure{"MEMORY", "candidates: " + std::to_string(count) + " numbers do not fit into memory; want fewer at a time"};
-  };
-  if (count > 0xffffffff) throw too_many();  // offsets are 32 bits
-  uint32_t *all_offsets, *all_ids;
-  float* all_probs;
-  napi_value offsets, ids, probs;
-  try {
-    offsets = new_array(env, environment.uint32_array, rows.size() + 1, all_offsets);
-    ids = new_array(env, environment.uint32_array, count, all_ids);
-    probs = new_array(env, environment.float32_array, count, all_probs);
-  } catch (const std::bad_alloc&) {
-    throw too_many();
-  }
-  size_t end = 0;
-  for (size_t i = 0; i < rows.size(); i++) {
-    std::copy(rows[i].ids.begin(), rows[i].ids.end(), all_ids + end);
-    std::copy(rows[i].probs.begin(), rows[i].probs.end(), all_probs + end);
-    all_offsets[i + 1] = static_cast<uint32_t>(end += rows[i].ids.size());
-  }
-  return object(env, {{"ids", ids}, {"probs", probs}, {"offsets", offsets}});
 }
 
 }  // namespace lmhead

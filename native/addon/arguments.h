@@ -4,6 +4,7 @@
 // Call, and then takes its arrays, by Arrays; from there on no JavaScript runs, and what was found stays as it is.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <new>
@@ -39,6 +40,14 @@ class Call {
 
   // An argument; null where it is undefined. Those that are left out cost nothing.
   napi_value given(size_t i) const { return i < count_ ? or_null(arguments_[i]) : nullptr; }
+  // The elements of an array, as `given` has arguments; null beyond its end. May run JavaScript, as a property does.
+  template <size_t count>
+  std::array<napi_value, count> elements(napi_value array) const {
+    std::array<napi_value, count> all;
+    for (size_t i = 0; i < count; i++) all[i] = element(array, i);
+    return all;
+  }
+  napi_value element(napi_value array, size_t i) const;
   // A property of an object; null where it is undefined. May run JavaScript, so it throws where there are Arrays of this call.
   napi_value property(napi_value object, const char* name) const;
   // The same, of an object that may be missing.
@@ -60,6 +69,8 @@ class Call {
 // An integer in [low, high].
 size_t integer_between(napi_env env, napi_value value, size_t low, size_t high, const char* name);
 Dtype dtype_from(napi_env env, napi_value value);
+// What lib/backend/native.ts numbers the jobs by that it may abort; 0: not given.
+double ticket_from(napi_env env, napi_value value);
 // One that hidden states may have.
 Dtype hidden_dtype_from(napi_env env, napi_value value);
 
@@ -173,10 +184,16 @@ struct RequestValues {
     List top, model_top;
   } listed;
 };
-// From the call's argument `first` on, in the order that lib/backend/native.ts gives; the last of them has what few passes ask
-// for: { rows, overVocabulary, metric, draft, listed }.
+// In the order that lib/backend/native.ts gives; the last of them has what few passes ask for: { rows, overVocabulary, metric,
+// draft, listed }.
 constexpr size_t kRequestArguments = 19;
-RequestValues request_values(const Call& call, size_t first);
+RequestValues request_values(const Call& call, const napi_value* arguments);
+// From the call's argument `first` on.
+inline RequestValues request_values(const Call& call, size_t first) {
+  napi_value arguments[kRequestArguments];
+  for (size_t i = 0; i < kRequestArguments; i++) arguments[i] = call.given(first + i);
+  return request_values(call, arguments);
+}
 
 // The request, without the place for candidates, which the caller provides where values.candidates. Every id is below `valid`,
 // and targets are among the view's rows.
@@ -185,8 +202,8 @@ struct Asked {
   PassView view;
 };
 Asked asked_of(Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid);
-
-// { ids, probs, offsets }: row after row. Throws Failure where they don't fit into memory.
-napi_value candidates_to_js(napi_env env, const std::vector<CandidateRow>& rows);
+// In two steps, as it has to be where there are several: where results go, and then what is read.
+Asked asked_for(Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid);
+void read_asked(Asked& asked, Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid);
 
 }  // namespace lmhead

@@ -164,12 +164,6 @@ std::shared_ptr<HeadCore> core_from(Arrays& arrays, const SpecValues& v, int64_t
                                     threads);
 }
 
-// What lib/backend/native.ts numbers the jobs by that it may abort; 0: not given.
-double ticket_from(napi_env env, napi_value value) {
-  constexpr size_t kMost = size_t{1} << 53;
-  return value ? static_cast<double>(integer_between(env, value, 1, kMost, "ticket")) : 0;
-}
-
 // References that keep values from the collector, unless they are taken.
 class Keeper {
  public:
@@ -198,12 +192,16 @@ class Keeper {
 
 template <napi_value (Head::*method)(Call&)>
 napi_value Head::on_this(Call& call) {
+  return (head_of(call.env(), call.self(), "this").*method)(call);
+}
+
+Head& Head::head_of(napi_env env, napi_value value, const char* name) {
   void* head;
   bool is_one = false;
-  node(napi_check_object_type_tag, call.env(), call.self(), &kHeadTag, &is_one);
-  if (!is_one) throw bad_argument("this", "a Head");
-  node(napi_unwrap, call.env(), call.self(), &head);
-  return (static_cast<Head*>(head)->*method)(call);
+  if (value && is_object(env, value)) node(napi_check_object_type_tag, env, value, &kHeadTag, &is_one);
+  if (!is_one) throw bad_argument(name, "a Head");
+  node(napi_unwrap, env, value, &head);
+  return *static_cast<Head*>(head);
 }
 
 napi_value Head::make_class(napi_env env, Binding& binding) {
@@ -211,6 +209,8 @@ napi_value Head::make_class(napi_env env, Binding& binding) {
                                        {
                                            method<on_this<&Head::run>>("run"),
                                            method<on_this<&Head::run_async>>("runAsync"),
+                                           method<on_this<&Head::run_all>>("runAll"),
+                                           method<on_this<&Head::run_all_async>>("runAllAsync"),
                                            method<on_this<&Head::quantize>>("quantize"),
                                            method<on_this<&Head::abort>>("abort"),
                                            method<on_this<&Head::read_rows>>("readRows"),
@@ -293,16 +293,16 @@ napi_value Head::run_async(Call& call) {
   job->facts = arrays.output<double>(call.given(kTicket + 1), PassTask::kFacts, "facts");
   const Asked asked = asked_of(arrays, values, n, head->output().rows, head->valid());
   const Arrays::Bytes hidden = hidden_bytes(arrays, call.given(1), dtype, n, d);
+  HeadCall& only = job->calls[0];
   needs_memory_for("the hidden states", [&] {
-    job->hidden = call.environment().channel->buffers.take(n * hidden_stride(d));
-    pack_hidden(head->kernels(), hidden.data, dtype, n, d, job->hidden.data());
+    only.states = call.environment().channel->buffers.take(n * hidden_stride(d));
+    pack_hidden(head->kernels(), hidden.data, dtype, n, d, only.states.data());
   });
   PassRequest request = asked.request;
   if (values.candidates) request.candidates = &job->candidates;
-  job->ask(head, n, request, asked.view, coalesces());
-  const std::shared_ptr<HeadQueue>& head_queue = job->apart == Apart::no          ? shared_head_queue_
-                                                 : job->apart == Apart::many_rows ? long_head_queue_
-                                                                                  : own_head_queue_;
+  only.ask(head, only.states.data(), n, request, asked.view, coalesces() ? kMostSharingRows : 0);
+  job->made(coalesces());
+  const std::shared_ptr<HeadQueue>& head_queue = head_queue_of(*job);
   return send(call, arrays, std::move(job), head_queue);
 }
 
@@ -310,8 +310,9 @@ napi_value Head::run_async(Call& call) {
 napi_value Head::quantize(Call& call) {
   Arrays arrays(call, Arrays::Use::after_call);
   auto job = std::make_unique<Job>();
-  job->core = core();
-  const Matrix& matrix = job->core->output();
+  HeadCall& only = job->calls[0];
+  only.core = core();
+  const Matrix& matrix = only.core->output();
   const size_t first = integer_between(call.env(), call.given(0), 0, matrix.rows, "first");
   const size_t count = integer_between(call.env(), call.given(1), 0, matrix.rows - first, "count");
   const Dtype to = dtype_from(call.env(), call.given(2));
@@ -322,18 +323,19 @@ napi_value Head::quantize(Call& call) {
   double* const errors = arrays.output<double>(call.given(4), count * 3, "errors");
   if (!call.given(3) || !call.given(4)) throw bad_argument("bytes, errors", "places for results");
   job->quantization = {first, count, to, bytes, reinterpret_cast<WeightErrors*>(errors)};
-  job->call.request.workers.abort = &job->canceled;
   job->ticket = ticket_from(call.env(), call.given(5));
   return send(call, arrays, std::move(job), long_head_queue_);
 }
 
-napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue) {
+napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue,
+                      const std::vector<napi_value>& others) {
   const napi_env env = call.env();
   job->channel = call.environment().channel;
   job->binding = &call.binding();
   job->inputs = arrays.take_copies();
   Keeper keeper(env);
   keeper.keep(call.self());  // borrowed weights are kept by the object
+  for (const napi_value other : others) keeper.keep(other);
   for (const napi_value output : arrays.outputs()) keeper.keep(output);
   napi_value promise;
   node(napi_create_promise, env, &job->deferred, &promise);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "../core/threads/task_queue.h"
 #include "arguments.h"
@@ -18,9 +20,12 @@ class Head {
   Head(std::shared_ptr<HeadCore> core, bool coalesces);
   template <napi_value (Head::*method)(Call&)>
   static napi_value on_this(Call& call);
+  static Head& head_of(napi_env env, napi_value value, const char* name);
   static napi_value construct(Call& call);
   napi_value run(Call& call);
   napi_value run_async(Call& call);
+  napi_value run_all(Call& call);
+  napi_value run_all_async(Call& call);
   napi_value quantize(Call& call);
   napi_value abort(Call& call);
   napi_value read_rows(Call& call);
@@ -31,8 +36,15 @@ class Head {
   bool coalesces() const { return shared_head_queue_ != own_head_queue_; }
   // To be asked when no JavaScript runs any more, which could close the head, and held as long as it is used. Throws CLOSED.
   std::shared_ptr<HeadCore> core() const;
-  // Sends a job of this head's to a head queue, whose result the promise gets. The arrays that results go to are kept until then.
-  napi_value send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue);
+  // Of the calls of a list, which are this head's or another's over the same weights.
+  struct ListedValues;
+  static std::vector<ListedValues> listed_values(Call& call);
+  void ask(Call& call, Arrays& arrays, const std::vector<ListedValues>& list, std::span<HeadCall> calls) const;
+  const std::shared_ptr<HeadQueue>& head_queue_of(const Job& job) const;
+  // Sends a job of this head's to a head queue, whose result the promise gets. The arrays that results go to are kept until then,
+  // and the objects of other heads that it is about.
+  napi_value send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue,
+                  const std::vector<napi_value>& others = {});
 
   std::shared_ptr<HeadCore> core_;
   // Of calls that share passes, of those that don't, and of what takes long. All the same one where the head does not coalesce.

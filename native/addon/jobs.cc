@@ -78,15 +78,17 @@ void Channel::settle(std::unique_ptr<Job> job) {
     if (!error) napi_get_undefined(env_, &error);
     napi_reject_deferred(env_, job->deferred, error);
   }
-  buffers.give_back(std::move(job->hidden));
+  for (HeadCall& call : job->calls) buffers.give_back(std::move(call.states));
 }
 
 napi_value Job::result_to_js(napi_env env) const {
   const int code = status == closed            ? kClosed
                    : status == out_of_memory   ? kOutOfMemory
                    : status == weights_changed ? kWeightsChanged
-                                               : static_cast<int>(call.result.status);
-  return code == 0 && call.request.candidates ? candidates_to_js(env, candidates) : lmhead::result_to_js(env, code, call.result);
+                                               : 0;
+  if (code != 0) return lmhead::result_to_js(env, code, {});
+  if (!calls[0].failed() && calls[0].request.candidates) return candidates_to_js(env, candidates);
+  return lmhead::result_to_js(env, calls);
 }
 
 void Channel::shut_down(void* data) {
@@ -97,12 +99,6 @@ void Channel::shut_down(void* data) {
   }
   // Result arrays live in the environment: no thread may write to them once this returns.
   TaskQueue::instance().stop(&channel);
-}
-
-napi_value result_to_js(napi_env env, int status, const PassResult& result) {
-  if (status == 0) return undefined(env);
-  return array(env,
-               {number(env, status), number(env, static_cast<double>(result.row)), number(env, static_cast<double>(result.id))});
 }
 
 }  // namespace lmhead

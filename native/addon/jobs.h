@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <mutex>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -16,10 +17,12 @@ class Channel;
 struct Binding;
 
 struct Job final : PassTask {
+  using PassTask::PassTask;
+
   std::shared_ptr<Channel> channel;
   std::shared_ptr<HeadQueue> head_queue;             // that it is sent to
   double ticket = 0;                                 // what it is aborted by; 0: nothing
-  std::vector<CandidateRow> candidates;              // where they are asked for
+  std::vector<CandidateRow> candidates;              // where they are asked for, of its only call
   std::vector<std::unique_ptr<std::byte[]>> inputs;  // copies of what the request reads, for as long as it does
 
   // The JavaScript side; touched on its thread only. `kept` are the arrays that results go to.
@@ -69,9 +72,14 @@ class Channel : public std::enable_shared_from_this<Channel> {
   std::atomic<bool> open_{true};  // false once the environment is going; written under the lock
 };
 
-// What lib/backend/native.ts gets where a pass gave no results: [status, row, id], the status one of PassResult's or of these.
-// Undefined for success.
+// What lib/backend/native.ts gets where a pass gave no results: [status, row, id, call], the status one of PassResult's or of
+// these; call: which one of those that were made as one. Undefined for success.
 constexpr int kClosed = 5, kOutOfMemory = 6, kWeightsChanged = 7;
-napi_value result_to_js(napi_env env, int status, const PassResult& result);
+napi_value result_to_js(napi_env env, int status, const PassResult& result, size_t call = 0);
+// Of calls that have been answered, the first that failed.
+napi_value result_to_js(napi_env env, std::span<const HeadCall> calls);
+
+// { ids, probs, offsets }: row after row. Throws Failure where they don't fit into memory.
+napi_value candidates_to_js(napi_env env, const std::vector<CandidateRow>& rows);
 
 }  // namespace lmhead

@@ -73,10 +73,12 @@ std::unique_ptr<TestPass> some_call(const Kernels& kernels, const Weights& weigh
   const SharedCall& call = task->asking->call;
   const size_t floats = n * hidden_stride(weights.problem.d);
   HiddenBuffers buffers;
-  task->hidden = buffers.take(floats);
-  std::copy_n(call.hidden, floats, task->hidden.data());
+  HeadCall& own = task->calls[0];
+  own.states = buffers.take(floats);
+  std::copy_n(call.hidden, floats, own.states.data());
   task->facts = task->told;
-  task->ask(head.core, n, call.request, {}, head.coalesces);
+  own.ask(head.core, own.states.data(), n, call.request, {}, head.coalesces ? kMostSharingRows : 0);
+  task->made(head.coalesces);
   task->head_queue = task->apart == Apart::no ? head.shared : head.own;
   return task;
 }
@@ -128,14 +130,14 @@ TEST_PER_TABLE(calls_of_many_threads_and_heads_are_answered_as_if_alone) {
   for (const std::vector<TestPass*>& each : sent)
     for (TestPass* const task : each) {
       CHECK(task->status == PassTask::finished);
-      if (task->call.result.status == PassResult::aborted) {
+      if (task->calls[0].result.status == PassResult::aborted) {
         CHECK(task->canceled != 0);
         aborted++;
         continue;
       }
-      task->asking->check("through the queue", task->call.result);
+      task->asking->check("through the queue", task->calls[0].result);
       const double calls = task->told[2], rows = task->told[3];
-      CHECK(calls >= 1 && rows >= calls && rows <= static_cast<double>(std::max(kMostSharedRows, task->call.n)));
+      CHECK(calls >= 1 && rows >= calls && rows <= static_cast<double>(std::max(kMostSharedRows, task->calls[0].n)));
       CHECK(calls == 1 || task->apart == Apart::no);
       shared += calls > 1;
     }
@@ -149,7 +151,7 @@ TEST_PER_TABLE(why_a_call_has_a_pass_of_its_own) {
   const HeadCore head(kernels, matrix, nullptr, {}, {}, 600, Activations::f32, 1);
   const auto apart = [&](size_t n, const PassRequest& request, const PassView& view) {
     SharedCall call = head.shared_call(nullptr, n, request);
-    return HeadCore::apart(call, view);
+    return HeadCore::apart(call, view, kMostSharingRows);
   };
   uint32_t ids[20];
   float log_probs[20];

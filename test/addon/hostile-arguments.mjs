@@ -276,6 +276,20 @@ const KINDS = {
     const facts = chance(30) ? arrayOf(Float64Array, 5) : undefined;
     return { ...call, name: 'runAsync', list: [...call.list, ticket, facts], ticket };
   },
+  runAll(head) {
+    const list = Array.from({ length: 1 + below(4) }, () => {
+      const call = KINDS.run(head).list;
+      call[3 + 17] = undefined; // candidates are of one call alone
+      return [head, ...call];
+    });
+    return { receiver: head, name: 'runAll', list: [list] };
+  },
+  runAllAsync(head) {
+    const call = KINDS.runAll(head);
+    const ticket = chance(50) ? ++tickets : undefined;
+    const facts = chance(30) ? arrayOf(Float64Array, 5) : undefined;
+    return { ...call, name: 'runAllAsync', list: [...call.list, ticket, facts] };
+  },
   abort: head => ({ receiver: head, name: 'abort', list: [1 + below(tickets + 1)] }),
   quantize(head) {
     const first = below(V);
@@ -315,9 +329,19 @@ const KINDS = {
   addressOf: () => ({ receiver: addon, name: 'addressOf', list: [arrayOf(Uint8Array, below(20))] }),
 };
 /** Most calls are passes. */
-const MIX = ['run', 'run', 'run', 'runLogits', 'runLogits', 'runAsync', 'runAsync', 'Head', 'Head'].concat(
-  Object.keys(KINDS),
-);
+const MIX = [
+  'run',
+  'run',
+  'run',
+  'runLogits',
+  'runLogits',
+  'runAsync',
+  'runAsync',
+  'runAll',
+  'runAllAsync',
+  'Head',
+  'Head',
+].concat(Object.keys(KINDS));
 
 function newHead() {
   const memory = memories;

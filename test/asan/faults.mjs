@@ -110,6 +110,8 @@ const CALLS = {
 const ANY_RESULT = [
   'sample',
   'run',
+  'nextAllSync',
+  'sampler.verifySync',
   'sampler.nextSync',
   'sampler.next',
   'every stage',

@@ -143,13 +143,55 @@ const METHODS = {
       ...(chance(50) && { targets: Array.from({ length: n }, () => below(valid)) }),
     },
   ],
-  verifyDraft: (n, valid) => [
-    Array.from({ length: n - below(2) }, () => below(valid)),
-    undefined,
-    { ...whole(), ...drawing(n, valid) },
-  ],
-  nearest: (_, valid) => [1 + below(Math.min(valid, 9)), pick(['dot', 'cosine']), {}],
+  verifyDraft: draft,
+  nearest: (_, valid) => [1 + below(Math.min(valid, 9)), { metric: pick(['dot', 'cosine']) }],
+  nextAll: (n, valid) =>
+    Array.from({ length: n }, () => {
+      const { step, ...options } = drawing(1, valid);
+      return { ...whole(), ...options };
+    }),
+  verifyDrafts: (n, valid) => {
+    const lengths = [];
+    for (let left = n; left > 0; left -= lengths.at(-1)) lengths.push(1 + below(left));
+    return lengths.map(length => [length, ...draft(length, valid)]);
+  },
 };
+/** What is not simply asked of a head: method(head, what METHODS has given, hidden states, signal). */
+const BY_LISTS = {
+  nextAll: (head, all, hidden, ...signal) =>
+    head.nextAll(
+      all.map(options => head.sampler(options)),
+      hidden,
+      ...signal,
+    ),
+  nextAllSync: (head, all, hidden) =>
+    head.nextAllSync(
+      all.map(options => head.sampler(options)),
+      hidden,
+    ),
+  verifyDrafts: (head, all, hidden, ...signal) => head.verifyDrafts(drafts(head, all, hidden), ...signal),
+  verifyDraftsSync: (head, all, hidden) => head.verifyDraftsSync(drafts(head, all, hidden)),
+};
+
+function draft(n, valid) {
+  const draftIds = Array.from({ length: n - below(2) }, () => below(valid));
+  return [draftIds, { ...whole(), ...drawing(n, valid) }];
+}
+
+function drafts({ hiddenSize }, all, hidden) {
+  const { data = hidden, type } = hidden;
+  let first = 0;
+  return all.map(([n, draftIds, options]) => {
+    const rows = data.subarray(first * hiddenSize, (first + n) * hiddenSize);
+    first += n;
+    return { hidden: type ? { data: rows, type, dims: [n, hiddenSize] } : rows, draftIds, options };
+  });
+}
+
+function ask(head, method, hidden, list, signal) {
+  if (BY_LISTS[method]) return BY_LISTS[method](head, list, hidden, ...(signal ? [{ signal }] : []));
+  return head[method](hidden, ...list.slice(0, -1), signal ? { ...list.at(-1), signal } : list.at(-1));
+}
 /** Few of the others, which share no passes. */
 const MIX = Object.keys(METHODS).concat(['argmax', 'topK', 'sample', 'sample', 'score', 'score', 'run']);
 
@@ -216,12 +258,8 @@ async function round() {
   const controllers = [];
   for (let count = 1 + below(80); count > 0; count--) {
     const call = someCall(chance(90) ? from : pick(groups));
-    const options = call.list.at(-1);
     const controller = chance(15) ? new AbortController() : undefined;
-    const list = controller
-      ? [...call.list.slice(0, -1), { ...options, signal: controller.signal }]
-      : call.list;
-    const promise = call.head[call.method](call.hidden, ...list);
+    const promise = ask(call.head, call.method, call.hidden, call.list, controller?.signal);
     pending.push({ call, controller, settled: Promise.allSettled([promise]) });
     if (controller) {
       if (chance(20)) controller.abort();
@@ -247,7 +285,7 @@ function judge({ head, truth, method, hidden, list }, controller, { status, valu
   const code = reason?.code;
   if (code === 'ERR_LMHEAD_ABORTED' && controller) return void counts.aborted++;
   if (code === 'ERR_LMHEAD_CLOSED' && head === closing?.head) return void counts.closed++;
-  const right = outcome(() => truth[`${method}Sync`](hidden, ...list));
+  const right = outcome(() => ask(truth, `${method}Sync`, hidden, list));
   if (status === 'rejected') {
     counts.failed++;
     if (

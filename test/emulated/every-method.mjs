@@ -191,6 +191,18 @@ async function checkHead(name, head, { hidden, hiddenDtype = 'f32', wide, epilog
       assert.equal(token.id, reference.nextSync(rowOf(pick, row, n)).id, `at ${row}`);
     }
   });
+  await check(`${name}: many samplers and drafts`, async () => {
+    const samplers = (of, more) =>
+      Array.from({ length: n }, (_, i) => of.sampler({ seed: i, topK: 5, ...more }));
+    const wanted = twin.nextAllSync(samplers(twin), pick);
+    const ids = tokens => tokens.map(({ id }) => id);
+    assert.deepEqual(ids(head.nextAllSync(samplers(head, input), hidden)), ids(wanted));
+    assert.deepEqual(ids(await head.nextAll(samplers(head, input), hidden)), ids(wanted));
+    const drafts = (h, more) => [{ hidden: h, draftIds: draft.ids, options: { temperature: 0, ...more } }];
+    const verdicts = twin.verifyDraftsSync(drafts(pick));
+    assert.deepEqual(head.verifyDraftsSync(drafts(hidden, input))[0].ids, verdicts[0].ids);
+    assert.deepEqual((await head.verifyDrafts(drafts(hidden, input)))[0].ids, verdicts[0].ids);
+  });
 }
 
 const NONE = { logitScale: 1, softCap: 0, capOrder: 'scale-then-cap' };

@@ -36,6 +36,14 @@ export const METHODS = {
   lens: (head, hidden, options) => head.lens(hidden, 2, options),
   nearestSync: head => head.nearestSync(1, 3, { metric: 'cosine' }),
   nearest: (head, hidden, options) => head.nearest(hidden, 3, options),
+  nextAllSync: (head, hidden) =>
+    head.nextAllSync([head.sampler({ topK: 5, repetitionPenalty: 1.1 })], hidden),
+  nextAll: (head, hidden, options) => head.nextAll([head.sampler({ topP: 0.9, seed: 1 })], hidden, options),
+  verifyDraftsSync: (head, hidden) =>
+    head.verifyDraftsSync([{ hidden, draftIds: [1], options: { seed: 1 } }]),
+  verifyDrafts: (head, hidden, options) =>
+    head.verifyDrafts([{ hidden, draftIds: [1], sampler: head.sampler({ topK: 5, seed: 1 }) }], options),
+  'sampler.verifySync': (head, hidden) => head.sampler({ topK: 5 }).verifySync(hidden, [1]),
   'sampler.nextSync': (head, hidden) => head.sampler({ topK: 5, repetitionPenalty: 1.1 }).nextSync(hidden),
   'sampler.next': (head, hidden, options) =>
     head.sampler({ topP: 0.9, topLogProbs: 2 }).next(hidden, options),

@@ -251,6 +251,30 @@ for (const form of ['Sync', '']) {
   );
   target(`nearest${form}`, onHead, () => [pick([3, numbers(D)]), 3, some(NEAREST)], NEAREST);
   target(`next${form}`, sampler, () => [numbers(D), some(NEXT, 3)], NEXT);
+  const signal = form ? {} : ASYNC;
+  target(`verify${form}`, sampler, () => [numbers(3 * D), ids(2), some(signal)], {
+    draftLogProbs,
+    ...signal,
+  });
+  const each = { each: () => [some(NEXT, 3), undefined] };
+  target(
+    `nextAll${form}`,
+    onHead,
+    () => [[sampler(), sampler()], numbers(2 * D), some({ ...each, ...signal })],
+    { ...each, ...signal },
+  );
+  target(
+    `verifyDrafts${form}`,
+    onHead,
+    () => [
+      [
+        { hidden: numbers(3 * D), draftIds: ids(2), options: some({ ...SAMPLE, draftLogProbs }) },
+        { hidden: numbers(D), draftIds: ids(1), sampler: sampler() },
+      ],
+      ...(form ? [] : [some(ASYNC)]),
+    ],
+    signal,
+  );
 }
 target('embed', onHead, () => [ids(3), pick([undefined, new Float32Array(3 * D)])]);
 target('verify', onHead, () => [numbers(D)]);

@@ -21,11 +21,11 @@ struct Quantization {
   WeightErrors* errors;  // [count]
 };
 
-// Why a call has passes of its own; the codes of APART in lib/backend/native.ts.
+// Why a call has passes of its own; the codes of APART in lib/backend/backend.ts.
 enum class Apart : uint8_t {
   no,
   by_choice,    // of the head's
-  many_rows,    // more than kMostSharingRows
+  many_rows,    // more than kMostSharingRows; or calls made as one that have more than a pass takes
   subset,       // of the rows of E, normalized over them
   subset_over,  // the whole vocabulary
   nearest,
@@ -78,11 +78,11 @@ class HeadCore {
     return result;
   }
 
-  // Why a call cannot be answered by a pass that others share. Notes what it holds.
-  static Apart apart(SharedCall& call, const PassView& view) {
+  // Why a call cannot be answered by a pass that others share. Notes what it holds. most_rows: that it may have.
+  static Apart apart(SharedCall& call, const PassView& view, size_t most_rows) {
     if (view.metric != Metric::logit) return Apart::nearest;
     if (view.rows.ids) return view.over_vocabulary ? Apart::subset_over : Apart::subset;
-    if (call.n > kMostSharingRows) return Apart::many_rows;
+    if (call.n > most_rows) return Apart::many_rows;
     if (!few_rows(call.n, call.request).empty()) return Apart::few_allowed;
     call.held = held_bytes(call);
     return call.held > kHeldBytes ? Apart::held : Apart::no;
@@ -100,7 +100,7 @@ class HeadCore {
   }
   // Heads in company share passes.
   const std::shared_ptr<Company>& company() const { return output_->companies[static_cast<size_t>(activations_)]; }
-  SharedPass shared_pass(Gate& gate) const { return {kernels_, output_->view, activations_, &gate}; }
+  SharedPass shared_pass(Gate* gate) const { return {kernels_, output_->view, activations_, gate}; }
 
   // nan: of row `row`, which has NaN or an infinity. workers: its threads are the head's.
   PassResult quantize(const Quantization& q, ParallelFor workers) const {

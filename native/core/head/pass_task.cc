@@ -13,7 +13,7 @@ double seconds(std::chrono::steady_clock::duration time) { return std::chrono::d
 // Tasks that share a pass. It outlives them all.
 class PassTask::Sharing final : public SharedPassHost {
  public:
-  Sharing(PassTask& first, Turn& turn) : core_(first.core), turn_(turn), pass_(core_->shared_pass(turn)) { add(first); }
+  Sharing(PassTask& first, Turn& turn) : core_(first.calls[0].core), turn_(turn), pass_(core_->shared_pass(&turn)) { add(first); }
 
   void run() {
     do {
@@ -23,35 +23,37 @@ class PassTask::Sharing final : public SharedPassHost {
 
   bool has_news() const override { return turn_.has_news(); }
   void answered(SharedCall& call) noexcept override {
-    PassTask& task = *static_cast<OfTask&>(call).task;
-    task.end(pass_.calls(), pass_.rows());
+    PassTask& task = *static_cast<HeadCall&>(call).task;
+    if (++task.answered_ < task.calls.size()) return;
+    task.end(tasks_, pass_.rows());
     turn_.done(task);
   }
 
  private:
   void add(PassTask& task) {
     task.started_ = Clock::now();
-    pass_.add(task.call);
+    tasks_++;
+    for (HeadCall& call : task.calls) pass_.add(call);
   }
 
   const std::shared_ptr<HeadCore> core_;
   Turn& turn_;
   SharedPass pass_;
+  size_t tasks_ = 0;
 };
 
-void PassTask::ask(std::shared_ptr<HeadCore> head, size_t n, const PassRequest& request, const PassView& its_view,
-                   bool coalesces) {
-  core = std::move(head);
-  view = its_view;
-  static_cast<SharedCall&>(call) = core->shared_call(hidden.data(), n, request);
-  call.request.workers.abort = &canceled;
-  if (coalesces && n > 0) apart = HeadCore::apart(call, view);
+void PassTask::made(bool coalesces) {
+  for (HeadCall& call : calls) call.request.workers.abort = &canceled;
+  if (coalesces) apart = apart_of(calls);
+  if (apart == Apart::no) share_ = share_of(calls);
 }
 
 void PassTask::abort_unstarted() {
   canceled = 1;
-  call.result.status = PassResult::aborted;
-  hidden = {};
+  for (HeadCall& call : calls) {
+    call.result.status = PassResult::aborted;
+    call.states = {};
+  }
   if (facts) facts[0] = seconds(Clock::now() - sent_);
 }
 
@@ -64,24 +66,25 @@ void PassTask::run(Turn& turn) {
 
 void PassTask::run_apart(Gate& gate) {
   started_ = Clock::now();
-  PassRequest& request = call.request;
-  request.workers.gate = &gate;
-  try {
-    call.result = quantization ? core->quantize(*quantization, request.workers) : core->run(hidden.data(), call.n, request, view);
-  } catch (...) {  // std::bad_alloc, or what a thread too many or a length too large throws
-    call.out_of_memory = true;
+  if (quantization) {
+    HeadCall& call = calls[0];
+    try {
+      ParallelFor workers{1, &canceled, &gate};
+      call.result = call.core->quantize(*quantization, workers);
+    } catch (...) {
+      call.out_of_memory = true;
+    }
+  } else {
+    run_calls(calls, &gate);
   }
-  end(1, call.n);
+  end(1, share_of(calls).rows);
 }
 
 // It has run, in a pass of so many.
-void PassTask::end(size_t calls, size_t rows) {
-  if (call.out_of_memory)
-    status = out_of_memory;
-  else if (!core->intact())
-    status = weights_changed;
+void PassTask::end(size_t tasks, size_t rows) {
+  if (!calls[0].core->intact()) status = weights_changed;
   if (!facts) return;
-  const double told[kFacts] = {seconds(started_ - sent_), seconds(Clock::now() - started_), static_cast<double>(calls),
+  const double told[kFacts] = {seconds(started_ - sent_), seconds(Clock::now() - started_), static_cast<double>(tasks),
                                static_cast<double>(rows), static_cast<double>(apart)};
   std::copy_n(told, kFacts, facts);
 }

@@ -1,4 +1,4 @@
-// What a head is asked for asynchronously: a pass, which others may share, or rows to quantize.
+// What a head is asked for asynchronously: passes, which others may share, or rows to quantize.
 #pragma once
 
 #include <chrono>
@@ -6,23 +6,20 @@
 #include <vector>
 
 #include "../threads/task_queue.h"
-#include "head_core.h"
-#include "hidden_buffers.h"
+#include "head_call.h"
 
 namespace lmhead {
 
 class PassTask : public Task {
  public:
-  PassTask() { call.task = this; }
+  // calls: that are made as one.
+  explicit PassTask(size_t its_calls = 1) : calls(its_calls) {
+    for (HeadCall& call : calls) call.task = this;
+  }
 
-  std::shared_ptr<HeadCore> core;
-  HiddenBuffer hidden;  // packed; what `call` is about
-  struct OfTask : SharedCall {
-    PassTask* task;
-  } call;
-  PassView view;
+  std::vector<HeadCall> calls;
   Apart apart = Apart::by_choice;
-  std::optional<Quantization> quantization;  // instead of a pass
+  std::optional<Quantization> quantization;  // instead of a pass; of the first call's head
   std::atomic<int32_t> canceled{0};          // aborts it
   // Where it is to be told of its pass: seconds in the queue, seconds from start to end, how many calls and rows it served, and
   // why it served no others (Apart).
@@ -31,21 +28,23 @@ class PassTask : public Task {
 
   enum Status { finished, closed, out_of_memory, weights_changed } status = finished;
 
-  // Takes a call of that head's, whose hidden states are there.
-  void ask(std::shared_ptr<HeadCore> head, size_t n, const PassRequest& request, const PassView& its_view, bool coalesces);
+  // When its calls have been asked. coalesces: it may share its pass.
+  void made(bool coalesces);
   // It has been taken back before it started.
   void abort_unstarted();
 
   void run(Turn& turn) final;
-  Share share() const final { return apart == Apart::no ? Share{call.n, call.held} : Share{}; }
+  Share share() const final { return share_; }
   void cancel() final { canceled = 1; }
 
  private:
   using Clock = std::chrono::steady_clock;
   class Sharing;
   void run_apart(Gate& gate);
-  void end(size_t calls, size_t rows);
+  void end(size_t tasks, size_t rows);
 
+  Share share_;
+  size_t answered_ = 0;
   Clock::time_point sent_ = Clock::now(), started_;
 };
 
