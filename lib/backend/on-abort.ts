@@ -57,14 +57,12 @@ function onAbort(signal: AbortSignal, callback: () => void): () => void {
   callbacks.add(callback);
   if (first) {
     try {
-      signal.addEventListener('abort', fire, { once: true });
+      const { addEventListener }: { addEventListener: unknown } = signal; // a proxy's may be another each time
+      if (typeof addEventListener !== 'function') throw takesNoListener(signal);
+      addEventListener.call(signal, 'abort', fire, { once: true });
     } catch (cause) {
       callbacks.delete(callback);
-      throw new LMHeadError(
-        'ARGUMENT',
-        `signal: got ${got(signal)} that takes no listener; want an AbortSignal`,
-        { cause },
-      );
+      throw cause instanceof LMHeadError ? cause : takesNoListener(signal, cause);
     }
   }
   return () => {
@@ -75,6 +73,16 @@ function onAbort(signal: AbortSignal, callback: () => void): () => void {
       // The call is over, and a listener without callbacks does nothing.
     }
   };
+}
+
+function takesNoListener(signal: AbortSignal, cause?: unknown): LMHeadError {
+  return new LMHeadError(
+    'ARGUMENT',
+    `signal: got ${got(signal)} that takes no listener; want an AbortSignal`,
+    {
+      cause,
+    },
+  );
 }
 
 function newWaiting(): Waiting {

@@ -195,9 +195,20 @@ function restoreOrders(jobs: readonly Listed[]): void {
 }
 
 /** A caller's array, read. */
+const MOST_LISTED = 2 ** 20;
+
 function listOf<T>(list: unknown, name: string, of: string): T[] {
   if (!isArray(list)) throw new LMHeadError('ARGUMENT', `${name}: got ${got(list)}; want an array of ${of}`);
-  return reading(name, () => Array.from(list as T[]));
+  return reading(name, () => {
+    const { length }: { length: unknown } = list; // a proxy's may be anything
+    if (typeof length !== 'number' || !Number.isInteger(length) || length < 0 || length > MOST_LISTED) {
+      throw new LMHeadError(
+        'ARGUMENT',
+        `${name}: got an array of length ${String(length)}; want 0 to ${MOST_LISTED} ${of}`,
+      );
+    }
+    return Array.from({ length }, (_, i) => list[i] as T);
+  });
 }
 
 function turnsOf(samplers: unknown): Turn[] {
