@@ -481,7 +481,7 @@ TEST_PER_TABLE(a_pass_that_gives_way_has_the_same_results) {
       const char* const what = difference(straight, i, r, i);
       CHECK(!what, "%s of row %zu", what, i);
     }
-    CHECK(gate.times > 0);  // how often is a matter of time
+    CHECK(gate.times > (threads == 1 ? 3 : 0), "%zu times", gate.times);
   }
 }
 

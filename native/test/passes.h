@@ -114,7 +114,8 @@ constexpr size_t kWayCount = sizeof kWays / sizeof *kWays;
 
 // ---- what comes between -------------------------------------------------------------------------------------------------------
 
-// Wants the pass to give way at every third question.
+// Wants the pass to give way at every third question. One thread asks between all chunks; of several, those that hear it end
+// their turn, and how often that comes to a pause of all is a matter of time.
 class Impatient final : public Gate {
  public:
   bool wanted() const override { return ++asked_ % 3 == 0; }

@@ -66,7 +66,7 @@ TEST_PER_TABLE(quantizing_yields_and_stops) {
     Impatient gate;
     std::vector<uint8_t> bytes(rows * size);
     quantize_rows(kernels, e, 0, rows, Dtype::q8_0, {.threads = threads, .gate = &gate}, bytes.data(), errors.data());
-    CHECK(gate.times > 0 && bytes == straight);
+    CHECK(gate.times > (threads == 1 ? 3 : 0) && bytes == straight, "%zu times", gate.times);
     const std::atomic<int32_t> abort{1};
     std::fill(bytes.begin(), bytes.end(), 77);
     quantize_rows(kernels, e, 0, rows, Dtype::q8_0, {.threads = threads, .abort = &abort}, bytes.data(), errors.data());

@@ -24,7 +24,7 @@ TEST_PER_TABLE(lengths_are_the_same_where_their_making_gives_way) {
   for (const unsigned threads : {1u, 3u}) {
     Impatient gate;
     CHECK(inverse_norms(kernels, e, {.threads = threads, .gate = &gate}) == straight);
-    CHECK(gate.times > 0);
+    CHECK(gate.times > (threads == 1 ? 3 : 0), "%zu times", gate.times);
   }
 }
 
