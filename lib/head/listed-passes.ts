@@ -105,6 +105,8 @@ export class ListedPasses {
     if (n !== turns.length) {
       throw new LMHeadError('SHAPE', `hidden: got ${n} hidden states; want ${turns.length}, one per sampler`);
     }
+    // Before options are read, which may run code that takes the memory away: then the views know of it.
+    const rows = turns.map((_, i) => data.subarray(i * hiddenSize, (i + 1) * hiddenSize));
     return turns.map((turn, i) => {
       const name = label('samplers', i);
       const passes = this.#sibling(turn, name);
@@ -115,8 +117,7 @@ export class ListedPasses {
       const given = each?.[i];
       const own = given === undefined ? {} : readOptions(given, NEXT_OPTIONS.sync, label('each', i));
       const request = within(label('each', i), () => turn.request(own));
-      const row = data.subarray(i * hiddenSize, (i + 1) * hiddenSize);
-      const job = within(name, () => passes.prepare(SAMPLE, { data: row, dtype, n: 1 }, request));
+      const job = within(name, () => passes.prepare(SAMPLE, { data: rows[i], dtype, n: 1 }, request));
       job.rowName = () => i;
       return { passes, backend: passes.backend, job };
     });
@@ -194,9 +195,9 @@ function restoreOrders(jobs: readonly Listed[]): void {
   for (const { job } of jobs) if (job.view) restoreOrder(job, job.view);
 }
 
-/** A caller's array, read. */
 const MOST_LISTED = 2 ** 20;
 
+/** A caller's array, read. */
 function listOf<T>(list: unknown, name: string, of: string): T[] {
   if (!isArray(list)) throw new LMHeadError('ARGUMENT', `${name}: got ${got(list)}; want an array of ${of}`);
   return reading(name, () => {

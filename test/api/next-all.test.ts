@@ -208,6 +208,34 @@ describe.each(backends)('nextAll, %s', backend => {
 });
 
 describe.each(backends)('nextAll with code of a caller’s own, %s', backend => {
+  it.each([
+    ['transferred', (buffer: ArrayBuffer) => void structuredClone(buffer, { transfer: [buffer] })],
+    ['resized', (buffer: ArrayBuffer & { resize(size: number): void }) => buffer.resize(0)],
+  ])('refuses hidden states whose memory is %s while options are read', async (_, takeAway) => {
+    const both = heads(backend);
+    for (const at of [0, 1]) {
+      for (const isAsync of [false, true]) {
+        const samplers = someSamplers(both, 2);
+        const before = states(samplers);
+        const bytes = 2 * d * Float32Array.BYTES_PER_ELEMENT;
+        const Resizable = ArrayBuffer as unknown as new (
+          size: number,
+          options: object,
+        ) => ArrayBuffer & { resize(size: number): void };
+        const buffer = new Resizable(bytes, { maxByteLength: bytes });
+        const each: NextOptions[] = [{}, {}];
+        Object.defineProperty(each[at], 'bannedIds', { enumerable: true, get: () => takeAway(buffer) });
+        const hidden = new Float32Array(buffer, 0, 2 * d);
+        const call = async () =>
+          isAsync
+            ? both.head.nextAll(samplers, hidden, { each })
+            : both.head.nextAllSync(samplers, hidden, { each });
+        await rejectsKind(call, 'SHAPE', 'hidden');
+        expect(states(samplers)).toEqual(before);
+      }
+    }
+  });
+
   it('reads each thing once, and the head may be closed meanwhile', async () => {
     const { head } = heads(backend);
     const sampler = head.sampler({ seed: 1 });
