@@ -6,16 +6,11 @@
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { LMHead, LMHeadError } from '../../dist/index.mjs';
+import { random } from '../stress/random.mjs';
 
 const [seed, wanted] = process.argv.slice(2).map(Number);
 
-let state = Math.imul(seed + 1, 0x9e3779b1) || 1;
-function below(limit) {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return (state >>> 0) % limit;
-}
+const { below } = random(seed);
 const chance = percent => below(100) < percent;
 const pick = list => list[below(list.length)];
 const unit = () => below(2 ** 30) / 2 ** 29 - 1;

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { LMHead } from '../../dist/index.mjs';
 import { METHODS, SLOW_METHODS } from '../memory/methods.mjs';
+import { random } from './random.mjs';
 
 const CALLS = { ...METHODS, ...SLOW_METHODS };
 const hiddenSize = 32;
@@ -13,13 +14,7 @@ const numbers = length => Float32Array.from({ length }, (_, i) => Math.sin(i + 1
 const norm = { type: 'rmsnorm', weight: numbers(hiddenSize), eps: 1e-5 };
 const [way, seed] = isMainThread ? [process.argv[2], Number(process.argv[3])] : workerData;
 
-let state = Math.imul(seed + 1, 0x9e3779b1) || 1;
-function below(limit) {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return (state >>> 0) % limit;
-}
+const { below } = random(seed);
 
 const many = numbers(100 * hiddenSize);
 const heads = [40, 5003].map(vocabSize =>

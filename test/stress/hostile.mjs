@@ -13,6 +13,7 @@ import { inspect } from 'node:util';
 import vm from 'node:vm';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import * as lmhead from '../../dist/index.mjs';
+import { random } from './random.mjs';
 
 const { LMHead, LMHeadError } = lmhead;
 const [V, D] = [70, 6];
@@ -21,16 +22,11 @@ const [V, D] = [70, 6];
 class Own extends Error {}
 const OWN_SYMBOL = Symbol('own');
 
-let state = 1;
+let dice = random(0);
+const below = limit => dice.below(limit);
 function seedDice(seed) {
-  state = Math.imul(seed + 1, 0x9e3779b1) || 1;
+  dice = random(seed);
   for (let i = 0; i < 4; i++) below(2);
-}
-function below(limit) {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return (state >>> 0) % limit;
 }
 const pick = list => list[below(list.length)];
 const numbers = length => Float32Array.from({ length }, (_, i) => Math.sin(i + 1));
@@ -579,11 +575,11 @@ function action(value) {
     },
   ]);
   return () => {
-    const before = state; // what runs now and then must not change what follows
+    const before = dice.state; // what runs now and then must not change what follows
     try {
       return act();
     } finally {
-      state = before;
+      dice.state = before;
     }
   };
 }

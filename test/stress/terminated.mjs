@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { LMHead } from '../../dist/index.mjs';
 import { METHODS, SLOW_METHODS } from '../memory/methods.mjs';
+import { random } from './random.mjs';
 
 const CALLS = { ...METHODS, ...SLOW_METHODS, 'a head of its own': () => ownHead(64).close() };
 const AT_ONCE = 4;
@@ -36,19 +37,8 @@ async function callForEver({ name, handle, vocabSize }) {
   await Promise.all(Array.from({ length: 10 }, (_, i) => chain(i % 2 ? { signal } : {})));
 }
 
-/** xorshift32 */
-function randomBelow(seed) {
-  let state = Math.imul(seed + 1, 0x9e3779b1) || 1;
-  return limit => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % limit;
-  };
-}
-
 async function terminateSome(count, seed) {
-  const below = randomBelow(seed);
+  const { below } = random(seed);
   const names = Object.keys(CALLS);
   const heads = [50, 3001].map(ownHead);
   const answers = () => heads.map(head => head.logitsSync(numbers(hiddenSize)).join());
