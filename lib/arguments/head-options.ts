@@ -90,7 +90,10 @@ export function settingsAsOptions({ epilogue, ...rest }: HeadSettings): Partial<
   return { ...others, softCap: softCap === 0 ? undefined : softCap, ...rest };
 }
 
-/** What is scaled has to be a number still: a bias, or the cap where that comes first. (A cap that comes last holds anything.) */
+/** 2^-5 of float32's range. What is beyond that range is beyond 32 such caps: there tanh has long been 1 in float32. */
+const MOST_CAP = 2 ** 123;
+
+/** What is scaled has to be a number still: a bias, or the cap where that comes first. (One that comes last holds anything, if not too large.) */
 function checkProducts({ bias, logitScale, softCap, capOrder }: Epilogue): void {
   const overflows = (number: number) =>
     Number.isFinite(number) && !Number.isFinite(Math.fround(number * Math.fround(logitScale)));
@@ -101,7 +104,14 @@ function checkProducts({ bias, logitScale, softCap, capOrder }: Epilogue): void 
     );
   };
   if (softCap !== 0) {
-    if (capOrder === 'cap-then-scale' && overflows(softCap)) refuse('softCap', softCap);
+    if (capOrder === 'cap-then-scale') {
+      if (overflows(softCap)) refuse('softCap', softCap);
+    } else if (softCap > MOST_CAP && (bias !== undefined || Math.abs(logitScale) > 1)) {
+      throw new LMHeadError(
+        'RANGE',
+        `softCap: got ${softCap} beside a bias or a logitScale above 1; want at most ${MOST_CAP}, beyond which float32 ends before the cap is reached`,
+      );
+    }
     return;
   }
   const at = bias ? bias.findIndex(overflows) : -1;

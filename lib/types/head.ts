@@ -35,7 +35,7 @@ export interface HeadOptions {
   bias?: Float32Array | undefined;
   /** Multiplies the logits (Cohere); Granite's divisor is 1/scale. Default 1. */
   logitScale?: number | undefined;
-  /** u ← cap·tanh(u/cap) (Gemma 2). Above 0; by default there is none. */
+  /** u ← cap·tanh(u/cap) (Gemma 2). Above 0, and at most 2^123 beside a bias or a larger scale than 1; by default there is none. */
   softCap?: number | undefined;
   /** 'scale-then-cap' (default) or 'cap-then-scale'. */
   capOrder?: CapOrder | undefined;

@@ -43,6 +43,17 @@ describe.each(backends)('between a dot product and a logit, %s', backend => {
     expect([...head.topKSync(hidden, 1).logits]).toEqual(best.map((id, row) => logits[row * V + id]));
   });
 
+  it('the largest softCap is reached where float32 ends, and the same below', () => {
+    const [logitScale, softCap] = [3e38, 2 ** 123];
+    const u = Float32Array.of(0.001, 0.01, 0.04, 0.1, 0.3, 1, 1.2, 40, -0.02, -40, 0); // times the scale, beyond it from 1.2 on
+    const head = makeHead(backend, { vocabSize: u.length, hiddenSize: 1, softCap, logitScale }, u);
+    const exact = Array.from(u, x => softCap * Math.tanh((x * Math.fround(logitScale)) / softCap));
+    expectNear(
+      head.logitsSync(Float32Array.of(1)).map(x => x / softCap),
+      exact.map(x => x / softCap),
+    );
+  });
+
   it('softCap holds what would be large, ∞ too', () => {
     const capped = makeHead(
       backend,
