@@ -56,7 +56,7 @@ size_t RowPlans::block_end(size_t begin) const {
   return end;
 }
 
-ParallelFor crew_for(ParallelFor workers, double work) {
+ParallelFor workers_for(ParallelFor workers, double work) {
   const double worth = work / kWorkPerThread;
   if (worth < workers.threads) workers.threads = std::max(1u, static_cast<unsigned>(worth));
   return workers;

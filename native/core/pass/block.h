@@ -36,7 +36,7 @@ struct RowPlans {
 };
 
 // Threads that are worth waking for so many multiply-adds.
-ParallelFor crew_for(ParallelFor workers, double work);
+ParallelFor workers_for(ParallelFor workers, double work);
 
 inline size_t chunks_of(const LogitSource& source) { return (source.valid() + kChunkRows - 1) / kChunkRows; }
 

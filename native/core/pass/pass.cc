@@ -134,7 +134,7 @@ PassResult run_pass(const Kernels& kernels, const LogitSource& source, const Pas
   const size_t n = source.columns();
   if (request.candidates) request.candidates->assign(n, {});
   RowPlans plans(request, n, source.valid());
-  const ParallelFor workers = crew_for(request.workers, source.work() + (request.normalizer ? request.normalizer->work() : 0));
+  const ParallelFor workers = workers_for(request.workers, source.work() + (request.normalizer ? request.normalizer->work() : 0));
   std::optional<Verification> draft;
   if (request.draft.accepted) draft.emplace(kernels, source, request);
   std::vector<size_t> unfinished;

@@ -146,7 +146,7 @@ bool SharedPass::run_together(SharedPassHost& host) {
     workers.threads = std::max(workers.threads, call.request.workers.threads);
   }
   const ProductSource products(kernels_, e_, {}, valid, hidden, rows_, {}, activations_);
-  workers = crew_for(workers, products.work());
+  workers = workers_for(workers, products.work());
   products.prepare(0, rows_);
 
   std::vector<std::unique_ptr<Seat>> seats(count_);
@@ -225,7 +225,7 @@ bool SharedPass::stream(const ProductSource& products, const std::vector<Seat*>&
     }
     return std::all_of(seats.begin(), seats.end(), [](const Seat* seat) { return seat->aborted(); });
   };
-  workers.share_out_until(chunks, make, ended);
+  workers.parallel_for_until(chunks, make, ended);
   const size_t chunk = interrupted_at.load();
   if (chunk == chunks) return true;
   spent_ += chunk;

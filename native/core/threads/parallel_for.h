@@ -24,11 +24,11 @@ struct ParallelFor {
   enum class To { abort, the_end };
   template <class Work>
   void parallel_for(size_t count, Work work, To to = To::abort) const {
-    share_out_until(count, work, [&](size_t) { return to == To::abort && aborted(); });
+    parallel_for_until(count, work, [&](size_t) { return to == To::abort && aborted(); });
   }
   // The same, until ended(i), which is asked before each.
   template <class Work, class Ended>
-  void share_out_until(size_t count, Work work, Ended ended) const {
+  void parallel_for_until(size_t count, Work work, Ended ended) const {
     if (threads == 1 || count == 1) {
       for (size_t i = 0; i < count && !ended(i); i++) {
         work(i, 0);
