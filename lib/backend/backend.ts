@@ -212,6 +212,8 @@ export type MatrixSource =
       copy: boolean;
       /** 'dv': stored [columns, rows]; repacked. Never of a quantized dtype. */
       layout: 'vd' | 'dv';
+      /** Where a head has them already: as HeadBackend.share() gave it, perhaps in another thread. */
+      token?: string | undefined;
     }
   | {
       kind: 'file';

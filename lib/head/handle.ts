@@ -82,11 +82,11 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings; kind: u
     if (source.kind === 'shared' && handle.backend === 'native' && typeof source.token === 'string') {
       return { kind: 'shared', token: source.token, dtype, layout: 'vd' };
     }
-    const { data } = source as { data?: unknown };
+    const { data, token } = source as { data?: unknown; token?: unknown };
     // The reference has widened floating-point numbers; the type that they had is theirs still.
     const held = handle.backend === 'reference' && isFloat(dtype) ? 'f32' : dtype;
     const numbers = memoryMatrix(data, name, held, rows, hiddenSize, 'vd', false);
-    return { ...numbers, dtype };
+    return { ...numbers, dtype, token: typeof token === 'string' ? token : undefined };
   };
   const output = matrix(handle.output, 'output', vocabSize);
   const input = handle.input === undefined ? undefined : matrix(handle.input, 'input', inputRows);

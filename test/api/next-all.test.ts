@@ -142,6 +142,7 @@ describe.each(backends)('nextAll, %s', backend => {
     const one = () => head.sampler({ seed: 1 });
     const twice = one();
     const strange = LMHead.from(someNumbers(V * d, 77), { vocabSize: V, hiddenSize: d, backend });
+    const copied = LMHead.from(weight, { vocabSize: V, hiddenSize: d, backend });
     const narrow = LMHead.from(weight.subarray(0, V * 12), { vocabSize: V, hiddenSize: 12, backend });
     const closed = LMHead.attach(structuredClone(head.handle));
     const ofClosed = closed.sampler({ seed: 1 });
@@ -162,6 +163,7 @@ describe.each(backends)('nextAll, %s', backend => {
         'ARGUMENT',
         'samplers[1]',
       ],
+      ['one over a copy of the weights', [copied.sampler()], h(1), undefined, 'ARGUMENT', 'samplers[0]'],
       ['and of another size', [narrow.sampler()], h(1), undefined, 'ARGUMENT', 'samplers[0]'],
       ['one whose head is closed', [one(), ofClosed], h(2), undefined, 'CLOSED', 'closed'],
       ['options of too few', [one(), one()], h(2), { each: [{}] }, 'SHAPE', 'each'],
