@@ -16,6 +16,8 @@ export { Sampler } from './sampler';
 export type {
   Activations,
   AsyncOptions,
+  BeamOptions,
+  Beams,
   CallOptions,
   Candidates,
   Capabilities,
@@ -25,6 +27,7 @@ export type {
   Dtype,
   Float16ArrayLike,
   FloatDtype,
+  Guidance,
   HeadOptions,
   Hidden,
   Ids,

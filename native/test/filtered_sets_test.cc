@@ -259,6 +259,8 @@ RowSampling some_sampling(Random& random) {
   row.temperature_range = row.temperature < DBL_MAX ? one_of({0, 0.3, DBL_TRUE_MIN, 1e30}) : 0;
   row.temperature_exponent = one_of({0, 1, 2.5, DBL_MAX});
   row.max_surprisal = one_of({kDoubleInf, 9, 0, 1e300});
+  row.min_keep = static_cast<size_t>(one_of({1, 1, 1, 2, 30, 1100, 5000}));
+  if (random.below(2)) row.xtc_protected = every_third_id();
   row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), 5};
   std::vector<uint64_t> stages = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
   for (size_t i = stages.size(); i > 1; i--) std::swap(stages[i - 1], stages[random.below(i)]);

@@ -154,6 +154,8 @@ TEST(stages_in_any_order_keep_what_a_sorted_walk_keeps) {
     row.log_xtc_threshold = std::log(random.uniform(0.02, 0.4));
     row.temperature_range = random.below(2) ? random.uniform(0, 1) : 0;
     row.max_surprisal = random.uniform(1, 12);
+    row.min_keep = random.below(3) == 0 ? 1 + random.below(60) : 1;
+    if (random.below(2)) row.xtc_protected = every_third_id();
     row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(turn)};
     std::vector<uint64_t> stages = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
     for (size_t i = stages.size(); i > 1; i--) std::swap(stages[i - 1], stages[random.below(i)]);

@@ -99,6 +99,7 @@ const CALL = {
   rows: () => pick([[1, 5, 9], Uint32Array.of(9, 1)]),
   over: () => 'rows',
   hiddenDtype: () => undefined,
+  guidance: () => ({ hidden: numbers(pick([1, 2]) * D), scale: pick([1.5, [2]]) }),
 };
 const SAMPLE = {
   ...CALL,
@@ -112,9 +113,11 @@ const SAMPLE = {
   pLess: () => true,
   xtcProbability: () => 0.5,
   xtcThreshold: () => 0.1,
+  xtcProtectedIds: () => ids(3),
   temperatureRange: () => 0.2,
   temperatureExponent: () => 1,
   maxSurprisal: () => 9,
+  minKeep: () => 2,
   stageOrder: () => ['temperature', 'topK', 'topP', 'minP'],
   logitBias: () => pick([{ 3: 1 }, new Map([[2, -Infinity]])]),
   bannedIds: () => ids(3),
@@ -138,6 +141,9 @@ const SAMPLE = {
   noRepeatNgramSize: () => 3,
   minLength: () => 2,
   eosIds: () => ids(2),
+  beginSuppressIds: () => ids(2),
+  bannedSequences: () => [ids(2), [4, 5]],
+  biasedSequences: () => [{ ids: ids(2), bias: 2 }],
   length: () => 3,
 };
 const WIDE = { ...CALL, out: () => new Float32Array(3 * V) };
