@@ -191,7 +191,7 @@ export const FROM_OPTIONS = only('LMHead.from', HEAD);
 export const OPEN_OPTIONS = only('LMHead.open', OPEN);
 export const NORM_OPTIONS = only('norm', NORM);
 export const RUN_OPTIONS = bothForms('run', RUN);
-export const WIDE_OPTIONS = {
+export const DENSE_OPTIONS = {
   logits: bothForms('logits', { ...CALL, out: true }),
   logProbs: bothForms('logProbs', { ...CALL, out: true }),
   probs: bothForms('probs', { ...CALL, out: true }),

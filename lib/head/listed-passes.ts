@@ -15,7 +15,6 @@ import { liveSignal } from '../arguments/values';
 import { within } from '../arguments/within';
 import type { ListedJob } from '../backend/backend';
 import { LMHeadError } from '../errors';
-import type { LMHead } from '../lm-head';
 import { SAMPLE } from '../pass/asked';
 import { isWatched, timed, timedSync } from '../pass/diagnostics';
 import { verdictOf } from '../pass/verify-draft';
@@ -30,6 +29,7 @@ import type {
   SampledToken,
   SampleOptions,
 } from '../types';
+import { passesOf } from './head-properties';
 import type { HeadJob, HeadPasses } from './passes';
 
 interface Listed extends ListedJob {
@@ -42,11 +42,9 @@ interface Listed extends ListedJob {
 /** The calls of one head. Samplers may be of other heads over the same weights. */
 export class ListedPasses {
   readonly #own: HeadPasses;
-  readonly #passesOf: (head: LMHead) => HeadPasses;
 
-  constructor(own: HeadPasses, passesOf: (head: LMHead) => HeadPasses) {
+  constructor(own: HeadPasses) {
     this.#own = own;
-    this.#passesOf = passesOf;
   }
 
   async nextAll(
@@ -147,7 +145,7 @@ export class ListedPasses {
   /** Of a sampler whose passes may be part of this head's. */
   #sibling({ head }: Turn, name: string): HeadPasses {
     const own = this.#own;
-    const passes = this.#passesOf(head);
+    const passes = passesOf(head);
     if (passes === own) return own;
     passes.requireOpen();
     const isOne =

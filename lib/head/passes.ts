@@ -5,7 +5,7 @@ import { draftJob } from '../arguments/draft';
 import type { HeadSettings } from '../arguments/head-options';
 import { type HiddenRows, hiddenRows, requireStill } from '../arguments/hidden';
 import { targetIds } from '../arguments/ids';
-import { optionsIfAny, WIDE_OPTIONS } from '../arguments/option-names';
+import { DENSE_OPTIONS, optionsIfAny } from '../arguments/option-names';
 import { rowParameters } from '../arguments/row-parameters';
 import { type RowSubset, restoreOrder, rowSubset } from '../arguments/row-subset';
 import { flag, integerBetween, liveSignal, oneOf } from '../arguments/values';
@@ -48,7 +48,7 @@ import type {
 import type { HeadParts } from './open';
 
 /** Results of [n,V]; alone in a pass, a caller may say where they go. */
-type Wide = 'logits' | 'logProbs' | 'probs';
+type DenseResult = 'logits' | 'logProbs' | 'probs';
 
 export interface HeadJob extends HiddenJob {
   view?: RowSubset;
@@ -241,47 +241,44 @@ export class HeadPasses {
     return n * (view ? view.rows.length : this.vocabSize);
   }
 
-  /** A pass with one result of [n,V], written where it is wanted. */
-  wideSync(result: Wide, hidden: Hidden, given: (CallOptions & OutOption) | undefined): Float32Array {
-    this.requireOpen();
-    const options = optionsIfAny(given, WIDE_OPTIONS[result].sync);
+  /** The job of a result of [n,V], and how many elements that has; a caller's `out` has been checked. */
+  #denseJob(hidden: Hidden, options: (CallOptions & OutOption) | undefined): { job: HeadJob; count: number } {
     const rows = this.rows(hidden, options);
     const job = this.prepare(0, rows, options);
     const count = this.#denseCount(job);
-    let out = options?.out;
-    if (out === undefined) {
-      out = newFloats(count, result);
-    } else {
+    const out = options?.out;
+    if (out !== undefined) {
       outputArray(out, count, rows.data, 'hidden');
       this.requireWritable(out);
     }
+    return { job, count };
+  }
+
+  /** A pass with one result of [n,V], written where it is wanted. */
+  denseSync(result: DenseResult, hidden: Hidden, given: (CallOptions & OutOption) | undefined): Float32Array {
+    const options = optionsIfAny(given, DENSE_OPTIONS[result].sync);
+    const { job, count } = this.#denseJob(hidden, options);
+    const out = options?.out ?? newFloats(count, result);
     job[result] = firstOf(out, count);
     this.computeSync(job);
     return out;
   }
 
   /** Computes into an array that no one else can reach; a caller's own may be detached or written to meanwhile. */
-  async wide(
-    result: Wide,
+  async dense(
+    result: DenseResult,
     hidden: Hidden,
     given: (CallOptions & OutOption & AsyncOptions) | undefined,
   ): Promise<Float32Array> {
-    this.requireOpen();
-    const options = optionsIfAny(given, WIDE_OPTIONS[result].async);
-    const rows = this.rows(hidden, options);
-    const job = this.prepare(0, rows, options);
-    const count = this.#denseCount(job);
+    const options = optionsIfAny(given, DENSE_OPTIONS[result].async);
+    const { job, count } = this.#denseJob(hidden, options);
     const out = options?.out;
+    const fresh = newFloats(count, result);
+    job[result] = fresh;
     if (out === undefined) {
-      const fresh = newFloats(count, result);
-      job[result] = fresh;
       await this.compute(job, options);
       return fresh;
     }
-    outputArray(out, count, rows.data, 'hidden');
-    this.requireWritable(out);
-    const fresh = newFloats(count, result);
-    job[result] = fresh;
     lease(out);
     try {
       await this.compute(job, options);
