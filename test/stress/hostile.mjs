@@ -179,12 +179,17 @@ const FROM = {
   copy: () => true,
   performanceMarks: () => false,
 };
-const SAMPLER = { ...SAMPLE, mirostat: () => ({ tau: 3, eta: 0.1 }) };
+const SAMPLER = {
+  ...SAMPLE,
+  mirostat: () => ({ tau: 3, eta: 0.1 }),
+  logits: () => u => void u.fill(1, 0, 3),
+};
 const NEXT = {
   bannedIds: SAMPLE.bannedIds,
   logitBias: SAMPLE.logitBias,
   allowedIds: SAMPLE.allowedIds,
   rows: CALL.rows,
+  guidance: () => ({ hidden: numbers(D), scale: 1.5 }),
 };
 
 /** Options: some of those that there are, with good values. */
@@ -197,7 +202,7 @@ function some(makers, chance = 6) {
     for (const name of ['topNSigma', 'typicalP', 'epsilonCutoff', 'etaCutoff', 'pLess']) delete options[name];
   if ('allowedIds' in options) delete options.allowedMask;
   if ('minLength' in options) options.eosIds ??= [1];
-  if (Object.keys(options).some(name => /Penalty|dry|Window|noRepeat|prompt/.test(name)))
+  if (Object.keys(options).some(name => /Penalty|dry|Window|noRepeat|Sequences|prompt/.test(name)))
     options.history ??= [1, 2, 1];
   return options;
 }
@@ -264,6 +269,13 @@ for (const form of ['Sync', '']) {
     onHead,
     () => [[sampler(), sampler()], numbers(2 * D), some({ ...each, ...signal })],
     { ...each, ...signal },
+  );
+  const beam = { ...SAMPLE, count: () => 4, ...signal };
+  target(
+    `beam${form}`,
+    onHead,
+    () => [numbers(2 * D), pick([[-1, -2], new Float64Array(2)]), some(beam)],
+    beam,
   );
   target(
     `verifyDrafts${form}`,
