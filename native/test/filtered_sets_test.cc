@@ -10,6 +10,7 @@
 #include "../core/sampling/candidate_list.h"
 #include "../core/sampling/materialized_row.h"
 #include "check.h"
+#include "naive.h"
 #include "numbers.h"
 
 namespace lmhead::test {
@@ -203,19 +204,19 @@ void check_steps(const Kernels& kernels, std::initializer_list<size_t> counts, c
               break;
             case 1:
             case 2:
-              got.set.keep_at_least(Floor(floor));
+              got.set.keep_at_least(Floor(floor), 1);
               want.keep_at_least(floor);
               check("at least", floor, temperature);
               break;
             case 3:
             case 4:
-              got.set.keep_share(share, temperature);
+              got.set.keep_share(share, temperature, 1);
               want.keep_share(share, temperature);
               check("share", share, temperature);
               break;
             case 5:
             case 6:
-              got.set.keep_typical(share, temperature);
+              got.set.keep_typical(share, temperature, 1);
               want.keep_typical(share, temperature);
               check("typical", share, temperature);
               break;
