@@ -230,7 +230,7 @@ function draftTurns(drafts: readonly Draft[]): Map<Draft, Turn> {
     theirs.map(i => drafts[i].sampler),
     i => `${label('drafts', theirs[i])}.sampler`,
   );
-  return new Map(theirs.map((place, i) => [drafts[place], turns[i]]));
+  return new Map(theirs.map((index, i) => [drafts[index], turns[i]]));
 }
 
 /** What `call` gives; the turns end with it. */
@@ -254,7 +254,7 @@ function duringSync<T>(turns: readonly Turn[], call: () => T): T {
 }
 
 function tokensOf(list: readonly Listed[], turns: readonly Turn[]): SampledToken[] {
-  return turns.map((turn, i) => turn.take(list[i].job.sample!));
+  return turns.map((turn, i) => turn.acceptSample(list[i].job.sample!));
 }
 
 function verdictsOf(
@@ -264,7 +264,7 @@ function verdictsOf(
 ): DraftResult[] {
   const verdicts = list.map(({ job }) => verdictOf(job.draft!, job.n));
   verdicts.forEach((verdict, i) => {
-    turns.get(drafts[i])?.takeVerdict(verdict);
+    turns.get(drafts[i])?.acceptVerdict(verdict);
   });
   return verdicts;
 }

@@ -105,7 +105,7 @@ class CandidateList {
     FixedPointSum total, before;
     for (const T& each : all) total.add(mass_of(each));
     const double wanted = share * total.value() * (1 - kEarly);
-    all.resize(place_of_share(all.data(), all.size(), before, wanted, order, mass_of) + 1);
+    all.resize(index_of_share(all.data(), all.size(), before, wanted, order, mass_of) + 1);
   }
 
   void find_max() {
