@@ -8,7 +8,7 @@ import { exclusive, type Parsed } from './options';
 import { count, jsonLine, secondsText, Table } from './output';
 import { Progress } from './progress';
 import { normalNumbers } from './random';
-import type { Terminal } from './streams';
+import { Interrupted, type Terminal } from './streams';
 
 /** Seconds that each line may take, and calls of it at least and at most. */
 const BUDGET = 0.5;
@@ -41,6 +41,7 @@ async function measure(head: LMHead, parsed: Parsed, terminal: Terminal): Promis
   const cases = casesOf(head, signal);
   const progress = new Progress(terminal, cases.length, 'lines');
   const rows: string[][] = [];
+  let done = 0;
   try {
     for (const [i, { method, positions, run }] of cases.entries()) {
       progress.update(i);
@@ -71,19 +72,25 @@ async function measure(head: LMHead, parsed: Parsed, terminal: Terminal): Promis
           secondsText(median),
           count(Math.round(rate)),
         ]);
+      done++;
     }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    progress.end();
+    if (rows.length > 0) await out.last(tableOf(head, rows));
+    throw new Interrupted(`after ${done} of ${cases.length} lines`);
   } finally {
     progress.end();
   }
-  if (!parsed.flag('json')) {
-    const { vocabSize, hiddenSize, dtype, backend, threads } = head;
-    const runs = backend === 'native' ? capabilities().isa : backend;
-    await out.write(
-      `${count(vocabSize)} tokens × ${count(hiddenSize)}, ${dtype}; ${runs}, ${threads} ${threads === 1 ? 'thread' : 'threads'}\n\n`,
-    );
-    await out.write(new Table(['method', 'positions', 'best', 'median', 'positions/s']).lines(rows));
-  }
+  if (!parsed.flag('json')) await out.write(tableOf(head, rows));
   return true;
+}
+
+function tableOf({ vocabSize, hiddenSize, dtype, backend, threads }: LMHead, rows: string[][]): string {
+  const runs = backend === 'native' ? capabilities().isa : backend;
+  const where = `${runs}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+  const table = new Table(['method', 'positions', 'best', 'median', 'positions/s']).lines(rows);
+  return `${count(vocabSize)} tokens × ${count(hiddenSize)}, ${dtype}; ${where}\n\n${table}`;
 }
 
 function casesOf(head: LMHead, signal: AbortSignal): Case[] {
