@@ -45,6 +45,7 @@ import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import { HeadPasses } from './head/passes';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
+import { translated } from './lens/translate';
 import { asJson } from './pass/as-json';
 import { ARGMAX, CANDIDATES, LOG_SUM_EXP, requested, SAMPLE, SCORE, TOP } from './pass/asked';
 import { neighborsOf } from './pass/nearest';
@@ -537,7 +538,8 @@ export class LMHead {
 
   /**
    * Logit lens: what the head would say of hidden states from the middle of the model. The final norm is applied to each, then
-   * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.)
+   * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.) With
+   * `translators` it is a tuned lens: an affine map per layer comes before the norm.
    * @param hidden [layers, d], before the final norm; where a runtime has already normalized the last layer's state, use `topK`
    *   for that one
    * @returns as `topK`, a row per layer
@@ -546,14 +548,22 @@ export class LMHead {
   async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
     this.#passes.requireOpen();
     const own = optionsIfAny(options, LENS_OPTIONS.async);
-    return this.topK(hidden, k, { ...own, norm: true });
+    const { states, rest } = this.#lensStates(hidden, own);
+    return this.topK(states, k, rest);
   }
 
   /** As `lens`, at once: the event loop waits. */
   lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
     this.#passes.requireOpen();
     const own = optionsIfAny(options, LENS_OPTIONS.sync);
-    return this.topKSync(hidden, k, { ...own, norm: true });
+    const { states, rest } = this.#lensStates(hidden, own);
+    return this.topKSync(states, k, rest);
+  }
+
+  #lensStates(hidden: Hidden, { translators, ...rest }: LensOptions & AsyncOptions = {}) {
+    if (translators === undefined) return { states: hidden, rest: { ...rest, norm: true } };
+    const states = translated(this.#passes.rows(hidden, rest), this.#hiddenSize, translators);
+    return { states, rest: { ...rest, hiddenDtype: undefined, norm: true } };
   }
 
   /**

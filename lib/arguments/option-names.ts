@@ -5,6 +5,7 @@ import type {
   CallOptions,
   Draft,
   HeadOptions,
+  LensOptions,
   NearestOptions,
   NextAllOptions,
   NextOptions,
@@ -15,6 +16,7 @@ import type {
   SampleOptions,
   SamplerOptions,
   ScoreOptions,
+  Translator,
   VerifyDraftOptions,
 } from '../types';
 import { got } from './describe';
@@ -142,6 +144,8 @@ const DRAFT: NamesOf<Draft> = {
   sampler: true,
 };
 const NEAREST: NamesOf<NearestOptions> = { hiddenDtype: true, rows: true, metric: true };
+const LENS: NamesOf<LensOptions> = { ...without(CALL, 'norm'), translators: true };
+const TRANSLATOR: NamesOf<Translator> = { weight: true, bias: true, residual: true };
 const VERIFY_DRAFT: NamesOf<VerifyDraftOptions> = {
   ...without(SAMPLE, 'over', 'topLogProbs'),
   draftLogProbs: true,
@@ -183,7 +187,8 @@ export const ARGMAX_OPTIONS = bothForms('argmax', CALL);
 export const SAMPLE_OPTIONS = bothForms('sample', SAMPLE);
 export const CANDIDATES_OPTIONS = bothForms('candidates', SAMPLE);
 export const SCORE_OPTIONS = bothForms('score', SCORE);
-export const LENS_OPTIONS = bothForms('lens', without(CALL, 'norm'));
+export const LENS_OPTIONS = bothForms('lens', LENS);
+export const TRANSLATOR_OPTIONS = only('translators', TRANSLATOR);
 export const NEAREST_OPTIONS = bothForms('nearest', NEAREST);
 export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', VERIFY_DRAFT);
 export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);

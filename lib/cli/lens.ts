@@ -1,21 +1,44 @@
-import { type LensGrid, lensGrid, positionsAtOnce } from '../lens/grid';
+import { basename } from 'node:path';
+import { joinGrids, type LensGrid, type LensStates, lensGrid, positionsAtOnce } from '../lens/grid';
+import { loadTranslators } from '../lens/load-translators';
 import type { LMHead } from '../lm-head';
+import { lensPage } from '../pages/lens-page';
+import type { TokenTexts } from '../tokens/token-texts';
 import type { Command } from './command';
 import { HEAD_OPTIONS, withNamed } from './head';
-import { HiddenFile } from './npy-rows';
+import { writePage } from './html';
+import { HiddenFile, TargetFile } from './npy-rows';
 import { type Parsed, UsageError } from './options';
 import { count, jsonLine, Table } from './output';
 import { Progress } from './progress';
 import { Interrupted, type Terminal } from './streams';
 import { tokenCell, tokenTextsFor } from './tokenizer';
 
+/** Best tokens of a cell: in a table, and in a page, where they show for one at a time. */
 const K = 3;
+const K_OF_PAGE = 5;
+/** More cells make a page that no browser scrolls well. */
+const MOST_CELLS = 100_000;
 
 export const lens: Command = {
   name: 'lens',
   summary: 'What each layer of a model would say: the logit lens',
   file: 'required',
-  options: ['hidden', 'positions', 'k', 'last-normed', 'limit', 'tokenizer', ...HEAD_OPTIONS],
+  options: [
+    ...([
+      'hidden',
+      'positions',
+      'k',
+      'last-normed',
+      'translators',
+      'affine',
+      'html',
+      'inputs',
+      'limit',
+      'tokenizer',
+    ] as const),
+    ...HEAD_OPTIONS,
+  ],
   required: ['hidden'],
   own: {
     hidden: {
@@ -40,6 +63,10 @@ export const lens: Command = {
       'the best tokens after every layer, and how far each is from the last',
     ],
     [
+      'lmhead lens ./model-folder --hidden layers.npy --inputs ids.npy --html lens.html',
+      'a page to look at in a browser',
+    ],
+    [
       'lmhead lens ./model-folder --hidden layers.npy --positions 10-19 -k 1 --json',
       'of ten positions, for a program',
     ],
@@ -50,16 +77,94 @@ export const lens: Command = {
 };
 
 async function printLens(head: LMHead, parsed: Parsed, terminal: Terminal): Promise<boolean> {
-  const { out, signal } = terminal;
+  const html = parsed.text('html');
   const json = parsed.flag('json');
-  const k = parsed.number('k') ?? Math.min(K, head.vocabSize);
-  const wanted = parsed.text('positions');
+  const k = parsed.number('k') ?? Math.min(html === undefined ? K : K_OF_PAGE, head.vocabSize);
+  if (html === undefined && parsed.text('inputs') !== undefined)
+    throw new UsageError('lens: got --inputs without --html; want both');
+  const file = parsed.text('translators');
+  if (file === undefined && parsed.flag('affine'))
+    throw new UsageError('lens: got --affine without --translators; want both');
+  const translators =
+    file === undefined ? undefined : await loadTranslators(file, { residual: !parsed.flag('affine') });
   const texts = await tokenTextsFor(parsed);
+  const write = html === undefined ? tableWriter(terminal, texts, k, json) : undefined;
+  const grids: LensGrid[] = [];
+  const places: number[] = [];
+  let inputs: BigInt64Array | undefined;
+  const before = async (layers: number, n: number, wanted: number) => {
+    if (html !== undefined && layers * wanted > MOST_CELLS)
+      throw new UsageError(
+        `--html: got ${count(layers)} layers × ${count(wanted)} positions; want ${count(MOST_CELLS)} cells at most, by --positions or --limit`,
+      );
+    inputs = await inputsOf(parsed, n);
+  };
+  const work = async (states: LensStates, some: number[]) => {
+    const options = { lastNormed: parsed.flag('last-normed'), translators, signal: terminal.signal };
+    const grid = await lensGrid(head, states, k, options);
+    if (write) return write(grid, some);
+    grids.push(grid);
+    places.push(...some);
+  };
+  const writeHtml = async () => {
+    if (html === undefined || grids.length === 0) return;
+    const grid = joinGrids(grids);
+    await writePage(html, pageOf(grid, places, parsed, texts, inputs));
+    const { layers, positions } = grid;
+    const said = json
+      ? jsonLine({ html, layers, positions, k })
+      : `${html}: ${count(layers)} layers × ${count(positions)} positions\n`;
+    await terminal.out.last(said);
+  };
+  try {
+    await forEachPositions(head, parsed, terminal, before, work);
+  } catch (error) {
+    if (error instanceof Interrupted) await writeHtml();
+    throw error;
+  }
+  await writeHtml();
+  return true;
+}
+
+function pageOf(
+  grid: LensGrid,
+  places: number[],
+  parsed: Parsed,
+  texts: TokenTexts | undefined,
+  inputs: BigInt64Array | undefined,
+): string {
+  const { layers, positions, k, ids, logits, logProbs, logSumExp } = grid;
+  const token = texts && ((id: number) => texts.text(id));
+  return lensPage(
+    { n: layers * positions, k, ids, logits, logProbs, logSumExp },
+    {
+      ...{ positions, entropy: grid.entropy, ranks: grid.ranks, klDivergence: grid.klDivergence, token },
+      positionNames: places.map(String),
+      inputs: inputs && places.map(place => token?.(Number(inputs[place])) ?? String(inputs[place])),
+      title: `Logit lens of ${basename(parsed.file!)}`,
+    },
+  );
+}
+
+async function inputsOf(parsed: Parsed, n: number): Promise<BigInt64Array | undefined> {
+  const path = parsed.text('inputs');
+  if (path === undefined) return undefined;
+  const file = await TargetFile.open(path, n, 'inputs');
+  try {
+    return await file.read(0, n);
+  } finally {
+    await file.close();
+  }
+}
+
+type Writer = (grid: LensGrid, places: readonly number[]) => Promise<void>;
+
+function tableWriter({ out }: Terminal, texts: TokenTexts | undefined, k: number, json: boolean): Writer {
   const table = new Table([
     ...['position', 'layer', 'rank', 'id', 'logit', 'p', 'entropy', 'final rank', 'KL to last'],
     ...(texts ? ['token'] : []),
   ]);
-  const write = async (grid: LensGrid, places: readonly number[]) => {
+  return async (grid, places) => {
     const rows: string[][] = [];
     for (let p = 0; p < grid.positions; p++) {
       for (let layer = 0; layer < grid.layers; layer++) {
@@ -99,11 +204,6 @@ async function printLens(head: LMHead, parsed: Parsed, terminal: Terminal): Prom
     if (!json) await out.write(table.lines(rows));
     await out.flush();
   };
-  await forEachPositions(head, parsed, terminal, wanted, async (hidden, layers, places) => {
-    const states = { hidden, layers, positions: places.length };
-    await write(await lensGrid(head, states, k, { lastNormed: parsed.flag('last-normed'), signal }), places);
-  });
-  return true;
 }
 
 /** The states of some positions at a time, [layers, positions, d]. */
@@ -111,8 +211,8 @@ async function forEachPositions(
   head: LMHead,
   parsed: Parsed,
   terminal: Terminal,
-  wanted: string | undefined,
-  work: (hidden: Float32Array, layers: number, places: number[]) => Promise<void>,
+  before: (layers: number, n: number, wanted: number) => Promise<void>,
+  work: (states: LensStates, places: number[]) => Promise<void>,
 ): Promise<void> {
   const { signal } = terminal;
   const d = head.hiddenSize;
@@ -123,8 +223,9 @@ async function forEachPositions(
   try {
     const [layers, n = 1] = file.shape.length > 0 ? file.shape : [1];
     if (layers === 0) return;
-    const places = positionsOf(wanted, n).slice(0, parsed.number('limit') ?? Infinity);
+    const places = positionsOf(parsed.text('positions'), n).slice(0, parsed.number('limit') ?? Infinity);
     total = places.length;
+    await before(layers, n, total);
     progress = new Progress(terminal, total, 'positions');
     // What comes from a pipe comes layer by layer.
     const whole = file.isPipe ? await file.read(0, layers * n) : undefined;
@@ -140,7 +241,7 @@ async function forEachPositions(
           hidden.set(state, (layer * some.length + i) * d);
         }
       }
-      await work(hidden, layers, some);
+      await work({ hidden, layers, positions: some.length }, some);
     }
   } catch (error) {
     if (!signal.aborted) throw error;

@@ -238,17 +238,17 @@ export class TargetFile {
    * @param count n, which the array has to have
    * @throws LMHeadError IO, FORMAT, DTYPE for no integers, SHAPE
    */
-  static async open(path: string, count: number): Promise<TargetFile> {
-    const entry = await follow(describe(path, 'targets'));
+  static async open(path: string, count: number, option = 'targets'): Promise<TargetFile> {
+    const entry = await follow(describe(path, option));
     const name = basename(path);
     if (!INTEGERS.has(entry.dtype))
-      throw new LMHeadError('DTYPE', `targets: ${name} is ${entry.dtype}; want integers`);
+      throw new LMHeadError('DTYPE', `${option}: ${name} is ${entry.dtype}; want integers`);
     const length = entry.shape.reduce((product, size) => product * size, 1);
     // [1, n] and [n, 1] are what tokenizers and loaders leave.
     if (length !== count || entry.shape.filter(size => size !== 1).length > 1)
       throw new LMHeadError(
         'SHAPE',
-        `targets: ${name} is ${shapeText(entry.shape)}; want [${count}], one per hidden state`,
+        `${option}: ${name} is ${shapeText(entry.shape)}; want [${count}], one per hidden state`,
       );
     return new TargetFile(await open(path), entry, name);
   }

@@ -41,6 +41,11 @@ export const OPTIONS = {
   },
   norm: { help: "apply the model's final norm to the hidden states first" },
   'last-normed': { help: "the last layer's state is already behind the final norm, as transformers' is" },
+  translators: {
+    value: 'FILE',
+    help: "a tuned lens: the layers' affine maps, as the package tuned-lens saves them (params.pt, .safetensors, .npz)",
+  },
+  affine: { help: 'they are A·h + b, not h + A·h + b' },
   id: { value: 'N', help: 'the token whose row is compared', number: { ...COUNT, least: 0 } },
   token: { value: 'TEXT', help: 'the same by its text, such as " cat"' },
   metric: { value: 'NAME', help: 'dot (default) or cosine', choices: ['dot', 'cosine'] },
@@ -54,6 +59,11 @@ export const OPTIONS = {
     number: { least: 0, most: 2 ** 53 - 1, whole: true },
   },
   out: { value: 'FILE', help: 'where to write what is made' },
+  html: { value: 'FILE', help: 'write a page for a browser, and print no table' },
+  inputs: {
+    value: 'I.npy',
+    help: 'the tokens at the positions, for the headings of --html, an array [n] of integers',
+  },
   'ignore-index': {
     value: 'I',
     help: 'targets that count in nothing, such as -100',

@@ -3,11 +3,17 @@ import type { LMHead } from '../lm-head';
 import { forEachBlock } from './blocks';
 import type { Command } from './command';
 import { HEAD_OPTIONS, withNamed } from './head';
+import { writePage } from './html';
 import { TargetFile } from './npy-rows';
-import type { Parsed } from './options';
+import { type Parsed, UsageError } from './options';
 import { count, jsonLine, pairs, Table } from './output';
+import { ScoredText } from './scored-text';
 import type { Terminal } from './streams';
 import { tokenCell, tokenTextsFor } from './tokenizer';
+
+/** In a page: likelier tokens of each position; and more positions make one that no browser scrolls well. */
+const ALTERNATIVES = 5;
+const MOST_SHOWN = 50_000;
 
 export const score: Command = {
   name: 'score',
@@ -15,7 +21,7 @@ export const score: Command = {
   file: 'required',
   options: [
     ...(['hidden', 'targets', 'ignore-index', 'each', 'entropy', 'temperature', 'norm'] as const),
-    ...(['limit', 'tokenizer'] as const),
+    ...(['html', 'limit', 'tokenizer'] as const),
     ...HEAD_OPTIONS,
   ],
   required: ['hidden', 'targets'],
@@ -23,6 +29,10 @@ export const score: Command = {
     [
       'lmhead score model.safetensors --hidden h.npy --targets t.npy',
       'mean loss and perplexity of the tokens t.npy after the hidden states h.npy',
+    ],
+    [
+      'lmhead score ./model-folder --hidden h.npy --targets t.npy --html text.html',
+      'a page with the text, colored by surprisal',
     ],
     [
       'lmhead score model.safetensors --hidden h.npy --targets t.npy --ignore-index -100 --each --json',
@@ -44,8 +54,13 @@ async function printScores(head: LMHead, parsed: Parsed, terminal: Terminal): Pr
     entropy,
     signal,
   };
-  const texts = each ? await tokenTextsFor(parsed) : undefined;
-  let sums = { counted: 0, loss: 0, first: 0, entropy: 0 };
+  const html = parsed.text('html');
+  const texts = each || html !== undefined ? await tokenTextsFor(parsed) : undefined;
+  const pageParts =
+    html === undefined
+      ? undefined
+      : new ScoredText(parsed.file!, texts, Math.min(ALTERNATIVES, head.vocabSize));
+  let sums = { positions: 0, counted: 0, loss: 0, first: 0, entropy: 0 };
   const table = new Table([
     ...['position', 'target', 'log p', 'rank'],
     ...(entropy ? ['entropy'] : []),
@@ -55,7 +70,13 @@ async function printScores(head: LMHead, parsed: Parsed, terminal: Terminal): Pr
   const work = async (hidden: Float32Array, first: number) => {
     const n = hidden.length / head.hiddenSize;
     const wanted = await targets!.read(first, n);
-    const result = await head.score(hidden, wanted, options).catch((error: unknown) => {
+    const scored = async () => {
+      if (!pageParts) return head.score(hidden, wanted, options);
+      const { score: its, top } = await head.run(hidden, { ...options, targets: wanted, top: pageParts.k });
+      pageParts.add(wanted, its, top);
+      return its;
+    };
+    const result = await scored().catch((error: unknown) => {
       throw inFile(error, first);
     });
     const rows: string[][] = [];
@@ -88,11 +109,17 @@ async function printScores(head: LMHead, parsed: Parsed, terminal: Terminal): Pr
         ]);
     }
     if (rows.length > 0) await out.write(table.lines(rows));
+    own.positions += n;
     // Of a block that a signal has stopped, nothing counts.
     sums = own;
   };
   const before = async (n: number) => {
     targets = await TargetFile.open(parsed.text('targets')!, n);
+    const shown = Math.min(n, parsed.number('limit') ?? n);
+    if (pageParts && shown > MOST_SHOWN)
+      throw new UsageError(
+        `--html: got ${count(shown)} positions; want ${count(MOST_SHOWN)} at most, by --limit`,
+      );
   };
   const summary = (positions: number, complete: boolean) => {
     const gap = !each || json ? '' : positions > 0 ? '\n' : `${table.lines([])}\n`;
@@ -102,6 +129,12 @@ async function printScores(head: LMHead, parsed: Parsed, terminal: Terminal): Pr
     await forEachBlock(head, parsed, terminal, { before, work, summary });
   } finally {
     await targets?.close();
+    // Of a run that was stopped, what was done.
+    if (pageParts && sums.positions > 0)
+      await writePage(
+        html!,
+        pageParts.page(sums.positions, summaryOf(sums, sums.positions, true, false, entropy)),
+      );
   }
   return true;
 }

@@ -1,6 +1,9 @@
 /** The logit lens over layers and positions: what each layer would say, and how far that is from the last layer's word. */
 import { newFloats, newWords } from '../arguments/arrays';
+import { LMHeadError } from '../errors';
 import type { LMHead } from '../lm-head';
+import type { Translator } from '../types';
+import { translated } from './translate';
 
 /** Rows are [layers, positions]: that of layer l and position p is l·positions + p. */
 export interface LensGrid {
@@ -28,6 +31,30 @@ export interface LensStates {
   positions: number;
 }
 
+export interface LensGridOptions {
+  /** Is the last layer's state already behind the final norm? */
+  lastNormed?: boolean;
+  /** Of the first layers; those after them have none. */
+  translators?: readonly (Translator | undefined)[];
+  signal?: AbortSignal;
+}
+
+function throughTranslators(
+  hidden: Float32Array,
+  layers: number,
+  positions: number,
+  d: number,
+  translators: readonly (Translator | undefined)[],
+): Float32Array {
+  if (translators.length > layers)
+    throw new LMHeadError(
+      'SHAPE',
+      `translators: got ${translators.length} for ${layers} layers; want one per layer at most`,
+    );
+  const all = Array.from({ length: layers }, (_, layer) => translators[layer]);
+  return translated({ data: hidden, dtype: 'f32', n: layers * positions }, d, all);
+}
+
 /** Logits that are held at a time, and positions for which they are. */
 const MOST_HELD = 2 ** 25;
 
@@ -45,12 +72,13 @@ export async function lensGrid(
   head: LMHead,
   { hidden, layers, positions }: LensStates,
   k: number,
-  { lastNormed = false, signal }: { lastNormed?: boolean; signal?: AbortSignal } = {},
+  { lastNormed = false, translators, signal }: LensGridOptions = {},
 ): Promise<LensGrid> {
   const d = head.hiddenSize;
   const V = head.vocabSize;
   const split = (layers - 1) * positions * d;
-  const [before, last] = [hidden.subarray(0, split), hidden.subarray(split)];
+  const states = translators ? throughTranslators(hidden, layers, positions, d, translators) : hidden;
+  const [before, last] = [states.subarray(0, split), states.subarray(split)];
   const request = { top: k, entropy: true, logProbs: true, signal } as const;
   const finals = await head.argmax(last, { norm: !lastNormed, signal });
   const end = await head.run(last, { ...request, targets: finals, norm: !lastNormed });
@@ -97,4 +125,34 @@ function divergence(p: Float32Array, i: number, q: Float32Array, j: number, V: n
   }
   // Of equal distributions rounding may leave a little less than nothing.
   return Math.max(0, sum);
+}
+
+/** Those of several positions each, of the same layers and k, side by side. */
+export function joinGrids(grids: readonly LensGrid[]): LensGrid {
+  const [{ layers, k }] = grids;
+  const positions = grids.reduce((sum, grid) => sum + grid.positions, 0);
+  const n = layers * positions;
+  const joined: LensGrid = {
+    ...{ layers, positions, k },
+    ids: newWords(n * k, 'ids'),
+    logits: newFloats(n * k, 'logits'),
+    logProbs: newFloats(n * k, 'logProbs'),
+    logSumExp: newFloats(n, 'logSumExp'),
+    entropy: newFloats(n, 'entropy'),
+    ranks: newWords(n, 'ranks'),
+    klDivergence: newFloats(n, 'klDivergence'),
+  };
+  for (let layer = 0; layer < layers; layer++) {
+    let to = layer * positions;
+    for (const grid of grids) {
+      const from = layer * grid.positions;
+      const end = from + grid.positions;
+      for (const name of ['ids', 'logits', 'logProbs'] as const)
+        joined[name].set(grid[name].subarray(from * k, end * k), to * k);
+      for (const name of ['logSumExp', 'entropy', 'ranks', 'klDivergence'] as const)
+        joined[name].set(grid[name].subarray(from, end), to);
+      to += grid.positions;
+    }
+  }
+  return joined;
 }

@@ -128,6 +128,30 @@ describe('lens', () => {
     expect(lines[0].ids).toEqual(row(head.lensSync(states, 1).ids, 0, 1));
   });
 
+  it('through translators of a file', async () => {
+    const maps = [0, 1].map(i => ({ weight: someNumbers(D * D, 40 + i), residual: true }));
+    const path = folder.file(
+      'tuned.safetensors',
+      safetensors(maps.map(({ weight }, i) => floats(`${i}.weight`, [D, D], weight))),
+    );
+    for (const [residual, flags] of [
+      [true, []],
+      [false, ['--affine']],
+    ] as const) {
+      const args = ['lens', file, '--hidden', layers, '-k', '2', '--translators', path, ...flags];
+      const lines = await jsonLines(args);
+      const translators = [...maps.map(map => ({ ...map, residual })), null, null];
+      const best = head.lensSync(states, 2, { translators });
+      for (const [at, { logits }] of lines.entries())
+        expect(logits).toEqual(row(best.logits, (at % LAYERS) * N + Math.floor(at / LAYERS), 2));
+    }
+    const misused = await lmhead(['lens', file, '--hidden', layers, '--affine']);
+    expect(misused.stderr).toContain('lens: got --affine without --translators; want both');
+    const few = folder.file('few.npy', npy('<f4', [1, D], bytesOf(states.slice(0, D))));
+    const { stderr } = await lmhead(['lens', file, '--hidden', few, '--translators', path]);
+    expect(stderr).toContain('ERR_LMHEAD_SHAPE: translators: got 2 for 1 layers; want one per layer at most');
+  });
+
   it('in a table', async () => {
     const { code, stdout } = await lmhead(['lens', file, '--hidden', layers, '-k', '2', '--limit', '1']);
     expect(code).toBe(0);
