@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import puppeteer, { type Browser, type Page } from 'puppeteer-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LMHead, LMHeadError, lensPage } from '../../lib';
+import { secondsText } from '../../lib/cli/output';
 import { bytesOf } from '../support/bytes';
 import { lmhead } from '../support/command';
 import { temporaryFolder } from '../support/folders';
@@ -264,6 +265,47 @@ describe.skipIf(!chromium)('the scored text, in Chromium', () => {
       await run(page, "spans[5].dispatchEvent(new PointerEvent('pointerover', { bubbles: true }))");
       expect(await details(page)).toContain('counts in nothing');
       expect(await page.$eval('#summary', element => element.textContent)).toContain('7, of which 6 count');
+    });
+  });
+});
+
+describe.skipIf(!chromium)('the benchmark, in Chromium', () => {
+  it('shows what it prints', async () => {
+    const path = folder.path('bench.html');
+    const args = ['bench', '--vocab', '500', '--size', '16', '--threads', '1', '--html', path, '--json'];
+    const { code, stdout } = await lmhead(args);
+    expect(code).toBe(0);
+    const lines = stdout
+      .trimEnd()
+      .split('\n')
+      .map(line => JSON.parse(line));
+    await opened(path, async page => {
+      const rows = await run<string[][]>(
+        page,
+        "[...document.querySelectorAll('.all tbody tr')].map(row => [...row.cells].map(cell => cell.textContent))",
+      );
+      expect(rows).toEqual(
+        lines.map(({ method, positions, seconds }) => [
+          ...[method, String(positions), secondsText(seconds.best), secondsText(seconds.median)],
+          Math.round(positions / seconds.median).toLocaleString('en-US'),
+        ]),
+      );
+      const scores = lines.filter(({ method }) => method === 'score').length;
+      expect(await run<number>(page, "document.querySelectorAll('.roofline circle').length")).toBe(scores);
+      expect(await run<number>(page, "document.querySelectorAll('.costs tbody tr').length")).toBe(8);
+      expect(
+        await run<string>(page, "document.querySelector('.costs tbody tr td:last-child').textContent"),
+      ).toBe('1.00 ×');
+    });
+    expect(readFileSync(path, 'utf8')).not.toContain('NaN');
+  });
+
+  it('of plain JavaScript has no roof', async () => {
+    const path = folder.path('reference.html');
+    const args = ['bench', '--vocab', '50', '--size', '4', '--backend', 'reference', '--html', path];
+    expect(await lmhead(args)).toMatchObject({ code: 0, stdout: `${path}: 21 measurements\n` });
+    await opened(path, async page => {
+      expect(await run<number>(page, "document.querySelectorAll('.roof').length")).toBe(0);
     });
   });
 });
