@@ -2,7 +2,7 @@
 import { type InspectOptions, inspect } from 'node:util';
 
 import { firstOf, newFloats, outputArray } from './arguments/arrays';
-import { arrayType } from './arguments/describe';
+import { arrayType, because } from './arguments/describe';
 import {
   type HeadSettings,
   headSettings,
@@ -37,6 +37,7 @@ import { untilAbort } from './backend/on-abort';
 import { floats } from './dtypes/half';
 import type { QuantizeTarget } from './dtypes/quantize';
 import { ACTIVATIONS } from './dtypes/quantized-activations';
+import type { Groups } from './dtypes/row-format';
 import type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 import { LMHeadError } from './errors';
 import { handleOf, partsOf } from './head/handle';
@@ -112,8 +113,11 @@ export class LMHead {
   readonly #validVocabSize: number;
   readonly #dtype: Dtype;
   readonly #inputDtype: Dtype | undefined;
+  /** How matrices of a grouped dtype are. */
+  readonly #groups: { output?: Groups; input?: Groups };
   readonly #inputRows: number;
   readonly #inputProblem: string | undefined;
+  readonly #normProblem: string | undefined;
   readonly #tied: boolean;
   readonly #parameterCount: number;
   readonly #settings: HeadSettings;
@@ -140,8 +144,10 @@ export class LMHead {
     this.#validVocabSize = spec.epilogue.validVocabSize;
     this.#dtype = spec.output.dtype;
     this.#inputDtype = spec.input?.dtype;
+    this.#groups = { output: spec.output.groups, input: spec.input?.groups };
     this.#inputRows = spec.inputRows ?? spec.vocabSize;
     this.#inputProblem = spec.inputProblem;
+    this.#normProblem = spec.normProblem;
     this.#tied = spec.input === undefined && !spec.untied;
     this.#parameterCount = countParameters(spec, settings);
   }
@@ -204,7 +210,7 @@ export class LMHead {
     const { vocabSize, hiddenSize } = this;
     const sizes = { vocabSize, hiddenSize, inputRows: this.#inputRows };
     this.#handle ??= handleOf(
-      { ...sizes, untied: !this.#tied, inputProblem: this.#inputProblem },
+      { ...sizes, untied: !this.#tied, inputProblem: this.#inputProblem, normProblem: this.#normProblem },
       this.#settings,
       this.#backend,
     );
@@ -712,6 +718,7 @@ export class LMHead {
       inputRows: this.#inputRows,
       output: this.#dtype,
       input: this.#inputDtype,
+      groups: this.#groups,
       tied: this.#tied,
       settings: this.#settings,
       backend: this.#backend,
@@ -767,9 +774,11 @@ export class LMHead {
           untied: !this.#tied,
           inputRows: this.#inputRows,
           inputProblem: this.#inputProblem,
+          normProblem: this.#normProblem,
           ...specSettings(settings),
         },
         inputDtype: this.#inputDtype,
+        inputGroups: this.#groups.input,
         requireOpen: () => this.#passes.requireOpen(),
       },
       dtype,
@@ -809,8 +818,4 @@ function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): numb
   const matrices = (input ? vocabSize + inputRows : vocabSize) * hiddenSize;
   const vectors = (epilogue.bias?.length ?? 0) + (norm?.weight.length ?? 0) + (norm?.bias?.length ?? 0);
   return matrices + vectors;
-}
-
-function because(problem: string | undefined): string {
-  return problem === undefined ? '' : ` (${problem})`;
 }

@@ -33,7 +33,12 @@ export function* readShardIndex(name: string, fileSize: number): FilePlan<Map<st
     if (error instanceof SyntaxError) throw malformed(`it has ${error.message}`, error);
     throw error;
   }
-  if (!found) throw malformed('it has no weight_map');
+  if (!found) {
+    throw new LMHeadError(
+      'FORMAT',
+      `${name}: it has no weight_map; want a model.safetensors.index.json, or the folder that this describes`,
+    );
+  }
   for (const [tensor, shard] of shards) {
     // Nothing outside of the folder may be named, on no system.
     if (!/^[^/\\:]+$/.test(shard) || shard.includes('\0') || /^\.+$/.test(shard)) {
