@@ -1,5 +1,5 @@
 /** What a command is. */
-import type { OptionName, Parsed } from './options';
+import type { OptionKind, OptionName, Parsed } from './options';
 import type { Terminal } from './streams';
 
 export interface Command {
@@ -11,6 +11,8 @@ export interface Command {
   options: readonly OptionName[];
   /** Of these, those it can't do without. */
   required?: readonly OptionName[];
+  /** What options are here, where it isn't what they are elsewhere. */
+  kinds?: Partial<Record<OptionName, Partial<OptionKind>>>;
   /** Command lines, each with what it is for. */
   examples: readonly [line: string, purpose: string][];
   /** @returns false where the answer is no */

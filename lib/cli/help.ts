@@ -1,6 +1,6 @@
 /** What `--help` shows. */
 import type { Command } from './command';
-import { OPTIONS, optionsOf } from './options';
+import { kindOf, optionsOf } from './options';
 
 const EXIT =
   'Exit code: 0 done; 1 the file, its contents or the machine is at fault; 2 the command line is; 130 stopped by Ctrl-C.';
@@ -28,14 +28,12 @@ export function overview(commands: Record<string, Command>): string {
 
 export function helpFor(command: Command): string {
   const options = optionsOf(command).map(name => {
-    const { value, short, help } = OPTIONS[name] as { value?: string; short?: string; help: string };
+    const { value, short, help } = kindOf(command, name);
     const flags = `${short ? `-${short}, ` : ''}--${name}${value ? ` ${value}` : ''}`;
     return [flags, help] as const;
   });
   const width = Math.max(...options.map(([flags]) => flags.length));
-  const needed = (command.required ?? [])
-    .map(name => `--${name} ${(OPTIONS[name] as { value: string }).value} `)
-    .join('');
+  const needed = (command.required ?? []).map(name => `--${name} ${kindOf(command, name).value} `).join('');
   return [
     `${command.summary}.`,
     '',

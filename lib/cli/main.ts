@@ -6,6 +6,7 @@ import { LMHeadError } from '../errors';
 import { VERSION } from '../version';
 import { bench } from './bench';
 import type { Command } from './command';
+import { convert } from './convert';
 import { helpFor, overview } from './help';
 import { info } from './info';
 import { parse, UsageError } from './options';
@@ -14,7 +15,7 @@ import { Interrupted, Output, ReaderGone, type Streams, type Terminal } from './
 import { topk } from './topk';
 import { verify } from './verify';
 
-const COMMANDS: Record<string, Command> = { info, verify, topk, score, bench };
+const COMMANDS: Record<string, Command> = { info, verify, topk, score, bench, convert };
 
 /** Exit codes; ended by a signal of the system, it is 128 and that one's number. */
 const DONE = 0;

@@ -7,7 +7,7 @@ import type { Command } from './command';
 /** The command line is wrong. */
 export class UsageError extends Error {}
 
-interface OptionKind {
+export interface OptionKind {
   /** What its value is called in the help; a switch has none. */
   value?: string;
   help: string;
@@ -68,6 +68,8 @@ export const OPTIONS = {
     help: 'f32, f16 or bf16 (default) for random weights',
     choices: ['f32', 'f16', 'bf16'],
   },
+  output: { value: 'HEAD.safetensors', short: 'o', help: 'the file to write' },
+  force: { help: 'replace the file to write, where there is one' },
   json: { help: 'print JSON, one value a line' },
   help: { help: 'show this', short: 'h' },
 } satisfies Record<string, OptionKind>;
@@ -105,9 +107,13 @@ export function optionsOf(command: Command): OptionName[] {
   return [...command.options, ...COMMON];
 }
 
+/** What an option is in a command. */
+export function kindOf(command: Command, name: OptionName): OptionKind {
+  return { ...OPTIONS[name], ...command.kinds?.[name] };
+}
+
 /** @throws UsageError */
 export function parse(command: Command, args: string[]): Parsed | 'help' {
-  const kinds: Record<string, OptionKind> = OPTIONS;
   const names = optionsOf(command);
   const { values, positionals } = parsed(command, names, args);
   if (values.help) return 'help';
@@ -116,12 +122,12 @@ export function parse(command: Command, args: string[]): Parsed | 'help' {
   if (file === undefined && command.file === 'required') throw new UsageError(`${command.name}: want a FILE`);
   for (const name of command.required ?? [])
     if (values[name] === undefined)
-      throw new UsageError(`${command.name}: want --${name} ${kinds[name].value}`);
+      throw new UsageError(`${command.name}: want --${name} ${kindOf(command, name).value}`);
 
   const result = new Map<string, string | number | boolean>();
   for (const name of names) {
     const value = values[name];
-    if (value !== undefined) result.set(name, checked(name, kinds[name], value));
+    if (value !== undefined) result.set(name, checked(name, kindOf(command, name), value));
   }
   return {
     file,
@@ -132,10 +138,9 @@ export function parse(command: Command, args: string[]): Parsed | 'help' {
 }
 
 function parsed(command: Command, names: OptionName[], args: string[]) {
-  const kinds: Record<string, OptionKind> = OPTIONS;
   const options = Object.fromEntries(
     names.map(name => {
-      const { value, short } = kinds[name];
+      const { value, short } = kindOf(command, name);
       return [
         name,
         { type: value ? ('string' as const) : ('boolean' as const), ...(short ? { short } : {}) },

@@ -28,7 +28,7 @@ beforeAll(() => {
   t = folder.file('t.npy', npy('<i8', [2], bytesOf(BigInt64Array.of(1n, 2n))));
 });
 
-const COMMANDS = ['info', 'verify', 'topk', 'score', 'bench'];
+const COMMANDS = ['info', 'verify', 'topk', 'score', 'bench', 'convert'];
 
 describe('help', () => {
   it.each([[['--help']], [['-h']], [['help']]])('%j lists the commands', async args => {
@@ -63,15 +63,30 @@ describe('help', () => {
 
 describe('a wrong command line', () => {
   it.each<[string, string[], string]>([
-    ['an unknown command', ['rank'], "'rank': want one of info, verify, topk, score, bench"],
+    ['an unknown command', ['rank'], "'rank': want one of info, verify, topk, score, bench, convert"],
     ['a name of every object', ['constructor'], "'constructor': want one of"],
-    ['help for an unknown command', ['help', 'rank'], "'rank': want one of info, verify, topk, score, bench"],
+    [
+      'help for an unknown command',
+      ['help', 'rank'],
+      "'rank': want one of info, verify, topk, score, bench, convert",
+    ],
     ['help for a name of every object', ['help', 'constructor'], "'constructor': want one of"],
     ['a file and a shape', ['bench', 'x', '--vocab', '9'], 'bench: got FILE and --vocab; want one of them'],
     [
       'hidden states and a number of random ones',
       ['verify', 'x', '--hidden', 'h', '--positions', '2'],
       'verify: got --hidden and --positions; want one of them',
+    ],
+    ['nowhere to write to', ['convert', 'x'], 'convert: want --output HEAD.safetensors'],
+    [
+      'an output of another kind',
+      ['convert', 'x', '-o', 'y.gguf'],
+      'convert: got --output y.gguf; want a name that ends in .safetensors',
+    ],
+    [
+      'a dtype that nothing is converted to',
+      ['convert', 'x', '-o', 'y.safetensors', '--dtype', 'q4_k'],
+      "--dtype: got 'q4_k'; want f32, f16, bf16, i8, q8_0",
     ],
     ['no file', ['info'], 'info: want a FILE'],
     ['two files', ['info', 'a', 'b'], "info: got the operand 'b' too many"],
@@ -97,7 +112,7 @@ describe('a wrong command line', () => {
     [
       'a misspelled command',
       ['topK', 'x'],
-      "'topK': want one of info, verify, topk, score, bench; did you mean topk?;",
+      "'topK': want one of info, verify, topk, score, bench, convert; did you mean topk?;",
     ],
     [
       'an option for a value',
@@ -163,7 +178,7 @@ describe('a wrong file', () => {
     const cut = folder.file('cut.safetensors', readFileSync(file).subarray(0, -4));
     await wrong([name, cut], 'FORMAT', 'cut.safetensors: the file has been cut short');
     const text = folder.file('text/notes.txt', 'Some notes of mine.');
-    await wrong([name, text], 'FORMAT', 'notes.txt: it begins as text does, with "Some not"');
+    await wrong([name, text], 'FORMAT', 'notes.txt: it is a text file, which begins with "Some notes');
     await wrong(
       [name, folder.path('text')],
       'IO',
