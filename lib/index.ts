@@ -9,7 +9,7 @@ export {
   sampleFrom,
   softmax,
   topKOf,
-} from './pass/held-logits';
+} from './pass/given-logits';
 export { type RankedId, rowsOf } from './pass/rows-of';
 export type { Stage } from './pass/sampling-stages';
 export { Sampler } from './sampler';
@@ -34,6 +34,7 @@ export type {
   LensOptions,
   LogitBias,
   NearestOptions,
+  Neighbors,
   Neighbours,
   NextAllOptions,
   NextOptions,

@@ -163,7 +163,7 @@ const BEAM: NamesOf<BeamOptions> = {
   count: true,
 };
 const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, activations: true };
-/** Held logits have all the rows that they will have, and the norm behind them. */
+/** Logits that are given have all the rows that they will have, and the norm behind them. */
 const HELD = without(SAMPLE, 'norm', 'guidance', 'rows', 'over');
 
 /** Options that say how another is meant; what is about drawing needs a sample, besides. */

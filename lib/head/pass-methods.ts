@@ -21,7 +21,7 @@ import type {
   Ids,
   LensOptions,
   NearestOptions,
-  Neighbours,
+  Neighbors,
   OutOption,
   RunRequest,
   RunResult,
@@ -34,7 +34,7 @@ import { HeadProperties, openPasses } from './head-properties';
 export abstract class PassMethods extends HeadProperties {
   /**
    * Any set of results from one pass over E; the other methods are shorthands.
-   * @param hidden n·d numbers
+   * @param hidden n·d elements
    * @param request what to return, and how; temperature 0 only where a sample is the one distribution asked for
    * @returns what was asked for, and logSumExp [n], of logits over temperature
    */
@@ -255,7 +255,7 @@ export abstract class PassMethods extends HeadProperties {
    * The k ids whose rows of E are most like a vector: E as an index to search. The similarity is the logit without bias, scale
    * and cap: the dot product, or the cosine of the angle, which asks for the lengths of all rows (read once, at the first call).
    * A row or vector of zeros has cosine 0 with everything.
-   * @param idOrVector d numbers; or an id, for its row of the output matrix, which is then among the answers itself
+   * @param idOrVector d elements; or an id, for its row of the output matrix, which is then among the answers itself
    * @param k from 1 to validVocabSize (or as many as there are `rows`)
    * @param options `metric`, which is 'dot' (default) or 'cosine', and the `rows` to search among
    * @throws LMHeadError NAN where a similarity is NaN, and as every method does
@@ -264,13 +264,13 @@ export abstract class PassMethods extends HeadProperties {
     idOrVector: number | bigint | Hidden,
     k: number,
     options?: NearestOptions & AsyncOptions,
-  ): Promise<Neighbours>;
+  ): Promise<Neighbors>;
   async nearest(
     idOrVector: number | bigint | Hidden,
     k: number,
     options?: NearestOptions & AsyncOptions,
     ...more: unknown[]
-  ): Promise<Neighbours> {
+  ): Promise<Neighbors> {
     const passes = openPasses(this);
     refusePositionalMetric(options, more);
     const own = optionsIfAny(options, NEAREST_OPTIONS.async);
@@ -287,13 +287,13 @@ export abstract class PassMethods extends HeadProperties {
    * @returns ids and similarities, [k] each, the most similar first
    * @throws LMHeadError NAN where a similarity is NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
-  nearestSync(idOrVector: number | bigint | Hidden, k: number, options?: NearestOptions): Neighbours;
+  nearestSync(idOrVector: number | bigint | Hidden, k: number, options?: NearestOptions): Neighbors;
   nearestSync(
     idOrVector: number | bigint | Hidden,
     k: number,
     options?: NearestOptions,
     ...more: unknown[]
-  ): Neighbours {
+  ): Neighbors {
     const passes = openPasses(this);
     refusePositionalMetric(options, more);
     const job = passes.nearestJob(idOrVector, k, optionsIfAny(options, NEAREST_OPTIONS.sync));

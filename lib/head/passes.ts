@@ -236,7 +236,7 @@ export class HeadPasses {
     return job;
   }
 
-  /** How many numbers a result of one per hidden state and id has. */
+  /** How many elements a result of one per hidden state and id has. */
   #denseCount({ n, view }: HeadJob): number {
     return n * (view ? view.rows.length : this.vocabSize);
   }

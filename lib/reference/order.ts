@@ -14,7 +14,7 @@ export function bestId(u: Float32Array, valid: number): number {
   return best;
 }
 
-/** The place of `target` in the order, from 1. The row has no NaN. */
+/** The rank of `target`, from 1. The row has no NaN. */
 export function rankOf(u: Float32Array, valid: number, target: number): number {
   let rank = 1;
   for (let id = 0; id < valid; id++) {

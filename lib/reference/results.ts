@@ -1,5 +1,5 @@
 /** Every result of a pass, from one row of logits. */
-import { placeAmong } from '../arguments/ascending-ids';
+import { localIndex } from '../arguments/ascending-ids';
 import { IGNORED, type PassJob, RowParameter } from '../backend/backend';
 import { nameOf, nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
 import type { TopLogProbs } from '../types';
@@ -7,7 +7,7 @@ import { adjustedRow } from './adjust';
 import { distributionOf, entropyOf, logProb, logSumExp, prob } from './distribution';
 import { candidatesOfRow, type RowSampling } from './filters';
 import { bestFirst, bestId, rankOf } from './order';
-import { race, renormalizedLogProbs } from './sample';
+import { gumbelMax, renormalizedLogProbs } from './sample';
 
 /** In lists: there is none. */
 const NO_ID = 0xffffffff;
@@ -73,7 +73,7 @@ export function writeResults(
   whole?: Float32Array,
 ): void {
   const ids = job.view?.rows;
-  const idAt = (place: number) => ids?.[place] ?? place;
+  const idAt = (index: number) => ids?.[index] ?? index;
   const sampling = rowSampling(job, row);
   const greedy = sampling.temperature === 0;
   const temperature = greedy ? 1 : sampling.temperature;
@@ -85,10 +85,10 @@ export function writeResults(
   if (job.sample || job.candidates) writeDrawn(job, row, draw(job, row, u, valid));
   if (job.sample?.modelLogProbs) {
     const raw = temperature === 1 ? distribution : distributionOf(whole ?? u, whole?.length ?? valid, 1);
-    const drawn = ids ? placeAmong(ids, job.sample.ids[row]) : job.sample.ids[row];
+    const drawn = ids ? localIndex(ids, job.sample.ids[row]) : job.sample.ids[row];
     job.sample.modelLogProbs[row] = logProb(raw, u[drawn]);
     const best = bestFirst(u, valid);
-    const logProbs = best.map(place => logProb(raw, u[place]));
+    const logProbs = best.map(index => logProb(raw, u[index]));
     writeList(job.sample.modelTopLogProbs!, row, best.map(idAt), logProbs);
   }
 
@@ -112,7 +112,7 @@ export function writeResults(
   if (job.score) {
     const { targets, logProbs, ranks, entropy } = job.score;
     const ignored = targets[row] === IGNORED;
-    const target = ids ? placeAmong(ids, targets[row]) : targets[row];
+    const target = ids ? localIndex(ids, targets[row]) : targets[row];
     logProbs[row] = ignored ? 0 : logProb(distribution, u[target]);
     ranks[row] = ignored || distribution.nanId >= 0 ? 0 : rankOf(u, valid, target);
     if (entropy) entropy[row] = ignored ? 0 : entropyOf(whole ?? u, whole?.length ?? valid, distribution);
@@ -149,7 +149,7 @@ function writeList(list: TopLogProbs, row: number, ids: number[], logProbs: numb
 export function draw(job: PassJob, row: number, u: Float32Array, valid: number): Drawn {
   const sampling = rowSampling(job, row);
   const { temperature, stream } = sampling;
-  const idAt = (place: number) => job.view?.rows[place] ?? place;
+  const idAt = (index: number) => job.view?.rows[index] ?? index;
   const adjusted = adjustedRow(u, row, job.adjustments, job.view?.rows);
   const { max, nanId } = distributionOf(adjusted, valid, 1);
   if (nanId >= 0) throw nanError(nameOf(job, row), idAt(nanId));
@@ -161,11 +161,11 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
   }
   if (temperature === 0) return { ids: [idAt(bestId(adjusted, valid))], logProbs: [0], chosen: 0 };
   const left = candidatesOfRow(adjusted, valid, sampling);
-  const places = left.ids;
-  const chosen = places.indexOf(race(adjusted, places, left.temperature, stream, idAt));
+  const indices = left.ids;
+  const chosen = indices.indexOf(gumbelMax(adjusted, indices, left.temperature, stream, idAt));
   return {
-    ids: places.map(idAt),
-    logProbs: renormalizedLogProbs(adjusted, places, left.temperature),
+    ids: indices.map(idAt),
+    logProbs: renormalizedLogProbs(adjusted, indices, left.temperature),
     chosen,
   };
 }
@@ -174,7 +174,7 @@ function protectedPlaces({ adjustments, view }: PassJob): ReadonlySet<number> | 
   const ids = adjustments?.xtcProtected;
   if (!ids) return undefined;
   const rows = view?.rows;
-  return new Set(rows ? Array.from(ids, id => placeAmong(rows, id)) : ids);
+  return new Set(rows ? Array.from(ids, id => localIndex(rows, id)) : ids);
 }
 
 export interface Drawn {

@@ -1,31 +1,31 @@
-/** Draws a token from candidates by a race (the Gumbel-max trick): no sum, no sorting, and every token's chance its own. */
-import { raceKey } from './exact-math';
+/** Draws a token from candidates by the Gumbel-max trick: no sum, no sorting, and every token's chance its own. */
+import { gumbelKey } from './exact-math';
 import { type Stream, tokenBits } from './philox';
 
 /**
  * The id with the largest u/T − log E, where E is an Exp(1) variate of the id's own: each wins with probability
  * e^(u/T)/Σe^(u/T). (−log E is a Gumbel variate.)
  * @param u logits
- * @param places candidates' places in `u`, at least one
- * @param idAt the id at a place, ascending with it
- * @returns the winner's place
+ * @param indices local indices of the candidates in `u`, at least one
+ * @param idAt the id at a local index, ascending with it
+ * @returns the winner's index
  */
-export function race(
+export function gumbelMax(
   u: Float32Array,
-  places: readonly number[],
+  indices: readonly number[],
   temperature: number,
   stream: Stream,
-  idAt: (place: number) => number = place => place,
+  idAt: (index: number) => number = index => index,
 ): number {
-  const runners = places.map(place => {
-    const [high, low] = tokenBits(stream, idAt(place));
-    return { place, key: raceKey(u[place] / temperature, high, low), logit: u[place], high, low };
+  const runners = indices.map(index => {
+    const [high, low] = tokenBits(stream, idAt(index));
+    return { index, key: gumbelKey(u[index] / temperature, high, low), logit: u[index], high, low };
   });
-  return runners.reduce((winner, runner) => (isAhead(runner, winner) ? runner : winner)).place;
+  return runners.reduce((winner, runner) => (isAhead(runner, winner) ? runner : winner)).index;
 }
 
 interface Runner {
-  place: number;
+  index: number;
   key: number;
   logit: number;
   /** Its random bits: the lower, the larger is what they add to the key. */
@@ -42,7 +42,7 @@ function isAhead(a: Runner, b: Runner): boolean {
   if (a.logit !== b.logit) return a.logit > b.logit;
   if (a.high !== b.high) return a.high < b.high;
   if (a.low !== b.low) return a.low < b.low;
-  return a.place < b.place;
+  return a.index < b.index;
 }
 
 /**

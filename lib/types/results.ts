@@ -15,14 +15,17 @@ export interface NearestOptions extends Pick<CallOptions, 'hiddenDtype' | 'rows'
 }
 
 /** The ids whose rows of E are most like a vector. */
-export interface Neighbours {
+export interface Neighbors {
   /** [k], most similar first, equal ones by lower id */
   ids: Uint32Array;
   /** [k] dot products, or cosines in [−1, 1] */
   similarities: Float32Array;
 }
 
-/** How to draw what a draft is held against: the options of `sample`, but for what it tells beside the token. */
+/** `Neighbors`, as it is also spelled. */
+export type Neighbours = Neighbors;
+
+/** How to draw what a draft is verified against: the options of `sample`, but for what it tells beside the token. */
 export interface VerifyDraftOptions extends Omit<SampleOptions, 'over' | 'topLogProbs'> {
   /**
    * [draftIds.length, V], or with `rows` [draftIds.length, rows.length] in their order: the log-probabilities that each draft id
@@ -53,7 +56,7 @@ export interface Beams {
 
 /** One of several drafts that are verified together; see `verifyDraft`. */
 export interface Draft {
-  /** n·d numbers. */
+  /** n·d elements. */
   hidden: Hidden;
   /** n − 1 or n ids. */
   draftIds: Ids;
@@ -63,13 +66,13 @@ export interface Draft {
   sampler?: Sampler | undefined;
 }
 
-/** What stands of a draft, and what follows it. */
+/** What was accepted of a draft, and the token after it. */
 export interface DraftResult {
-  /** How many of the draft's ids stand: its longest prefix that was accepted. */
+  /** How many of the draft's ids were accepted: its longest prefix. */
   accepted: number;
   /**
    * [accepted + 1] those ids, and the token after them: a correction where the draft went wrong, a bonus where all of it
-   * stands. Without the hidden state that a bonus needs, [accepted] where all stands.
+   * was accepted. Without the hidden state that a bonus needs, [accepted] where all was.
    */
   ids: Uint32Array;
   /** Of `ids`, under the distribution that `sample` would draw from (0 where greedy). */

@@ -55,7 +55,7 @@ napi_value run_logits(Call& call) {
   if (values.candidates) request.candidates = &candidates;
   PassResult result;
   needs_memory_for("the pass", [&] {
-    const HeldSource source(reinterpret_cast<const float*>(logits.data), n, vocabulary, logits.stays);
+    const MaterializedSource source(reinterpret_cast<const float*>(logits.data), n, vocabulary, logits.stays);
     result = run_pass(kernels(), source, request);
   });
   if (values.candidates && result.status == PassResult::ok) return candidates_to_js(call.env(), candidates);

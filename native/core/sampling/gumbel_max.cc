@@ -9,7 +9,7 @@
 
 namespace lmhead {
 
-void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& stream, double temperature, RaceLeader& leader) {
+void gumbel_max_chunk(const Kernels& kernels, const GumbelMaxChunk& chunk, const Stream& stream, double temperature, GumbelMaxLeader& leader) {
   if (!is_in(chunk.max)) return;
   LMHEAD_DASSERT(is_temperature(temperature));
   const float* const u = chunk.logits;
@@ -33,7 +33,7 @@ void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& st
       if (is_in(u[i])) offer(i);
     return;
   }
-  const size_t count = kernels.race_candidates(u, chunk.rows, chunk.first, {stream, inverse_temperature, to_beat}, found);
+  const size_t count = kernels.gumbel_max_candidates(u, chunk.rows, chunk.first, {stream, inverse_temperature, to_beat}, found);
   for (size_t i = 0; i < count; i++) offer(found[i]);
 }
 

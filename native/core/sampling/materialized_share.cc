@@ -136,7 +136,7 @@ MaterializedRow::Last MaterializedRow::place_by(const Key& key, double high, dou
     if (const std::optional<Last> last = place_among_equals(key, keys, before, wanted, temperature)) return *last;
   std::vector<Keyed> boundary = candidates_within(key, keys, temperature);
   const auto mass_of = [](const Keyed& c) { return c.mass; };
-  const size_t place = place_of_share(boundary.data(), boundary.size(), before, wanted, std::less<>(), mass_of);
+  const size_t place = index_of_share(boundary.data(), boundary.size(), before, wanted, std::less<>(), mass_of);
   before.add(mass_of(boundary[place]));
   return {boundary[place], before};
 }
