@@ -8,7 +8,8 @@
 namespace lmhead::test {
 namespace {
 
-// ---- materialized logits -------------------------------------------------------------------------------------------------------------
+// ---- materialized logits
+// -------------------------------------------------------------------------------------------------------------
 
 // The logits under test, and what they are once somebody has looked at their maximum.
 float* held;
@@ -63,8 +64,8 @@ TEST_PER_TABLE(logits_that_might_change_but_do_not_have_the_bits_of_those_that_s
   const std::vector<double> parameters = parameter_table(rows);
   const std::vector<uint32_t> targets(kRows, 5);
   const auto results = [&](bool stay) {
-    return run(kernels, MaterializedSource(logits.data(), kRows, kVocabulary, stay), parameters.data(), targets.data(), 9, kEverything,
-               3);
+    return run(kernels, MaterializedSource(logits.data(), kRows, kVocabulary, stay), parameters.data(), targets.data(), 9,
+               kEverything, 3);
   };
   const Results a = results(true), b = results(false);
   for (size_t i = 0; i < kRows; i++) {

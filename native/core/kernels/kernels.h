@@ -126,7 +126,8 @@ struct Kernels {
   size_t (*count_above)(const float* u, size_t count, float threshold, bool or_equal);
   // Indices of the u that are > threshold (or >=), ascending; out has room for count.
   size_t (*indices_above)(const float* u, size_t count, float threshold, bool or_equal, uint32_t* out);
-  // Indices that can still have the largest key: every i whose key is above state.best_key is among them, and few others. first_id is even.
+  // Indices that can still have the largest key: every i whose key is above state.best_key is among them, and few others.
+  // first_id is even.
   size_t (*gumbel_max_candidates)(const float* u, size_t count, uint32_t first_id, const GumbelMaxState& state, uint32_t* out);
 
   // The limits that the rest is measured against. read: touches every byte and does next to nothing with it.

@@ -22,7 +22,8 @@ inline float float_at(int32_t ordinal) {
 template <class Holds>
 float first_float(Holds holds) {
   const auto at = [](int64_t ordinal) { return float_at(static_cast<int32_t>(ordinal)); };
-  return at(first_that(ordinal_of(kLowest), ordinal_of(-kLowest) + int64_t{1}, [&](int64_t ordinal) { return holds(at(ordinal)); }));
+  return at(
+      first_that(ordinal_of(kLowest), ordinal_of(-kLowest) + int64_t{1}, [&](int64_t ordinal) { return holds(at(ordinal)); }));
 }
 inline float float_before(float x) { return float_at(ordinal_of(x) - 1); }
 

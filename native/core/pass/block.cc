@@ -13,8 +13,8 @@ namespace lmhead {
 
 namespace {
 
-// whole: all that the filters leave is wanted, and not only the token that is drawn. sparse: hardly any id may be drawn; a sum over
-// these in any order has the same bits, and so they need not be those of a pass over all.
+// whole: all that the filters leave is wanted, and not only the token that is drawn. sparse: hardly any id may be drawn; a sum
+// over these in any order has the same bits, and so they need not be those of a pass over all.
 Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole, bool sparse) {
   if (row.temperature == 0) return Sampling::greedy;
   switch (row.first_filter().stage) {
@@ -191,7 +191,8 @@ void Block::add_drawing(const double* inverse_temperatures) {
   const auto add_drawn = [&]<class T>(T*& sink, auto&&... arguments) {
     sink = add_to<T>(drawing_, std::forward<decltype(arguments)>(arguments)...);
   };
-  if (request_.adjustments.any()) add_drawn(adjusted_, kernels_, columns_, chunks_, inverse_temperatures, has_gumbel_max(), false);
+  if (request_.adjustments.any())
+    add_drawn(adjusted_, kernels_, columns_, chunks_, inverse_temperatures, has_gumbel_max(), false);
   std::vector<uint32_t> k(columns_);
   bool any[6] = {};
   for (size_t c = 0; c < columns_; c++) {

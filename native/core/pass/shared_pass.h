@@ -9,8 +9,8 @@
 
 namespace lmhead {
 
-// What shares a pass: calls of so few rows that they cost about as much as reading E, and no more rows and materialized logits together
-// than a pass takes well.
+// What shares a pass: calls of so few rows that they cost about as much as reading E, and no more rows and materialized logits
+// together than a pass takes well.
 constexpr size_t kMostSharingRows = 16, kMostSharedRows = 64;
 
 // One of them: a pass over all rows of E, with an epilogue of its own.

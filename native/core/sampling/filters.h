@@ -1,5 +1,5 @@
-// From candidates to a token: a chain of filters, then Gumbel-max at the temperature that they leave. lib/reference/filters.ts and
-// sample.ts define it, and say why.
+// From candidates to a token: a chain of filters, then Gumbel-max at the temperature that they leave. lib/reference/filters.ts
+// and sample.ts define it, and say why.
 #pragma once
 
 #include <algorithm>

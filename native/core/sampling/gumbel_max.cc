@@ -9,7 +9,8 @@
 
 namespace lmhead {
 
-void gumbel_max_chunk(const Kernels& kernels, const GumbelMaxChunk& chunk, const Stream& stream, double temperature, GumbelMaxLeader& leader) {
+void gumbel_max_chunk(const Kernels& kernels, const GumbelMaxChunk& chunk, const Stream& stream, double temperature,
+                      GumbelMaxLeader& leader) {
   if (!is_in(chunk.max)) return;
   LMHEAD_DASSERT(is_temperature(temperature));
   const float* const u = chunk.logits;

@@ -47,6 +47,7 @@ struct GumbelMaxChunk {
 };
 
 // Lets those of a chunk's ids run that are in.
-void gumbel_max_chunk(const Kernels& kernels, const GumbelMaxChunk& chunk, const Stream& stream, double temperature, GumbelMaxLeader& leader);
+void gumbel_max_chunk(const Kernels& kernels, const GumbelMaxChunk& chunk, const Stream& stream, double temperature,
+                      GumbelMaxLeader& leader);
 
 }  // namespace lmhead

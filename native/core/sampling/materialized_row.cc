@@ -223,7 +223,8 @@ Choice MaterializedRow::gumbel_max(const Left& left, const Stream& stream) const
   if (list_) return lmhead::gumbel_max(*list_, left, stream);
   std::vector<GumbelMaxLeader> leaders(workers_.threads);
   each_chunk([&](const Chunk& chunk, unsigned slot) {
-    gumbel_max_chunk(kernels_, {chunk.logits, chunk.rows, chunk.first, chunk.ids, chunk.max}, stream, left.temperature, leaders[slot]);
+    gumbel_max_chunk(kernels_, {chunk.logits, chunk.rows, chunk.first, chunk.ids, chunk.max}, stream, left.temperature,
+                     leaders[slot]);
   });
   GumbelMaxLeader winner;
   for (const GumbelMaxLeader& leader : leaders) winner.offer(leader);

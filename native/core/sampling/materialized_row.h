@@ -121,7 +121,7 @@ class MaterializedRow {
   Range keys_within(const Key& key, const Range& range, double temperature) const;
   std::vector<Keyed> candidates_within(const Key& key, const Range& keys, double temperature) const;
   std::optional<Last> last_among_equals(const Key& key, const Range& keys, FixedPointSum before, double wanted,
-                                         double temperature) const;
+                                        double temperature) const;
   // Where the share is reached in the order of keys, of which those up to `high` can matter.
   Last last_by(const Key& key, double high, double share, double temperature) const;
 

@@ -18,7 +18,7 @@ void GumbelMaxSink::consume(const Tile& tile, unsigned slot) {
     const size_t column = tile.first_column + c;
     if (!drawn_[column] || tile.maxima[c].nan_at >= 0) continue;
     gumbel_max_chunk(kernels_, {tile.column(c), tile.rows, tile.first, tile.ids, tile.maxima[c].max}, rows_[column].stream,
-               rows_[column].temperature, leaders_[slot * drawn_.size() + column]);
+                     rows_[column].temperature, leaders_[slot * drawn_.size() + column]);
   }
 }
 

@@ -1,8 +1,8 @@
 // The sinks that draw a token per column. Which of them a row takes depends on its filters:
 //   none              Gumbel-max inside the pass: every id gets a key, the best wins; O(1) memory
 //   top-k, or greedy  the k best (top_k.h), then filter and Gumbel-max among them; O(k)
-//   min-p, few ids    those within reach of the maximum so far, then filter and Gumbel-max; else, when they are many, the row's logits
-//   all else          the row's logits are materialized until the distribution is known (sampling/materialized_row.h)
+//   min-p, few ids    those within reach of the maximum so far, then filter and Gumbel-max; else, when they are many, the row's
+//   logits all else          the row's logits are materialized until the distribution is known (sampling/materialized_row.h)
 #pragma once
 
 #include <atomic>

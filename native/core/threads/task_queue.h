@@ -34,8 +34,8 @@ class SharingGroup {
   const Task::Share room_;
   std::shared_ptr<HeadQueue> first_;  // of those with tasks, the one whose turn it is
   HeadQueue* last_ = nullptr;
-  std::atomic<size_t> pushed_{0};  // tasks, so far
-  bool active_ = false;            // in the queue, or in a runner's hands
+  std::atomic<size_t> pushed_{0};       // tasks, so far
+  bool active_ = false;                 // in the queue, or in a runner's hands
   std::shared_ptr<SharingGroup> next_;  // in the queue
 };
 
