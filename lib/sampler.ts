@@ -1,24 +1,16 @@
 /** A sampler: draws one token after another, and remembers what the next draw depends on. */
 import { got } from './arguments/describe';
 import { hiddenRows } from './arguments/hidden';
-import { breakersOf } from './arguments/history';
-import { idCount, idRows, tokenIds } from './arguments/ids';
-import {
-  MIROSTAT_OPTIONS,
-  NEXT_OPTIONS,
-  optionsIfAny,
-  readOptions,
-  SAMPLER_OPTIONS,
-  VERIFY_OPTIONS,
-} from './arguments/option-names';
-import { type OwnIds, ownIds, withMoreIds } from './arguments/own-ids';
+import { tokenIds } from './arguments/ids';
+import { NEXT_OPTIONS, optionsIfAny, readOptions, VERIFY_OPTIONS } from './arguments/option-names';
+import { type OwnIds, withMoreIds } from './arguments/own-ids';
 import { TokenHistory } from './arguments/penalties';
 import { reading } from './arguments/reading';
-import { drawnSeed } from './arguments/row-parameters';
+import { idList, requireNoRows, samplerSettings, seedOf } from './arguments/sampler-settings';
 import { integerBetween, numberBetween, optionsObject } from './arguments/values';
 import { LMHeadError } from './errors';
 import type { LMHead } from './lm-head';
-import { topCount } from './pass/sample-result';
+import { drawThroughHook, type LogitsHook, statesOf } from './pass/logits-hook';
 import type {
   AsyncOptions,
   DraftResult,
@@ -35,7 +27,6 @@ import type {
   VerifyDraftOptions,
 } from './types';
 
-const SEEDS = 1n << 64n;
 const LAST_STEP = 2 ** 32 - 1;
 
 /** A call that is about samplers: theirs while it lasts. @internal */
@@ -45,6 +36,8 @@ export interface Turn {
   /** The stateless options of the next draw, and of a draft's. */
   request(options: NextOptions): SampleOptions;
   draftRequest(): VerifyDraftOptions;
+  /** Where the token is not drawn by the pass, but of logits [V] that it makes of the hidden state. */
+  readonly draw: ((logits: Float32Array, request: SampleOptions) => Sample) | undefined;
   acceptSample(sample: Sample): SampledToken;
   acceptVerdict(verdict: DraftResult): void;
   /** Nothing was drawn; a pass that was canceled may go on for a while. */
@@ -62,13 +55,14 @@ export let beginTurns: (samplers: readonly unknown[], nameOf: (i: number) => str
  * Methods throw as `head.sample` does; an error leaves the state as it was. One call at a time: BUSY where a promise of `next`
  * is pending.
  */
-export class Sampler {
+export class Sampler<Token extends SampledToken = SampledToken> {
   readonly #head: LMHead;
   /** Ids are below it. */
   readonly #valid: number;
   readonly #options: SamplerOptions;
   readonly #ids: OwnIds;
   readonly #first: Uint32Array;
+  readonly #hook: LogitsHook | undefined;
   readonly #mirostat: { tau: number; eta: number } | undefined;
   #seed: bigint;
   #step = 0;
@@ -99,29 +93,21 @@ export class Sampler {
 
   /** @hidden */
   constructor(head: LMHead, validVocabSize: number, given: SamplerOptions = {}) {
-    const options = readOptions(given, SAMPLER_OPTIONS);
+    const { options, ids, history, mirostat, hook, seed } = samplerSettings(
+      given,
+      head.vocabSize,
+      validVocabSize,
+    );
     this.#head = head;
     this.#valid = validVocabSize;
-    this.#ids = ownIds(options, head.vocabSize, validVocabSize);
-    const { history, mirostat, promptLength, seed } = options;
-    // Read here, once and for all tokens.
-    const dryBreakers = reading('dryBreakers', () =>
-      breakersOf(options.dryBreakers, validVocabSize),
-    ) as SamplerOptions['dryBreakers'];
-    this.#options = { ...options, ...this.#ids, dryBreakers };
-    if (promptLength !== undefined) integerBetween(promptLength, 'promptLength', 0, Number.MAX_SAFE_INTEGER);
-    this.#first = history === undefined ? new Uint32Array(0) : idList(history, 'history', validVocabSize);
-    this.#history = new TokenHistory(this.#first.slice());
-    topCount(options);
-    if (mirostat !== undefined) {
-      const { tau = 5, eta = 0.1 } = readOptions(mirostat, MIROSTAT_OPTIONS, 'mirostat');
-      this.#mirostat = {
-        tau: numberBetween(tau, 'mirostat.tau', 0, Number.MAX_VALUE),
-        eta: numberBetween(eta, 'mirostat.eta', 0, Number.MAX_VALUE),
-      };
-    }
-    this.#limit = 2 * (this.#mirostat?.tau ?? 0);
-    this.#seed = seed === undefined ? drawnSeed() : seedOf(seed);
+    this.#options = options;
+    this.#ids = ids;
+    this.#first = history;
+    this.#history = new TokenHistory(history.slice());
+    this.#mirostat = mirostat;
+    this.#hook = hook;
+    this.#limit = 2 * (mirostat?.tau ?? 0);
+    this.#seed = seed;
   }
 
   /** The tokens that penalties are about, oldest first: those given at first, and those drawn or accepted since. A copy. */
@@ -136,13 +122,16 @@ export class Sampler {
    *   beside the sampler's own: biases are added, and what is drawn is banned by neither and allowed by both. `rows` and `over` stand
    *   in place of the sampler's own. An AbortSignal
    */
-  async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<SampledToken> {
+  async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<Token> {
     const turn = this.#begin();
     try {
       const own = readOptions(options, NEXT_OPTIONS.async);
       this.#requireOne(hidden);
       const request = this.#request(own);
-      return this.#acceptSample(await this.#head.sample(hidden, { ...request, signal: own.signal }));
+      const { signal } = own;
+      if (!this.#hook) return this.#acceptSample(await this.#head.sample(hidden, { ...request, signal }));
+      const logits = await this.#head.logits(hidden, { ...statesOf(request), signal });
+      return this.#acceptSample(this.#draw(logits, request));
     } catch (error) {
       turn.failed();
       throw error;
@@ -151,13 +140,22 @@ export class Sampler {
     }
   }
 
-  /** As `next`, at once: the event loop waits. */
-  nextSync(hidden: Hidden, options: NextOptions = {}): SampledToken {
+  /**
+   * `next` without a promise: blocks the event loop.
+   * @param hidden one hidden state
+   * @param options what holds for this token alone; see `next`
+   * @returns the token, and what `topLogProbs` asks for
+   * @throws LMHeadError BUSY where a promise of `next` is pending; NAN where the row has NaN; RANGE where nothing is left to draw; SHAPE,
+   *   DTYPE, ARGUMENT, CLOSED, MEMORY
+   */
+  nextSync(hidden: Hidden, options: NextOptions = {}): Token {
     const turn = this.#begin(); // arguments may run code when they are read
     try {
       const own = readOptions(options, NEXT_OPTIONS.sync);
       this.#requireOne(hidden);
-      return this.#acceptSample(this.#head.sampleSync(hidden, this.#request(own)));
+      const request = this.#request(own);
+      if (!this.#hook) return this.#acceptSample(this.#head.sampleSync(hidden, request));
+      return this.#acceptSample(this.#draw(this.#head.logitsSync(hidden, statesOf(request)), request));
     } finally {
       turn.end();
     }
@@ -190,7 +188,15 @@ export class Sampler {
     }
   }
 
-  /** As `verify`, at once: the event loop waits. */
+  /**
+   * `verify` without a promise: blocks the event loop.
+   * @param hidden one hidden state per draft id, and one more for the bonus token
+   * @param draftIds n − 1 or n ids below V
+   * @param options the draft's log-probabilities
+   * @returns how many draft ids were accepted; those and the token that follows them
+   * @throws LMHeadError BUSY where a promise of `next` is pending; NAN where a row that counts has NaN; RANGE for a sampler with mirostat,
+   *   `over` or topLogProbs; SHAPE, DTYPE, ARGUMENT, CLOSED, MEMORY
+   */
   verifySync(
     hidden: Hidden,
     draftIds: Ids,
@@ -225,9 +231,9 @@ export class Sampler {
   }
 
   /** A sampler in the same state, which goes its own way from here. */
-  clone(): Sampler {
+  clone(): Sampler<Token> {
     this.#requireIdle();
-    const clone = new Sampler(this.#head, this.#valid, { ...this.#options, history: this.#first });
+    const clone = new Sampler<Token>(this.#head, this.#valid, { ...this.#options, history: this.#first });
     clone.restore(this.toJSON());
     return clone;
   }
@@ -283,6 +289,7 @@ export class Sampler {
       hiddenDtype: this.#options.hiddenDtype,
       request: options => this.#request(options),
       draftRequest: () => this.#draftRequest(),
+      draw: this.#hook && ((logits, request) => this.#draw(logits, request)),
       acceptSample: sample => this.#acceptSample(sample),
       acceptVerdict: verdict => this.#acceptVerdict(verdict),
       failed: () => {
@@ -302,7 +309,7 @@ export class Sampler {
 
   /** The options and the state, as of a stateless call. */
   #stated(): SampleOptions {
-    const { mirostat, ...own } = this.#options;
+    const { mirostat, logits, ...own } = this.#options;
     const { promptLength } = own;
     return {
       ...own,
@@ -315,7 +322,8 @@ export class Sampler {
 
   #draftRequest(): VerifyDraftOptions {
     const { over, topLogProbs, ...request } = this.#stated();
-    for (const [name, value] of Object.entries({ mirostat: this.#mirostat, over, topLogProbs })) {
+    const notForDrafts = { mirostat: this.#mirostat, logits: this.#hook, over, topLogProbs };
+    for (const [name, value] of Object.entries(notForDrafts)) {
       if (value !== undefined)
         throw new LMHeadError(
           'RANGE',
@@ -335,13 +343,18 @@ export class Sampler {
   #request(options: NextOptions): SampleOptions {
     const request = this.#stated();
     if (this.#mirostat) request.maxSurprisal = Math.max(this.#limit, 0);
-    for (const name of ['rows', 'over'] as const) {
+    for (const name of ['rows', 'over', 'guidance'] as const) {
       if (options[name] !== undefined) Object.assign(request, { [name]: options[name] });
     }
+    if (this.#hook) requireNoRows(request);
     return Object.assign(request, withMoreIds(this.#ids, options, this.#head.vocabSize, this.#valid));
   }
 
-  #acceptSample(sample: Sample): SampledToken {
+  #draw(logits: Float32Array, request: SampleOptions): Sample {
+    return drawThroughHook(this.#hook!, logits, this.#valid, request, this.#head.backend);
+  }
+
+  #acceptSample(sample: Sample): Token {
     const { ids, logProbs, modelLogProbs, topLogProbs, modelTopLogProbs } = sample;
     const [id] = ids;
     const [logProb] = logProbs;
@@ -352,31 +365,17 @@ export class Sampler {
       const surprisal = -logProb / Math.LN2;
       this.#limit -= this.#mirostat.eta * (surprisal - this.#mirostat.tau);
     }
-    if (!modelLogProbs) return { id, logProb };
+    if (!modelLogProbs) return { id, logProb } as Token;
     return {
       id,
       logProb,
       modelLogProb: modelLogProbs[0],
       topLogProbs: listed(topLogProbs!),
       modelTopLogProbs: listed(modelTopLogProbs!),
-    };
+    } as TokenLogProb as Token;
   }
 }
 
 function listed({ ids, logProbs, counts }: TopLogProbs): TokenLogProb[] {
   return Array.from(ids.subarray(0, counts[0]), (id, i) => ({ id, logProb: logProbs[i] }));
-}
-
-function idList(ids: unknown, name: string, bound: number): Uint32Array {
-  const list = idRows(ids, name, 1);
-  return tokenIds(list.value(0), list.name(0), idCount(list.value(0), list.name(0)), bound);
-}
-
-function seedOf(seed: unknown): bigint {
-  const whole = typeof seed === 'bigint' || (typeof seed === 'number' && Number.isSafeInteger(seed));
-  if (whole && BigInt(seed as number) >= 0n && BigInt(seed as number) < SEEDS) return BigInt(seed as number);
-  throw new LMHeadError(
-    typeof seed === 'number' || typeof seed === 'bigint' ? 'RANGE' : 'ARGUMENT',
-    `seed: got ${got(seed)}; want an integer from 0 to 2^53 - 1, or a bigint below 2^64`,
-  );
 }

@@ -1,5 +1,6 @@
 /** The methods that draw tokens, and that tell what is drawn from. A base of LMHead. */
 import {
+  BEAM_OPTIONS,
   CANDIDATES_OPTIONS,
   optionsIfAny,
   SAMPLE_OPTIONS,
@@ -9,14 +10,17 @@ import { refusePositionalLogProbs } from '../arguments/positional';
 import type { Effective } from '../effective';
 import { asJson } from '../pass/as-json';
 import { CANDIDATES, SAMPLE } from '../pass/asked';
+import { bestBeams } from '../pass/beam';
 import { verdictOf } from '../pass/verify-draft';
 import type {
   AsyncOptions,
+  BeamOptions,
+  Beams,
   Candidates,
   DraftResult,
   Hidden,
   Ids,
-  Sample,
+  SampleOf,
   SampleOptions,
   VerifyDraftOptions,
 } from '../types';
@@ -36,12 +40,12 @@ export abstract class DrawingMethods extends PassMethods {
   async sample<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
     hidden: Hidden,
     options?: O,
-  ): Promise<Sample> {
+  ): Promise<SampleOf<O>> {
     const passes = openPasses(this);
     const own = optionsIfAny(options, SAMPLE_OPTIONS.async);
     const job = passes.prepare(SAMPLE, passes.rows(hidden, own), own);
     await passes.compute(job, own);
-    return job.sample!;
+    return job.sample! as SampleOf<O>;
   }
 
   /**
@@ -54,12 +58,12 @@ export abstract class DrawingMethods extends PassMethods {
   sampleSync<const O extends SampleOptions & Effective<O, SampleOptions>>(
     hidden: Hidden,
     options?: O,
-  ): Sample {
+  ): SampleOf<O> {
     const passes = openPasses(this);
     const own = optionsIfAny(options, SAMPLE_OPTIONS.sync);
     const job = passes.prepare(SAMPLE, passes.rows(hidden, own), own);
     passes.computeSync(job);
-    return job.sample!;
+    return job.sample! as SampleOf<O>;
   }
 
   /**
@@ -97,6 +101,47 @@ export abstract class DrawingMethods extends PassMethods {
     const job = passes.prepare(CANDIDATES, passes.rows(hidden, own), own);
     passes.computeSync(job);
     return asJson(job.candidates!);
+  }
+
+  /**
+   * One step of beam search: of all beams' continuations by one token those of the largest sums of log-probabilities, in one pass. What is
+   * to be done with beams that end (`eosIds` ban nothing here) and how lengths are weighed is the caller's; see docs/sampling.md.
+   * @param hidden n·d elements, one hidden state per beam
+   * @param scores n numbers: the log-probability of each beam so far; -Infinity for one that is not to go on. Of a first step: [0]
+   * @param options what `sample` would draw from: biases, bans, penalties with a history per beam, filters, temperature; and `count`
+   * @returns parents, ids, scores, logProbs, [count] each or as many continuations as there are; best first, of equal sums that of the lower
+   *   beam, and then the lower id
+   * @throws LMHeadError NAN where a row has NaN; RANGE where a beam has nothing left, and as every method does
+   */
+  async beam<const O extends BeamOptions & AsyncOptions & Effective<O, BeamOptions & AsyncOptions>>(
+    hidden: Hidden,
+    scores: Float64Array | Float32Array | readonly number[],
+    options?: O,
+  ): Promise<Beams> {
+    const passes = openPasses(this);
+    const own = optionsIfAny<BeamOptions & AsyncOptions>(options, BEAM_OPTIONS.async);
+    const beams = passes.beamJob(hidden, scores, own);
+    await passes.compute(beams.job, own);
+    return bestBeams(beams.scores, beams.job.sample!.topLogProbs!, beams.most);
+  }
+
+  /**
+   * `beam` without a promise: blocks the event loop.
+   * @param hidden n·d elements, one hidden state per beam
+   * @param scores n numbers: the log-probability of each beam so far, or -Infinity
+   * @param options as those of `beam`
+   * @returns parents, ids, scores, logProbs, best first
+   * @throws LMHeadError NAN where a row has NaN; RANGE where a beam has nothing left; SHAPE, DTYPE, ARGUMENT, CLOSED, MEMORY
+   */
+  beamSync<const O extends BeamOptions & Effective<O, BeamOptions>>(
+    hidden: Hidden,
+    scores: Float64Array | Float32Array | readonly number[],
+    options?: O,
+  ): Beams {
+    const passes = openPasses(this);
+    const beams = passes.beamJob(hidden, scores, optionsIfAny<BeamOptions>(options, BEAM_OPTIONS.sync));
+    passes.computeSync(beams.job);
+    return bestBeams(beams.scores, beams.job.sample!.topLogProbs!, beams.most);
   }
 
   /**

@@ -27,6 +27,7 @@ import type {
   NextAllOptions,
   NextOptions,
   SampledToken,
+  SampleOptions,
 } from '../types';
 import { passesOf } from './head-properties';
 import type { HeadJob, HeadPasses } from './passes';
@@ -34,6 +35,8 @@ import type { HeadJob, HeadPasses } from './passes';
 interface Listed extends ListedJob {
   passes: HeadPasses;
   job: HeadJob;
+  /** Of a sampler's token. */
+  request?: SampleOptions;
 }
 
 /** The calls of one head. Samplers may be of other heads over the same weights. */
@@ -115,9 +118,12 @@ export class ListedPasses {
       const given = each?.[i];
       const own = given === undefined ? {} : readOptions(given, NEXT_OPTIONS.sync, label('each', i));
       const request = within(label('each', i), () => turn.request(own));
-      const job = within(name, () => passes.prepare(SAMPLE, { data: rows[i], dtype, n: 1 }, request));
+      const row = { data: rows[i], dtype, n: 1 };
+      const job = within(name, () =>
+        turn.draw ? passes.logitsJob(row, request) : passes.prepare(SAMPLE, row, request),
+      );
       job.rowName = () => i;
-      return { passes, backend: passes.backend, job };
+      return { passes, backend: passes.backend, job, request };
     });
   }
 
@@ -254,7 +260,9 @@ function duringSync<T>(turns: readonly Turn[], call: () => T): T {
 }
 
 function tokensOf(list: readonly Listed[], turns: readonly Turn[]): SampledToken[] {
-  return turns.map((turn, i) => turn.acceptSample(list[i].job.sample!));
+  // All of them before any is taken, as an error leaves every sampler as it was.
+  const samples = list.map(({ job, request }, i) => turns[i].draw?.(job.logits!, request!) ?? job.sample!);
+  return turns.map((turn, i) => turn.acceptSample(samples[i]));
 }
 
 function verdictsOf(

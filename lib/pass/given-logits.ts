@@ -14,17 +14,26 @@ import {
 import { type RowPurpose, rowParameters } from '../arguments/row-parameters';
 import { integerBetween } from '../arguments/values';
 import { type LogitsJob, noCandidates } from '../backend/backend';
-import { logitsBackend } from '../backend/choose';
+import { logitsBackend, logitsBackendOf } from '../backend/choose';
 import { floats } from '../dtypes/half';
 import type { Effective } from '../effective';
-import type { CallOptions, Candidates, Hidden, PerRow, Sample, SampleOptions, TopK } from '../types';
+import type {
+  CallOptions,
+  Candidates,
+  Hidden,
+  PerRow,
+  Sample,
+  SampleOf,
+  SampleOptions,
+  TopK,
+} from '../types';
 import { asJson } from './as-json';
 import { requireFree } from './pending-outputs';
 import { topOf } from './results';
 import { newSample } from './sample-result';
 
 /** How to draw from logits that are held, which have all the rows that they will have, and the norm behind them. */
-type LogitsOptions = Omit<SampleOptions, 'norm' | 'rows' | 'over'>;
+type LogitsOptions = Omit<SampleOptions, 'norm' | 'guidance' | 'rows' | 'over'>;
 
 const MOST_IDS = 2 ** 32 - 1;
 
@@ -124,12 +133,47 @@ export function sampleFrom<const O extends LogitsOptions & Effective<O, LogitsOp
   logits: Hidden,
   vocabSize: number,
   options?: O,
-): Sample {
+): SampleOf<O> {
   const own: LogitsOptions | undefined = optionsIfAny(options, SAMPLE_FROM_OPTIONS);
   const { job } = logitsJob(logits, vocabSize, own, 'sample', true);
   job.sample = newSample(own, job.n, job.vocabSize);
   run(job);
-  return job.sample;
+  return job.sample as SampleOf<O>;
+}
+
+/**
+ * Draws a token of one row.
+ * @param logits of which it is drawn
+ * @param raw those of the model, which what is told beside the token is of; absent: nothing is
+ * @param kind the backend of the head that has made them
+ */
+export function drawnFrom(
+  logits: Float32Array,
+  raw: Float32Array | undefined,
+  options: LogitsOptions,
+  kind: 'native' | 'reference',
+): Sample {
+  const backend = logitsBackendOf(kind);
+  const { job } = logitsJob(logits, logits.length, options, 'sample', true);
+  const sample = newSample(options, 1, job.vocabSize);
+  job.sample = sample;
+  run(job, backend);
+  if (!raw) return sample;
+  const { k, ids, counts, logProbs } = sample.modelTopLogProbs!;
+  const targets = sample.ids;
+  const score = { targets, logProbs: newFloats(1, 'logProbs'), ranks: newWords(1, 'ranks') };
+  const top = { k, ids, logits: newFloats(k, 'logits'), logProbs };
+  const model: LogitsJob = {
+    givenLogits: raw,
+    vocabSize: raw.length,
+    n: 1,
+    score,
+    top: k === 0 ? undefined : top,
+  };
+  run(model, backend);
+  counts[0] = k;
+  sample.modelLogProbs = score.logProbs;
+  return sample;
 }
 
 /**
@@ -167,7 +211,6 @@ function logitsJob(
   return { job, memory: data };
 }
 
-function run(job: LogitsJob): void {
-  const backend = logitsBackend();
+function run(job: LogitsJob, backend = logitsBackend()): void {
   if (job.n > 0) backend.runLogits(job);
 }

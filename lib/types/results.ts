@@ -3,10 +3,10 @@
 import type { Sampler } from '../sampler';
 import type { CallOptions, TopK } from './call';
 import type { Hidden, Ids } from './data';
-import type { Sample, SampleOptions } from './sampling';
+import type { SampleOf, SampleOptions } from './sampling';
 
 /** Options of `lens`. */
-export type LensOptions = Omit<CallOptions, 'norm'>;
+export type LensOptions = Omit<CallOptions, 'norm' | 'guidance'>;
 
 /** Options of `nearest`. */
 export interface NearestOptions extends Pick<CallOptions, 'hiddenDtype' | 'rows'> {
@@ -33,6 +33,25 @@ export interface VerifyDraftOptions extends Omit<SampleOptions, 'over' | 'topLog
    * (greedy, or looked up).
    */
   draftLogProbs?: Float32Array | undefined;
+}
+
+/** How beams go on: the options of `sample`, but for those about drawing by chance. */
+export interface BeamOptions
+  extends Omit<SampleOptions, 'over' | 'topLogProbs' | 'seed' | 'step' | 'stream'> {
+  /** How many beams there are to be, from 1 to 1000; default n. Twice as many leaves n that go on where some end. */
+  count?: number | undefined;
+}
+
+/** The best continuations of beams: [count], or as many as there are; best first, equal ones by lower beam, then by lower id. */
+export interface Beams {
+  /** The beam that each continues: a row of the call. */
+  parents: Uint32Array;
+  /** With which token. */
+  ids: Uint32Array;
+  /** The sum of the beam's score and the token's log-probability. */
+  scores: Float64Array;
+  /** That log-probability, under what `sample` would draw from. */
+  logProbs: Float32Array;
 }
 
 /** One of several drafts that are verified together; see `verifyDraft`. */
@@ -126,7 +145,7 @@ export type RunResult<R extends RunRequest> = Flagged<R['logits'], { logits: Flo
   Flagged<R['logProbs'], { logProbs: Float32Array }> &
   Flagged<R['argmax'], { argmax: Uint32Array }> &
   Given<R['top'], number, { top: TopK }> &
-  Flagged<R['sample'], { sample: Sample }> &
+  Flagged<R['sample'], { sample: SampleOf<R> }> &
   Given<R['targets'], Ids, { score: Score }> & {
     /** [n], of logits over temperature (over 1 in rows sampled at temperature 0) */
     logSumExp: Float32Array;

@@ -36,6 +36,7 @@ const lists = [
 const VALUES: Record<string, unknown[]> = {
   hiddenDtype: ['f16', 'bf16'],
   norm: [true, false],
+  guidance: [{ hidden: new Float32Array(0), scale: 2 }],
   temperature: perRow(0.5),
   rows: [[3, 1], ids],
   over: ['rows', 'vocabulary'],
@@ -53,6 +54,9 @@ const VALUES: Record<string, unknown[]> = {
   noRepeatNgramSize: perRow(1),
   minLength: perRow(2),
   eosIds: lists,
+  beginSuppressIds: lists,
+  bannedSequences: [[], [[3, 4], ids]],
+  biasedSequences: [[], [{ ids: [3, 4], bias: 1 }]],
   length: perRow(1),
   topK: perRow(2),
   topP: perRow(0.5),
@@ -65,9 +69,11 @@ const VALUES: Record<string, unknown[]> = {
   pLess: perRow(true),
   xtcProbability: perRow(0.5),
   xtcThreshold: perRow(0.1),
+  xtcProtectedIds: lists,
   temperatureRange: perRow(0.2),
   temperatureExponent: perRow(2),
   maxSurprisal: perRow(4),
+  minKeep: perRow(2),
   stageOrder: [
     [
       'xtc',
@@ -110,7 +116,7 @@ const BESIDE: Record<string, { rows?: number[]; eosIds?: number[]; targets?: num
   ignoreIndex: { targets: [] },
   entropy: { targets: [] },
 };
-const OF_HISTORY = /^(promptLength|penaltyWindow|dry.*|noRepeatNgramSize|.*Penalty)$/;
+const OF_HISTORY = /^(promptLength|penaltyWindow|dry.*|noRepeatNgramSize|.*Sequences|.*Penalty)$/;
 
 /** Every number in it, or in arrays in it. */
 function countOf(result: object): number {

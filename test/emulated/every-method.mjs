@@ -208,6 +208,10 @@ async function checkHead(name, head, { hidden, hiddenDtype = 'f32', wide, epilog
     const verdicts = twin.verifyDraftsSync(drafts(pick));
     assert.deepEqual(head.verifyDraftsSync(drafts(hidden, input))[0].ids, verdicts[0].ids);
     assert.deepEqual((await head.verifyDrafts(drafts(hidden, input)))[0].ids, verdicts[0].ids);
+    const scores = Array.from({ length: n }, (_, i) => -i);
+    const { parents, ids: next } = twin.beamSync(pick, scores, { topK: 3, minKeep: 2 });
+    const beams = await head.beam(hidden, scores, { topK: 3, minKeep: 2, ...input });
+    assert.deepEqual([beams.parents, beams.ids], [parents, next]);
   });
 }
 
