@@ -54,6 +54,8 @@ export type {
   RunResult,
   Sample,
   SampledToken,
+  SampledTokenOf,
+  SampleOf,
   SampleOptions,
   SamplerOptions,
   SamplerState,

@@ -46,6 +46,7 @@ import type {
   QuantizationError,
   QuantizeOptions,
   SampledToken,
+  SampledTokenOf,
   SamplerOptions,
   Verification,
   Weight,
@@ -202,7 +203,9 @@ export class LMHead extends DrawingMethods {
    * A sampler: draws token after token, with a history for penalties, a random stream, and mirostat.
    * @throws LMHeadError RANGE, ARGUMENT for options that are none
    */
-  sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(options?: O): Sampler {
+  sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(
+    options?: O,
+  ): Sampler<SampledTokenOf<O>> {
     this.#passes.requireOpen();
     return new Sampler(this, this.#validVocabSize, options);
   }
