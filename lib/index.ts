@@ -18,6 +18,8 @@ export { Sampler } from './sampler';
 export type {
   Activations,
   AsyncOptions,
+  BeamOptions,
+  Beams,
   CallOptions,
   Candidates,
   Capabilities,
@@ -27,6 +29,7 @@ export type {
   Dtype,
   Float16ArrayLike,
   FloatDtype,
+  Guidance,
   HeadOptions,
   Hidden,
   Ids,

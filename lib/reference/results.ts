@@ -26,12 +26,14 @@ const PLAIN: RowSampling = {
   temperatureRange: 0,
   temperatureExponent: 1,
   maxSurprisal: Infinity,
+  minKeep: 1,
   order: 0,
   stream: { seedLow: 0, seedHigh: 0, step: 0, number: 0 },
 };
 
 /** Reads one row of `PassJob.rowParameters`. */
-export function rowSampling(parameters: Float64Array | undefined, row: number): RowSampling {
+export function rowSampling(job: PassJob, row: number): RowSampling {
+  const { rowParameters: parameters } = job;
   if (!parameters) return PLAIN;
   const at = (column: keyof typeof RowParameter) =>
     parameters[row * RowParameter.count + RowParameter[column]];
@@ -50,6 +52,8 @@ export function rowSampling(parameters: Float64Array | undefined, row: number): 
     temperatureRange: at('temperatureRange'),
     temperatureExponent: at('temperatureExponent'),
     maxSurprisal: at('maxSurprisal'),
+    minKeep: at('minKeep'),
+    xtcProtected: protectedPlaces(job),
     order: at('order'),
     stream: { seedLow: at('seedLow'), seedHigh: at('seedHigh'), step: at('step'), number: at('stream') },
   };
@@ -70,7 +74,7 @@ export function writeResults(
 ): void {
   const ids = job.view?.rows;
   const idAt = (place: number) => ids?.[place] ?? place;
-  const sampling = rowSampling(job.rowParameters, row);
+  const sampling = rowSampling(job, row);
   const greedy = sampling.temperature === 0;
   const temperature = greedy ? 1 : sampling.temperature;
   const own = distributionOf(u, valid, temperature);
@@ -143,7 +147,7 @@ function writeList(list: TopLogProbs, row: number, ids: number[], logProbs: numb
  * @throws NAN, or RANGE where the adjustments leave nothing
  */
 export function draw(job: PassJob, row: number, u: Float32Array, valid: number): Drawn {
-  const sampling = rowSampling(job.rowParameters, row);
+  const sampling = rowSampling(job, row);
   const { temperature, stream } = sampling;
   const idAt = (place: number) => job.view?.rows[place] ?? place;
   const adjusted = adjustedRow(u, row, job.adjustments, job.view?.rows);
@@ -164,6 +168,13 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
     logProbs: renormalizedLogProbs(adjusted, places, left.temperature),
     chosen,
   };
+}
+
+function protectedPlaces({ adjustments, view }: PassJob): ReadonlySet<number> | undefined {
+  const ids = adjustments?.xtcProtected;
+  if (!ids) return undefined;
+  const rows = view?.rows;
+  return new Set(rows ? Array.from(ids, id => placeAmong(rows, id)) : ids);
 }
 
 export interface Drawn {

@@ -19,7 +19,7 @@ export interface Translator {
 }
 
 /** Options of `lens`. */
-export interface LensOptions extends Omit<CallOptions, 'norm'> {
+export interface LensOptions extends Omit<CallOptions, 'norm' | 'guidance'> {
   /**
    * One per layer, first to last; undefined or null where a layer needs none, as the last. With n·layers hidden states, [layers, n, d],
    * each is for the n of its layer. Computed at once in float64, d² products per hidden state, in both forms of the method.
@@ -49,6 +49,25 @@ export interface VerifyDraftOptions extends Omit<SampleOptions, 'over' | 'topLog
    * (greedy, or looked up).
    */
   draftLogProbs?: Float32Array | undefined;
+}
+
+/** How beams go on: the options of `sample`, but for those about drawing by chance. */
+export interface BeamOptions
+  extends Omit<SampleOptions, 'over' | 'topLogProbs' | 'seed' | 'step' | 'stream'> {
+  /** How many beams there are to be, from 1 to 1000; default n. Twice as many leaves n that go on where some end. */
+  count?: number | undefined;
+}
+
+/** The best continuations of beams: [count], or as many as there are; best first, equal ones by lower beam, then by lower id. */
+export interface Beams {
+  /** The beam that each continues: a row of the call. */
+  parents: Uint32Array;
+  /** With which token. */
+  ids: Uint32Array;
+  /** The sum of the beam's score and the token's log-probability. */
+  scores: Float64Array;
+  /** That log-probability, under what `sample` would draw from. */
+  logProbs: Float32Array;
 }
 
 /** One of several drafts that are verified together; see `verifyDraft`. */

@@ -165,7 +165,7 @@ void check_rows(const double* rows, size_t n, size_t valid) {
     if (!finite(p[0]) || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !share(p[2]) || !(p[3] <= 0) || !word(p[4]) ||
         !word(p[5]) || !word(p[6]) || !share(p[7]) || !(p[8] <= 0) || !(p[9] <= 0) || !finite(p[10]) || !share(p[12]) ||
         !(p[13] <= 0) || !finite(p[0] + p[14]) || !finite(p[14]) || !finite(p[15]) || !(p[16] >= 0) || !is_order(p[17]) ||
-        !word(p[18]))
+        !word(p[18]) || !(p[19] >= 1 && p[19] <= static_cast<double>(valid)))
       throw bad_argument("rowParameters", "numbers in the ranges of RowParameter");
   }
 }
@@ -226,6 +226,13 @@ Adjustments adjustments_of(Arrays& arrays, const RequestValues& values, size_t n
     a.allowed_stride = integer_between(arrays.env(), from.allowed_stride, 0, words, "adjustments.allowedStride");
     a.allowed = arrays.input<uint32_t>(from.allowed, n == 0 ? 0 : (n - 1) * a.allowed_stride + words, "adjustments.allowed");
   }
+  if (from.xtc_protected) {
+    const char* const name = "adjustments.xtcProtected";
+    IdSet& ids = a.xtc_protected;
+    ids.count = arrays.length<uint32_t>(from.xtc_protected, name);
+    ids.ids = arrays.input<uint32_t>(from.xtc_protected, ids.count, name);
+    if (!std::is_sorted(ids.ids, ids.ids + ids.count)) throw bad_argument(name, "ascending ids");
+  }
   return a;
 }
 
@@ -270,6 +277,7 @@ RequestValues request_values(const Call& call, const napi_value* next) {
     a.penalties = call.property_if(counted, "penalties");
     a.allowed = call.property(from, "allowed");
     a.allowed_stride = call.property(from, "allowedStride");
+    a.xtc_protected = call.property(from, "xtcProtected");
   }
   v.candidates = *next++ != nullptr;
   const napi_value more = object_or_null(call, *next, "request");

@@ -171,7 +171,7 @@ struct RequestValues {
   };
   struct {
     IdListValues patches, biases, counted;
-    napi_value penalties, allowed, allowed_stride;
+    napi_value penalties, allowed, allowed_stride, xtc_protected;
   } adjustments;
   bool candidates;
   // What few passes ask for.
