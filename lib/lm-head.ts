@@ -41,17 +41,19 @@ import type { Effective, EffectiveOfSampler, EffectiveRequest } from './effectiv
 import { LMHeadError } from './errors';
 import { handleOf, partsOf } from './head/handle';
 import { ListedPasses } from './head/listed-passes';
-import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
+import { backendOfParts, filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import { HeadPasses } from './head/passes';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
 import { asJson } from './pass/as-json';
 import { ARGMAX, CANDIDATES, LOG_SUM_EXP, requested, SAMPLE, SCORE, TOP } from './pass/asked';
 import { neighborsOf } from './pass/nearest';
-import { answer, scoreOf, topOf } from './pass/results';
+import { answer, sampleOf, scoreOf, topOf } from './pass/results';
 import { verdictOf } from './pass/verify-draft';
 import { verifyAgainstReference } from './reference/verify';
 import { Sampler } from './sampler';
+import { innerOf, type Shard } from './shard/backend';
+import { heldBy, refuseShard, specOfShard } from './shard/range';
 import type {
   Activations,
   AsyncOptions,
@@ -117,6 +119,7 @@ export class LMHead {
   readonly #tied: boolean;
   readonly #parameterCount: number;
   readonly #settings: HeadSettings;
+  readonly #shard: Shard | undefined;
   #handle: object | undefined;
 
   static {
@@ -130,7 +133,8 @@ export class LMHead {
         'new LMHead: heads are not made by new; want LMHead.from or LMHead.open',
       );
     }
-    const { spec, settings, backend } = parts;
+    const { spec, settings, backend, shard } = parts;
+    this.#shard = shard;
     this.#passes = new HeadPasses(parts);
     this.#listed = new ListedPasses(this.#passes, head => head.#passes);
     this.#backend = backend;
@@ -143,7 +147,7 @@ export class LMHead {
     this.#inputRows = spec.inputRows ?? spec.vocabSize;
     this.#inputProblem = spec.inputProblem;
     this.#tied = spec.input === undefined && !spec.untied;
-    this.#parameterCount = countParameters(spec, settings);
+    this.#parameterCount = countParameters(shard ? specOfShard(spec, shard.range) : spec, settings);
   }
 
   /**
@@ -204,16 +208,23 @@ export class LMHead {
     const { vocabSize, hiddenSize } = this;
     const sizes = { vocabSize, hiddenSize, inputRows: this.#inputRows };
     this.#handle ??= handleOf(
-      { ...sizes, untied: !this.#tied, inputProblem: this.#inputProblem },
+      { ...sizes, untied: !this.#tied, inputProblem: this.#inputProblem, shard: this.#shard },
       this.#settings,
       this.#backend,
     );
     return this.#handle;
   }
 
-  /** V: rows of E, padding included. */
+  /** V: rows of E, padding included; of a shard, too, whose ids are those of the whole. */
   get vocabSize(): number {
     return this.#vocabSize;
+  }
+
+  /** Which part of the vocabulary it has, where it was opened with the option `shard`: ids from `firstId` to before `endId`. */
+  get shard(): { index: number; count: number; firstId: number; endId: number } | undefined {
+    if (!this.#shard) return undefined;
+    const { index, count, begin, end } = this.#shard.range;
+    return { index, count, firstId: begin, endId: end };
   }
 
   /** d: columns of E, the length of a hidden state. */
@@ -434,7 +445,7 @@ export class LMHead {
     const own = optionsIfAny(options, SAMPLE_OPTIONS.async);
     const job = this.#passes.prepare(SAMPLE, this.#passes.rows(hidden, own), own);
     await this.#passes.compute(job, own);
-    return job.sample!;
+    return sampleOf(job);
   }
 
   /** As `sample`, at once: the event loop waits. */
@@ -446,7 +457,7 @@ export class LMHead {
     const own = optionsIfAny(options, SAMPLE_OPTIONS.sync);
     const job = this.#passes.prepare(SAMPLE, this.#passes.rows(hidden, own), own);
     this.#passes.computeSync(job);
-    return job.sample!;
+    return sampleOf(job);
   }
 
   /**
@@ -455,6 +466,7 @@ export class LMHead {
    */
   sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(options?: O): Sampler {
     this.#passes.requireOpen();
+    if (this.#shard) throw refuseShard('sampler', 'the whole head, or sample and mergeSamples');
     return new Sampler(this, this.#validVocabSize, options);
   }
 
@@ -673,13 +685,9 @@ export class LMHead {
     this.#passes.requireOpen();
     const { data, dtype, n } = hiddenRows(hidden, this.#hiddenSize, undefined);
     this.#passes.requireOpen();
-    const info = {
-      vocabSize: this.#vocabSize,
-      hiddenSize: this.#hiddenSize,
-      epilogue: this.#settings.epilogue,
-      activations: this.activations,
-    };
-    return verifyAgainstReference(this.#backend, info, floats(data, dtype).slice(), n);
+    const { vocabSize, hiddenSize, epilogue } = this.#held();
+    const info = { vocabSize, hiddenSize, epilogue, activations: this.activations };
+    return verifyAgainstReference(innerOf(this.#backend), info, floats(data, dtype).slice(), n);
   }
 
   /**
@@ -706,6 +714,7 @@ export class LMHead {
   }
 
   #saved(): SavedHead {
+    if (this.#shard) throw refuseShard('save', 'the whole head');
     return {
       vocabSize: this.#vocabSize,
       hiddenSize: this.#hiddenSize,
@@ -758,33 +767,47 @@ export class LMHead {
     signal?: AbortSignal,
   ): Promise<{ head: LMHead; error: QuantizationError }> {
     const settings = { ...this.#settings, activations };
-    const { spec, weights } = await quantizedSpec(
+    const backend = innerOf(this.#backend);
+    const { spec: held, weights } = await quantizedSpec(
       {
-        backend: this.#backend,
-        spec: {
-          vocabSize: this.#vocabSize,
-          hiddenSize: this.#hiddenSize,
-          untied: !this.#tied,
-          inputRows: this.#inputRows,
-          inputProblem: this.#inputProblem,
-          ...specSettings(settings),
-        },
+        backend,
+        spec: this.#held(settings),
         inputDtype: this.#inputDtype,
         requireOpen: () => this.#passes.requireOpen(),
       },
       dtype,
       signal,
     );
-    const backend = createHead(this.#backend.kind, spec);
-    const head = new LMHead({ spec, settings, backend }, token);
+    const shard = this.#shard && { ...this.#shard, origin: { ...this.#shard.origin, quantized: dtype } };
+    const spec = shard ? { ...this.#spec(settings), output: held.output, input: held.input } : held;
+    const parts = { spec, settings, shard };
+    const head = new LMHead({ ...parts, backend: backendOfParts(backend.kind, parts) }, token);
     const error: QuantizationError = { weights };
     try {
-      if (hidden) error.logits = await compareLogits(this.#backend, backend, spec, hidden, signal);
+      if (hidden) error.logits = await compareLogits(backend, innerOf(head.#backend), held, hidden, signal);
     } catch (failure) {
       head.close();
       throw failure;
     }
     return { head, error };
+  }
+
+  /** What it is made of, but for the matrices. */
+  #spec(settings = this.#settings): Omit<HeadSpec, 'output' | 'input'> {
+    return {
+      vocabSize: this.#vocabSize,
+      hiddenSize: this.#hiddenSize,
+      untied: !this.#tied,
+      inputRows: this.#inputRows,
+      inputProblem: this.#inputProblem,
+      ...specSettings(settings),
+    };
+  }
+
+  /** The same of the rows that it holds. */
+  #held(settings = this.#settings): Omit<HeadSpec, 'output' | 'input'> {
+    const spec = this.#spec(settings);
+    return this.#shard ? heldBy(spec, this.#shard.range) : spec;
   }
 
   /** New calls throw CLOSED; running jobs finish; queued ones reject with CLOSED; the memory goes last. Idempotent. */

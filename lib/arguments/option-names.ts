@@ -15,6 +15,7 @@ import type {
   SampleOptions,
   SamplerOptions,
   ScoreOptions,
+  ShardOptions,
   VerifyDraftOptions,
 } from '../types';
 import { got } from './describe';
@@ -124,7 +125,9 @@ const OPEN: NamesOf<OpenOptions> = {
   ...without(HEAD, 'vocabSize', 'hiddenSize', 'dtype', 'copy'),
   tensor: true,
   mmap: true,
+  shard: true,
 };
+const SHARD: NamesOf<ShardOptions> = { index: true, count: true };
 const NORM: NamesOf<NormOptions> = { type: true, weight: true, bias: true, eps: true, offset: true };
 const NEXT: NamesOf<NextOptions> = {
   allowedIds: true,
@@ -172,6 +175,8 @@ const NEEDED: Record<string, string> = {
 export const FROM_OPTIONS = only('LMHead.from', HEAD);
 export const OPEN_OPTIONS = only('LMHead.open', OPEN);
 export const NORM_OPTIONS = only('norm', NORM);
+export const SHARD_OPTIONS = only('shard', SHARD);
+export const MERGE_TOP_K_OPTIONS = only('mergeTopK', { offsets: true });
 export const RUN_OPTIONS = bothForms('run', RUN);
 export const WIDE_OPTIONS = {
   logits: bothForms('logits', { ...CALL, out: true }),

@@ -98,7 +98,7 @@ function unitSource(
 }
 
 /** Divides each of v rows by its length, in float64. */
-function toUnitRows(
+export function toUnitRows(
   from: Float32Array,
   to: Float32Array,
   { v, d, row, column }: { v: number; d: number; row: number; column: number },
@@ -112,7 +112,11 @@ function toUnitRows(
 }
 
 /** Memory for a matrix, shared so that the backend may use it in place. */
-function sharedNumbers(dtype: Dtype, rows: number, columns: number): Float32Array | Uint16Array | Uint8Array {
+export function sharedNumbers(
+  dtype: Dtype,
+  rows: number,
+  columns: number,
+): Float32Array | Uint16Array | Uint8Array {
   try {
     const bytes = new SharedArrayBuffer(rows * rowBytes(dtype, columns));
     if (!isFloat(dtype)) return new Uint8Array(bytes);

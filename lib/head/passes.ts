@@ -30,6 +30,8 @@ import { queryRows } from '../pass/nearest';
 import { lease, release, requireFree } from '../pass/pending-outputs';
 import { newSample } from '../pass/sample-result';
 import { finalNorm } from '../reference/norm';
+import { requireMergeable, requireOwn } from '../shard/mergeable';
+import type { ShardRange } from '../shard/range';
 import type {
   AsyncOptions,
   CallOptions,
@@ -55,12 +57,14 @@ export class HeadPasses {
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly #validVocabSize: number;
+  readonly #shard: ShardRange | undefined;
   /** The caller's own bytes, where they are used in place; no result may be written there. */
   readonly #borrowed: ArrayBufferView[];
   #closed = false;
 
-  constructor({ spec, settings, backend }: HeadParts) {
+  constructor({ spec, settings, backend, shard }: HeadParts) {
     this.backend = backend;
+    this.#shard = shard?.range;
     this.settings = settings;
     this.vocabSize = spec.vocabSize;
     this.hiddenSize = spec.hiddenSize;
@@ -107,6 +111,7 @@ export class HeadPasses {
   ): HeadJob {
     const { n } = rows;
     const valid = this.#validVocabSize;
+    if (this.#shard) requireMergeable(asked, options);
     const view = options && rowSubset(options, valid);
     const greedy = (asked & DRAWN) !== 0 && (asked & NOT_GREEDY) === 0;
     const purpose = asked & (SAMPLE | DRAFT) ? 'sample' : asked & CANDIDATES ? 'filter' : 'distribution';
@@ -170,6 +175,7 @@ export class HeadPasses {
 
   nearestJob(idOrVector: unknown, k: number, options: NearestOptions | undefined): HeadJob {
     const metric = oneOf(options?.metric ?? 'dot', 'metric', ['dot', 'cosine']);
+    if (this.#shard) requireOwn(this.#shard, idOrVector);
     const query = queryRows(idOrVector, options?.hiddenDtype, metric, this.backend, this);
     const job = this.prepare(TOP, query, options && { rows: options.rows }, k);
     job.metric = metric;
@@ -201,6 +207,7 @@ export class HeadPasses {
 
   /** How many numbers a result of one per hidden state and id has. */
   #denseCount({ n, view }: HeadJob): number {
+    if (this.#shard) return n * (this.#shard.end - this.#shard.begin);
     return n * (view ? view.rows.length : this.vocabSize);
   }
 
@@ -263,7 +270,7 @@ export class HeadPasses {
 
   computeSync(job: HeadJob): void {
     this.requireOpen(); // still: arguments may run code when they are read
-    if (job.n === 0) return;
+    if (job.n === 0 && !this.#shard) return;
     requireStill(job.hidden, job.n * this.hiddenSize);
     if (isWatched(this.settings.performanceMarks))
       timedSync(this.timedHead(), callOf(job), () => this.backend.run(job));
@@ -274,7 +281,7 @@ export class HeadPasses {
   async compute(job: HeadJob, options: AsyncOptions | undefined): Promise<void> {
     const signal = liveSignal(options?.signal);
     this.requireOpen();
-    if (job.n === 0) return;
+    if (job.n === 0 && !this.#shard) return;
     requireStill(job.hidden, job.n * this.hiddenSize);
     if (isWatched(this.settings.performanceMarks))
       await timed(this.timedHead(), callOf(job), told => this.backend.runAsync(job, signal, told));

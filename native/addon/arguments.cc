@@ -165,7 +165,7 @@ void check_rows(const double* rows, size_t n, size_t valid) {
     if (!finite(p[0]) || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !share(p[2]) || !(p[3] <= 0) || !word(p[4]) ||
         !word(p[5]) || !word(p[6]) || !share(p[7]) || !(p[8] <= 0) || !(p[9] <= 0) || !finite(p[10]) || !share(p[12]) ||
         !(p[13] <= 0) || !finite(p[0] + p[14]) || !finite(p[14]) || !finite(p[15]) || !(p[16] >= 0) || !is_order(p[17]) ||
-        !word(p[18]))
+        !word(p[18]) || !word(p[19]) || std::fmod(p[19], 2) != 0)
       throw bad_argument("rowParameters", "numbers in the ranges of RowParameter");
   }
 }
@@ -242,6 +242,32 @@ RequestValues::List list_values(const Call& call, napi_value list) {
   return {call.property_if(list, "counts"), call.property_if(list, "ids"), call.property_if(list, "logProbs")};
 }
 
+// A PartialResults of lib/backend/backend.ts, and that nothing is asked beside it that a shard cannot tell.
+void partial_for(PartialOutputs& out, Arrays& arrays, const RequestValues& values, size_t n, size_t valid) {
+  const auto& from = values.partial;
+  if (values.rows || values.draft.given || values.listed.given || values.candidates)
+    throw bad_argument("partial", "no view, list or draft");
+  out.end = integer_between(arrays.env(), from.end, 0, valid, "partial.end");
+  const size_t ranked = values.k || values.argmax ? 1 : 0;
+  out.begin = integer_between(arrays.env(), from.begin, 0, out.end - std::min(ranked, out.end), "partial.begin");
+  const size_t numbers = n * ((valid + kChunkRows - 1) / kChunkRows) * kSumsOfChunk;
+  if (!from.sums) throw bad_argument("partial.sums", "a Float64Array");
+  out.sums = arrays.output<double>(from.sums, numbers, "partial.sums");
+  if (!values.sample_ids) return;
+  const auto& a = values.adjustments;
+  if (a.patches.given || a.biases.given || a.counted.given || a.allowed) {
+    if (!from.drawn_sums) throw bad_argument("partial.drawnSums", "a Float64Array");
+    out.drawn_sums = arrays.output<double>(from.drawn_sums, numbers, "partial.drawnSums");
+  }
+  if (!from.drawn_logits) throw bad_argument("partial", "drawnLogits");
+  out.drawn_logits = arrays.output<float>(from.drawn_logits, n, "partial.drawnLogits");
+  out.k = static_cast<uint32_t>(integer_between(arrays.env(), from.k, 0, std::min(valid, kMaxHeap), "partial.k"));
+  out.counts = arrays.output<uint32_t>(from.counts, n, "partial.counts");
+  out.ids = arrays.output<uint32_t>(from.ids, n * out.k, "partial.ids");
+  out.logits = arrays.output<float>(from.logits, n * out.k, "partial.logits");
+  if (out.k > 0 && !(from.counts && from.ids && from.logits)) throw bad_argument("partial", "a list");
+}
+
 // An object, or null where it is not given.
 napi_value object_or_null(const Call& call, napi_value value, const char* name) {
   if (value && !is_object(call.env(), value)) throw bad_argument(name, "an object");
@@ -289,6 +315,18 @@ RequestValues request_values(const Call& call, const napi_value* next) {
     v.listed = {sample, call.property_if(top, "k"), call.property(sample, "modelLogProbs"), list_values(call, top),
                 list_values(call, object_or_null(call, call.property(sample, "modelTopLogProbs"), "sample.modelTopLogProbs"))};
   }
+  if (const napi_value partial = object_or_null(call, call.property(more, "partial"), "partial"))
+    v.partial = {partial,
+                 call.property(partial, "begin"),
+                 call.property(partial, "end"),
+                 call.property(partial, "sums"),
+                 call.property(partial, "drawnSums"),
+                 call.property(partial, "drawnLogits"),
+                 call.property(partial, "k"),
+                 call.property(partial, "counts"),
+                 call.property(partial, "ids"),
+                 call.property(partial, "logits"),
+                 call.property(partial, "targetLogits")};
   return v;
 }
 
@@ -342,6 +380,7 @@ Asked asked_for(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabul
     if (!v.listed.model_log_probs) throw bad_argument("sample.modelLogProbs", "a Float32Array");
     r.sample.model_log_probs = arrays.output<float>(v.listed.model_log_probs, n, "sample.modelLogProbs");
   }
+  if (v.partial.given) partial_for(r.partial, arrays, v, n, valid);
   return asked;
 }
 
@@ -363,9 +402,12 @@ void read_asked(Asked& asked, Arrays& arrays, const RequestValues& v, size_t n, 
   for (size_t i = 0; r.score.targets && i < n; i++) {
     const uint32_t id = r.score.targets[i];
     const bool is_one = v.rows ? std::binary_search(view.rows.ids, view.rows.ids + listed, id) : id < valid;
-    if (id != kIgnored && !is_one) throw bad_argument("targets", "ids of rows");
+    const bool is_beyond = v.partial.target_logits && id == r.partial.end;
+    if (id != kIgnored && !is_one && !is_beyond) throw bad_argument("targets", "ids of rows");
   }
   r.adjustments = adjustments_of(arrays, v, n, vocabulary, valid);
+  r.partial.target_logits = arrays.input<float>(v.partial.target_logits, n, "partial.targetLogits");
+  if (v.partial.given && v.targets && !r.partial.target_logits) throw bad_argument("partial.targetLogits", "a Float32Array");
   if (v.draft.given) {
     r.draft.length = arrays.length<uint32_t>(v.draft.ids, "draft.ids");
     if (r.draft.length != n && r.draft.length + 1 != n) throw bad_argument("draft.ids", "one for each row, or one fewer");

@@ -127,6 +127,7 @@ RowSampling parse_row(const double* p) {
   row.max_surprisal = p[16];
   if (p[17] != 0) row.order = static_cast<uint64_t>(p[17]);
   row.stream.number = static_cast<uint32_t>(p[18]);
+  row.stream.first_id = static_cast<uint32_t>(p[19]);
   return row;
 }
 

@@ -26,13 +26,15 @@ void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& st
   const double to_beat = leader.key - std::abs(leader.key) * 0x1p-49;
   const double inverse_temperature = 1 / temperature;
   if (chunk.max * inverse_temperature + kMaxNoise < to_beat) return;
-  // Where a temperature is so low that logits over it overflow, or ids are no neighbors, every one is looked at closely.
-  if (!std::isfinite(to_beat) || !std::isfinite(inverse_temperature) || chunk.ids) {
+  // Where a temperature is so low that logits over it overflow, or ids are no neighbors from an even one on, every one is looked
+  // at closely.
+  if (!std::isfinite(to_beat) || !std::isfinite(inverse_temperature) || chunk.ids || chunk.first % 2 != 0) {
     for (uint32_t i = 0; i < chunk.rows; i++)
       if (is_in(u[i])) offer(i);
     return;
   }
-  const size_t count = kernels.race_candidates(u, chunk.rows, chunk.first, {stream, inverse_temperature, to_beat}, found);
+  const size_t count =
+      kernels.race_candidates(u, chunk.rows, chunk.first + stream.first_id, {stream, inverse_temperature, to_beat}, found);
   for (size_t i = 0; i < count; i++) offer(found[i]);
 }
 
