@@ -22,12 +22,26 @@ inline std::vector<Candidate> sorted_candidates(const float* u, size_t count) {
 inline std::vector<double> parameter_table(const std::vector<RowSampling>& rows) {
   std::vector<double> table;
   for (const RowSampling& r : rows)
-    table.insert(
-        table.end(),
-        {r.temperature, static_cast<double>(r.top_k), r.top_p, r.log_min_p, static_cast<double>(r.stream.seed_low),
-         static_cast<double>(r.stream.seed_high), static_cast<double>(r.stream.step), r.typical_p, r.log_epsilon, r.log_eta,
-         r.top_n_sigma, static_cast<double>(r.p_less), r.xtc_probability, r.log_xtc_threshold, r.temperature_range,
-         r.temperature_exponent, r.max_surprisal, static_cast<double>(r.order), static_cast<double>(r.stream.number)});
+    table.insert(table.end(), {r.temperature,
+                               static_cast<double>(r.top_k),
+                               r.top_p,
+                               r.log_min_p,
+                               static_cast<double>(r.stream.seed_low),
+                               static_cast<double>(r.stream.seed_high),
+                               static_cast<double>(r.stream.step),
+                               r.typical_p,
+                               r.log_epsilon,
+                               r.log_eta,
+                               r.top_n_sigma,
+                               static_cast<double>(r.p_less),
+                               r.xtc_probability,
+                               r.log_xtc_threshold,
+                               r.temperature_range,
+                               r.temperature_exponent,
+                               r.max_surprisal,
+                               static_cast<double>(r.order),
+                               static_cast<double>(r.stream.number),
+                               static_cast<double>(r.stream.first_id)});
   return table;
 }
 
