@@ -33,7 +33,10 @@ type Unknown<O, All> = string extends keyof O
 
 /** What is about drawing a token, and nothing else. */
 type Drawing = Exclude<keyof SampleOptions, keyof CallOptions>;
-type OfHistory = Exclude<keyof PenaltyOptions, 'history' | 'minLength' | 'eosIds' | 'length'>;
+type OfHistory = Exclude<
+  keyof PenaltyOptions,
+  'history' | 'minLength' | 'eosIds' | 'beginSuppressIds' | 'length'
+>;
 
 /**
  * Options of type O as a call with the options All takes them. Of a variable whose type leaves it open what is there, nothing is

@@ -17,6 +17,8 @@ export { mergeSamples, mergeScores, mergeTopK } from './shard/merge';
 export type {
   Activations,
   AsyncOptions,
+  BeamOptions,
+  Beams,
   CallOptions,
   Candidates,
   Capabilities,
@@ -26,6 +28,7 @@ export type {
   Dtype,
   Float16ArrayLike,
   FloatDtype,
+  Guidance,
   HeadOptions,
   Hidden,
   Ids,

@@ -1,6 +1,4 @@
-/** The class that users hold: checked arguments in, one pass over the weights, results out. */
-import { type InspectOptions, inspect } from 'node:util';
-
+/** The class that users hold: how heads are made, what reads or writes their weights, and calls for several samplers. */
 import { firstOf, newFloats, outputArray } from './arguments/arrays';
 import { arrayType } from './arguments/describe';
 import {
@@ -13,85 +11,52 @@ import {
 import { hiddenRows } from './arguments/hidden';
 import { idCount, tokenIds } from './arguments/ids';
 import {
-  ARGMAX_OPTIONS,
-  CANDIDATES_OPTIONS,
   FROM_OPTIONS,
-  LENS_OPTIONS,
-  NEAREST_OPTIONS,
   NEXT_ALL_OPTIONS,
   optionsIfAny,
   QUANTIZE_OPTIONS,
-  RUN_OPTIONS,
   readOptions,
-  SAMPLE_OPTIONS,
-  SCORE_OPTIONS,
-  TOP_K_OPTIONS,
-  VERIFY_DRAFT_OPTIONS,
   VERIFY_DRAFTS_OPTIONS,
 } from './arguments/option-names';
-import { refusePositionalLogProbs, refusePositionalMetric } from './arguments/positional';
 import { liveSignal, oneOf } from './arguments/values';
-import type { HeadBackend, HeadSpec } from './backend/backend';
+import type { HeadSpec } from './backend/backend';
 import { chooseBackend, createHead } from './backend/choose';
 import { untilAbort } from './backend/on-abort';
 import { floats } from './dtypes/half';
 import type { QuantizeTarget } from './dtypes/quantize';
 import { ACTIVATIONS } from './dtypes/quantized-activations';
-import type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
+import type { EffectiveOfSampler } from './effective';
 import { LMHeadError } from './errors';
-import { handleOf, partsOf } from './head/handle';
+import { DrawingMethods } from './head/drawing-methods';
+import { type HeadFacts, handleOf, partsOf } from './head/handle';
+import { constructorKey, passesOf } from './head/head-properties';
 import { ListedPasses } from './head/listed-passes';
 import { backendOfParts, filePath, type HeadParts, openHead, openHeadSync } from './head/open';
-import { HeadPasses } from './head/passes';
+import type { HeadPasses } from './head/passes';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
-import { asJson } from './pass/as-json';
-import { ARGMAX, CANDIDATES, LOG_SUM_EXP, requested, SAMPLE, SCORE, TOP } from './pass/asked';
-import { neighborsOf } from './pass/nearest';
-import { answer, sampleOf, scoreOf, topOf } from './pass/results';
-import { verdictOf } from './pass/verify-draft';
 import { verifyAgainstReference } from './reference/verify';
 import { Sampler } from './sampler';
-import { innerOf, type Shard } from './shard/backend';
-import { heldBy, refuseShard, specOfShard } from './shard/range';
+import { innerOf } from './shard/backend';
+import { heldBy, refuseShard } from './shard/range';
 import type {
   Activations,
   AsyncOptions,
-  CallOptions,
-  Candidates,
   Draft,
   DraftResult,
   Dtype,
   HeadOptions,
   Hidden,
   Ids,
-  LensOptions,
-  NearestOptions,
-  Neighbours,
   NextAllOptions,
   OpenOptions,
-  OutOption,
   QuantizationError,
   QuantizeOptions,
-  RunRequest,
-  RunResult,
-  Sample,
   SampledToken,
-  SampleOptions,
   SamplerOptions,
-  Score,
-  ScoreOptions,
-  TopK,
   Verification,
-  VerifyDraftOptions,
   Weight,
 } from './types';
-
-/** The constructor is for `from` and `open` alone. */
-const token = Symbol('LMHead');
-
-/** The backend of a head, for the modules of this package. @internal */
-export let backendOf: (head: LMHead) => HeadBackend;
 
 /**
  * The last layer of a language model: logits u = h·Eᵀ over a vocabulary, and what follows from them.
@@ -105,49 +70,24 @@ export let backendOf: (head: LMHead) => HeadBackend;
  * that return a promise copy the hidden states before they return, and take an AbortSignal (ABORTED). An error changes
  * nothing: the head works on.
  */
-export class LMHead {
+export class LMHead extends DrawingMethods {
   readonly #passes: HeadPasses;
   readonly #listed: ListedPasses;
-  readonly #backend: HeadBackend;
-  readonly #vocabSize: number;
-  readonly #hiddenSize: number;
   readonly #validVocabSize: number;
-  readonly #dtype: Dtype;
-  readonly #inputDtype: Dtype | undefined;
-  readonly #inputRows: number;
-  readonly #inputProblem: string | undefined;
-  readonly #tied: boolean;
-  readonly #parameterCount: number;
-  readonly #settings: HeadSettings;
-  readonly #shard: Shard | undefined;
+  readonly #dtypes: { output: Dtype; input: Dtype | undefined };
+  /** What other heads over the same weights are made with, beside the settings. */
+  readonly #facts: HeadFacts;
   #handle: object | undefined;
 
-  static {
-    backendOf = head => head.#backend;
-  }
-
   private constructor(parts: HeadParts, key: symbol) {
-    if (key !== token) {
-      throw new LMHeadError(
-        'ARGUMENT',
-        'new LMHead: heads are not made by new; want LMHead.from or LMHead.open',
-      );
-    }
-    const { spec, settings, backend, shard } = parts;
-    this.#shard = shard;
-    this.#passes = new HeadPasses(parts);
-    this.#listed = new ListedPasses(this.#passes, head => head.#passes);
-    this.#backend = backend;
-    this.#settings = settings;
-    this.#vocabSize = spec.vocabSize;
-    this.#hiddenSize = spec.hiddenSize;
+    super(parts, key);
+    const { vocabSize, hiddenSize, inputRows = vocabSize, untied, inputProblem, ...spec } = parts.spec;
+    this.#passes = passesOf(this);
+    this.#listed = new ListedPasses(this.#passes);
     this.#validVocabSize = spec.epilogue.validVocabSize;
-    this.#dtype = spec.output.dtype;
-    this.#inputDtype = spec.input?.dtype;
-    this.#inputRows = spec.inputRows ?? spec.vocabSize;
-    this.#inputProblem = spec.inputProblem;
-    this.#tied = spec.input === undefined && !spec.untied;
-    this.#parameterCount = countParameters(shard ? specOfShard(spec, shard.range) : spec, settings);
+    this.#dtypes = { output: spec.output.dtype, input: spec.input?.dtype };
+    const tied = spec.input === undefined && !untied;
+    this.#facts = { vocabSize, hiddenSize, inputRows, untied: !tied, inputProblem, shard: parts.shard };
   }
 
   /**
@@ -165,12 +105,17 @@ export class LMHead {
    *   `from` does
    */
   static async open(path: string | URL, options?: OpenOptions): Promise<LMHead> {
-    return new LMHead(await openHead(path, options), token);
+    return new LMHead(await openHead(path, options), constructorKey);
   }
 
-  /** As `open`, at once: the event loop waits. */
+  /**
+   * `open` without a promise: blocks the event loop.
+   * @param path a path, or a file: URL
+   * @param options what the file does not say, or what stands above it
+   * @throws LMHeadError IO, FORMAT, TENSOR, DTYPE, SHAPE, RANGE, ARGUMENT, MEMORY; LOAD where `backend: 'native'` has no binary; ISA
+   */
   static openSync(path: string | URL, options?: OpenOptions): LMHead {
-    return new LMHead(openHeadSync(path, options), token);
+    return new LMHead(openHeadSync(path, options), constructorKey);
   }
 
   /**
@@ -184,7 +129,10 @@ export class LMHead {
     const settings = headSettings(own, vocabSize, hiddenSize);
     const { output, input } = memoryMatrices(weight, own, vocabSize, hiddenSize);
     const spec: HeadSpec = { vocabSize, hiddenSize, output, input, ...specSettings(settings) };
-    return new LMHead({ spec, settings, backend: createHead(chooseBackend(own.backend), spec) }, token);
+    return new LMHead(
+      { spec, settings, backend: createHead(chooseBackend(own.backend), spec) },
+      constructorKey,
+    );
   }
 
   /**
@@ -195,7 +143,7 @@ export class LMHead {
    *   weights has been closed; LOAD where this thread cannot load the addon
    */
   static attach(handle: unknown): LMHead {
-    return new LMHead(partsOf(handle), token);
+    return new LMHead(partsOf(handle), constructorKey);
   }
 
   /**
@@ -205,78 +153,9 @@ export class LMHead {
    */
   get handle(): unknown {
     this.#passes.requireOpen();
-    const { vocabSize, hiddenSize } = this;
-    const sizes = { vocabSize, hiddenSize, inputRows: this.#inputRows };
-    this.#handle ??= handleOf(
-      { ...sizes, untied: !this.#tied, inputProblem: this.#inputProblem, shard: this.#shard },
-      this.#settings,
-      this.#backend,
-    );
+    const { settings, backend } = this.#passes;
+    this.#handle ??= handleOf(this.#facts, settings, backend);
     return this.#handle;
-  }
-
-  /** V: rows of E, padding included; of a shard, too, whose ids are those of the whole. */
-  get vocabSize(): number {
-    return this.#vocabSize;
-  }
-
-  /** Which part of the vocabulary it has, where it was opened with the option `shard`: ids from `firstId` to before `endId`. */
-  get shard(): { index: number; count: number; firstId: number; endId: number } | undefined {
-    if (!this.#shard) return undefined;
-    const { index, count, begin, end } = this.#shard.range;
-    return { index, count, firstId: begin, endId: end };
-  }
-
-  /** d: columns of E, the length of a hidden state. */
-  get hiddenSize(): number {
-    return this.#hiddenSize;
-  }
-
-  /** What the output matrix holds: 'f32', 'f16', 'bf16', or a quantized dtype. */
-  get dtype(): Dtype {
-    return this.#dtype;
-  }
-
-  /** What console.log shows. @hidden */
-  [inspect.custom](_depth: number, options: InspectOptions): string {
-    const { vocabSize, hiddenSize, dtype, backend, tied, threads } = this;
-    return `LMHead ${inspect({ vocabSize, hiddenSize, dtype, backend, tied, threads }, options)}`;
-  }
-
-  /** What JSON.stringify writes. */
-  toJSON(): { vocabSize: number; hiddenSize: number; dtype: Dtype; backend: 'native' | 'reference' } {
-    const { vocabSize, hiddenSize, dtype, backend } = this;
-    return { vocabSize, hiddenSize, dtype, backend };
-  }
-
-  /** What hidden states are rounded to; see the option. */
-  get activations(): Activations {
-    return this.#settings.activations;
-  }
-
-  /** Does the output matrix serve as the input embedding too? */
-  get tied(): boolean {
-    return this.#tied;
-  }
-
-  /** Rows of the input embedding: V, but where it is another matrix, of as many rows as that has. */
-  get inputVocabSize(): number {
-    return this.#inputRows;
-  }
-
-  /** Numbers held: V·d, counted once where tied and twice where not, with the bias and the norm's vectors if there are any. */
-  get parameterCount(): number {
-    return this.#parameterCount;
-  }
-
-  /** Who computes: 'native', or 'reference' (plain TypeScript). */
-  get backend(): 'native' | 'reference' {
-    return this.#backend.kind;
-  }
-
-  /** Threads that a pass may use. */
-  get threads(): number {
-    return this.#backend.threads;
   }
 
   /**
@@ -288,15 +167,15 @@ export class LMHead {
    */
   embed(ids: Ids, out?: Float32Array): Float32Array {
     this.#passes.requireOpen();
-    if (!this.#tied && this.#inputDtype === undefined) {
+    const { hiddenSize: d, inputRows, untied, inputProblem } = this.#facts;
+    if (untied && this.#dtypes.input === undefined) {
       throw new LMHeadError(
         'TENSOR',
-        `inputEmbedding: got a head that is not tied, without its input embedding${because(this.#inputProblem)}; want the option inputEmbedding, or a file that has it`,
+        `inputEmbedding: got a head that is not tied, without its input embedding${because(inputProblem)}; want the option inputEmbedding, or a file that has it`,
       );
     }
-    const d = this.#hiddenSize;
     const count = idCount(ids, 'ids');
-    const wanted = tokenIds(ids, 'ids', count, this.#inputRows);
+    const wanted = tokenIds(ids, 'ids', count, inputRows);
     let result: Float32Array;
     if (out === undefined) {
       result = newFloats(count * d, 'embed');
@@ -307,157 +186,12 @@ export class LMHead {
     this.#passes.requireOpen(); // still: a list may run code when it is read
     if (count === 0) return result;
     const rows = firstOf(result, count * d);
-    this.#backend.readRows(this.#tied ? 'output' : 'input', wanted, rows);
-    const { embeddingScale } = this.#settings;
+    this.#passes.backend.readRows(untied ? 'input' : 'output', wanted, rows);
+    const { embeddingScale } = this.#passes.settings;
     if (embeddingScale !== 1) {
       for (let i = 0; i < rows.length; i++) rows[i] *= embeddingScale;
     }
     return result;
-  }
-
-  /**
-   * Any set of results from one pass over E; the other methods are shorthands.
-   * @param hidden n·d numbers
-   * @param request what to return, and how; temperature 0 only where a sample is the one distribution asked for
-   * @returns what was asked for, and logSumExp [n], of logits over temperature
-   */
-  async run<const R extends RunRequest & AsyncOptions & EffectiveRequest<R, RunRequest & AsyncOptions>>(
-    hidden: Hidden,
-    request: R,
-  ): Promise<RunResult<R>> {
-    this.#passes.requireOpen();
-    const own: RunRequest & AsyncOptions = readOptions(request, RUN_OPTIONS.async, 'request');
-    const asked = requested(own);
-    const job = this.#passes.runJob(asked, hidden, own);
-    await this.#passes.compute(job, own);
-    return answer(asked, job) as RunResult<R>;
-  }
-
-  /** As `run`, at once: the event loop waits. */
-  runSync<const R extends RunRequest & EffectiveRequest<R, RunRequest>>(
-    hidden: Hidden,
-    request: R,
-  ): RunResult<R> {
-    this.#passes.requireOpen();
-    const own: RunRequest = readOptions(request, RUN_OPTIONS.sync, 'request');
-    const asked = requested(own);
-    const job = this.#passes.runJob(asked, hidden, own);
-    this.#passes.computeSync(job);
-    return answer(asked, job) as RunResult<R>;
-  }
-
-  /**
-   * Raw logits: scaled, biased and capped as the model's are, never divided by a temperature (one is taken, and does nothing).
-   * @returns [n,V]; −∞ at and beyond validVocabSize
-   */
-  async logits(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
-    return this.#passes.wide('logits', hidden, options);
-  }
-
-  /** As `logits`, at once: the event loop waits. */
-  logitsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
-    return this.#passes.wideSync('logits', hidden, options);
-  }
-
-  /**
-   * Log-softmax of logits over temperature.
-   * @returns [n,V]; −∞ at and beyond validVocabSize. A row with NaN or +∞, or of nothing but −∞, has NaN
-   */
-  async logProbs(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
-    return this.#passes.wide('logProbs', hidden, options);
-  }
-
-  /** As `logProbs`, at once: the event loop waits. */
-  logProbsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
-    return this.#passes.wideSync('logProbs', hidden, options);
-  }
-
-  /**
-   * Softmax of logits over temperature.
-   * @returns [n,V]; each row adds up to 1
-   */
-  async probs(hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions): Promise<Float32Array> {
-    return this.#passes.wide('probs', hidden, options);
-  }
-
-  /** As `probs`, at once: the event loop waits. */
-  probsSync(hidden: Hidden, options?: CallOptions & OutOption): Float32Array {
-    return this.#passes.wideSync('probs', hidden, options);
-  }
-
-  /**
-   * The k best ids of each row, best first, equal logits by lower id.
-   * @param k from 1 to validVocabSize
-   * @returns ids, raw logits and logProbs (under the whole vocabulary, over temperature), [n,k] each; logSumExp [n]
-   * @throws LMHeadError NAN where a row has NaN, and as every method does
-   */
-  async topK(hidden: Hidden, k: number, options?: CallOptions & AsyncOptions): Promise<TopK> {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, TOP_K_OPTIONS.async);
-    const job = this.#passes.prepare(TOP | LOG_SUM_EXP, this.#passes.rows(hidden, own), own, k);
-    await this.#passes.compute(job, own);
-    return topOf(job);
-  }
-
-  /** As `topK`, at once: the event loop waits. */
-  topKSync(hidden: Hidden, k: number, options?: CallOptions): TopK {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, TOP_K_OPTIONS.sync);
-    const job = this.#passes.prepare(TOP | LOG_SUM_EXP, this.#passes.rows(hidden, own), own, k);
-    this.#passes.computeSync(job);
-    return topOf(job);
-  }
-
-  /**
-   * The best id of each row, the lowest of equals, at any temperature.
-   * @returns [n]
-   * @throws LMHeadError NAN where a row has NaN, and as every method does
-   */
-  async argmax(hidden: Hidden, options?: CallOptions & AsyncOptions): Promise<Uint32Array> {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, ARGMAX_OPTIONS.async);
-    const job = this.#passes.prepare(ARGMAX, this.#passes.rows(hidden, own), own);
-    await this.#passes.compute(job, own);
-    return job.argmax!;
-  }
-
-  /** As `argmax`, at once: the event loop waits. */
-  argmaxSync(hidden: Hidden, options?: CallOptions): Uint32Array {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, ARGMAX_OPTIONS.sync);
-    const job = this.#passes.prepare(ARGMAX, this.#passes.rows(hidden, own), own);
-    this.#passes.computeSync(job);
-    return job.argmax!;
-  }
-
-  /**
-   * Draws a token per row: single logits change, stages filter, and a token is drawn of what is left, as SampleOptions tells
-   * (temperature 0 takes the likeliest). The same seed, step, stream and options draw the same token.
-   * @returns ids [n]; logProbs [n] under the distribution that was sampled; with `topLogProbs` also what is likeliest, raw and
-   *   as sampled
-   * @throws LMHeadError NAN where a row has NaN, and as every method does
-   */
-  async sample<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
-    hidden: Hidden,
-    options?: O,
-  ): Promise<Sample> {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, SAMPLE_OPTIONS.async);
-    const job = this.#passes.prepare(SAMPLE, this.#passes.rows(hidden, own), own);
-    await this.#passes.compute(job, own);
-    return sampleOf(job);
-  }
-
-  /** As `sample`, at once: the event loop waits. */
-  sampleSync<const O extends SampleOptions & Effective<O, SampleOptions>>(
-    hidden: Hidden,
-    options?: O,
-  ): Sample {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, SAMPLE_OPTIONS.sync);
-    const job = this.#passes.prepare(SAMPLE, this.#passes.rows(hidden, own), own);
-    this.#passes.computeSync(job);
-    return sampleOf(job);
   }
 
   /**
@@ -466,7 +200,7 @@ export class LMHead {
    */
   sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(options?: O): Sampler {
     this.#passes.requireOpen();
-    if (this.#shard) throw refuseShard('sampler', 'the whole head, or sample and mergeSamples');
+    if (this.#facts.shard) throw refuseShard('sampler', 'the whole head, or sample and mergeSamples');
     return new Sampler(this, this.#validVocabSize, options);
   }
 
@@ -489,176 +223,17 @@ export class LMHead {
     return this.#listed.nextAll(samplers, hidden, optionsIfAny(options, NEXT_ALL_OPTIONS.async));
   }
 
-  /** As `nextAll`, at once: the event loop waits. */
+  /**
+   * `nextAll` without a promise: blocks the event loop.
+   * @param samplers each there once
+   * @param hidden [samplers.length, d]
+   * @param options `each`: those of each sampler’s `next`
+   * @returns in the order of the samplers
+   * @throws LMHeadError BUSY where a promise of one of them is pending; NAN where a row has NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
+   */
   nextAllSync(samplers: readonly Sampler[], hidden: Hidden, options?: NextAllOptions): SampledToken[] {
     this.#passes.requireOpen();
     return this.#listed.nextAllSync(samplers, hidden, optionsIfAny(options, NEXT_ALL_OPTIONS.sync));
-  }
-
-  /**
-   * What `sample` draws from: the ids that the filters leave, and their probabilities.
-   * @param options as sample's, so that the same object serves both; topLogProbs has no effect here, and seed, step and stream have one
-   *   on XTC alone. Temperature 0 leaves the likeliest token alone
-   * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalized probabilities; offsets [n+1]
-   * @throws LMHeadError NAN where a row has NaN, and as every method does
-   */
-  async candidates<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
-    hidden: Hidden,
-    options?: O,
-  ): Promise<Candidates> {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, CANDIDATES_OPTIONS.async);
-    const job = this.#passes.prepare(CANDIDATES, this.#passes.rows(hidden, own), own);
-    await this.#passes.compute(job, own);
-    return asJson(job.candidates!);
-  }
-
-  /** As `candidates`, at once: the event loop waits. */
-  candidatesSync<const O extends SampleOptions & Effective<O, SampleOptions>>(
-    hidden: Hidden,
-    options?: O,
-  ): Candidates {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, CANDIDATES_OPTIONS.sync);
-    const job = this.#passes.prepare(CANDIDATES, this.#passes.rows(hidden, own), own);
-    this.#passes.computeSync(job);
-    return asJson(job.candidates!);
-  }
-
-  /**
-   * How likely given tokens are, in memory that does not grow with V.
-   * @param targets n ids below validVocabSize, one per hidden state, or `ignoreIndex`
-   * @returns logProbs, ranks and (if asked) entropy, [n] each; count; nll in nats per counted token; perplexity = e^nll
-   */
-  async score(hidden: Hidden, targets: Ids, options?: ScoreOptions & AsyncOptions): Promise<Score> {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, SCORE_OPTIONS.async);
-    const job = this.#passes.prepare(SCORE, this.#passes.rows(hidden, own), own, 0, targets);
-    await this.#passes.compute(job, own);
-    return scoreOf(job);
-  }
-
-  /** As `score`, at once: the event loop waits. */
-  scoreSync(hidden: Hidden, targets: Ids, options?: ScoreOptions): Score {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, SCORE_OPTIONS.sync);
-    const job = this.#passes.prepare(SCORE, this.#passes.rows(hidden, own), own, 0, targets);
-    this.#passes.computeSync(job);
-    return scoreOf(job);
-  }
-
-  /**
-   * Logit lens: what the head would say of hidden states from the middle of the model. The final norm is applied to each, then
-   * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.)
-   * @param hidden [layers, d], before the final norm; where a runtime has already normalized the last layer's state, use `topK`
-   *   for that one
-   * @returns as `topK`, a row per layer
-   * @throws LMHeadError RANGE for a head made without a norm, and as every method does
-   */
-  async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, LENS_OPTIONS.async);
-    return this.topK(hidden, k, { ...own, norm: true });
-  }
-
-  /** As `lens`, at once: the event loop waits. */
-  lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
-    this.#passes.requireOpen();
-    const own = optionsIfAny(options, LENS_OPTIONS.sync);
-    return this.topKSync(hidden, k, { ...own, norm: true });
-  }
-
-  /**
-   * The k ids whose rows of E are most like a vector: E as an index to search. The similarity is the logit without bias, scale
-   * and cap: the dot product, or the cosine of the angle, which asks for the lengths of all rows (read once, at the first call).
-   * A row or vector of zeros has cosine 0 with everything.
-   * @param idOrVector d numbers; or an id, for its row of the output matrix, which is then among the answers itself
-   * @param k from 1 to validVocabSize (or as many as there are `rows`)
-   * @param options `metric`, which is 'dot' (default) or 'cosine', and the `rows` to search among
-   * @throws LMHeadError NAN where a similarity is NaN, and as every method does
-   */
-  nearest(
-    idOrVector: number | bigint | Hidden,
-    k: number,
-    options?: NearestOptions & AsyncOptions,
-  ): Promise<Neighbours>;
-  async nearest(
-    idOrVector: number | bigint | Hidden,
-    k: number,
-    options?: NearestOptions & AsyncOptions,
-    ...more: unknown[]
-  ): Promise<Neighbours> {
-    this.#passes.requireOpen();
-    refusePositionalMetric(options, more);
-    const own = optionsIfAny(options, NEAREST_OPTIONS.async);
-    const job = this.#passes.nearestJob(idOrVector, k, own);
-    await this.#passes.compute(job, own);
-    return neighborsOf(job);
-  }
-
-  /** As `nearest`, at once: the event loop waits. */
-  nearestSync(idOrVector: number | bigint | Hidden, k: number, options?: NearestOptions): Neighbours;
-  nearestSync(
-    idOrVector: number | bigint | Hidden,
-    k: number,
-    options?: NearestOptions,
-    ...more: unknown[]
-  ): Neighbours {
-    this.#passes.requireOpen();
-    refusePositionalMetric(options, more);
-    const job = this.#passes.nearestJob(idOrVector, k, optionsIfAny(options, NEAREST_OPTIONS.sync));
-    this.#passes.computeSync(job);
-    return neighborsOf(job);
-  }
-
-  /**
-   * Speculative verification: holds the tokens that a faster model has drafted against this head, one hidden state per
-   * token (that at the position before it), and draws the token after the last one that stands. Every token has exactly the
-   * distribution that `sample` with these options draws from, whatever the draft's was; at temperature 0 a token stands
-   * where it is the likeliest. Leviathan et al., "Fast inference from transformers via speculative decoding" (2023).
-   * @param hidden n·d numbers: one hidden state per draft id, and one more if all of the draft standing is to bring a
-   *   bonus token
-   * @param draftIds n − 1 or n ids below V
-   * @param options as for `sample`, and `draftLogProbs`: what each draft id was drawn from. Row i uses step + i, in streams of its own.
-   *   One history is that before the first row: each row has the draft's ids before it, too. A draft id that is not among `rows` is
-   *   rejected
-   * @throws LMHeadError NAN where a row that counts has NaN, and as every method does
-   */
-  verifyDraft<
-    const O extends VerifyDraftOptions & AsyncOptions & Effective<O, VerifyDraftOptions & AsyncOptions>,
-  >(hidden: Hidden, draftIds: Ids, options?: O): Promise<DraftResult>;
-  async verifyDraft(
-    hidden: Hidden,
-    draftIds: Ids,
-    options?: VerifyDraftOptions & AsyncOptions,
-    ...more: unknown[]
-  ): Promise<DraftResult> {
-    this.#passes.requireOpen();
-    refusePositionalLogProbs(options, more);
-    const own = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.async);
-    const job = this.#passes.draftJob(hidden, draftIds, own, true);
-    await this.#passes.compute(job, own);
-    return verdictOf(job.draft!, job.n);
-  }
-
-  /** As `verifyDraft`, at once: the event loop waits. */
-  verifyDraftSync<const O extends VerifyDraftOptions & Effective<O, VerifyDraftOptions>>(
-    hidden: Hidden,
-    draftIds: Ids,
-    options?: O,
-  ): DraftResult;
-  verifyDraftSync(
-    hidden: Hidden,
-    draftIds: Ids,
-    options?: VerifyDraftOptions,
-    ...more: unknown[]
-  ): DraftResult {
-    this.#passes.requireOpen();
-    refusePositionalLogProbs(options, more);
-    const own = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.sync);
-    const job = this.#passes.draftJob(hidden, draftIds, own, false);
-    this.#passes.computeSync(job);
-    return verdictOf(job.draft!, job.n);
   }
 
   /**
@@ -671,7 +246,12 @@ export class LMHead {
     return this.#listed.verifyDrafts(drafts, optionsIfAny(options, VERIFY_DRAFTS_OPTIONS));
   }
 
-  /** As `verifyDrafts`, at once: the event loop waits. */
+  /**
+   * `verifyDrafts` without a promise: blocks the event loop.
+   * @param drafts each with its hidden states, ids, and options or sampler
+   * @returns in the order of the drafts
+   * @throws LMHeadError BUSY where a promise of a sampler is pending; NAN where a row that counts has NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
+   */
   verifyDraftsSync(drafts: readonly Draft[]): DraftResult[] {
     this.#passes.requireOpen();
     return this.#listed.verifyDraftsSync(drafts);
@@ -683,11 +263,11 @@ export class LMHead {
    */
   async verify(hidden: Hidden): Promise<Verification> {
     this.#passes.requireOpen();
-    const { data, dtype, n } = hiddenRows(hidden, this.#hiddenSize, undefined);
+    const { data, dtype, n } = hiddenRows(hidden, this.#facts.hiddenSize, undefined);
     this.#passes.requireOpen();
-    const { vocabSize, hiddenSize, epilogue } = this.#held();
-    const info = { vocabSize, hiddenSize, epilogue, activations: this.activations };
-    return verifyAgainstReference(innerOf(this.#backend), info, floats(data, dtype).slice(), n);
+    const { backend, settings } = this.#passes;
+    const head = { ...settings, ...this.#held(settings) };
+    return verifyAgainstReference(innerOf(backend), head, floats(data, dtype).slice(), n);
   }
 
   /**
@@ -705,7 +285,11 @@ export class LMHead {
     await saveHead(file, this.#saved());
   }
 
-  /** As `save`, at once: the event loop waits. */
+  /**
+   * `save` without a promise: blocks the event loop.
+   * @param path a path, or a file: URL
+   * @throws LMHeadError IO where it cannot be written; ARGUMENT for what is no path; CLOSED
+   */
   saveSync(path: string | URL): void {
     this.#passes.requireOpen();
     const file = filePath(path);
@@ -714,17 +298,9 @@ export class LMHead {
   }
 
   #saved(): SavedHead {
-    if (this.#shard) throw refuseShard('save', 'the whole head');
-    return {
-      vocabSize: this.#vocabSize,
-      hiddenSize: this.#hiddenSize,
-      inputRows: this.#inputRows,
-      output: this.#dtype,
-      input: this.#inputDtype,
-      tied: this.#tied,
-      settings: this.#settings,
-      backend: this.#backend,
-    };
+    if (this.#facts.shard) throw refuseShard('save', 'the whole head');
+    const { settings, backend } = this.#passes;
+    return { ...this.#facts, ...this.#dtypes, tied: !this.#facts.untied, settings, backend };
   }
 
   /**
@@ -745,7 +321,7 @@ export class LMHead {
     const own = readOptions(options, QUANTIZE_OPTIONS);
     let hidden: Float32Array | undefined;
     if (own.hidden !== undefined) {
-      const { data, dtype } = hiddenRows(own.hidden, this.#hiddenSize, own.hiddenDtype);
+      const { data, dtype } = hiddenRows(own.hidden, this.#facts.hiddenSize, own.hiddenDtype);
       hidden = floats(data, dtype).slice();
     }
     const activations = oneOf(own.activations, 'activations', ACTIVATIONS);
@@ -766,25 +342,26 @@ export class LMHead {
     hidden?: Float32Array,
     signal?: AbortSignal,
   ): Promise<{ head: LMHead; error: QuantizationError }> {
-    const settings = { ...this.#settings, activations };
-    const backend = innerOf(this.#backend);
+    const settings = { ...this.#passes.settings, activations };
+    const backend = innerOf(this.#passes.backend);
     const { spec: held, weights } = await quantizedSpec(
       {
         backend,
         spec: this.#held(settings),
-        inputDtype: this.#inputDtype,
+        inputDtype: this.#dtypes.input,
         requireOpen: () => this.#passes.requireOpen(),
       },
       dtype,
       signal,
     );
-    const shard = this.#shard && { ...this.#shard, origin: { ...this.#shard.origin, quantized: dtype } };
-    const spec = shard ? { ...this.#spec(settings), output: held.output, input: held.input } : held;
-    const parts = { spec, settings, shard };
-    const head = new LMHead({ ...parts, backend: backendOfParts(backend.kind, parts) }, token);
+    const { shard: own, ...facts } = this.#facts;
+    const shard = own && { ...own, origin: { ...own.origin, quantized: dtype } };
+    const spec = { ...facts, ...specSettings(settings), output: held.output, input: held.input };
+    const made = backendOfParts(backend.kind, { spec, shard });
+    const head = new LMHead({ spec, settings, backend: made, shard }, constructorKey);
     const error: QuantizationError = { weights };
     try {
-      if (hidden) error.logits = await compareLogits(backend, innerOf(head.#backend), held, hidden, signal);
+      if (hidden) error.logits = await compareLogits(backend, innerOf(made), held, hidden, signal);
     } catch (failure) {
       head.close();
       throw failure;
@@ -792,46 +369,12 @@ export class LMHead {
     return { head, error };
   }
 
-  /** What it is made of, but for the matrices. */
-  #spec(settings = this.#settings): Omit<HeadSpec, 'output' | 'input'> {
-    return {
-      vocabSize: this.#vocabSize,
-      hiddenSize: this.#hiddenSize,
-      untied: !this.#tied,
-      inputRows: this.#inputRows,
-      inputProblem: this.#inputProblem,
-      ...specSettings(settings),
-    };
+  /** What it is made of, but for the matrices: of the rows that it holds. */
+  #held(settings: HeadSettings): Omit<HeadSpec, 'output' | 'input'> {
+    const { shard, ...facts } = this.#facts;
+    const spec = { ...facts, ...specSettings(settings) };
+    return shard ? heldBy(spec, shard.range) : spec;
   }
-
-  /** The same of the rows that it holds. */
-  #held(settings = this.#settings): Omit<HeadSpec, 'output' | 'input'> {
-    const spec = this.#spec(settings);
-    return this.#shard ? heldBy(spec, this.#shard.range) : spec;
-  }
-
-  /** New calls throw CLOSED; running jobs finish; queued ones reject with CLOSED; the memory goes last. Idempotent. */
-  close(): void {
-    this.#passes.close();
-  }
-
-  /** As `close()`: for `using`. */
-  [Symbol.dispose](): void {
-    this.close();
-  }
-
-  /** As `close()`, and resolves when the last job has ended: for `await using`. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.close();
-    await this.#backend.idle();
-  }
-}
-
-function countParameters(spec: HeadSpec, { epilogue, norm }: HeadSettings): number {
-  const { vocabSize, hiddenSize, input, inputRows = vocabSize } = spec;
-  const matrices = (input ? vocabSize + inputRows : vocabSize) * hiddenSize;
-  const vectors = (epilogue.bias?.length ?? 0) + (norm?.weight.length ?? 0) + (norm?.bias?.length ?? 0);
-  return matrices + vectors;
 }
 
 function because(problem: string | undefined): string {

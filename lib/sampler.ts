@@ -1,24 +1,16 @@
 /** A sampler: draws one token after another, and remembers what the next draw depends on. */
 import { got } from './arguments/describe';
 import { hiddenRows } from './arguments/hidden';
-import { breakersOf } from './arguments/history';
-import { idCount, idRows, tokenIds } from './arguments/ids';
-import {
-  MIROSTAT_OPTIONS,
-  NEXT_OPTIONS,
-  optionsIfAny,
-  readOptions,
-  SAMPLER_OPTIONS,
-  VERIFY_OPTIONS,
-} from './arguments/option-names';
-import { type OwnIds, ownIds, withMoreIds } from './arguments/own-ids';
+import { tokenIds } from './arguments/ids';
+import { NEXT_OPTIONS, optionsIfAny, readOptions, VERIFY_OPTIONS } from './arguments/option-names';
+import { type OwnIds, withMoreIds } from './arguments/own-ids';
 import { TokenHistory } from './arguments/penalties';
 import { reading } from './arguments/reading';
-import { drawnSeed } from './arguments/row-parameters';
+import { idList, requireNoRows, samplerSettings, seedOf } from './arguments/sampler-settings';
 import { integerBetween, numberBetween, optionsObject } from './arguments/values';
 import { LMHeadError } from './errors';
 import type { LMHead } from './lm-head';
-import { topCount } from './pass/sample-result';
+import { drawThroughHook, type LogitsHook, statesOf } from './pass/logits-hook';
 import type {
   AsyncOptions,
   DraftResult,
@@ -35,7 +27,6 @@ import type {
   VerifyDraftOptions,
 } from './types';
 
-const SEEDS = 1n << 64n;
 const LAST_STEP = 2 ** 32 - 1;
 
 /** A call that is about samplers: theirs while it lasts. @internal */
@@ -45,6 +36,8 @@ export interface Turn {
   /** The stateless options of the next draw, and of a draft's. */
   request(options: NextOptions): SampleOptions;
   draftRequest(): VerifyDraftOptions;
+  /** Where the token is not drawn by the pass, but of logits [V] that it makes of the hidden state. */
+  readonly draw: ((logits: Float32Array, request: SampleOptions) => Sample) | undefined;
   take(sample: Sample): SampledToken;
   takeVerdict(verdict: DraftResult): void;
   /** Nothing was drawn; a pass that was canceled may go on for a while. */
@@ -69,6 +62,7 @@ export class Sampler {
   readonly #options: SamplerOptions;
   readonly #ids: OwnIds;
   readonly #first: Uint32Array;
+  readonly #hook: LogitsHook | undefined;
   readonly #mirostat: { tau: number; eta: number } | undefined;
   #seed: bigint;
   #step = 0;
@@ -99,29 +93,21 @@ export class Sampler {
 
   /** @hidden */
   constructor(head: LMHead, validVocabSize: number, given: SamplerOptions = {}) {
-    const options = readOptions(given, SAMPLER_OPTIONS);
+    const { options, ids, history, mirostat, hook, seed } = samplerSettings(
+      given,
+      head.vocabSize,
+      validVocabSize,
+    );
     this.#head = head;
     this.#valid = validVocabSize;
-    this.#ids = ownIds(options, head.vocabSize, validVocabSize);
-    const { history, mirostat, promptLength, seed } = options;
-    // Read here, once and for all tokens.
-    const dryBreakers = reading('dryBreakers', () =>
-      breakersOf(options.dryBreakers, validVocabSize),
-    ) as SamplerOptions['dryBreakers'];
-    this.#options = { ...options, ...this.#ids, dryBreakers };
-    if (promptLength !== undefined) integerBetween(promptLength, 'promptLength', 0, Number.MAX_SAFE_INTEGER);
-    this.#first = history === undefined ? new Uint32Array(0) : idList(history, 'history', validVocabSize);
-    this.#history = new TokenHistory(this.#first.slice());
-    topCount(options);
-    if (mirostat !== undefined) {
-      const { tau = 5, eta = 0.1 } = readOptions(mirostat, MIROSTAT_OPTIONS, 'mirostat');
-      this.#mirostat = {
-        tau: numberBetween(tau, 'mirostat.tau', 0, Number.MAX_VALUE),
-        eta: numberBetween(eta, 'mirostat.eta', 0, Number.MAX_VALUE),
-      };
-    }
-    this.#limit = 2 * (this.#mirostat?.tau ?? 0);
-    this.#seed = seed === undefined ? drawnSeed() : seedOf(seed);
+    this.#options = options;
+    this.#ids = ids;
+    this.#first = history;
+    this.#history = new TokenHistory(history.slice());
+    this.#mirostat = mirostat;
+    this.#hook = hook;
+    this.#limit = 2 * (mirostat?.tau ?? 0);
+    this.#seed = seed;
   }
 
   /** The tokens that penalties are about, oldest first: those given at first, and those drawn or accepted since. A copy. */
@@ -142,7 +128,10 @@ export class Sampler {
       const own = readOptions(options, NEXT_OPTIONS.async);
       this.#requireOne(hidden);
       const request = this.#request(own);
-      return this.#take(await this.#head.sample(hidden, { ...request, signal: own.signal }));
+      const { signal } = own;
+      if (!this.#hook) return this.#take(await this.#head.sample(hidden, { ...request, signal }));
+      const logits = await this.#head.logits(hidden, { ...statesOf(request), signal });
+      return this.#take(this.#draw(logits, request));
     } catch (error) {
       turn.failed();
       throw error;
@@ -157,7 +146,9 @@ export class Sampler {
     try {
       const own = readOptions(options, NEXT_OPTIONS.sync);
       this.#requireOne(hidden);
-      return this.#take(this.#head.sampleSync(hidden, this.#request(own)));
+      const request = this.#request(own);
+      if (!this.#hook) return this.#take(this.#head.sampleSync(hidden, request));
+      return this.#take(this.#draw(this.#head.logitsSync(hidden, statesOf(request)), request));
     } finally {
       turn.end();
     }
@@ -283,6 +274,7 @@ export class Sampler {
       hiddenDtype: this.#options.hiddenDtype,
       request: options => this.#request(options),
       draftRequest: () => this.#draftRequest(),
+      draw: this.#hook && ((logits, request) => this.#draw(logits, request)),
       take: sample => this.#take(sample),
       takeVerdict: verdict => this.#takeVerdict(verdict),
       failed: () => {
@@ -302,7 +294,7 @@ export class Sampler {
 
   /** The options and the state, as of a stateless call. */
   #stated(): SampleOptions {
-    const { mirostat, ...own } = this.#options;
+    const { mirostat, logits, ...own } = this.#options;
     const { promptLength } = own;
     return {
       ...own,
@@ -315,7 +307,8 @@ export class Sampler {
 
   #draftRequest(): VerifyDraftOptions {
     const { over, topLogProbs, ...request } = this.#stated();
-    for (const [name, value] of Object.entries({ mirostat: this.#mirostat, over, topLogProbs })) {
+    const notForDrafts = { mirostat: this.#mirostat, logits: this.#hook, over, topLogProbs };
+    for (const [name, value] of Object.entries(notForDrafts)) {
       if (value !== undefined)
         throw new LMHeadError(
           'RANGE',
@@ -335,10 +328,15 @@ export class Sampler {
   #request(options: NextOptions): SampleOptions {
     const request = this.#stated();
     if (this.#mirostat) request.maxSurprisal = Math.max(this.#limit, 0);
-    for (const name of ['rows', 'over'] as const) {
+    for (const name of ['rows', 'over', 'guidance'] as const) {
       if (options[name] !== undefined) Object.assign(request, { [name]: options[name] });
     }
+    if (this.#hook) requireNoRows(request);
     return Object.assign(request, withMoreIds(this.#ids, options, this.#head.vocabSize, this.#valid));
+  }
+
+  #draw(logits: Float32Array, request: SampleOptions): Sample {
+    return drawThroughHook(this.#hook!, logits, this.#valid, request, this.#head.backend);
   }
 
   #take(sample: Sample): SampledToken {
@@ -365,18 +363,4 @@ export class Sampler {
 
 function listed({ ids, logProbs, counts }: TopLogProbs): TokenLogProb[] {
   return Array.from(ids.subarray(0, counts[0]), (id, i) => ({ id, logProb: logProbs[i] }));
-}
-
-function idList(ids: unknown, name: string, bound: number): Uint32Array {
-  const list = idRows(ids, name, 1);
-  return tokenIds(list.value(0), list.name(0), idCount(list.value(0), list.name(0)), bound);
-}
-
-function seedOf(seed: unknown): bigint {
-  const whole = typeof seed === 'bigint' || (typeof seed === 'number' && Number.isSafeInteger(seed));
-  if (whole && BigInt(seed as number) >= 0n && BigInt(seed as number) < SEEDS) return BigInt(seed as number);
-  throw new LMHeadError(
-    typeof seed === 'number' || typeof seed === 'bigint' ? 'RANGE' : 'ARGUMENT',
-    `seed: got ${got(seed)}; want an integer from 0 to 2^53 - 1, or a bigint below 2^64`,
-  );
 }

@@ -7,8 +7,8 @@ const lists = JSON.parse(readFileSync(join(native, 'sources.json'), 'utf8')) as 
 
 /** Lines of a file, about; whoever needs more has two things in one room. */
 const LONGEST = 420;
-/** Files that are longer: the public class, method by method with its docstrings, and the block of a pass. */
-const LONG = ['lib/lm-head.ts', 'native/core/pass/block.cc'];
+/** A file that is longer: the block of a pass. */
+const LONG = ['native/core/pass/block.cc'];
 
 it('sources.json lists the C++ files that there are, each once', () => {
   const present = readdirSync(native, { recursive: true, withFileTypes: true })

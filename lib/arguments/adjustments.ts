@@ -4,6 +4,7 @@ import type { SampleOptions } from '../types';
 import { maskTable } from './allowed';
 import { rowBiases } from './biases';
 import { historyTables } from './history';
+import { idCount, tokenIds } from './ids';
 import { reading } from './reading';
 
 /** Options that are about single ids. */
@@ -14,6 +15,9 @@ const OF_IDS = [
   'promptLength',
   'minLength',
   'eosIds',
+  'beginSuppressIds',
+  'bannedSequences',
+  'biasedSequences',
   'repetitionPenalty',
   'frequencyPenalty',
   'presencePenalty',
@@ -43,13 +47,21 @@ export function adjustmentsOf(
 ): Adjustments | undefined {
   if (options === undefined) return undefined;
   const ofIds = OF_IDS.some(name => options[name] !== undefined);
-  if (!ofIds && options.allowedIds === undefined && options.allowedMask === undefined) return undefined;
+  const { allowedIds, allowedMask, xtcProtectedIds } = options;
+  const isAny = ofIds || [allowedIds, allowedMask, xtcProtectedIds].some(ids => ids !== undefined);
+  if (!isAny) return undefined;
   return reading('options', () => {
     const biases = ofIds ? rowBiases(options, n, valid) : undefined;
     return {
       biases: biases?.tables,
       ...(biases && historyTables(options, n, valid, biases, draft)),
       ...maskTable(options, n, vocabulary, valid),
+      xtcProtected: xtcProtectedIds === undefined ? undefined : ascending(xtcProtectedIds, valid),
     };
   });
+}
+
+function ascending(ids: unknown, valid: number): Uint32Array {
+  const name = 'xtcProtectedIds';
+  return tokenIds(ids, name, idCount(ids, name), valid).sort();
 }

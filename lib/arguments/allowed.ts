@@ -38,7 +38,7 @@ export function maskTable(
   return { allowed, allowedStride: given.each ? words : 0 };
 }
 
-function wordsFor(ids: number): number {
+export function wordsFor(ids: number): number {
   return Math.ceil(ids / 32);
 }
 

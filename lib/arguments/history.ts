@@ -7,10 +7,11 @@ import type { RowBiases } from './biases';
 import { Breakers } from './breakers';
 import { got, label } from './describe';
 import { idCount, idRows, tokenIds } from './ids';
-import { type IdList, newDoubles, Patches, RowLists } from './patches';
+import { bothBiases, type IdList, newDoubles, Patches, RowLists } from './patches';
 import { dryPenalty, TokenHistory } from './penalties';
 import { isArray } from './reading';
 import { isPerRow } from './row-parameters';
+import { sequencesOf } from './sequences';
 import type { TokenCounts } from './token-counts';
 import { integerBetween, numberBetween } from './values';
 
@@ -31,13 +32,16 @@ function historyOptions(options: SampleOptions, n: number, valid: number) {
     dryWindow: windowOf(options.dryWindow, 'dryWindow'),
     breakers: breakersOf(options.dryBreakers, valid),
     ngram: perRowNumber(options.noRepeatNgramSize, 'noRepeatNgramSize', n, 0, integerFrom0),
+    sequences: sequencesOf(options.bannedSequences, options.biasedSequences, valid),
     minLength: perRowNumber(options.minLength, 'minLength', n, 0, integerFrom0),
     length: perRowNumber(options.length, 'length', n, undefined, integerFrom0),
-    eosIds:
-      options.eosIds === undefined
-        ? new Uint32Array(0)
-        : tokenIds(options.eosIds, 'eosIds', idCount(options.eosIds, 'eosIds'), valid),
+    eosIds: idsOf(options.eosIds, 'eosIds', valid),
+    beginSuppressIds: idsOf(options.beginSuppressIds, 'beginSuppressIds', valid),
   };
+}
+
+function idsOf(ids: unknown, name: string, valid: number): Uint32Array {
+  return ids === undefined ? new Uint32Array(0) : tokenIds(ids, name, idCount(ids, name), valid);
 }
 
 /**
@@ -67,7 +71,7 @@ export function historyTables(
     all.minLength.each ||
     all.length.each ||
     prompt.each ||
-    ((eachPenalty || biases.each) && options.dryMultiplier !== undefined);
+    ((eachPenalty || biases.each) && (options.dryMultiplier !== undefined || all.sequences !== undefined));
   const rows = eachPenalty || eachPatch ? n : 1;
   for (let row = 0; row < rows; row++) {
     const history = histories.value(row);
@@ -102,13 +106,16 @@ function rowPatches(
 ): IdList {
   const history = all.histories.value(row);
   const patches = new Patches();
+  const completed = all.sequences?.after(history);
   /** A patch stands for all that is said of the id. */
   const patch = (id: number, penalty: number) => {
     const count = counts?.countOf(id);
     const usual = count ? count * frequency + presence : 0;
-    patches.set(id, biases.of(row, id), count === undefined ? 1 : repetition, usual + penalty);
+    const add = bothBiases(biases.of(row, id), completed?.get(id) ?? 0);
+    patches.set(id, add, count === undefined ? 1 : repetition, usual + penalty);
   };
   for (const id of counts?.changed ?? []) patch(id, 0);
+  for (const id of completed?.keys() ?? []) patch(id, 0);
 
   const multiplier = all.multiplier.value(row);
   if (multiplier > 0) {
@@ -131,6 +138,7 @@ function rowPatches(
   let length = all.length.value(row) ?? history.length - all.prompt.value(row);
   if (isDraft && all.length.isGiven && !all.length.each) length += row;
   if (length < all.minLength.value(row)) patches.ban(all.eosIds);
+  if (length === 0) patches.ban(all.beginSuppressIds);
   return patches.list();
 }
 

@@ -2,6 +2,7 @@
 import { LMHeadError } from '../errors';
 import type {
   AsyncOptions,
+  BeamOptions,
   CallOptions,
   Draft,
   HeadOptions,
@@ -44,6 +45,7 @@ const ASYNC: NamesOf<AsyncOptions> = { signal: true };
 const CALL: NamesOf<CallOptions> = {
   hiddenDtype: true,
   norm: true,
+  guidance: true,
   temperature: true,
   rows: true,
   over: true,
@@ -64,6 +66,9 @@ const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   noRepeatNgramSize: true,
   minLength: true,
   eosIds: true,
+  beginSuppressIds: true,
+  bannedSequences: true,
+  biasedSequences: true,
   length: true,
   topK: true,
   topP: true,
@@ -75,9 +80,11 @@ const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   pLess: true,
   xtcProbability: true,
   xtcThreshold: true,
+  xtcProtectedIds: true,
   temperatureRange: true,
   temperatureExponent: true,
   maxSurprisal: true,
+  minKeep: true,
   stageOrder: true,
   logitBias: true,
   bannedIds: true,
@@ -89,7 +96,11 @@ const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   topLogProbs: true,
 };
 const SAMPLE: NamesOf<SampleOptions> = { ...CALL, ...DRAWING };
-const SAMPLER: NamesOf<SamplerOptions> = { ...without(SAMPLE, 'step', 'length'), mirostat: true };
+const SAMPLER: NamesOf<SamplerOptions> = {
+  ...without(SAMPLE, 'step', 'length', 'guidance'),
+  logits: true,
+  mirostat: true,
+};
 const SCORE: NamesOf<ScoreOptions> = { ...CALL, ignoreIndex: true, entropy: true };
 const RUN: NamesOf<RunRequest> = {
   ...SAMPLE,
@@ -136,6 +147,7 @@ const NEXT: NamesOf<NextOptions> = {
   logitBias: true,
   rows: true,
   over: true,
+  guidance: true,
 };
 const NEXT_ALL: NamesOf<NextAllOptions> = { each: true };
 const DRAFT: NamesOf<Draft> = {
@@ -149,9 +161,13 @@ const VERIFY_DRAFT: NamesOf<VerifyDraftOptions> = {
   ...without(SAMPLE, 'over', 'topLogProbs'),
   draftLogProbs: true,
 };
+const BEAM: NamesOf<BeamOptions> = {
+  ...without(SAMPLE, 'over', 'topLogProbs', 'seed', 'step', 'stream'),
+  count: true,
+};
 const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, activations: true };
 /** Held logits have all the rows that they will have, and the norm behind them. */
-const HELD = without(SAMPLE, 'norm', 'rows', 'over');
+const HELD = without(SAMPLE, 'norm', 'guidance', 'rows', 'over');
 
 /** Options that say how another is meant; what is about drawing needs a sample, besides. */
 const NEEDED: Record<string, string> = {
@@ -167,6 +183,8 @@ const NEEDED: Record<string, string> = {
   dryWindow: 'history',
   dryBreakers: 'history',
   noRepeatNgramSize: 'history',
+  bannedSequences: 'history',
+  biasedSequences: 'history',
   minLength: 'eosIds',
   ignoreIndex: 'targets',
   entropy: 'targets',
@@ -178,7 +196,7 @@ export const NORM_OPTIONS = only('norm', NORM);
 export const SHARD_OPTIONS = only('shard', SHARD);
 export const MERGE_TOP_K_OPTIONS = only('mergeTopK', { offsets: true });
 export const RUN_OPTIONS = bothForms('run', RUN);
-export const WIDE_OPTIONS = {
+export const DENSE_OPTIONS = {
   logits: bothForms('logits', { ...CALL, out: true }),
   logProbs: bothForms('logProbs', { ...CALL, out: true }),
   probs: bothForms('probs', { ...CALL, out: true }),
@@ -188,9 +206,10 @@ export const ARGMAX_OPTIONS = bothForms('argmax', CALL);
 export const SAMPLE_OPTIONS = bothForms('sample', SAMPLE);
 export const CANDIDATES_OPTIONS = bothForms('candidates', SAMPLE);
 export const SCORE_OPTIONS = bothForms('score', SCORE);
-export const LENS_OPTIONS = bothForms('lens', without(CALL, 'norm'));
+export const LENS_OPTIONS = bothForms('lens', without(CALL, 'norm', 'guidance'));
 export const NEAREST_OPTIONS = bothForms('nearest', NEAREST);
 export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', VERIFY_DRAFT);
+export const BEAM_OPTIONS = bothForms('beam', BEAM);
 export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
 export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
 export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);

@@ -39,12 +39,15 @@ export class Biases {
     let distinct = 0;
     for (let i = 0; i < count; i++) {
       if (i === 0 || all[order[i]] !== ids[distinct - 1]) ids[distinct++] = all[order[i]];
-      const add = adds[order[i]];
-      const isBanned = add === -Infinity || values[distinct - 1] === -Infinity;
-      values[distinct - 1] = isBanned ? -Infinity : values[distinct - 1] + add;
+      values[distinct - 1] = bothBiases(values[distinct - 1], adds[order[i]]);
     }
     return { ids: ids.subarray(0, distinct), values: values.subarray(0, distinct) };
   }
+}
+
+/** Of one id; what is banned by either stays so, whatever the other is. */
+export function bothBiases(a: number, b: number): number {
+  return a === -Infinity || b === -Infinity ? -Infinity : a + b;
 }
 
 /** What ids of a row undergo instead of what is said of them elsewhere. */

@@ -54,6 +54,16 @@ export class TokenHistory {
     return this.#tokens.slice(0, this.#length);
   }
 
+  /** The latest; undefined where there is none. */
+  last(): number | undefined {
+    return this.#length === 0 ? undefined : this.#tokens[this.#length - 1];
+  }
+
+  endsWith(tokens: Uint32Array): boolean {
+    const first = this.#length - tokens.length;
+    return first >= 0 && tokens.every((token, i) => this.#tokens[first + i] === token);
+  }
+
   push(token: number): void {
     if (this.#length === this.#tokens.length) this.#tokens = larger(this.#tokens, 2 * this.#length);
     const at = this.#length++;

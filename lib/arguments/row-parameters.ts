@@ -57,6 +57,7 @@ DEFAULTS[RowParameter.logEta] = -Infinity;
 DEFAULTS[RowParameter.logXtcThreshold] = Math.log(0.1);
 DEFAULTS[RowParameter.temperatureExponent] = 1;
 DEFAULTS[RowParameter.maxSurprisal] = Infinity;
+DEFAULTS[RowParameter.minKeep] = 1;
 
 /**
  * The table [n, RowParameter.count], or undefined where all is at its default.
@@ -102,6 +103,8 @@ function filledTable(
   if (temperature !== undefined)
     fill(table, n, RowParameter.temperature, temperature, 'temperature', temperatureColumn, greedy ? 1 : 0);
   if (topK !== undefined) fill(table, n, RowParameter.topK, topK, 'topK', topKColumn, vocabulary);
+  if (options.minKeep !== undefined)
+    fill(table, n, RowParameter.minKeep, options.minKeep, 'minKeep', minKeepColumn, vocabulary);
   for (let i = 0; i < NUMERIC.length; i++) {
     const name = NUMERIC[i];
     const value = options[name];
@@ -147,6 +150,7 @@ function hasFilters(options: SampleOptions): boolean {
     options.temperatureRange !== undefined ||
     options.temperatureExponent !== undefined ||
     options.maxSurprisal !== undefined ||
+    options.minKeep !== undefined ||
     options.stageOrder !== undefined
   );
 }
@@ -257,6 +261,10 @@ function topKColumn(value: unknown, name: string, index: number, limit: number):
   );
 }
 
+function minKeepColumn(value: unknown, name: string, index: number, limit: number): number {
+  return Math.min(integerBetween(value, name, 1, Number.MAX_SAFE_INTEGER, index), limit);
+}
+
 function fractionColumn(value: unknown, name: string, index: number, limit: number): number {
   return numberBetween(value, name, 0, limit, index);
 }
@@ -299,15 +307,18 @@ function readSeed(value: unknown, index: number): void {
   );
 }
 
+/** A row's, or that of all; one that is left open is drawn where it has an effect. */
+function nextSeed(seed: unknown, index: number, purpose: RowPurpose): void {
+  if (seed !== undefined) readSeed(seed, index);
+  else if (purpose === 'sample') drawSeed();
+  else seedLow = seedHigh = 0;
+}
+
 function fillSeed(table: Float64Array, n: number, seed: unknown, purpose: RowPurpose): void {
   const perRow = isPerRow(seed, 'seed', n);
-  if (!perRow) {
-    if (seed !== undefined) readSeed(seed, -1);
-    else if (purpose === 'sample') drawSeed();
-    else seedLow = seedHigh = 0;
-  }
+  if (!perRow) nextSeed(seed, -1, purpose);
   for (let i = 0; i < n; i++) {
-    if (perRow) readSeed(seed[i], i);
+    if (perRow) nextSeed(seed[i], i, purpose);
     table[i * COLUMNS + RowParameter.seedLow] = seedLow;
     table[i * COLUMNS + RowParameter.seedHigh] = seedHigh;
   }

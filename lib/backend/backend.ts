@@ -45,10 +45,12 @@ export const RowParameter = {
   order: 17,
   /** Fourth word of the random stream's counter, below 2^32. */
   stream: 18,
+  /** Integer, at least 1: so many tokens every filter but topK leaves, as far as there are so many. */
+  minKeep: 19,
   /** Of a shard of the vocabulary: the id that its first place has in the random stream. Even. */
-  firstId: 19,
+  firstId: 20,
   /** How many columns there are. */
-  count: 20,
+  count: 21,
 } as const;
 
 /** In `PassJob.targets`: a position that counts in nothing. */
@@ -112,6 +114,8 @@ export interface Adjustments {
   allowed?: Uint32Array;
   /** Words from one row's mask to the next; 0: one for all. */
   allowedStride: number;
+  /** Ids that XTC does not drop, ascending. */
+  xtcProtected?: Uint32Array | undefined;
 }
 
 /**
@@ -202,7 +206,7 @@ export interface PassJob {
   /** [n] */
   argmax?: Uint32Array;
   /** [n,k] each, best first. */
-  top?: { k: number; ids: Uint32Array; logits: Float32Array; logProbs: Float32Array };
+  top?: { k: number; ids: Uint32Array; logits: Float32Array; logProbs: Float32Array } | undefined;
   /** Of what `sample` and `candidates` see. */
   adjustments?: Adjustments;
   /** Gets what the filters leave; its size is known only then. */

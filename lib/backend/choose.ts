@@ -51,8 +51,13 @@ let forLogits: LogitsBackend | undefined;
 
 /** The backend of the functions over held logits: as 'auto' chooses, once. */
 export function logitsBackend(): LogitsBackend {
-  forLogits ??= chooseBackend() === 'native' ? nativeLogits() : referenceLogits;
+  forLogits ??= logitsBackendOf(chooseBackend());
   return forLogits;
+}
+
+/** That of a head. */
+export function logitsBackendOf(kind: 'native' | 'reference'): LogitsBackend {
+  return kind === 'native' ? nativeLogits() : referenceLogits;
 }
 
 /**

@@ -1,12 +1,13 @@
 /** What the native side measures, for benchmarks and tests; not part of the API. */
 
-import { backendOf, type LMHead } from '../lm-head';
+import { passesOf } from '../head/head-properties';
+import type { LMHead } from '../lm-head';
 import { loadAddon } from './addon';
 import type { NativeBackend } from './native';
 
 /** Reads a native head's weights once, where they lie, on as many threads and in the same chunks as a pass; says seconds. */
 export function readTimer(head: LMHead): () => number {
-  const backend = backendOf(head) as NativeBackend;
+  const backend = passesOf(head).backend as NativeBackend;
   return () => backend.timeRead();
 }
 

@@ -34,21 +34,27 @@ interface Handle {
   input?: MatrixSource;
   untied: boolean;
   inputRows?: number;
-  inputProblem?: string;
+  inputProblem?: string | undefined;
   settings: Partial<HeadOptions>;
   shard?: { range: { index: number; count: number }; origin: RowOrigin };
 }
 
+/** What a handle says beside weights and settings. */
+export interface HeadFacts {
+  vocabSize: number;
+  hiddenSize: number;
+  inputRows: number;
+  untied: boolean;
+  inputProblem: string | undefined;
+  shard: Shard | undefined;
+}
+
 /** The handle of a head; it keeps nothing alive. */
-export function handleOf(
-  head: Pick<Handle, 'vocabSize' | 'hiddenSize' | 'untied' | 'inputRows' | 'inputProblem' | 'shard'>,
-  settings: HeadSettings,
-  backend: HeadBackend,
-): object {
+export function handleOf(facts: HeadFacts, settings: HeadSettings, backend: HeadBackend): object {
   const handle: Handle = {
     form: FORM,
     backend: backend.kind,
-    ...head,
+    ...facts,
     ...backend.share(),
     settings: { ...settingsAsOptions(settings), threads: backend.threads },
   };

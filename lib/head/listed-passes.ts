@@ -15,7 +15,6 @@ import { liveSignal } from '../arguments/values';
 import { within } from '../arguments/within';
 import type { ListedJob } from '../backend/backend';
 import { LMHeadError } from '../errors';
-import type { LMHead } from '../lm-head';
 import { SAMPLE } from '../pass/asked';
 import { isWatched, timed, timedSync } from '../pass/diagnostics';
 import { verdictOf } from '../pass/verify-draft';
@@ -28,22 +27,24 @@ import type {
   NextAllOptions,
   NextOptions,
   SampledToken,
+  SampleOptions,
 } from '../types';
+import { passesOf } from './head-properties';
 import type { HeadJob, HeadPasses } from './passes';
 
 interface Listed extends ListedJob {
   passes: HeadPasses;
   job: HeadJob;
+  /** Of a sampler's token. */
+  request?: SampleOptions;
 }
 
 /** The calls of one head. Samplers may be of other heads over the same weights. */
 export class ListedPasses {
   readonly #own: HeadPasses;
-  readonly #passesOf: (head: LMHead) => HeadPasses;
 
-  constructor(own: HeadPasses, passesOf: (head: LMHead) => HeadPasses) {
+  constructor(own: HeadPasses) {
     this.#own = own;
-    this.#passesOf = passesOf;
   }
 
   async nextAll(
@@ -117,9 +118,12 @@ export class ListedPasses {
       const given = each?.[i];
       const own = given === undefined ? {} : readOptions(given, NEXT_OPTIONS.sync, label('each', i));
       const request = within(label('each', i), () => turn.request(own));
-      const job = within(name, () => passes.prepare(SAMPLE, { data: rows[i], dtype, n: 1 }, request));
+      const row = { data: rows[i], dtype, n: 1 };
+      const job = within(name, () =>
+        turn.draw ? passes.logitsJob(row, request) : passes.prepare(SAMPLE, row, request),
+      );
       job.rowName = () => i;
-      return { passes, backend: passes.backend, job };
+      return { passes, backend: passes.backend, job, request };
     });
   }
 
@@ -141,7 +145,7 @@ export class ListedPasses {
   /** Of a sampler whose passes may be part of this head's. */
   #sibling({ head }: Turn, name: string): HeadPasses {
     const own = this.#own;
-    const passes = this.#passesOf(head);
+    const passes = passesOf(head);
     if (passes === own) return own;
     passes.requireOpen();
     const isOne =
@@ -256,7 +260,9 @@ function duringSync<T>(turns: readonly Turn[], call: () => T): T {
 }
 
 function tokensOf(list: readonly Listed[], turns: readonly Turn[]): SampledToken[] {
-  return turns.map((turn, i) => turn.take(list[i].job.sample!));
+  // All of them before any is taken, as an error leaves every sampler as it was.
+  const samples = list.map(({ job, request }, i) => turns[i].draw?.(job.logits!, request!) ?? job.sample!);
+  return turns.map((turn, i) => turn.take(samples[i]));
 }
 
 function verdictsOf(

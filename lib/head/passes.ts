@@ -5,7 +5,7 @@ import { draftJob } from '../arguments/draft';
 import type { HeadSettings } from '../arguments/head-options';
 import { type HiddenRows, hiddenRows, requireStill } from '../arguments/hidden';
 import { targetIds } from '../arguments/ids';
-import { optionsIfAny, WIDE_OPTIONS } from '../arguments/option-names';
+import { DENSE_OPTIONS, optionsIfAny } from '../arguments/option-names';
 import { rowParameters } from '../arguments/row-parameters';
 import { type RowSubset, restoreOrder, rowSubset } from '../arguments/row-subset';
 import { flag, integerBetween, liveSignal, oneOf } from '../arguments/values';
@@ -25,27 +25,32 @@ import {
   SCORE,
   TOP,
 } from '../pass/asked';
+import { beamScores, MOST_BEAMS } from '../pass/beam';
 import { callOf, isWatched, type TimedHead, timed, timedSync } from '../pass/diagnostics';
+import { guidanceOf, guidedStates } from '../pass/guidance';
+import { statesOf } from '../pass/logits-hook';
 import { queryRows } from '../pass/nearest';
 import { lease, release, requireFree } from '../pass/pending-outputs';
 import { newSample } from '../pass/sample-result';
 import { finalNorm } from '../reference/norm';
 import { requireMergeable, requireOwn } from '../shard/mergeable';
-import type { ShardRange } from '../shard/range';
+import { refuseShard, type ShardRange } from '../shard/range';
 import type {
   AsyncOptions,
+  BeamOptions,
   CallOptions,
   Hidden,
   Ids,
   NearestOptions,
   OutOption,
   RunRequest,
+  SampleOptions,
   VerifyDraftOptions,
 } from '../types';
 import type { HeadParts } from './open';
 
 /** Results of [n,V]; alone in a pass, a caller may say where they go. */
-type Wide = 'logits' | 'logProbs' | 'probs';
+type DenseResult = 'logits' | 'logProbs' | 'probs';
 
 export interface HeadJob extends HiddenJob {
   view?: RowSubset;
@@ -155,12 +160,26 @@ export class HeadPasses {
     if (asked & ARGMAX) job.argmax = newWords(n, 'argmax');
     if (asked & SAMPLE) job.sample = newSample(options, n, view ? view.rows.length : valid);
     if (asked & LOG_SUM_EXP) job.logSumExp = newFloats(n, 'logSumExp');
-    if (options !== undefined && flag(options.norm, 'norm')) this.#normalize(job);
+    if (options !== undefined) this.#prepareStates(job, rows, options);
     return job;
   }
 
-  /** Puts the final norm between the hidden states and the pass. */
-  #normalize(job: HiddenJob): void {
+  /** Puts the final norm, and guidance, between the hidden states and the pass. */
+  #prepareStates(job: HiddenJob, rows: HiddenRows, options: CallOptions): void {
+    const isNormed = flag(options.norm, 'norm');
+    const { settings, hiddenSize } = this;
+    const guidance =
+      options.guidance === undefined
+        ? undefined
+        : guidanceOf(options.guidance, rows, hiddenSize, options.hiddenDtype, settings);
+    if (!isNormed && !guidance) return;
+    const states = isNormed ? this.#normalized(rows) : this.#floats(rows);
+    const other = guidance && (isNormed ? this.#normalized(guidance.states) : this.#floats(guidance.states));
+    job.hidden = other ? guidedStates(states, other, guidance.scales, hiddenSize) : states;
+    job.hiddenDtype = 'f32';
+  }
+
+  #normalized(rows: HiddenRows): Float32Array {
     const { norm } = this.settings;
     if (!norm) {
       throw new LMHeadError(
@@ -168,9 +187,12 @@ export class HeadPasses {
         'norm: got true for a head without one; want the option norm where the head is made',
       );
     }
-    requireStill(job.hidden, job.n * this.hiddenSize);
-    job.hidden = finalNorm(floats(job.hidden, job.hiddenDtype), job.n, this.hiddenSize, norm);
-    job.hiddenDtype = 'f32';
+    return finalNorm(this.#floats(rows), rows.n, this.hiddenSize, norm);
+  }
+
+  #floats({ data, dtype, n }: HiddenRows): Float32Array {
+    requireStill(data, n * this.hiddenSize);
+    return floats(data, dtype);
   }
 
   nearestJob(idOrVector: unknown, k: number, options: NearestOptions | undefined): HeadJob {
@@ -188,6 +210,22 @@ export class HeadPasses {
     const { ids } = job.draft;
     job.adjustments = adjustmentsOf(options, job.n, this.vocabSize, this.#validVocabSize, ids);
     return job;
+  }
+
+  /** Of the logits that a sampler's hook is to see. */
+  logitsJob(rows: HiddenRows, request: SampleOptions): HeadJob {
+    const job = this.prepare(0, rows, statesOf(request));
+    job.logits = newFloats(this.#denseCount(job), 'logits');
+    return job;
+  }
+
+  /** A sample's, which tells of each row the likeliest tokens. */
+  beamJob(hidden: Hidden, scores: unknown, options: BeamOptions | undefined) {
+    if (this.#shard) throw refuseShard('beam', 'the whole head');
+    const rows = this.rows(hidden, options);
+    const most = integerBetween(options?.count ?? Math.max(rows.n, 1), 'count', 1, MOST_BEAMS);
+    const job = this.prepare(SAMPLE, rows, { ...options, topLogProbs: most, seed: 0 });
+    return { job, most, scores: beamScores(scores, rows.n) };
   }
 
   runJob(asked: number, hidden: Hidden, request: RunRequest): HeadJob {
@@ -211,47 +249,44 @@ export class HeadPasses {
     return n * (view ? view.rows.length : this.vocabSize);
   }
 
-  /** A pass with one result of [n,V], written where it is wanted. */
-  wideSync(result: Wide, hidden: Hidden, given: (CallOptions & OutOption) | undefined): Float32Array {
-    this.requireOpen();
-    const options = optionsIfAny(given, WIDE_OPTIONS[result].sync);
+  /** The job of a result of [n,V], and how many elements that has; a caller's `out` has been checked. */
+  #denseJob(hidden: Hidden, options: (CallOptions & OutOption) | undefined): { job: HeadJob; count: number } {
     const rows = this.rows(hidden, options);
     const job = this.prepare(0, rows, options);
     const count = this.#denseCount(job);
-    let out = options?.out;
-    if (out === undefined) {
-      out = newFloats(count, result);
-    } else {
+    const out = options?.out;
+    if (out !== undefined) {
       outputArray(out, count, rows.data, 'hidden');
       this.requireWritable(out);
     }
+    return { job, count };
+  }
+
+  /** A pass with one result of [n,V], written where it is wanted. */
+  denseSync(result: DenseResult, hidden: Hidden, given: (CallOptions & OutOption) | undefined): Float32Array {
+    const options = optionsIfAny(given, DENSE_OPTIONS[result].sync);
+    const { job, count } = this.#denseJob(hidden, options);
+    const out = options?.out ?? newFloats(count, result);
     job[result] = firstOf(out, count);
     this.computeSync(job);
     return out;
   }
 
   /** Computes into an array that no one else can reach; a caller's own may be detached or written to meanwhile. */
-  async wide(
-    result: Wide,
+  async dense(
+    result: DenseResult,
     hidden: Hidden,
     given: (CallOptions & OutOption & AsyncOptions) | undefined,
   ): Promise<Float32Array> {
-    this.requireOpen();
-    const options = optionsIfAny(given, WIDE_OPTIONS[result].async);
-    const rows = this.rows(hidden, options);
-    const job = this.prepare(0, rows, options);
-    const count = this.#denseCount(job);
+    const options = optionsIfAny(given, DENSE_OPTIONS[result].async);
+    const { job, count } = this.#denseJob(hidden, options);
     const out = options?.out;
+    const fresh = newFloats(count, result);
+    job[result] = fresh;
     if (out === undefined) {
-      const fresh = newFloats(count, result);
-      job[result] = fresh;
       await this.compute(job, options);
       return fresh;
     }
-    outputArray(out, count, rows.data, 'hidden');
-    this.requireWritable(out);
-    const fresh = newFloats(count, result);
-    job[result] = fresh;
     lease(out);
     try {
       await this.compute(job, options);

@@ -14,7 +14,7 @@ import {
 import { type RowPurpose, rowParameters } from '../arguments/row-parameters';
 import { integerBetween } from '../arguments/values';
 import { type LogitsJob, noCandidates } from '../backend/backend';
-import { logitsBackend } from '../backend/choose';
+import { logitsBackend, logitsBackendOf } from '../backend/choose';
 import { floats } from '../dtypes/half';
 import type { Effective } from '../effective';
 import type { CallOptions, Candidates, Hidden, PerRow, Sample, SampleOptions, TopK } from '../types';
@@ -24,7 +24,7 @@ import { topOf } from './results';
 import { newSample } from './sample-result';
 
 /** How to draw from logits that are held, which have all the rows that they will have, and the norm behind them. */
-type HeldOptions = Omit<SampleOptions, 'norm' | 'rows' | 'over'>;
+type HeldOptions = Omit<SampleOptions, 'norm' | 'guidance' | 'rows' | 'over'>;
 
 const MOST_IDS = 2 ** 32 - 1;
 
@@ -133,6 +133,41 @@ export function sampleFrom<const O extends HeldOptions & Effective<O, HeldOption
 }
 
 /**
+ * Draws a token of one row.
+ * @param logits of which it is drawn
+ * @param raw those of the model, which what is told beside the token is of; absent: nothing is
+ * @param kind the backend of the head that has made them
+ */
+export function drawnFrom(
+  logits: Float32Array,
+  raw: Float32Array | undefined,
+  options: HeldOptions,
+  kind: 'native' | 'reference',
+): Sample {
+  const backend = logitsBackendOf(kind);
+  const { job } = logitsJob(logits, logits.length, options, 'sample', true);
+  const sample = newSample(options, 1, job.vocabSize);
+  job.sample = sample;
+  run(job, backend);
+  if (!raw) return sample;
+  const { k, ids, counts, logProbs } = sample.modelTopLogProbs!;
+  const targets = sample.ids;
+  const score = { targets, logProbs: newFloats(1, 'logProbs'), ranks: newWords(1, 'ranks') };
+  const top = { k, ids, logits: newFloats(k, 'logits'), logProbs };
+  const model: LogitsJob = {
+    heldLogits: raw,
+    vocabSize: raw.length,
+    n: 1,
+    score,
+    top: k === 0 ? undefined : top,
+  };
+  run(model, backend);
+  counts[0] = k;
+  sample.modelLogProbs = score.logProbs;
+  return sample;
+}
+
+/**
  * What the filters of SampleOptions leave of each row.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
  * @param options as sampleFrom's; topLogProbs has no effect. Temperature 0 leaves the likeliest token alone
@@ -167,7 +202,6 @@ function logitsJob(
   return { job, memory: data };
 }
 
-function run(job: LogitsJob): void {
-  const backend = logitsBackend();
+function run(job: LogitsJob, backend = logitsBackend()): void {
   if (job.n > 0) backend.runLogits(job);
 }

@@ -4,8 +4,8 @@ import { integerBetween } from '../arguments/values';
 import type { Sample, SampleOptions, TopLogProbs } from '../types';
 import { asJson } from './as-json';
 
-/** As OpenAI's API has it. */
-const MOST_TOP = 20;
+/** OpenAI's API has 20; a pass keeps so many in its heaps (kMaxHeap in native/core/sinks/top_k.h). */
+const MOST_TOP = 1000;
 
 /** The option topLogProbs; undefined where it is not given. */
 export function topCount({ topLogProbs }: SampleOptions): number | undefined {

@@ -33,7 +33,7 @@ export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: num
   const rowName = nameOf(job, row);
   const ids = job.view?.rows;
   const idAt = (place: number) => ids?.[place] ?? place;
-  const sampling = rowSampling(job.rowParameters, row);
+  const sampling = rowSampling(job, row);
   const { stream } = sampling;
   const isDrafted = row < draft.ids.length;
   const drafted = !isDrafted ? -1 : ids ? placeAmong(ids, draft.ids[row]) : draft.ids[row];

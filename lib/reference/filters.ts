@@ -21,6 +21,9 @@ export interface RowSampling {
   temperatureRange: number;
   temperatureExponent: number;
   maxSurprisal: number;
+  minKeep: number;
+  /** Places in the row that XTC does not drop. */
+  xtcProtected?: ReadonlySet<number>;
   /** A packed order; 0: the default. */
   order: number;
   stream: Stream;
@@ -42,6 +45,7 @@ export const KEEPS_ALL: RowSampling = {
   temperatureRange: 0,
   temperatureExponent: 1,
   maxSurprisal: Infinity,
+  minKeep: 1,
   order: 0,
   stream: { seedLow: 0, seedHigh: 0, step: 0, number: 0, firstId: 0 },
 };
@@ -92,7 +96,7 @@ export function candidatesOfRow(u: Float32Array, valid: number, sampling: RowSam
 }
 
 const CHAIN: Record<Stage, (u: Float32Array, left: Left, sampling: RowSampling) => Left> = {
-  topNSigma(u, left, { topNSigma }) {
+  topNSigma(u, left, { topNSigma, minKeep }) {
     if (topNSigma === 0) return left;
     const max = u[left.ids[0]];
     let sum = 0;
@@ -104,50 +108,52 @@ const CHAIN: Record<Stage, (u: Float32Array, left: Left, sampling: RowSampling) 
     }
     const mean = sum / left.ids.length;
     const variance = squares / left.ids.length - mean * mean;
-    return atLeast(u, left, max - topNSigma * Math.sqrt(Math.max(variance, 0)));
+    return atLeast(u, left, max - topNSigma * Math.sqrt(Math.max(variance, 0)), minKeep);
   },
 
   topK: (_, left, { topK }) => (topK === 0 ? left : { ...left, ids: left.ids.slice(0, topK) }),
 
-  typicalP(u, left, { typicalP }) {
+  typicalP(u, left, { typicalP, minKeep }) {
     if (typicalP === 1) return left;
     const { logSum, entropy } = moments(u, left);
     const max = u[left.ids[0]];
     const distance = (id: number) => Math.abs((u[id] - max) / left.temperature - logSum + entropy);
     // A stable sort: of equally typical tokens the better goes first.
     const typical = [...left.ids].sort((a, b) => distance(a) - distance(b));
-    const kept = new Set(shareOf(u, { ...left, ids: typical }, typicalP, max));
+    const kept = new Set(shareOf(u, { ...left, ids: typical }, typicalP, max, minKeep));
     return { ...left, ids: left.ids.filter(id => kept.has(id)) };
   },
 
-  topP: (u, left, { topP }) => (topP === 1 ? left : { ...left, ids: shareOf(u, left, topP, u[left.ids[0]]) }),
+  topP: (u, left, { topP, minKeep }) =>
+    topP === 1 ? left : { ...left, ids: shareOf(u, left, topP, u[left.ids[0]], minKeep) },
 
-  minP: (u, left, { logMinP }) =>
-    logMinP === -Infinity ? left : atLeast(u, left, u[left.ids[0]] + left.temperature * logMinP),
+  minP: (u, left, { logMinP, minKeep }) =>
+    logMinP === -Infinity ? left : atLeast(u, left, u[left.ids[0]] + left.temperature * logMinP, minKeep),
 
-  epsilonCutoff: (u, left, { logEpsilon }) =>
-    logEpsilon === -Infinity ? left : likelierThan(u, left, logEpsilon, moments(u, left).logSum),
+  epsilonCutoff: (u, left, { logEpsilon, minKeep }) =>
+    logEpsilon === -Infinity ? left : likelierThan(u, left, logEpsilon, moments(u, left).logSum, minKeep),
 
-  etaCutoff(u, left, { logEta }) {
+  etaCutoff(u, left, { logEta, minKeep }) {
     if (logEta === -Infinity) return left;
     const { logSum, entropy } = moments(u, left);
     const adaptive = 0.5 * logEta - entropy;
-    return likelierThan(u, left, Math.min(adaptive, logEta), logSum);
+    return likelierThan(u, left, Math.min(adaptive, logEta), logSum, minKeep);
   },
 
-  pLess(u, left, { pLess }) {
+  pLess(u, left, { pLess, minKeep }) {
     if (!pLess) return left;
     const { logSum, logSquares } = moments(u, left);
-    return likelierThan(u, left, logSquares - 2 * logSum, logSum);
+    return likelierThan(u, left, logSquares - 2 * logSum, logSum, minKeep);
   },
 
-  xtc(u, left, { xtcProbability, logXtcThreshold, stream }) {
+  xtc(u, left, { xtcProbability, logXtcThreshold, xtcProtected, minKeep, stream }) {
     if (!(xtcUniform(stream) < xtcProbability)) return left;
     const { logSum } = moments(u, left);
     // Where the best falls short, no other reaches it: beside large logits the difference would be lost in a floor.
     if (logXtcThreshold - EARLY + logSum > 0) return left;
-    const top = likelierThan(u, left, logXtcThreshold, logSum).ids.length;
-    return { ...left, ids: left.ids.slice(top - 1) };
+    const top = likelierThan(u, left, logXtcThreshold, logSum, 1).ids.length;
+    const ids = left.ids.filter((id, i) => i >= top - 1 || xtcProtected?.has(id));
+    return ids.length < minKeep ? left : { ...left, ids };
   },
 
   temperature(u, left, { temperature, temperatureRange, temperatureExponent }) {
@@ -162,30 +168,36 @@ const CHAIN: Record<Stage, (u: Float32Array, left: Left, sampling: RowSampling) 
     return dynamic > 0 ? { ...left, temperature: dynamic } : { ids: left.ids.slice(0, 1), temperature };
   },
 
-  maxSurprisal: (u, left, { maxSurprisal }) =>
-    maxSurprisal === Infinity ? left : likelierThan(u, left, -maxSurprisal, moments(u, left).logSum),
+  maxSurprisal: (u, left, { maxSurprisal, minKeep }) =>
+    maxSurprisal === Infinity ? left : likelierThan(u, left, -maxSurprisal, moments(u, left).logSum, minKeep),
 };
 
-/** Those of a logit of at least `floor`; the best and its equals always. */
-function atLeast(u: Float32Array, left: Left, floor: number): Left {
+/** Those of a logit of at least `floor`, and the `minKeep` best; the best and its equals always. */
+function atLeast(u: Float32Array, left: Left, floor: number, minKeep: number): Left {
   const max = u[left.ids[0]];
-  return { ...left, ids: left.ids.filter(id => u[id] >= floor || u[id] === max) };
+  return { ...left, ids: left.ids.filter((id, i) => i < minKeep || u[id] >= floor || u[id] === max) };
 }
 
-/** Those with log p ≥ logP, where log p = (u − max)/T − logSum; the best and its equals always. */
-function likelierThan(u: Float32Array, left: Left, logP: number, logSum: number): Left {
-  return atLeast(u, left, u[left.ids[0]] + left.temperature * (logP - EARLY + logSum));
+/** Those with log p ≥ logP, where log p = (u − max)/T − logSum, and the `minKeep` best; the best and its equals always. */
+function likelierThan(u: Float32Array, left: Left, logP: number, logSum: number, minKeep: number): Left {
+  return atLeast(u, left, u[left.ids[0]] + left.temperature * (logP - EARLY + logSum), minKeep);
 }
 
-/** The first of `ids` up to and including the one at which their mass reaches the share `p` of it all. */
-function shareOf(u: Float32Array, { ids, temperature }: Left, p: number, max: number): number[] {
+/** The first of `ids` up to and including the one at which their mass reaches the share `p` of it all, `minKeep` at least. */
+function shareOf(
+  u: Float32Array,
+  { ids, temperature }: Left,
+  p: number,
+  max: number,
+  minKeep: number,
+): number[] {
   const total = new FixedPointSum();
   for (const id of ids) total.add(expNegative((u[id] - max) / temperature));
   const wanted = p * total.value * (1 - EARLY);
   const kept = new FixedPointSum();
   for (let i = 0; i < ids.length; i++) {
     kept.add(expNegative((u[ids[i]] - max) / temperature));
-    if (kept.value >= wanted) return ids.slice(0, i + 1);
+    if (kept.value >= wanted) return ids.slice(0, Math.max(i + 1, minKeep));
   }
   return ids;
 }

@@ -13,8 +13,13 @@ import { race, renormalizedLogProbs } from './sample';
 
 /** In lists: there is none. */
 const NO_ID = 0xffffffff;
+/** Reads one row of a job's parameters, with what its adjustments say of stages. */
+export function rowSampling(job: PassJob, row: number): RowSampling {
+  return { ...samplingOf(job.rowParameters, row), xtcProtected: protectedPlaces(job) };
+}
+
 /** Reads one row of `PassJob.rowParameters`. */
-export function rowSampling(parameters: Float64Array | undefined, row: number): RowSampling {
+export function samplingOf(parameters: Float64Array | undefined, row: number): RowSampling {
   if (!parameters) return KEEPS_ALL;
   const at = (column: keyof typeof RowParameter) =>
     parameters[row * RowParameter.count + RowParameter[column]];
@@ -33,6 +38,7 @@ export function rowSampling(parameters: Float64Array | undefined, row: number): 
     temperatureRange: at('temperatureRange'),
     temperatureExponent: at('temperatureExponent'),
     maxSurprisal: at('maxSurprisal'),
+    minKeep: at('minKeep'),
     order: at('order'),
     stream: {
       seedLow: at('seedLow'),
@@ -63,7 +69,7 @@ export function writeResults(
   const begin = partial?.begin ?? 0;
   const [seen, count] = partial ? [u.subarray(begin, partial.end), partial.end - begin] : [u, valid];
   const idAt = (place: number) => ids?.[place] ?? begin + place;
-  const sampling = rowSampling(job.rowParameters, row);
+  const sampling = rowSampling(job, row);
   const greedy = sampling.temperature === 0;
   const temperature = greedy ? 1 : sampling.temperature;
   const { nanAt } = extremes(seen, count);
@@ -138,7 +144,7 @@ function writeList(list: TopLogProbs, row: number, ids: number[], logProbs: numb
  * @throws NAN, or RANGE where the adjustments leave nothing
  */
 export function draw(job: PassJob, row: number, u: Float32Array, valid: number): Drawn {
-  const sampling = rowSampling(job.rowParameters, row);
+  const sampling = rowSampling(job, row);
   const { temperature, stream } = sampling;
   const idAt = (place: number) => job.view?.rows[place] ?? place;
   const adjusted = adjustedRow(u, row, job.adjustments, job.view?.rows);
@@ -161,6 +167,13 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
     ? places.map(place => logProb(whole, adjusted[place]))
     : renormalizedLogProbs(adjusted, places, left.temperature);
   return { ids: places.map(idAt), logProbs, chosen };
+}
+
+function protectedPlaces({ adjustments, view }: PassJob): ReadonlySet<number> | undefined {
+  const ids = adjustments?.xtcProtected;
+  if (!ids) return undefined;
+  const rows = view?.rows;
+  return new Set(rows ? Array.from(ids, id => placeAmong(rows, id)) : ids);
 }
 
 export interface Drawn {

@@ -7,7 +7,8 @@ export function localAdjustments(
   n: number,
   base: number,
   rows: number,
-): Adjustments {
+): Adjustments | undefined {
+  if (!patches && !biases && !counted && !allowed) return undefined;
   const part = <T extends IdLists>(lists: T | undefined): T | undefined =>
     lists && { ...lists, ...localLists(lists, n, base, rows) };
   const local: Adjustments = {

@@ -17,7 +17,7 @@ import { LMHeadError } from '../errors';
 import { follow, followSync } from '../formats/read-plan';
 import { asJson } from '../pass/as-json';
 import { inverseOf } from '../reference/distribution';
-import { rowSampling } from '../reference/results';
+import { samplingOf } from '../reference/results';
 import type { ShardPart } from '../types';
 import { localAdjustments } from './adjustments';
 import { drawingOf, plainParameters } from './drawing';
@@ -284,13 +284,14 @@ export class ShardBackend implements HeadBackend {
       firstChunk: base / CHUNK_ROWS,
       sums: partial.sums,
       inverseTemperatures: Float64Array.from({ length: n }, (_, row) =>
-        inverseOf(rowSampling(job.rowParameters, row).temperature || 1),
+        inverseOf(samplingOf(job.rowParameters, row).temperature || 1),
       ),
       ...(k !== undefined && { k }),
       ...(score && { targets: score.targets, targetLogits: partial.targetLogits }),
       ...(drawing && {
         draw: {
           rowParameters: job.rowParameters!,
+          ...(job.adjustments?.xtcProtected && { xtcProtected: job.adjustments.xtcProtected }),
           ways: drawing.ways,
           logits: partial.drawnLogits!,
           ...(partial.drawnSums && { sums: partial.drawnSums }),

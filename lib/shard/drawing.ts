@@ -4,7 +4,7 @@ import { LMHeadError } from '../errors';
 import { allowedCount, allowsFew } from '../pass/few-allowed';
 import { STAGE_OPTIONS } from '../pass/sampling-stages';
 import { firstFilter } from '../reference/filters';
-import { rowSampling } from '../reference/results';
+import { samplingOf } from '../reference/results';
 import type { ShardRange } from './range';
 
 /** Ways of a row. */
@@ -23,7 +23,7 @@ export function drawingOf(job: PassJob, { validVocabSize }: ShardRange): { ways:
   const ways = new Uint8Array(job.n);
   let k = 0;
   for (let row = 0; row < job.n; row++) {
-    const sampling = rowSampling(job.rowParameters, row);
+    const sampling = samplingOf(job.rowParameters, row);
     if (sampling.temperature === 0) continue; // GREEDY
     const filter = firstFilter(sampling);
     const few = filter === undefined && allowsFew(job.adjustments, row, validVocabSize);
@@ -65,6 +65,7 @@ export function plainParameters(given: Float64Array, n: number, base: number): F
     plain[at + RowParameter.logEta] = -Infinity;
     plain[at + RowParameter.logXtcThreshold] = -Infinity;
     plain[at + RowParameter.maxSurprisal] = Infinity;
+    plain[at + RowParameter.minKeep] = 1;
     plain[at + RowParameter.firstId] = base;
     for (const name of kept) plain[at + RowParameter[name]] = given[at + RowParameter[name]];
   }

@@ -8,7 +8,7 @@ import { asJson } from '../pass/as-json';
 import { scoreOf } from '../pass/results';
 import { combined, type Distribution, logProb, logSumExp } from '../reference/distribution';
 import { candidatesOfRow } from '../reference/filters';
-import { rowSampling } from '../reference/results';
+import { samplingOf } from '../reference/results';
 import { first, race, renormalizedLogProbs, runnerAt } from '../reference/sample';
 import type { Sample, Score, ShardDraw, ShardPart, TopK } from '../types';
 import { GREEDY, RACE } from './drawing';
@@ -119,7 +119,7 @@ function winner(results: Results<Sample>, row: number): Token {
   const here = results.filter(({ part }) => part.draw!.logits[row] > -Infinity);
   if (here.length === 0) throw nothingError(results, row);
   const { rowParameters, ways } = here[0].part.draw!;
-  const { temperature, stream } = rowSampling(rowParameters, row);
+  const { temperature, stream } = samplingOf(rowParameters, row);
   const logitOf = ({ part }: { part: ShardPart }) => part.draw!.logits[row];
   if (ways[row] === GREEDY) {
     const best = here.reduce((best, each) => (logitOf(each) > logitOf(best) ? each : best)); // lower ids come first
@@ -145,7 +145,10 @@ function drawn(results: Results<Sample>, row: number): Token {
   if (all.length === 0) throw nothingError(results, row);
   all.sort((a, b) => a.id - b.id);
   const u = Float32Array.from(all, ({ logit }) => logit);
-  const sampling = rowSampling(results[0].part.draw!.rowParameters, row);
+  const { rowParameters, xtcProtected } = results[0].part.draw!;
+  const spared = new Set(xtcProtected);
+  const sparedPlaces = all.flatMap(({ id }, place) => (spared.has(id) ? [place] : []));
+  const sampling = { ...samplingOf(rowParameters, row), xtcProtected: new Set(sparedPlaces) };
   const { ids: places, temperature } = candidatesOfRow(u, u.length, sampling);
   const chosen = race(u, places, temperature, sampling.stream, place => all[place].id);
   const logProbs = renormalizedLogProbs(u, places, temperature);

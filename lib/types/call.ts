@@ -1,5 +1,5 @@
 /** Options of every call, and what is best. */
-import type { Ids, PerRow } from './data';
+import type { Hidden, Ids, PerRow } from './data';
 import type { ShardPart } from './results';
 
 /** Options of every call that takes hidden states. */
@@ -15,6 +15,12 @@ export interface CallOptions {
    */
   temperature?: PerRow<number> | undefined;
   /**
+   * Classifier-free guidance: the logits are u' + scale·(u − u'), where u are those of the call's hidden states and u' those of
+   * `hidden` ([n,d], what the model makes of the text without its condition, or with one to keep away from), in one pass. Not for a head
+   * with a soft-cap.
+   */
+  guidance?: Guidance | undefined;
+  /**
    * Compute only these rows of E: ids below validVocabSize, each once, in any order. The cost follows their number, not V.
    * Results of [n,V] are then [n, rows.length], in the order given here; ids in results stay ids of the vocabulary; tokens
    * are ranked and drawn among these alone, and k and targets must be too.
@@ -25,6 +31,14 @@ export interface CallOptions {
    * 'vocabulary', for which all of E is read once. A sample is drawn over the rows either way.
    */
   over?: 'rows' | 'vocabulary' | undefined;
+}
+
+/** See CallOptions. */
+export interface Guidance {
+  /** [n,d], in a form that the call's hidden states may have; the final norm is applied where it is to theirs. */
+  hidden: Hidden;
+  /** A finite number: 1 changes nothing, 0 leaves those of `hidden` alone, more than 1 goes beyond. */
+  scale: PerRow<number>;
 }
 
 /** Options of every call that returns a promise. */

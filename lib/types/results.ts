@@ -6,7 +6,7 @@ import type { Hidden, Ids } from './data';
 import type { Sample, SampleOptions } from './sampling';
 
 /** Options of `lens`. */
-export type LensOptions = Omit<CallOptions, 'norm'>;
+export type LensOptions = Omit<CallOptions, 'norm' | 'guidance'>;
 
 /** Options of `nearest`. */
 export interface NearestOptions extends Pick<CallOptions, 'hiddenDtype' | 'rows'> {
@@ -30,6 +30,25 @@ export interface VerifyDraftOptions extends Omit<SampleOptions, 'over' | 'topLog
    * (greedy, or looked up).
    */
   draftLogProbs?: Float32Array | undefined;
+}
+
+/** How beams go on: the options of `sample`, but for those about drawing by chance. */
+export interface BeamOptions
+  extends Omit<SampleOptions, 'over' | 'topLogProbs' | 'seed' | 'step' | 'stream'> {
+  /** How many beams there are to be, from 1 to 1000; default n. Twice as many leaves n that go on where some end. */
+  count?: number | undefined;
+}
+
+/** The best continuations of beams: [count], or as many as there are; best first, equal ones by lower beam, then by lower id. */
+export interface Beams {
+  /** The beam that each continues: a row of the call. */
+  parents: Uint32Array;
+  /** With which token. */
+  ids: Uint32Array;
+  /** The sum of the beam's score and the token's log-probability. */
+  scores: Float64Array;
+  /** That log-probability, under what `sample` would draw from. */
+  logProbs: Float32Array;
 }
 
 /** One of several drafts that are verified together; see `verifyDraft`. */
@@ -114,6 +133,8 @@ export interface ShardPart {
 export interface ShardDraw {
   /** How each row is drawn, [n, parameters]: the same for all shards. */
   readonly rowParameters: Float64Array;
+  /** Ids that XTC spares. */
+  readonly xtcProtected?: Uint32Array;
   /** [n] 0: the likeliest, 1: a race of all, 2: of those listed. */
   readonly ways: Uint8Array;
   /** [n], of the shard's own token. */

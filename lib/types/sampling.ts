@@ -40,12 +40,24 @@ export interface PenaltyOptions {
   dryBreakers?: readonly (number | readonly number[])[] | undefined;
   /** No n tokens in a row occur twice: a token that would complete such a repetition is not drawn. 0 (default): off. */
   noRepeatNgramSize?: PerRow<number> | undefined;
+  /**
+   * Sequences of tokens that are not drawn: where all of one but its last token have just come, that one is banned. Of one token: it is
+   * banned always.
+   */
+  bannedSequences?: readonly Ids[] | undefined;
+  /**
+   * As bannedSequences, but `bias` is added to the logit of the token that would complete the sequence; of several that it would
+   * complete, their sum. A finite number, or -Infinity.
+   */
+  biasedSequences?: readonly { ids: Ids; bias: number }[] | undefined;
   /** `eosIds` are not drawn before there are this many tokens. Default 0. */
   minLength?: PerRow<number> | undefined;
   /** Tokens that end a text. */
   eosIds?: Ids | undefined;
+  /** Ids that are not drawn as the first token: where `length` is 0. */
+  beginSuppressIds?: Ids | undefined;
   /**
-   * How many tokens there are, for minLength. Default: the history's length, less promptLength. In verifyDraft one number is that of the
+   * How many tokens there are, for minLength and beginSuppressIds. Default: the history's length, less promptLength. In verifyDraft one number is that of the
    * first row, and each further row has one more.
    */
   length?: PerRow<number> | undefined;
@@ -80,12 +92,19 @@ export interface SampleOptions extends CallOptions, PenaltyOptions {
   xtcProbability?: PerRow<number> | undefined;
   /** In [0,1]; default 0.1. */
   xtcThreshold?: PerRow<number> | undefined;
+  /** Ids that XTC does not drop: those that end a text or a line, say. The last of the others stays nevertheless. */
+  xtcProtectedIds?: Ids | undefined;
   /** The temperature becomes max(0, T − range) … T + range, the higher the flatter the distribution is. Default 0. */
   temperatureRange?: PerRow<number> | undefined;
   /** Power of the normalized entropy that places the temperature in its range; at least 0, default 1. */
   temperatureExponent?: PerRow<number> | undefined;
   /** Keep tokens whose surprisal −log₂ p is at most this many bits (what mirostat v2 steers; see SamplerOptions). Default Infinity. */
   maxSurprisal?: PerRow<number> | undefined;
+  /**
+   * Every filter but topK leaves this many tokens at least, as far as it gets so many: the best of them (typicalP: the most typical).
+   * XTC drops nothing where fewer would be left. An integer of at least 1, which is the default.
+   */
+  minKeep?: PerRow<number> | undefined;
   /** The stages in the order in which they are to work; names every stage that an option here sets to work. */
   stageOrder?: readonly Stage[] | undefined;
   /**
@@ -105,8 +124,8 @@ export interface SampleOptions extends CallOptions, PenaltyOptions {
    * ⌈validVocabSize/32⌉; one mask for all rows, or an array of one per row. Not beside allowedIds. RANGE where nothing is left.
    */
   allowedMask?: Uint32Array | Int32Array | readonly (Uint32Array | Int32Array)[] | undefined;
-  /** An integer below 2^64. Omitted: drawn from the system. Same seed, step and options: same token. */
-  seed?: PerRow<number | bigint> | undefined;
+  /** An integer below 2^64. Omitted, or undefined for a row: drawn from the system. Same seed, step and options: same token. */
+  seed?: PerRow<number | bigint | undefined> | undefined;
   /** Position in the random stream, below 2^32. Row i of a batch uses step + i, unless one is given per row. Default 0. */
   step?: PerRow<number> | undefined;
   /**
@@ -115,7 +134,7 @@ export interface SampleOptions extends CallOptions, PenaltyOptions {
    */
   stream?: PerRow<number> | undefined;
   /**
-   * From 0 to 20: a sample also tells the raw log-probability of its tokens, and this many of the likeliest tokens of both
+   * From 0 to 1000: a sample also tells the raw log-probability of its tokens, and this many of the likeliest tokens of both
    * distributions, the raw one and the one that was sampled. In the same pass. NAN then where a row has NaN at any id.
    */
   topLogProbs?: number | undefined;
@@ -155,7 +174,7 @@ export interface TopLogProbs {
 
 /** How a sampler draws. Options are single values, since it draws one token at a time. */
 export interface SamplerOptions
-  extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history' | 'promptLength'> {
+  extends Omit<SampleOptions, 'step' | 'length' | 'seed' | 'history' | 'promptLength' | 'guidance'> {
   /** An integer below 2^64. Omitted: drawn from the system, and part of the state. */
   seed?: number | bigint | undefined;
   /** Tokens before the first that is drawn, for penalties. They don't count for minLength. */
@@ -165,6 +184,12 @@ export interface SamplerOptions
    * all tokens after it. A token is drawn when they are there.
    */
   promptLength?: number | undefined;
+  /**
+   * Called with each token's logits [V], raw, before biases, penalties and filters: it may change them in place (-Infinity: not to be
+   * drawn). They are then made whole in memory, and the token is drawn on the calling thread. What it throws is thrown by the call,
+   * and nothing is drawn. Not beside `rows`.
+   */
+  logits?: ((logits: Float32Array) => void) | undefined;
   /** Mirostat v2: steers maxSurprisal so that the surprisal of what is drawn comes to tau bits (default 5), at the rate eta (0.1). */
   mirostat?: { tau?: number; eta?: number } | undefined;
 }
@@ -175,7 +200,7 @@ export interface SamplerOptions
  */
 export type NextOptions = Pick<
   SampleOptions,
-  'allowedIds' | 'allowedMask' | 'bannedIds' | 'logitBias' | 'rows' | 'over'
+  'allowedIds' | 'allowedMask' | 'bannedIds' | 'logitBias' | 'rows' | 'over' | 'guidance'
 >;
 
 /** What holds for the token of each sampler alone, in their order; see NextOptions. */

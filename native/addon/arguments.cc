@@ -165,7 +165,7 @@ void check_rows(const double* rows, size_t n, size_t valid) {
     if (!finite(p[0]) || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !share(p[2]) || !(p[3] <= 0) || !word(p[4]) ||
         !word(p[5]) || !word(p[6]) || !share(p[7]) || !(p[8] <= 0) || !(p[9] <= 0) || !finite(p[10]) || !share(p[12]) ||
         !(p[13] <= 0) || !finite(p[0] + p[14]) || !finite(p[14]) || !finite(p[15]) || !(p[16] >= 0) || !is_order(p[17]) ||
-        !word(p[18]) || !word(p[19]) || std::fmod(p[19], 2) != 0)
+        !word(p[18]) || !(p[19] >= 1 && p[19] <= static_cast<double>(valid)) || !word(p[20]) || std::fmod(p[20], 2) != 0)
       throw bad_argument("rowParameters", "numbers in the ranges of RowParameter");
   }
 }
@@ -226,6 +226,13 @@ Adjustments adjustments_of(Arrays& arrays, const RequestValues& values, size_t n
     a.allowed_stride = integer_between(arrays.env(), from.allowed_stride, 0, words, "adjustments.allowedStride");
     a.allowed = arrays.input<uint32_t>(from.allowed, n == 0 ? 0 : (n - 1) * a.allowed_stride + words, "adjustments.allowed");
   }
+  if (from.xtc_protected) {
+    const char* const name = "adjustments.xtcProtected";
+    IdSet& ids = a.xtc_protected;
+    ids.count = arrays.length<uint32_t>(from.xtc_protected, name);
+    ids.ids = arrays.input<uint32_t>(from.xtc_protected, ids.count, name);
+    if (!std::is_sorted(ids.ids, ids.ids + ids.count)) throw bad_argument(name, "ascending ids");
+  }
   return a;
 }
 
@@ -240,32 +247,6 @@ ListOutputs list_outputs(Arrays& arrays, const RequestValues::List& list, size_t
 
 RequestValues::List list_values(const Call& call, napi_value list) {
   return {call.property_if(list, "counts"), call.property_if(list, "ids"), call.property_if(list, "logProbs")};
-}
-
-// A PartialResults of lib/backend/backend.ts, and that nothing is asked beside it that a shard cannot tell.
-void partial_for(PartialOutputs& out, Arrays& arrays, const RequestValues& values, size_t n, size_t valid) {
-  const auto& from = values.partial;
-  if (values.rows || values.draft.given || values.listed.given || values.candidates)
-    throw bad_argument("partial", "no view, list or draft");
-  out.end = integer_between(arrays.env(), from.end, 0, valid, "partial.end");
-  const size_t ranked = values.k || values.argmax ? 1 : 0;
-  out.begin = integer_between(arrays.env(), from.begin, 0, out.end - std::min(ranked, out.end), "partial.begin");
-  const size_t numbers = n * ((valid + kChunkRows - 1) / kChunkRows) * kSumsOfChunk;
-  if (!from.sums) throw bad_argument("partial.sums", "a Float64Array");
-  out.sums = arrays.output<double>(from.sums, numbers, "partial.sums");
-  if (!values.sample_ids) return;
-  const auto& a = values.adjustments;
-  if (a.patches.given || a.biases.given || a.counted.given || a.allowed) {
-    if (!from.drawn_sums) throw bad_argument("partial.drawnSums", "a Float64Array");
-    out.drawn_sums = arrays.output<double>(from.drawn_sums, numbers, "partial.drawnSums");
-  }
-  if (!from.drawn_logits) throw bad_argument("partial", "drawnLogits");
-  out.drawn_logits = arrays.output<float>(from.drawn_logits, n, "partial.drawnLogits");
-  out.k = static_cast<uint32_t>(integer_between(arrays.env(), from.k, 0, std::min(valid, kMaxHeap), "partial.k"));
-  out.counts = arrays.output<uint32_t>(from.counts, n, "partial.counts");
-  out.ids = arrays.output<uint32_t>(from.ids, n * out.k, "partial.ids");
-  out.logits = arrays.output<float>(from.logits, n * out.k, "partial.logits");
-  if (out.k > 0 && !(from.counts && from.ids && from.logits)) throw bad_argument("partial", "a list");
 }
 
 // An object, or null where it is not given.
@@ -296,6 +277,7 @@ RequestValues request_values(const Call& call, const napi_value* next) {
     a.penalties = call.property_if(counted, "penalties");
     a.allowed = call.property(from, "allowed");
     a.allowed_stride = call.property(from, "allowedStride");
+    a.xtc_protected = call.property(from, "xtcProtected");
   }
   v.candidates = *next++ != nullptr;
   const napi_value more = object_or_null(call, *next, "request");
@@ -316,17 +298,7 @@ RequestValues request_values(const Call& call, const napi_value* next) {
                 list_values(call, object_or_null(call, call.property(sample, "modelTopLogProbs"), "sample.modelTopLogProbs"))};
   }
   if (const napi_value partial = object_or_null(call, call.property(more, "partial"), "partial"))
-    v.partial = {partial,
-                 call.property(partial, "begin"),
-                 call.property(partial, "end"),
-                 call.property(partial, "sums"),
-                 call.property(partial, "drawnSums"),
-                 call.property(partial, "drawnLogits"),
-                 call.property(partial, "k"),
-                 call.property(partial, "counts"),
-                 call.property(partial, "ids"),
-                 call.property(partial, "logits"),
-                 call.property(partial, "targetLogits")};
+    v.partial = partial_values(call, partial);
   return v;
 }
 

@@ -10,6 +10,7 @@
 #include "../core/sampling/candidate_list.h"
 #include "../core/sampling/materialized_row.h"
 #include "check.h"
+#include "naive.h"
 #include "numbers.h"
 
 namespace lmhead::test {
@@ -203,19 +204,19 @@ void check_steps(const Kernels& kernels, std::initializer_list<size_t> counts, c
               break;
             case 1:
             case 2:
-              got.set.keep_at_least(Floor(floor));
+              got.set.keep_at_least(Floor(floor), 1);
               want.keep_at_least(floor);
               check("at least", floor, temperature);
               break;
             case 3:
             case 4:
-              got.set.keep_share(share, temperature);
+              got.set.keep_share(share, temperature, 1);
               want.keep_share(share, temperature);
               check("share", share, temperature);
               break;
             case 5:
             case 6:
-              got.set.keep_typical(share, temperature);
+              got.set.keep_typical(share, temperature, 1);
               want.keep_typical(share, temperature);
               check("typical", share, temperature);
               break;
@@ -259,6 +260,8 @@ RowSampling some_sampling(Random& random) {
   row.temperature_range = row.temperature < DBL_MAX ? one_of({0, 0.3, DBL_TRUE_MIN, 1e30}) : 0;
   row.temperature_exponent = one_of({0, 1, 2.5, DBL_MAX});
   row.max_surprisal = one_of({kDoubleInf, 9, 0, 1e300});
+  row.min_keep = static_cast<size_t>(one_of({1, 1, 1, 2, 30, 1100, 5000}));
+  if (random.below(2)) row.xtc_protected = every_third_id();
   row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), 5};
   std::vector<uint64_t> stages = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
   for (size_t i = stages.size(); i > 1; i--) std::swap(stages[i - 1], stages[random.below(i)]);

@@ -1,7 +1,10 @@
 // Every stage against a sorted walk, alone and in any order; and the race among what they leave.
 #include "../core/sampling/filters.h"
 
+#include <cfloat>
+
 #include "../core/pass/pass.h"
+#include "../core/sampling/materialized_row.h"
 #include "check.h"
 #include "naive.h"
 #include "numbers.h"
@@ -154,6 +157,8 @@ TEST(stages_in_any_order_keep_what_a_sorted_walk_keeps) {
     row.log_xtc_threshold = std::log(random.uniform(0.02, 0.4));
     row.temperature_range = random.below(2) ? random.uniform(0, 1) : 0;
     row.max_surprisal = random.uniform(1, 12);
+    row.min_keep = random.below(3) == 0 ? 1 + random.below(60) : 1;
+    if (random.below(2)) row.xtc_protected = every_third_id();
     row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(turn)};
     std::vector<uint64_t> stages = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
     for (size_t i = stages.size(); i > 1; i--) std::swap(stages[i - 1], stages[random.below(i)]);
@@ -205,6 +210,25 @@ TEST(races_do_not_depend_on_the_order_of_candidates) {
     const Choice again = race(kept, left, row.stream);
     CHECK(again.id == first.id && again.log_prob == first.log_prob, "V=%zu", u.size());
   });
+}
+
+TEST_PER_TABLE(races_in_place_draw_what_a_list_does_at_any_temperature) {
+  Random random(34);
+  for (const double temperature : {DBL_TRUE_MIN, 1e-310, 1e-300, 1e-40, 1.0, 1e30, DBL_MAX})
+    for (const float size : {-0x1p-149f, 0x1p-149f, -1e-40f, 1e-30f, -1.0f, 1.0f, -3e38f})
+      for (const bool equal : {true, false}) {
+        const size_t count = 2500;
+        std::vector<float> u(count, size);
+        for (float& x : u) x = equal ? size : static_cast<float>(size * random.uniform(0.5, 1));
+        const Stream stream = {static_cast<uint32_t>(random.bits()), 9, 1};
+        const Choice want = naive_race(sorted_candidates(u.data(), count), stream, temperature);
+        const float max = *std::max_element(u.begin(), u.end());
+        RowSampling row;
+        row.temperature = temperature;
+        MaterializedRow held(kernels, u.data(), count, nullptr, max, {});
+        const Choice got = held.race(held.filter(row), stream);
+        CHECK(got.id == want.id, "T=%g u=%g equal=%d: %u, want %u", temperature, size, equal, got.id, want.id);
+      }
 }
 
 // Pearson's chi-squared over 9 degrees of freedom; 33 is passed by chance once in 10,000 runs, and the seed is fixed.

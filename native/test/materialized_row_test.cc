@@ -75,6 +75,17 @@ std::vector<RowSampling> samplings() {
     r.temperature_range = 0.3;
     r.max_surprisal = 11;
   });
+  // Where filters would leave fewer; as few as are kept in place, and more.
+  for (const size_t least : {2, 40, 1000, 1030, 100000})
+    add([&](RowSampling& r) {
+      r.min_keep = least;
+      r.top_p = r.typical_p = 0.05;
+      r.log_min_p = r.log_epsilon = -0.5;
+      r.xtc_probability = 1;
+      r.log_xtc_threshold = -9;
+      r.xtc_protected = every_third_id();
+      r.order = least == 40 ? 0xBA954 : kDefaultOrder;
+    });
   for (RowSampling& row : all)
     if (row.temperature == 1) row.temperature = 0.7;
   return all;

@@ -107,6 +107,7 @@ constexpr RowSampling kWays[] = {
     {.xtc_probability = 0.5, .log_xtc_threshold = -3},
     {.temperature = 1, .temperature_range = 0.7, .temperature_exponent = 1.7},
     {.temperature = 0.9, .max_surprisal = 4},
+    {.temperature = 0.9, .log_min_p = -1, .min_keep = 40},
     {.temperature = 1.6, .top_p = 0.8, .order = 0x4A},       // the temperature first
     {.temperature = 1e308, .log_min_p = -3, .order = 0x5A},  // min-p's reach overflows
 };

@@ -78,7 +78,7 @@ function ascending(count, bound) {
 
 // ---- calls that are right ----------------------------------------------------------------------------------------------------
 
-const ROW_PARAMETERS = 20;
+const ROW_PARAMETERS = 21;
 const V = 70;
 const D = 16; // a hidden state is used where it lies, for D is a multiple of 16
 
@@ -112,7 +112,11 @@ function rowParameters(n) {
       9: -Infinity,
       13: -Infinity,
     };
-    Object.assign(row, { 15: 1, 16: Infinity, 18: below(3), 19: 2 * below(200) }, pick(filters));
+    Object.assign(
+      row,
+      { 15: 1, 16: Infinity, 18: below(3), 19: 1 + below(3), 20: 2 * below(200) },
+      pick(filters),
+    );
     for (const [column, value] of Object.entries(row)) table[i * ROW_PARAMETERS + Number(column)] = value;
   }
   return table;

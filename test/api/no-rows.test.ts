@@ -6,6 +6,7 @@ import {
   ARGMAX_OPTIONS,
   CANDIDATES_OF_OPTIONS,
   CANDIDATES_OPTIONS,
+  DENSE_OPTIONS,
   LENS_OPTIONS,
   LOG_SOFTMAX_OPTIONS,
   type OptionNames,
@@ -17,7 +18,6 @@ import {
   TOP_K_OF_OPTIONS,
   TOP_K_OPTIONS,
   VERIFY_DRAFT_OPTIONS,
-  WIDE_OPTIONS,
 } from '../../lib/arguments/option-names';
 import { backends } from '../support/backends';
 import { D, makeHead, V } from '../support/heads';
@@ -36,6 +36,7 @@ const lists = [
 const VALUES: Record<string, unknown[]> = {
   hiddenDtype: ['f16', 'bf16'],
   norm: [true, false],
+  guidance: [{ hidden: new Float32Array(0), scale: 2 }],
   temperature: perRow(0.5),
   rows: [[3, 1], ids],
   over: ['rows', 'vocabulary'],
@@ -53,6 +54,9 @@ const VALUES: Record<string, unknown[]> = {
   noRepeatNgramSize: perRow(1),
   minLength: perRow(2),
   eosIds: lists,
+  beginSuppressIds: lists,
+  bannedSequences: [[], [[3, 4], ids]],
+  biasedSequences: [[], [{ ids: [3, 4], bias: 1 }]],
   length: perRow(1),
   topK: perRow(2),
   topP: perRow(0.5),
@@ -65,9 +69,11 @@ const VALUES: Record<string, unknown[]> = {
   pLess: perRow(true),
   xtcProbability: perRow(0.5),
   xtcThreshold: perRow(0.1),
+  xtcProtectedIds: lists,
   temperatureRange: perRow(0.2),
   temperatureExponent: perRow(2),
   maxSurprisal: perRow(4),
+  minKeep: perRow(2),
   stageOrder: [
     [
       'xtc',
@@ -110,7 +116,7 @@ const BESIDE: Record<string, { rows?: number[]; eosIds?: number[]; targets?: num
   ignoreIndex: { targets: [] },
   entropy: { targets: [] },
 };
-const OF_HISTORY = /^(promptLength|penaltyWindow|dry.*|noRepeatNgramSize|.*Penalty)$/;
+const OF_HISTORY = /^(promptLength|penaltyWindow|dry.*|noRepeatNgramSize|.*Sequences|.*Penalty)$/;
 
 /** Every number in it, or in arrays in it. */
 function countOf(result: object): number {
@@ -128,12 +134,12 @@ describe.each(backends)('with no hidden states, %s', backend => {
   const calls: Record<string, [OptionNames, Call]> = {
     run: [RUN_OPTIONS.async, (h, o) => head.run(h, o)],
     runSync: [RUN_OPTIONS.sync, (h, o) => head.runSync(h, o)],
-    logits: [WIDE_OPTIONS.logits.async, (h, o) => head.logits(h, o)],
-    logitsSync: [WIDE_OPTIONS.logits.sync, (h, o) => head.logitsSync(h, o)],
-    logProbs: [WIDE_OPTIONS.logProbs.async, (h, o) => head.logProbs(h, o)],
-    logProbsSync: [WIDE_OPTIONS.logProbs.sync, (h, o) => head.logProbsSync(h, o)],
-    probs: [WIDE_OPTIONS.probs.async, (h, o) => head.probs(h, o)],
-    probsSync: [WIDE_OPTIONS.probs.sync, (h, o) => head.probsSync(h, o)],
+    logits: [DENSE_OPTIONS.logits.async, (h, o) => head.logits(h, o)],
+    logitsSync: [DENSE_OPTIONS.logits.sync, (h, o) => head.logitsSync(h, o)],
+    logProbs: [DENSE_OPTIONS.logProbs.async, (h, o) => head.logProbs(h, o)],
+    logProbsSync: [DENSE_OPTIONS.logProbs.sync, (h, o) => head.logProbsSync(h, o)],
+    probs: [DENSE_OPTIONS.probs.async, (h, o) => head.probs(h, o)],
+    probsSync: [DENSE_OPTIONS.probs.sync, (h, o) => head.probsSync(h, o)],
     topK: [TOP_K_OPTIONS.async, (h, o) => head.topK(h, 2, o)],
     topKSync: [TOP_K_OPTIONS.sync, (h, o) => head.topKSync(h, 2, o)],
     lens: [LENS_OPTIONS.async, (h, o) => head.lens(h, 2, o)],

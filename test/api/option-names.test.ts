@@ -178,6 +178,9 @@ describe('options without an effect', () => {
     xtcProbability: 0.5,
     temperatureRange: 0.5,
     maxSurprisal: 3,
+    minKeep: 2,
+    xtcProtectedIds: [1],
+    beginSuppressIds: [1],
     stageOrder: ['topK'],
     logitBias: { 1: 2 },
     bannedIds: [1],
@@ -203,6 +206,8 @@ describe('options without an effect', () => {
     dryWindow: 9,
     dryBreakers: [1],
     noRepeatNgramSize: 2,
+    bannedSequences: [[1, 2]],
+    biasedSequences: [{ ids: [1, 2], bias: 1 }],
   } as const;
   const refuses = (call: (bad: object) => unknown, bad: object, message: string) =>
     expect(async () => call(bad)).rejects.toMatchObject({ code: 'ERR_LMHEAD_RANGE', message });

@@ -25,8 +25,8 @@ describe.each(backends)('proxies that have been revoked, %s', backend => {
   type Call = (argument: never) => unknown;
   const METHODS: [OptionNames, Call][] = [
     [O.FROM_OPTIONS, options => LMHead.from(someWeight(), options)],
-    [O.WIDE_OPTIONS.logits.sync, options => head.logitsSync(hidden, options)],
-    [O.WIDE_OPTIONS.probs.async, options => head.probs(hidden, options)],
+    [O.DENSE_OPTIONS.logits.sync, options => head.logitsSync(hidden, options)],
+    [O.DENSE_OPTIONS.probs.async, options => head.probs(hidden, options)],
     [O.RUN_OPTIONS.sync, options => head.runSync(hidden, options)],
     [O.RUN_OPTIONS.async, options => head.run(hidden, options)],
     [O.TOP_K_OPTIONS.async, options => head.topK(hidden, 2, options)],

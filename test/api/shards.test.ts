@@ -40,9 +40,11 @@ function someDrawing(random: Random, n: number, valid: number): object {
       ['xtcProbability', 0.6],
       ['temperatureRange', 0.3],
       ['maxSurprisal', 5],
+      ['minKeep', 3],
     ] as const) {
       if (random.below(3) === 0) draw[name] = value;
     }
+    if (draw.xtcProbability && random.below(2)) draw.xtcProtectedIds = [0, id()];
     if (random.below(5) === 0) {
       draw.stageOrder = [
         'topK',

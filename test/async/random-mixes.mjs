@@ -88,8 +88,10 @@ function drawing(n, valid) {
   add(30, () => ({ minP: perRow(n, () => pick([1e-9, 0.01, 0.2])) }));
   add(10, () => ({ typicalP: 0.7 }));
   add(10, () => ({ topNSigma: 1.5 }));
+  add(10, () => ({ minKeep: perRow(n, () => pick([2, 40, 2000])) }));
   add(10, () => ({ epsilonCutoff: 1e-4 }));
   add(10, () => ({ xtcProbability: 0.5, xtcThreshold: 0.05 }));
+  add(5, () => ({ xtcProbability: 1, xtcThreshold: 0.01, xtcProtectedIds: some(40, valid) }));
   add(10, () => ({ temperatureRange: 0.3 }));
   add(10, () => ({ stream: below(9) }));
   add(20, () => ({ bannedIds: some(40, valid) }));
@@ -100,6 +102,7 @@ function drawing(n, valid) {
     repetitionPenalty: 1.3,
     frequencyPenalty: 0.2,
     noRepeatNgramSize: pick([0, 3]),
+    bannedSequences: [[below(valid), below(valid)], [below(valid)]],
   }));
   return options;
 }

@@ -21,17 +21,23 @@ const { isa: inUse, available, threads } = capabilities();
 assert.equal(inUse, isa, `the kernels in use are ${inUse} of ${available}; nothing here would test ${isa}`);
 console.log(`${process.arch}, Node ${process.version}: ${inUse} of ${available}, ${threads} threads`);
 
-/** The methods that a head has, and those that have been called here. */
-const METHODS = Object.getOwnPropertyNames(LMHead.prototype).filter(
-  name => name !== 'constructor' && 'value' in Object.getOwnPropertyDescriptor(LMHead.prototype, name),
-);
+/** The methods that a head has, its class's and those of the classes that it extends, and those that have been called here. */
+const METHODS = [];
 const called = new Set();
-for (const name of METHODS) {
-  const method = LMHead.prototype[name];
-  LMHead.prototype[name] = function (...values) {
-    called.add(name);
-    return method.apply(this, values);
-  };
+for (
+  let { prototype } = LMHead;
+  prototype !== Object.prototype;
+  prototype = Object.getPrototypeOf(prototype)
+) {
+  const owner = prototype;
+  for (const [name, { value: method }] of Object.entries(Object.getOwnPropertyDescriptors(owner))) {
+    if (method === undefined || name === 'constructor') continue;
+    METHODS.push(name);
+    owner[name] = function (...values) {
+      called.add(name);
+      return method.apply(this, values);
+    };
+  }
 }
 
 let passed = 0;
@@ -202,6 +208,10 @@ async function checkHead(name, head, { hidden, hiddenDtype = 'f32', wide, epilog
     const verdicts = twin.verifyDraftsSync(drafts(pick));
     assert.deepEqual(head.verifyDraftsSync(drafts(hidden, input))[0].ids, verdicts[0].ids);
     assert.deepEqual((await head.verifyDrafts(drafts(hidden, input)))[0].ids, verdicts[0].ids);
+    const scores = Array.from({ length: n }, (_, i) => -i);
+    const { parents, ids: next } = twin.beamSync(pick, scores, { topK: 3, minKeep: 2 });
+    const beams = await head.beam(hidden, scores, { topK: 3, minKeep: 2, ...input });
+    assert.deepEqual([beams.parents, beams.ids], [parents, next]);
   });
 }
 

@@ -38,9 +38,13 @@ function expectFlat(growth: Growth[]): void {
 
 /** The methods of a head, but for `close`, which the heads below are for. */
 function methodNames(): string[] {
-  return Object.entries(Object.getOwnPropertyDescriptors(LMHead.prototype))
-    .filter(([name, { value }]) => value !== undefined && name !== 'constructor' && name !== 'close')
-    .map(([name]) => name);
+  const names: string[] = [];
+  for (let owner = LMHead.prototype; owner !== Object.prototype; owner = Object.getPrototypeOf(owner)) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(owner))) {
+      if (value !== undefined && name !== 'constructor' && name !== 'close') names.push(name);
+    }
+  }
+  return names;
 }
 
 /**

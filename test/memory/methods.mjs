@@ -43,6 +43,16 @@ export const METHODS = {
     head.verifyDraftsSync([{ hidden, draftIds: [1], options: { seed: 1 } }]),
   verifyDrafts: (head, hidden, options) =>
     head.verifyDrafts([{ hidden, draftIds: [1], sampler: head.sampler({ topK: 5, seed: 1 }) }], options),
+  beamSync: (head, hidden) => head.beamSync(hidden, [0], { count: 5 }),
+  beam: (head, hidden, options) => head.beam(hidden, [-1], options),
+  'guidance, sequences': (head, hidden, options) =>
+    head.sample(hidden, {
+      ...{ guidance: { hidden: hidden.slice(), scale: 1.5 }, history: [1], bannedSequences: [[1, 2]] },
+      ...{ minKeep: 3, topP: 0.5, xtcProbability: 1, xtcProtectedIds: [1, 2], beginSuppressIds: [3] },
+      ...options,
+    }),
+  'a logits hook': (head, hidden, options) =>
+    head.sampler({ topP: 0.9, topLogProbs: 2, logits: u => void u.fill(0, 0, 2) }).next(hidden, options),
   'sampler.verifySync': (head, hidden) => head.sampler({ topK: 5 }).verifySync(hidden, [1]),
   'sampler.nextSync': (head, hidden) => head.sampler({ topK: 5, repetitionPenalty: 1.1 }).nextSync(hidden),
   'sampler.next': (head, hidden, options) =>

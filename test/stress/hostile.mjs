@@ -99,6 +99,7 @@ const CALL = {
   rows: () => pick([[1, 5, 9], Uint32Array.of(9, 1)]),
   over: () => 'rows',
   hiddenDtype: () => undefined,
+  guidance: () => ({ hidden: numbers(pick([1, 2]) * D), scale: pick([1.5, [2]]) }),
 };
 const SAMPLE = {
   ...CALL,
@@ -112,9 +113,11 @@ const SAMPLE = {
   pLess: () => true,
   xtcProbability: () => 0.5,
   xtcThreshold: () => 0.1,
+  xtcProtectedIds: () => ids(3),
   temperatureRange: () => 0.2,
   temperatureExponent: () => 1,
   maxSurprisal: () => 9,
+  minKeep: () => 2,
   stageOrder: () => ['temperature', 'topK', 'topP', 'minP'],
   logitBias: () => pick([{ 3: 1 }, new Map([[2, -Infinity]])]),
   bannedIds: () => ids(3),
@@ -138,6 +141,9 @@ const SAMPLE = {
   noRepeatNgramSize: () => 3,
   minLength: () => 2,
   eosIds: () => ids(2),
+  beginSuppressIds: () => ids(2),
+  bannedSequences: () => [ids(2), [4, 5]],
+  biasedSequences: () => [{ ids: ids(2), bias: 2 }],
   length: () => 3,
 };
 const WIDE = { ...CALL, out: () => new Float32Array(3 * V) };
@@ -173,12 +179,17 @@ const FROM = {
   copy: () => true,
   performanceMarks: () => false,
 };
-const SAMPLER = { ...SAMPLE, mirostat: () => ({ tau: 3, eta: 0.1 }) };
+const SAMPLER = {
+  ...SAMPLE,
+  mirostat: () => ({ tau: 3, eta: 0.1 }),
+  logits: () => u => void u.fill(1, 0, 3),
+};
 const NEXT = {
   bannedIds: SAMPLE.bannedIds,
   logitBias: SAMPLE.logitBias,
   allowedIds: SAMPLE.allowedIds,
   rows: CALL.rows,
+  guidance: () => ({ hidden: numbers(D), scale: 1.5 }),
 };
 
 /** Options: some of those that there are, with good values. */
@@ -191,7 +202,7 @@ function some(makers, chance = 6) {
     for (const name of ['topNSigma', 'typicalP', 'epsilonCutoff', 'etaCutoff', 'pLess']) delete options[name];
   if ('allowedIds' in options) delete options.allowedMask;
   if ('minLength' in options) options.eosIds ??= [1];
-  if (Object.keys(options).some(name => /Penalty|dry|Window|noRepeat|prompt/.test(name)))
+  if (Object.keys(options).some(name => /Penalty|dry|Window|noRepeat|Sequences|prompt/.test(name)))
     options.history ??= [1, 2, 1];
   return options;
 }
@@ -258,6 +269,13 @@ for (const form of ['Sync', '']) {
     onHead,
     () => [[sampler(), sampler()], numbers(2 * D), some({ ...each, ...signal })],
     { ...each, ...signal },
+  );
+  const beam = { ...SAMPLE, count: () => 4, ...signal };
+  target(
+    `beam${form}`,
+    onHead,
+    () => [numbers(2 * D), pick([[-1, -2], new Float64Array(2)]), some(beam)],
+    beam,
   );
   target(
     `verifyDrafts${form}`,

@@ -11,6 +11,9 @@ export interface ChainOptions {
   /** The only ids that may be drawn. */
   allowed?: ReadonlySet<number>;
   eosIds?: readonly number[];
+  beginSuppressIds?: readonly number[];
+  bannedSequences?: readonly (readonly number[])[];
+  biasedSequences?: readonly { ids: readonly number[]; bias: number }[];
   minLength?: number;
   length?: number;
   history?: readonly number[];
@@ -35,10 +38,12 @@ export interface ChainOptions {
   pLess?: boolean;
   xtcProbability?: number;
   xtcThreshold?: number;
+  xtcProtectedIds?: readonly number[];
   temperature?: number;
   temperatureRange?: number;
   temperatureExponent?: number;
   maxSurprisal?: number;
+  minKeep?: number;
   stageOrder?: readonly Stage[];
   seed?: number | bigint;
   step?: number;
@@ -106,8 +111,17 @@ function adjust(given: ArrayLike<number>, options: ChainOptions, valid: number):
   logitBias?.forEach((bias, id) => {
     u[id] += bias;
   });
-  penalize(u, history, options);
   const barred = new Set([...bannedIds, ...(length < minLength ? eosIds : [])]);
+  if (length === 0) for (const id of options.beginSuppressIds ?? []) barred.add(id);
+  const wouldEnd = (sequence: readonly number[]) =>
+    sequence.slice(0, -1).every((id, i) => history[history.length - sequence.length + 1 + i] === id);
+  for (const sequence of options.bannedSequences ?? []) if (wouldEnd(sequence)) barred.add(sequence.at(-1)!);
+  for (const { ids, bias } of options.biasedSequences ?? []) {
+    if (!wouldEnd(ids)) continue;
+    if (bias === -Infinity) barred.add(ids.at(-1)!);
+    else u[ids.at(-1)!] += bias;
+  }
+  penalize(u, history, options);
   logitBias?.forEach((bias, id) => {
     if (bias === -Infinity) barred.add(id);
   });
@@ -195,6 +209,8 @@ function ngramEnds(history: readonly number[], n: number): number[] {
 class Left {
   close = false;
   temperature = 1;
+  /** So many stay at least. */
+  least = 1;
   /** Best first, equals by lower id. */
   ids: number[];
 
@@ -225,7 +241,9 @@ class Left {
     if (bound === -Infinity) return;
     const logs = this.logProbs();
     const [best] = this.ids;
-    this.ids = this.ids.filter((id, i) => this.reaches(logs[i], bound) || this.u[id] === this.u[best]);
+    this.ids = this.ids.filter(
+      (id, i) => i < this.least || this.reaches(logs[i], bound) || this.u[id] === this.u[best],
+    );
   }
 
   /** In the given order of places, up to the first at which the mass reaches the share. */
@@ -236,7 +254,7 @@ class Left {
     for (const place of places) {
       mass += Math.exp(logs[place]);
       count++;
-      if (this.reaches(Math.log(mass), Math.log(share))) break;
+      if (count >= this.least && this.reaches(Math.log(mass), Math.log(share))) break;
     }
     const kept = new Set(places.slice(0, count));
     this.ids = this.ids.filter((_, place) => kept.has(place));
@@ -247,6 +265,7 @@ class Left {
 function chooseAmong(u: Float32Array, options: ChainOptions): Chosen {
   const { temperature = 1, seed = 0, step = 0, stream = 0 } = options;
   const left = new Left(u);
+  left.least = options.minKeep ?? 1;
   if (temperature === 0) {
     const [id] = left.ids;
     return { adjusted: u, ids: [id], logProbs: [0], id, close: false, closeDraw: false };
@@ -275,6 +294,7 @@ const STAGE: Record<Stage, (left: Left, options: ChainOptions) => void> = {
     const sigma = Math.sqrt(u.reduce((sum, x) => sum + (x - mean) ** 2, 0) / u.length);
     const bound = u[0] - n * sigma;
     left.ids = left.ids.filter((_, i) => {
+      if (i < left.least) return true;
       if (u[i] !== u[0] && Math.abs(u[i] - bound) <= CLOSE * (Math.abs(u[0]) + n * sigma)) left.close = true;
       return u[i] >= bound;
     });
@@ -303,8 +323,8 @@ const STAGE: Record<Stage, (left: Left, options: ChainOptions) => void> = {
     if (minP === 0) return;
     // Of two logits alone: the probabilities have the same divisor.
     const { u, ids, temperature } = left;
-    left.ids = ids.filter(id => {
-      if (u[id] === u[ids[0]]) return true;
+    left.ids = ids.filter((id, i) => {
+      if (i < left.least || u[id] === u[ids[0]]) return true;
       const beyond = (u[id] - u[ids[0]]) / temperature - Math.log(minP);
       if (Math.abs(beyond) < CLOSE) left.close = true;
       return beyond >= 0;
@@ -319,11 +339,15 @@ const STAGE: Record<Stage, (left: Left, options: ChainOptions) => void> = {
   pLess(left, { pLess = false }) {
     if (pLess) left.keepFrom(Math.log(left.logProbs().reduce((sum, log) => sum + Math.exp(2 * log), 0)));
   },
-  xtc(left, { xtcProbability = 0, xtcThreshold = 0.1, seed = 0, step = 0, stream = 0 }) {
+  xtc(
+    left,
+    { xtcProbability = 0, xtcThreshold = 0.1, xtcProtectedIds = [], seed = 0, step = 0, stream = 0 },
+  ) {
     if (xtcUniform(seed, step, stream) >= xtcProbability) return;
     const logs = left.logProbs();
     const above = left.ids.filter((_, i) => left.reaches(logs[i], Math.log(xtcThreshold)));
-    if (above.length > 1) left.ids = left.ids.slice(above.length - 1);
+    const kept = left.ids.filter((id, i) => i >= above.length - 1 || xtcProtectedIds.includes(id));
+    if (kept.length >= left.least) left.ids = kept;
   },
   temperature(left, { temperature = 1, temperatureRange = 0, temperatureExponent = 1 }) {
     if (temperatureRange === 0) {

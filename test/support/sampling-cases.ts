@@ -95,7 +95,16 @@ function sizeOf(dice: Dice): number {
 }
 
 /** What holds for all rows of a call. */
-type Common = 'penaltyWindow' | 'dryWindow' | 'dryBreakers' | 'eosIds' | 'stageOrder';
+type Common =
+  | 'penaltyWindow'
+  | 'dryWindow'
+  | 'dryBreakers'
+  | 'eosIds'
+  | 'beginSuppressIds'
+  | 'bannedSequences'
+  | 'biasedSequences'
+  | 'xtcProtectedIds'
+  | 'stageOrder';
 type OfRow = Exclude<keyof ChainOptions, Common | 'promptLength'>;
 
 type Value<K extends keyof ChainOptions> = (dice: Dice, V: number) => NonNullable<ChainOptions[K]>;
@@ -141,6 +150,7 @@ const VALUES: { [K in OfRow]: Value<K> } = {
   temperatureRange: dice => dice.pick([0, dice.between(0, 1), dice.magnitude(1e-3, 1e3)]),
   temperatureExponent: dice => dice.pick([0, 1, dice.between(0, 4)]),
   maxSurprisal: dice => dice.pick([0, Infinity, dice.between(0, 12)]),
+  minKeep: (dice, V) => dice.pick([1, 2, 1 + dice.below(V), 1 + dice.below(40), V + 1]),
   seed: dice =>
     dice.chance(0.3)
       ? (BigInt(dice.below(2 ** 32)) << 32n) | BigInt(dice.below(2 ** 32))
@@ -158,6 +168,8 @@ const GROUPS: readonly (readonly [chance: number, ...names: (keyof ChainOptions)
   [0.3, 'history', 'penaltyWindow', 'repetitionPenalty', 'frequencyPenalty', 'presencePenalty'],
   [0.2, 'history', 'dryMultiplier', 'dryBase', 'dryAllowedLength', 'dryWindow', 'dryBreakers'],
   [0.15, 'history', 'noRepeatNgramSize'],
+  [0.1, 'history', 'bannedSequences', 'biasedSequences'],
+  [0.1, 'beginSuppressIds', 'length'],
   [0.2, 'topNSigma'],
   [0.25, 'topK'],
   [0.2, 'typicalP'],
@@ -166,7 +178,8 @@ const GROUPS: readonly (readonly [chance: number, ...names: (keyof ChainOptions)
   [0.15, 'epsilonCutoff'],
   [0.15, 'etaCutoff'],
   [0.12, 'pLess'],
-  [0.2, 'xtcProbability', 'xtcThreshold'],
+  [0.2, 'xtcProbability', 'xtcThreshold', 'xtcProtectedIds'],
+  [0.2, 'minKeep'],
   [0.5, 'temperature'],
   [0.15, 'temperatureRange', 'temperatureExponent'],
   [0.15, 'maxSurprisal'],
@@ -212,7 +225,7 @@ export function samplingCase(seed: number): SamplingCase {
   });
   const rows = dice.chance(0.1) ? someIds(dice, V) : undefined;
   if (rows && dice.chance(0.3)) options.over = 'vocabulary';
-  if (dice.chance(0.2)) options.topLogProbs = dice.below(21);
+  if (dice.chance(0.2)) options.topLogProbs = dice.below(dice.pick([21, 1001]));
   return { V, n, logits, chains, options: options as SampleOptions, rows, padding };
 }
 
@@ -243,7 +256,14 @@ function commonOptions(dice: Dice, names: Set<keyof ChainOptions>, V: number): C
     common.dryBreakers = dice.list(dice.below(6), () =>
       dice.chance(0.5) ? dice.below(V) : dice.list(1 + dice.below(4), () => dice.below(V)),
     );
-  if (names.has('eosIds')) common.eosIds = ids(dice, V);
+  for (const name of ['eosIds', 'beginSuppressIds', 'xtcProtectedIds'] as const)
+    if (names.has(name)) common[name] = ids(dice, V);
+  const sequence = () => dice.list(1 + dice.below(3), () => dice.below(Math.min(V, dice.pick([3, V]))));
+  if (names.has('bannedSequences')) common.bannedSequences = dice.list(dice.below(20), sequence);
+  if (names.has('biasedSequences'))
+    common.biasedSequences = dice.list(dice.below(20), () => {
+      return { ids: sequence(), bias: dice.chance(0.1) ? -Infinity : 10 * dice.normal() };
+    });
   if (dice.chance(0.2)) {
     const needed = STAGES.filter(stage => STAGE_OPTIONS[stage].some(name => names.has(name as OfRow)));
     const others = STAGES.filter(stage => dice.chance(0.3) && !needed.includes(stage));

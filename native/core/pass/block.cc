@@ -24,7 +24,7 @@ Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole, bool fe
       if (row.top_k <= kMaxHeap && row.top_k < valid) return Sampling::top_k;
       return Sampling::hold;
     case Stage::min_p:
-      return Sampling::reach;
+      return row.min_keep > 1 ? Sampling::hold : Sampling::reach;
     default:
       return Sampling::hold;
   }
@@ -39,7 +39,7 @@ RowPlans::RowPlans(const PassRequest& request, size_t n, size_t valid)
       held_by_each((request.top.ids && request.top.k > kMaxHeap) + (request.draft.accepted != nullptr)),
       most_held(std::max<size_t>(1, kHeldBytes / (sizeof(float) * valid))) {
   for (size_t i = 0; i < n; i++) {
-    if (request.row_parameters) rows[i] = parse_row(request.row_parameters + i * kRowParameters);
+    if (request.row_parameters) rows[i] = request.sampling_of(i);
     // Of so low a temperature that this overflows, the largest number will do: unequal logits are as far apart as numbers get.
     if (rows[i].temperature != 0) inverse_temperatures[i] = std::min(1 / rows[i].temperature, std::numeric_limits<double>::max());
     if (request.draws())

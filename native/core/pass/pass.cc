@@ -127,8 +127,15 @@ RowSampling parse_row(const double* p) {
   row.max_surprisal = p[16];
   if (p[17] != 0) row.order = static_cast<uint64_t>(p[17]);
   row.stream.number = static_cast<uint32_t>(p[18]);
-  row.stream.first_id = static_cast<uint32_t>(p[19]);
+  row.min_keep = static_cast<size_t>(p[19]);
+  row.stream.first_id = static_cast<uint32_t>(p[20]);
   return row;
+}
+
+RowSampling PassRequest::sampling_of(size_t row) const {
+  RowSampling sampling = parse_row(row_parameters + row * kRowParameters);
+  sampling.xtc_protected = adjustments.xtc_protected;
+  return sampling;
 }
 
 PassResult run_pass(const Kernels& kernels, const LogitSource& source, const PassRequest& request) {

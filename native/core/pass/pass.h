@@ -123,7 +123,7 @@ class HeldSource final : public LogitSource {
 };
 
 // Row parameters as they come from outside: [n, kRowParameters] doubles, in the order of RowParameter in lib/backend/backend.ts.
-constexpr size_t kRowParameters = 20;
+constexpr size_t kRowParameters = 21;
 RowSampling parse_row(const double* parameters);
 
 struct TopOutputs {
@@ -200,6 +200,9 @@ struct PassRequest {
   // same columns. Tokens are ranked and drawn among those of the pass's source either way.
   const LogitSource* normalizer = nullptr;
   ParallelFor workers;  // looks at abort and gate before every chunk
+
+  // Of a row; there are row_parameters.
+  RowSampling sampling_of(size_t row) const;
 
   // Whether nothing is asked for but tokens drawn from each row.
   bool only_draws() const {

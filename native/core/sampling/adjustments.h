@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../sinks/sink.h"
+#include "filters.h"
 
 namespace lmhead {
 
@@ -44,6 +45,7 @@ struct Adjustments {
   const Penalties* penalties = nullptr;  // [n]; where there is `counted`
   const uint32_t* allowed = nullptr;     // bit id % 32 of word id / 32: may be drawn; null: all may
   size_t allowed_stride = 0;             // words from one row's mask to the next; 0: one for all
+  IdSet xtc_protected;                   // see RowSampling
   size_t valid = 0;                      // ids from here on are padding, whatever masks say
 
   bool any() const { return patched.ranges || biased.ranges || counted.ranges || allowed; }

@@ -22,7 +22,7 @@ class CandidateList {
   }
 
   static constexpr bool kIsList = true;
-  bool does(Stage) const { return true; }
+  bool does(Stage, const RowSampling&) const { return true; }
   float max() const { return max_; }
   size_t count() const { return candidates_.size(); }
   bool is_sound() const {
@@ -49,8 +49,15 @@ class CandidateList {
     return sums.deviation();
   }
 
-  void keep_at_least(const Floor& floor) {
-    std::erase_if(candidates_, [&](const Candidate& c) { return !floor.admits(c.logit) && c.logit != max_; });
+  void keep_at_least(const Floor& floor, size_t min_keep) {
+    const auto keeps = [&](const Candidate& c) { return floor.admits(c.logit) || c.logit == max_; };
+    if (min_keep > 1 && count_where(keeps) < min_keep) return keep_count(min_keep);
+    std::erase_if(candidates_, [&](const Candidate& c) { return !keeps(c); });
+  }
+
+  template <class Holds>
+  size_t count_where(Holds holds) const {
+    return static_cast<size_t>(std::count_if(candidates_.begin(), candidates_.end(), holds));
   }
 
   void keep_count(size_t count) {
@@ -61,9 +68,11 @@ class CandidateList {
 
   void keep_best() { candidates_ = {*std::min_element(candidates_.begin(), candidates_.end(), better)}; }
 
-  void keep_share(double share, double temperature) { keep_share(candidates_, share, temperature, better); }
+  void keep_share(double share, double temperature, size_t min_keep) {
+    keep_share(candidates_, share, temperature, min_keep, better);
+  }
 
-  void keep_typical(double share, double temperature) {
+  void keep_typical(double share, double temperature, size_t min_keep) {
     struct Typical : Candidate {
       double distance;
     };
@@ -72,7 +81,7 @@ class CandidateList {
     std::vector<Typical> all;
     all.reserve(candidates_.size());
     for (const Candidate& c : candidates_) all.push_back({c, key.of(x_of(c, temperature))});
-    keep_share(all, share, temperature, [](const Typical& a, const Typical& b) {
+    keep_share(all, share, temperature, min_keep, [](const Typical& a, const Typical& b) {
       return a.distance < b.distance || (a.distance == b.distance && better(a, b));
     });
     candidates_.assign(all.begin(), all.end());
@@ -97,7 +106,7 @@ class CandidateList {
 
   // Leaves the first in order up to and including the one at which their mass reaches `share` of all.
   template <class T, class Order>
-  void keep_share(std::vector<T>& all, double share, double temperature, Order order) const {
+  void keep_share(std::vector<T>& all, double share, double temperature, size_t min_keep, Order order) const {
     const auto mass_of = [&](const T& each) {
       const double x = x_of(each, temperature);
       return x >= kFaint ? exp_negative(x) : 0;
@@ -105,7 +114,13 @@ class CandidateList {
     FixedPointSum total, before;
     for (const T& each : all) total.add(mass_of(each));
     const double wanted = share * total.value() * (1 - kEarly);
-    all.resize(place_of_share(all.data(), all.size(), before, wanted, order, mass_of) + 1);
+    size_t kept = place_of_share(all.data(), all.size(), before, wanted, order, mass_of) + 1;
+    const size_t least = std::min(min_keep, all.size());
+    if (kept < least) {
+      kept = least;
+      std::nth_element(all.begin(), all.begin() + static_cast<ptrdiff_t>(kept - 1), all.end(), order);
+    }
+    all.resize(kept);
   }
 
   void find_max() {

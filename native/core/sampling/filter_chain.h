@@ -1,16 +1,17 @@
 // The chain of filters: what each stage asks of the set that those before have left. lib/reference/filters.ts defines it.
 //
-// A set (CandidateList, MaterializedRow) says whether it does() a stage, and offers
+// A set (CandidateList, MaterializedRow) says whether it does() a stage, and offers (each keep_ leaves min_keep at least, as far
+// as there are so many)
 //   max, count                         its largest logit, its size
 //   moments(T), deviation()            of the distribution at temperature T; of the logits
-//   keep_at_least(floor)               logits from there on, and the best and its equals always
-//   keep_share(share, T)               the best whose mass reaches that share of all
-//   keep_typical(share, T)             the most typical whose mass does
+//   keep_at_least(floor, min_keep)     logits from there on, and the best and its equals always
+//   keep_share(share, T, min_keep)     the best whose mass reaches that share of all
+//   keep_typical(share, T, min_keep)   the most typical whose mass does
 //   keep_best()                        the best alone
 //   last_from(floor)                   of logits from there on the last in order, if there is any
 //   drop_where(drops)                  all that drops(candidate)
 //   is_sound()                         for assertions: something is in, and the best of it is max()
-// and, where it is a list, keep_count(k), the k best.
+// and, where it is a list, keep_count(k), the k best, and count_where(holds).
 #pragma once
 
 #include <algorithm>
@@ -34,7 +35,7 @@ class Chain {
     for (; progress_.order; progress_.order >>= 4) {
       const Stage stage = static_cast<Stage>(progress_.order & 15);
       if (!row_.works(stage)) continue;
-      if (!set_.does(stage)) return;
+      if (!set_.does(stage, row_)) return;
       apply(stage);
       LMHEAD_DASSERT(set_.is_sound());
       LMHEAD_DASSERT(is_temperature(progress_.temperature));
@@ -48,26 +49,26 @@ class Chain {
       case Stage::none:
         return;
       case Stage::top_n_sigma:
-        return set_.keep_at_least(Floor(set_.max() - row_.top_n_sigma * set_.deviation()));
+        return keep_at_least(Floor(set_.max() - row_.top_n_sigma * set_.deviation()));
       case Stage::top_k:
         if constexpr (Set::kIsList) set_.keep_count(row_.top_k);
         return;
       case Stage::typical_p:
-        return set_.keep_typical(row_.typical_p, temperature);
+        return set_.keep_typical(row_.typical_p, temperature, row_.min_keep);
       case Stage::top_p:
-        return set_.keep_share(row_.top_p, temperature);
+        return set_.keep_share(row_.top_p, temperature, row_.min_keep);
       case Stage::min_p:
-        return set_.keep_at_least(Floor(set_.max() + temperature * row_.log_min_p));
+        return keep_at_least(Floor(set_.max() + temperature * row_.log_min_p));
       case Stage::epsilon_cutoff:
-        return set_.keep_at_least(floor_of(row_.log_epsilon, moments().log_sum));
+        return keep_at_least(floor_of(row_.log_epsilon, moments().log_sum));
       case Stage::eta_cutoff: {
         const Moments m = moments();
         const double adaptive = 0.5 * row_.log_eta - m.entropy;
-        return set_.keep_at_least(floor_of(adaptive < row_.log_eta ? adaptive : row_.log_eta, m.log_sum));
+        return keep_at_least(floor_of(adaptive < row_.log_eta ? adaptive : row_.log_eta, m.log_sum));
       }
       case Stage::p_less: {
         const Moments m = moments();
-        return set_.keep_at_least(floor_of(m.log_squares - 2 * m.log_sum, m.log_sum));
+        return keep_at_least(floor_of(m.log_squares - 2 * m.log_sum, m.log_sum));
       }
       case Stage::xtc: {
         const double log_sum = moments().log_sum;
@@ -78,9 +79,11 @@ class Chain {
       case Stage::temperature:
         return set_temperature();
       case Stage::max_surprisal:
-        return set_.keep_at_least(floor_of(-row_.max_surprisal, moments().log_sum));
+        return keep_at_least(floor_of(-row_.max_surprisal, moments().log_sum));
     }
   }
+
+  void keep_at_least(const Floor& floor) { set_.keep_at_least(floor, row_.min_keep); }
 
   Moments moments() const {
     const Moments m = set_.moments(progress_.temperature);
@@ -93,10 +96,16 @@ class Chain {
     return Floor(set_.max() + progress_.temperature * (log_p - kEarly + log_sum));
   }
 
-  // Of logits from there on only the last in order stays.
+  // Of logits from there on only the last in order stays, and those that are protected.
   void exclude_top(const Floor& floor) {
     const std::optional<Candidate> stays = set_.last_from(floor);
-    if (stays) set_.drop_where([&](const Candidate& c) { return floor.admits(c.logit) && c.id != stays->id; });
+    if (!stays) return;
+    const auto drops = [&](const Candidate& c) {
+      return floor.admits(c.logit) && c.id != stays->id && !row_.xtc_protected.has(c.id);
+    };
+    if constexpr (Set::kIsList)
+      if (set_.count() - set_.count_where(drops) < row_.min_keep) return;
+    set_.drop_where(drops);
   }
 
   void set_temperature() {

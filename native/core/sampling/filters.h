@@ -2,6 +2,7 @@
 // sample.ts define it, and say why.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <limits>
 #include <vector>
@@ -29,6 +30,13 @@ enum class Stage : uint8_t {
 };
 constexpr uint64_t kDefaultOrder = 0xBA987654321;  // four bits a stage, the first lowest
 
+// Ids, ascending and each once.
+struct IdSet {
+  const uint32_t* ids = nullptr;
+  size_t count = 0;
+  bool has(uint32_t id) const { return std::binary_search(ids, ids + count, id); }
+};
+
 // How one row is sampled. What is at its default does nothing.
 struct RowSampling {
   static constexpr double kOff = -std::numeric_limits<double>::infinity();
@@ -48,6 +56,8 @@ struct RowSampling {
   double temperature_exponent = 1;
   double max_surprisal = -kOff;  // nats
   uint64_t order = kDefaultOrder;
+  size_t min_keep = 1;  // that a filter but top-k leaves at least, as far as there are so many
+  IdSet xtc_protected;  // that XTC does not drop
 
   // Whether the stage may change anything.
   bool works(Stage stage) const;

@@ -25,10 +25,10 @@ void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& st
   // Large keys are rounded coarsely; and the kernel multiplies by 1/T where the key is of a quotient.
   const double to_beat = leader.key - std::abs(leader.key) * 0x1p-49;
   const double inverse_temperature = 1 / temperature;
-  if (chunk.max * inverse_temperature + kMaxNoise < to_beat) return;
-  // Where a temperature is so low that logits over it overflow, or ids are no neighbors from an even one on, every one is looked
-  // at closely.
-  if (!std::isfinite(to_beat) || !std::isfinite(inverse_temperature) || chunk.ids || chunk.first % 2 != 0) {
+  // Where a temperature is so low that logits over it overflow, or 1 over it, every id is looked at closely.
+  const bool is_closely = !std::isfinite(to_beat) || !std::isfinite(inverse_temperature);
+  if (!is_closely && chunk.max * inverse_temperature + kMaxNoise < to_beat) return;
+  if (is_closely || chunk.ids || chunk.first % 2 != 0) {  // or where ids are no neighbors from an even one on
     for (uint32_t i = 0; i < chunk.rows; i++)
       if (is_in(u[i])) offer(i);
     return;

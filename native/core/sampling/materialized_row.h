@@ -35,14 +35,14 @@ class MaterializedRow {
 
   // For Chain.
   static constexpr bool kIsList = false;
-  bool does(Stage stage);
+  bool does(Stage stage, const RowSampling& row);
   float max() const { return max_; }
   size_t count();
   Moments moments(double temperature) const;
   double deviation() const;
-  void keep_at_least(const Floor& floor);
-  void keep_share(double share, double temperature);
-  void keep_typical(double share, double temperature);
+  void keep_at_least(const Floor& floor, size_t min_keep);
+  void keep_share(double share, double temperature, size_t min_keep);
+  void keep_typical(double share, double temperature, size_t min_keep);
   void keep_best();
   std::optional<Candidate> last_from(const Floor& floor) const;
   template <class Drops>  // drops(candidate)
@@ -103,6 +103,8 @@ class MaterializedRow {
     count_.reset();
     mass_.reset();
   }
+  // The worse one of `last` and of the `count` best that are left.
+  Candidate at_least(const Candidate& last, size_t count) const;
   // Drops all that `last` is better than.
   void keep_to(const Candidate& last);
   FixedPointSum mass_in_place(double temperature) const;
@@ -134,5 +136,14 @@ class MaterializedRow {
   std::optional<MassAt> mass_;   // of what is left, where it is known
   std::optional<std::vector<Candidate>> list_;
 };
+
+template <class T, class Use>
+T MaterializedRow::sum_over_chunks(Use use) const {
+  std::vector<T> parts(workers_.threads);
+  each_chunk([&](const Chunk& chunk, unsigned slot) { use(chunk, parts[slot]); });
+  T sum{};
+  for (const T& part : parts) sum = sum + part;
+  return sum;
+}
 
 }  // namespace lmhead

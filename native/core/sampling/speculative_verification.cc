@@ -119,7 +119,7 @@ PassResult Verification::take(float* logits, size_t stride, size_t first_row, si
 }
 
 PassResult Verification::take_row(float* u, size_t row, const ParallelFor& workers) {
-  const RowSampling sampling = parse_row(request_.row_parameters + row * kRowParameters);
+  const RowSampling sampling = request_.sampling_of(row);
   const bool adjusted = request_.adjustments.any();
   // Where there was nothing before, it is not the adjustments that leave nothing.
   const bool was_nothing = !adjusted || kernels_.max(u, valid_).max == kDropped;

@@ -1,0 +1,73 @@
+/** One step of beam search, from what a pass tells of the likeliest tokens of each beam. */
+
+import { lengthOf, newFloats, newWords } from '../arguments/arrays';
+import { arrayType, got } from '../arguments/describe';
+import { newDoubles } from '../arguments/patches';
+import { isArray, reading } from '../arguments/reading';
+import { LMHeadError } from '../errors';
+import type { Beams, TopLogProbs } from '../types';
+import { asJson } from './as-json';
+
+/** As many as `topLogProbs` lists. */
+export const MOST_BEAMS = 1000;
+
+/** Reads the beams' own log-probabilities: n numbers, finite or -Infinity, which is that of a beam that is not to go on. */
+export function beamScores(scores: unknown, n: number): Float64Array {
+  return reading('scores', () => {
+    const isTyped = arrayType(scores) === 'Float32Array' || arrayType(scores) === 'Float64Array';
+    if (!isTyped && !isArray(scores)) {
+      throw new LMHeadError(
+        'ARGUMENT',
+        `scores: got ${got(scores)}; want a Float64Array, a Float32Array or an array of numbers`,
+      );
+    }
+    const list = scores as ArrayLike<unknown>;
+    const length = isTyped ? lengthOf(scores as Float64Array) : list.length;
+    if (length !== n)
+      throw new LMHeadError('SHAPE', `scores: got ${length} numbers; want ${n}, one per hidden state`);
+    return Float64Array.from({ length: n }, (_, i) => {
+      const score = list[i];
+      if (typeof score === 'number' && score < Infinity) return score;
+      throw new LMHeadError(
+        typeof score === 'number' ? 'RANGE' : 'ARGUMENT',
+        `scores[${i}]: got ${got(score)}; want a finite number, or -Infinity for a beam that is not to go on`,
+      );
+    });
+  });
+}
+
+/**
+ * The best continuations of all beams together.
+ * @param list of each beam, the likeliest tokens, best first
+ * @param most so many at most
+ */
+export function bestBeams(scores: Float64Array, list: TopLogProbs, most: number): Beams {
+  const { k, counts, ids, logProbs } = list;
+  const places: number[] = [];
+  const sums = newDoubles(ids.length, 'beams');
+  scores.forEach((score, beam) => {
+    if (score === -Infinity) return;
+    for (let i = 0; i < counts[beam]; i++) {
+      const place = beam * k + i;
+      sums[place] = score + logProbs[place];
+      places.push(place);
+    }
+  });
+  // A stable sort of what lies beam after beam, and of each by lower id among equals.
+  places.sort((a, b) => (sums[a] === sums[b] ? 0 : sums[b] - sums[a]));
+  const count = Math.min(most, places.length);
+  const beams: Beams = asJson({
+    parents: newWords(count, 'beams'),
+    ids: newWords(count, 'beams'),
+    scores: newDoubles(count, 'beams'),
+    logProbs: newFloats(count, 'beams'),
+  });
+  for (let i = 0; i < count; i++) {
+    const place = places[i];
+    beams.parents[i] = Math.floor(place / k);
+    beams.ids[i] = ids[place];
+    beams.scores[i] = sums[place];
+    beams.logProbs[i] = logProbs[place];
+  }
+  return beams;
+}
