@@ -30,8 +30,12 @@ export async function plan({ model, shards, out, redis, queue: name, retry }) {
     let count = 0;
     let added = [];
     let planned = 0;
+    let sending = Promise.resolve();
+    // Redis takes some while the next are made.
     const flush = async () => {
-      if (added.length > 0) await queue.addBulk(added);
+      await sending;
+      if (added.length > 0) sending = queue.addBulk(added);
+      sending.catch(() => undefined); // whoever waits for it is told
       planned += added.length;
       added = [];
     };
@@ -41,6 +45,7 @@ export async function plan({ model, shards, out, redis, queue: name, retry }) {
       if (added.push(jobOf(shard)) === AT_ONCE) await flush();
     }
     await flush();
+    await sending;
     const seconds = ((performance.now() - started) / 1000).toFixed(2);
     console.log(
       `${count} shards: ${planned} to do, ${done.size} done, ${aside.size} set aside (${seconds} s)`,
