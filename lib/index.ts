@@ -1,7 +1,9 @@
 export { capabilities } from './backend/choose';
 export type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 export { type ErrorKind, LMHeadError } from './errors';
+export { type LoadTranslatorsOptions, loadTranslators } from './lens/load-translators';
 export { LMHead } from './lm-head';
+export { type LensPageOptions, lensPage } from './pages/lens-page';
 export {
   candidatesOf,
   type DistributionOptions,
@@ -9,7 +11,7 @@ export {
   sampleFrom,
   softmax,
   topKOf,
-} from './pass/held-logits';
+} from './pass/given-logits';
 export { type RankedId, rowsOf } from './pass/rows-of';
 export type { Stage } from './pass/sampling-stages';
 export { Sampler } from './sampler';
@@ -35,6 +37,7 @@ export type {
   LensOptions,
   LogitBias,
   NearestOptions,
+  Neighbors,
   Neighbours,
   NextAllOptions,
   NextOptions,
@@ -64,6 +67,7 @@ export type {
   TokenLogProb,
   TopK,
   TopLogProbs,
+  Translator,
   Verification,
   VerifyDraftOptions,
   Weight,

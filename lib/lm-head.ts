@@ -97,8 +97,8 @@ export class LMHead extends DrawingMethods {
    * The output matrix is found by the names that architectures use, or is `options.tensor`; where there is another input
    * embedding the head is untied. Bias and final norm come from the file too; whether the head is tied, the norm's kind and
    * eps, scales, soft-cap and the size of the vocabulary from the config.json and tokenizer.json beside .safetensors, from a
-   * GGUF file's metadata, or from what `save` has written. An option stands above what is read. The matrix is mapped and used
-   * where it lies (`mmap: false` reads it); float64, big-endian and column-major numbers are converted.
+   * GGUF file's metadata, or from what `save` has written. An option takes precedence over what is read. The matrix is mapped
+   * and used in place (`mmap: false` reads it); float64, big-endian and column-major values are converted.
    * @param path a path, or a file: URL
    * @returns rejects with IO (missing, unreadable, a folder without weights), FORMAT (malformed, or of a kind that is not read),
    *   TENSOR (no such tensor), DTYPE or SHAPE (a tensor of a wrong type or shape, or files that don't belong together), and as
@@ -111,7 +111,7 @@ export class LMHead extends DrawingMethods {
   /**
    * `open` without a promise: blocks the event loop.
    * @param path a path, or a file: URL
-   * @param options what the file does not say, or what stands above it
+   * @param options what the file does not say, or what takes precedence over it
    * @throws LMHeadError IO, FORMAT, TENSOR, DTYPE, SHAPE, RANGE, ARGUMENT, MEMORY; LOAD where `backend: 'native'` has no binary; ISA
    */
   static openSync(path: string | URL, options?: OpenOptions): LMHead {
@@ -120,7 +120,7 @@ export class LMHead extends DrawingMethods {
 
   /**
    * A head over weights in memory, which are copied (but see `options.copy`).
-   * @param weight V·d numbers: E [V,d] row by row, or its transpose with `layout: 'dv'`; a Uint16Array needs `dtype`
+   * @param weight V·d elements: E [V,d] row by row, or its transpose with `layout: 'dv'`; a Uint16Array needs `dtype`
    * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; LOAD where `backend: 'native'` has no binary; ISA
    */
   static from(weight: Weight, options: HeadOptions): LMHead {
@@ -161,7 +161,7 @@ export class LMHead extends DrawingMethods {
   /**
    * Rows of the input embedding, times `embeddingScale`.
    * @param ids each below `inputVocabSize`
-   * @param out at least ids.length·d numbers, apart from the memory of `ids`; returned itself
+   * @param out at least ids.length·d elements, apart from the memory of `ids`; returned itself
    * @returns [ids.length, d]
    * @throws LMHeadError RANGE for an id that is none (naming its index), and as every method does
    */
@@ -205,12 +205,12 @@ export class LMHead extends DrawingMethods {
   }
 
   /**
-   * A token for each of several samplers, in one pass (64 hidden states, or 32 MB of held logits, at a time): each draws from its own
+   * A token for each of several samplers, in one pass (64 hidden states, or 32 MB of materialized logits, at a time): each draws from its own
    * hidden state, with its own options, history and random stream, the token that its `next` would. The samplers may be of other
    * heads over the same weights, each of which has its own scale, bias, cap and norm.
    * @param samplers each there once
    * @param hidden [samplers.length, d]
-   * @returns in the order of the samplers. An error (which names the sampler by its place, a row of logits likewise) leaves the
+   * @returns in the order of the samplers. An error (which names the sampler by its index, a row of logits likewise) leaves the
    *   state of all as it was
    * @throws LMHeadError BUSY where a promise of one of them is pending, and as `next` does
    */
@@ -237,9 +237,9 @@ export class LMHead extends DrawingMethods {
   }
 
   /**
-   * Several drafts, of whatever lengths, verified in one pass (64 hidden states, or 32 MB of held logits, at a time): each as by
+   * Several drafts, of whatever lengths, verified in one pass (64 hidden states, or 32 MB of materialized logits, at a time): each as by
    * `verifyDraft`, or as by its sampler's `verify`. The samplers may be of other heads over the same weights.
-   * @returns in the order of the drafts. An error (which names the draft by its place) leaves the state of all samplers as it was
+   * @returns in the order of the drafts. An error (which names the draft by its index) leaves the state of all samplers as it was
    */
   async verifyDrafts(drafts: readonly Draft[], options?: AsyncOptions): Promise<DraftResult[]> {
     this.#passes.requireOpen();
@@ -259,7 +259,7 @@ export class LMHead extends DrawingMethods {
 
   /**
    * Computes the logits of these hidden states twice, here and by the float64 reference over the same weights, and compares.
-   * @param hidden n·d numbers; a bare Uint16Array cannot say what it holds, so pass a tensor {data, type, dims} instead
+   * @param hidden n·d elements; a bare Uint16Array cannot say what it holds, so pass a tensor {data, type, dims} instead
    */
   async verify(hidden: Hidden): Promise<Verification> {
     this.#passes.requireOpen();
@@ -307,8 +307,8 @@ export class LMHead extends DrawingMethods {
    * Makes another head whose output matrix is quantized, and measures what that changes; this one stays as it is. Everything
    * else is the same, an input embedding of its own included. The native backend quantizes on its threads, while the event
    * loop and other calls run. docs/quantization.md says what to expect.
-   * @param dtype 'i8': int8 with a scale per row, for any d. 'q8_0': int8 with a scale per 32 numbers, d a multiple of 32;
-   *   better where single numbers of a row are much larger than the others
+   * @param dtype 'i8': int8 with a scale per row, for any d. 'q8_0': int8 with a scale per 32 weights, d a multiple of 32;
+   *   better where single weights of a row are much larger than the others
    * @returns the new head, to be closed by itself, and its error; that of the logits if `hidden` is given. Rejects with RANGE
    *   for a dtype that heads are not quantized to, and for weights that are not finite; with SHAPE where d is no multiple
    */

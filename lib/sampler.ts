@@ -38,8 +38,8 @@ export interface Turn {
   draftRequest(): VerifyDraftOptions;
   /** Where the token is not drawn by the pass, but of logits [V] that it makes of the hidden state. */
   readonly draw: ((logits: Float32Array, request: SampleOptions) => Sample) | undefined;
-  take(sample: Sample): SampledToken;
-  takeVerdict(verdict: DraftResult): void;
+  acceptSample(sample: Sample): SampledToken;
+  acceptVerdict(verdict: DraftResult): void;
   /** Nothing was drawn; a pass that was canceled may go on for a while. */
   failed(): void;
   end(): void;
@@ -50,7 +50,7 @@ export let beginTurns: (samplers: readonly unknown[], nameOf: (i: number) => str
 
 /**
  * Draws one token after another from the hidden states that a model makes of them. It keeps the tokens so far (which penalties
- * are about), its place in the random stream, and mirostat's limit. Made by `head.sampler(options)`.
+ * are about), its position in the random stream, and mirostat's limit. Made by `head.sampler(options)`.
  *
  * Methods throw as `head.sample` does; an error leaves the state as it was. One call at a time: BUSY where a promise of `next`
  * is pending.
@@ -129,9 +129,9 @@ export class Sampler {
       this.#requireOne(hidden);
       const request = this.#request(own);
       const { signal } = own;
-      if (!this.#hook) return this.#take(await this.#head.sample(hidden, { ...request, signal }));
+      if (!this.#hook) return this.#acceptSample(await this.#head.sample(hidden, { ...request, signal }));
       const logits = await this.#head.logits(hidden, { ...statesOf(request), signal });
-      return this.#take(this.#draw(logits, request));
+      return this.#acceptSample(this.#draw(logits, request));
     } catch (error) {
       turn.failed();
       throw error;
@@ -147,18 +147,18 @@ export class Sampler {
       const own = readOptions(options, NEXT_OPTIONS.sync);
       this.#requireOne(hidden);
       const request = this.#request(own);
-      if (!this.#hook) return this.#take(this.#head.sampleSync(hidden, request));
-      return this.#take(this.#draw(this.#head.logitsSync(hidden, statesOf(request)), request));
+      if (!this.#hook) return this.#acceptSample(this.#head.sampleSync(hidden, request));
+      return this.#acceptSample(this.#draw(this.#head.logitsSync(hidden, statesOf(request)), request));
     } finally {
       turn.end();
     }
   }
 
   /**
-   * Speculative verification with this sampler's options, history and place in the random stream: holds the tokens that a faster
-   * model has drafted against the head, as `head.verifyDraft` does, and accepts those that stand and the one that follows them.
+   * Speculative verification with this sampler's options, history and position in the random stream: verifies the tokens that a faster
+   * model has drafted, as `head.verifyDraft` does, and takes those that are accepted and the one that follows them.
    * Greedy, they are the tokens that `next` would give one by one; else their distribution is that of these.
-   * @param hidden one hidden state per draft id, and one more if all of the draft standing is to bring a bonus token
+   * @param hidden one hidden state per draft id, and one more for the bonus token after a draft of which all is accepted
    * @param options the draft's log-probabilities, and an AbortSignal
    * @throws LMHeadError RANGE for a sampler with mirostat, whose limit each token sets anew, with `over` or with topLogProbs
    */
@@ -171,7 +171,7 @@ export class Sampler {
     try {
       const request = { ...this.#draftRequest(), ...optionsIfAny(options, VERIFY_OPTIONS.async) };
       const verdict = await this.#head.verifyDraft(hidden, draftIds, request);
-      this.#takeVerdict(verdict);
+      this.#acceptVerdict(verdict);
       return verdict;
     } catch (error) {
       turn.failed();
@@ -191,7 +191,7 @@ export class Sampler {
     try {
       const request = { ...this.#draftRequest(), ...optionsIfAny(options, VERIFY_OPTIONS.sync) };
       const verdict = this.#head.verifyDraftSync(hidden, draftIds, request);
-      this.#takeVerdict(verdict);
+      this.#acceptVerdict(verdict);
       return verdict;
     } finally {
       turn.end();
@@ -275,8 +275,8 @@ export class Sampler {
       request: options => this.#request(options),
       draftRequest: () => this.#draftRequest(),
       draw: this.#hook && ((logits, request) => this.#draw(logits, request)),
-      take: sample => this.#take(sample),
-      takeVerdict: verdict => this.#takeVerdict(verdict),
+      acceptSample: sample => this.#acceptSample(sample),
+      acceptVerdict: verdict => this.#acceptVerdict(verdict),
       failed: () => {
         // The pass reads what this history has kept.
         this.#history = new TokenHistory(this.#history.toArray());
@@ -319,7 +319,7 @@ export class Sampler {
     return { ...request, history: new TokenHistory(this.#history.toArray()) as unknown as Ids };
   }
 
-  #takeVerdict({ ids }: DraftResult): void {
+  #acceptVerdict({ ids }: DraftResult): void {
     for (const id of ids) this.#history.push(id);
     this.#generated += ids.length;
     this.#step += ids.length;
@@ -339,7 +339,7 @@ export class Sampler {
     return drawThroughHook(this.#hook!, logits, this.#valid, request, this.#head.backend);
   }
 
-  #take(sample: Sample): SampledToken {
+  #acceptSample(sample: Sample): SampledToken {
     const { ids, logProbs, modelLogProbs, topLogProbs, modelTopLogProbs } = sample;
     const [id] = ids;
     const [logProb] = logProbs;

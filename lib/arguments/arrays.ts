@@ -16,7 +16,7 @@ const byteOffsetOf = getterOf<number>(typedArray, 'byteOffset');
 const byteLengthOf = getterOf<number>(typedArray, 'byteLength');
 const typedLength = getterOf<number>(typedArray, 'length');
 
-/** Where a typed array's numbers lie. */
+/** Where a typed array's elements are in memory. */
 export interface Memory {
   buffer: ArrayBufferLike;
   byteOffset: number;
@@ -34,12 +34,12 @@ export function memoryOf(array: ArrayBufferView): Memory {
   };
 }
 
-/** How many numbers an array has, whatever its property `length` says. */
+/** How many elements an array has, whatever its property `length` says. */
 export function lengthOf(array: ArrayBufferView): number {
   return typedLength.call(array);
 }
 
-/** A view of the same numbers that has no properties but those that it was made with. */
+/** A view of the same elements that has no properties but those that it was made with. */
 export function plainView<T extends Float32Array | Uint16Array>(array: T): T {
   const { buffer, byteOffset, length } = memoryOf(array);
   const View = arrayType(array) === 'Float32Array' ? Float32Array : Uint16Array;
@@ -105,7 +105,7 @@ export function float32Array(value: unknown, name: string): Float32Array {
   return value as Float32Array;
 }
 
-/** A Float32Array of exactly `length` numbers. */
+/** A Float32Array of exactly `length` elements. */
 export function float32ArrayOf(
   value: unknown,
   name: string,
@@ -129,7 +129,7 @@ export function overlap(a: ArrayBufferView, b: ArrayBufferView): boolean {
   );
 }
 
-/** A caller's `out` for `count` numbers, apart from `input`'s memory. */
+/** A caller's `out` for `count` elements, apart from `input`'s memory. */
 export function outputArray(
   value: unknown,
   count: number,
@@ -147,7 +147,7 @@ export function outputArray(
   return out;
 }
 
-/** The first `count` numbers of `array`: a plain view of them. */
+/** The first `count` elements of `array`: a plain view of them. */
 export function firstOf(array: Float32Array, count: number): Float32Array {
   const { buffer, byteOffset } = memoryOf(array);
   return new Float32Array(buffer as ArrayBuffer, byteOffset, count);

@@ -1,14 +1,14 @@
 /** Lists of ids in ascending order. */
 import { newWords } from './arrays';
 
-/** Where an id stands among ascending ones; -1 where it is none of them. */
-export function placeAmong(ids: Uint32Array, id: number): number {
-  const place = placeFrom(ids, id);
-  return ids[place] === id ? place : -1;
+/** The index of an id among ascending ones; -1 where it is none of them. */
+export function localIndex(ids: Uint32Array, id: number): number {
+  const index = lowerBound(ids, id);
+  return ids[index] === id ? index : -1;
 }
 
-/** Where an id stands or would stand among those of [low, high), which ascend: at the first that is not below it. */
-export function placeFrom(ids: Uint32Array, id: number, low = 0, high = ids.length): number {
+/** The index of the first of [low, high), which ascend, that is not below an id; high where all are. */
+export function lowerBound(ids: Uint32Array, id: number, low = 0, high = ids.length): number {
   while (low < high) {
     const middle = (low + high) >>> 1;
     if (ids[middle] < id) low = middle + 1;
@@ -18,7 +18,7 @@ export function placeFrom(ids: Uint32Array, id: number, low = 0, high = ids.leng
 }
 
 /**
- * The places of a list in ascending order of what is there; equal ids in that of their places. Digit by digit: a comparing sort takes
+ * The indices of a list in ascending order of its ids; equal ids by index. Digit by digit: a comparing sort takes
  * ten times as long for a hundred thousand.
  */
 export function ascendingOrder(ids: Uint32Array): Uint32Array {
@@ -34,17 +34,17 @@ export function ascendingOrder(ids: Uint32Array): Uint32Array {
   if (isAscending) return order;
   const bits = n < 2048 ? 8 : 11;
   const mask = (1 << bits) - 1;
-  const places = new Uint32Array(mask + 1); // how many have the digit, and then where the next of them goes
+  const indices = new Uint32Array(mask + 1); // how many have the digit, and then where the next of them goes
   let sorted = newWords(n, 'ids');
   for (let shift = 0; shift < 32 && highest >>> shift > 0; shift += bits) {
-    places.fill(0);
-    for (let i = 0; i < n; i++) places[(ids[i] >>> shift) & mask]++;
-    for (let digit = 0, place = 0; digit <= mask; digit++) {
-      const count = places[digit];
-      places[digit] = place;
-      place += count;
+    indices.fill(0);
+    for (let i = 0; i < n; i++) indices[(ids[i] >>> shift) & mask]++;
+    for (let digit = 0, index = 0; digit <= mask; digit++) {
+      const count = indices[digit];
+      indices[digit] = index;
+      index += count;
     }
-    for (let i = 0; i < n; i++) sorted[places[(ids[order[i]] >>> shift) & mask]++] = order[i];
+    for (let i = 0; i < n; i++) sorted[indices[(ids[order[i]] >>> shift) & mask]++] = order[i];
     [order, sorted] = [sorted, order];
   }
   return order;

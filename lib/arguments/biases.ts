@@ -1,7 +1,7 @@
 /** Biases and bans, as callers pass them. */
 import type { Adjustments } from '../backend/backend';
 import type { SampleOptions } from '../types';
-import { placeAmong } from './ascending-ids';
+import { localIndex } from './ascending-ids';
 import { idCount, idRows, tokenIds } from './ids';
 import { readBiases } from './logit-bias';
 import { Biases, type IdList, newDoubles, RowLists } from './patches';
@@ -38,8 +38,8 @@ export function rowBiases(options: SampleOptions, n: number, valid: number): Row
     each,
     of(row, id) {
       const { ids, values } = lists[each ? row : 0];
-      const place = placeAmong(ids, id);
-      return place < 0 ? 0 : values[place];
+      const index = localIndex(ids, id);
+      return index < 0 ? 0 : values[index];
     },
     tables: rows.tables(),
   };

@@ -1,7 +1,7 @@
 /** Sequences of tokens that no repetition reaches across, and where in a text they end. */
 
 import { newWords } from './arrays';
-import { placeFrom } from './ascending-ids';
+import { lowerBound } from './ascending-ids';
 
 /**
  * Finds all sequences in one go through the text, whatever their number and length, by an automaton of their beginnings. (Aho,
@@ -76,8 +76,8 @@ export class Breakers {
 
   #child(state: number, token: number): number {
     const end = this.#first[state + 1];
-    const place = placeFrom(this.#token, token, this.#first[state], end);
-    return place < end && this.#token[place] === token ? place : 0;
+    const index = lowerBound(this.#token, token, this.#first[state], end);
+    return index < end && this.#token[index] === token ? index : 0;
   }
 }
 

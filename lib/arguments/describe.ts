@@ -41,7 +41,7 @@ export function got(value: unknown): string {
   return 'an object';
 }
 
-/** `name`, or `name[index]` where the value stands in a list. */
+/** `name`, or `name[index]` where the value is in a list. */
 export function label(name: string, index: number): string {
   return index < 0 ? name : `${name}[${index}]`;
 }

@@ -66,7 +66,7 @@ function logProbRows(
       `${label('draftLogProbs', i)}: got ${got(rows[i])}; want log-probabilities, none above 0`,
     );
   }
-  return view?.places ? toAscending(rows, view.places) : rows;
+  return view?.indices ? toAscending(rows, view.indices) : rows;
 }
 
 /** Where the first number is that is above a limit, or NaN; the length where there is none. */

@@ -1,4 +1,4 @@
-/** What a head is made of: sizes, weights, and the numbers around them. */
+/** What a head is made of: sizes, weights, and the parameters around them. */
 
 import type { Epilogue, HeadSpec, MatrixSource } from '../backend/backend';
 import { ACTIVATIONS } from '../dtypes/quantized-activations';

@@ -5,9 +5,9 @@ import { lengthOf, memoryOf, requireMemory } from './arrays';
 import { arrayType, got, gotShape } from './describe';
 import { isArray, reading } from './reading';
 
-/** n rows of d numbers. */
+/** n rows of d elements. */
 export interface HiddenRows {
-  /** n·d numbers, or their 16-bit patterns; the caller's own memory. */
+  /** n·d elements, or their 16-bit patterns; the caller's own memory. */
   data: Float32Array | Uint16Array;
   dtype: FloatDtype;
   n: number;

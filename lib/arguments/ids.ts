@@ -4,7 +4,7 @@ import { IGNORED } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import type { TensorLike } from '../types';
 import { lengthOf, memoryOf, newWords, requireMemory } from './arrays';
-import { placeAmong } from './ascending-ids';
+import { localIndex } from './ascending-ids';
 import { arrayType, got, gotShape } from './describe';
 import { arrayOfDims, partsOfTensor } from './hidden';
 import { isArray, reading } from './reading';
@@ -201,7 +201,7 @@ export function targetIds(
     throw new LMHeadError('SHAPE', `targets: got ${count} ids; want ${n}, one per hidden state`);
   }
   const ids = tokenIds(targets, 'targets', n, bound, ignoreIndex as number | undefined);
-  const stray = among ? ids.findIndex(id => id !== IGNORED && placeAmong(among, id) < 0) : -1;
+  const stray = among ? ids.findIndex(id => id !== IGNORED && localIndex(among, id) < 0) : -1;
   if (stray >= 0) {
     throw new LMHeadError('RANGE', `targets[${stray}]: got ${ids[stray]}; want one of the ids in rows`);
   }

@@ -14,7 +14,7 @@ export function readBiases(
   biases: unknown,
   name: string,
   valid: number,
-  take: (id: number, bias: number) => void,
+  visit: (id: number, bias: number) => void,
 ): void {
   const read = (bias: unknown, key: unknown) => {
     const id = typeof key === 'string' && /^\d+$/.test(key) ? Number(key) : key;
@@ -28,7 +28,7 @@ export function readBiases(
         `${name}[${id}]: got ${got(bias)}; want a finite number, or -Infinity, which bans the id`,
       );
     }
-    take(id, bias);
+    visit(id, bias);
   };
   // Maps of other realms are Maps as well. What is neither would have no entries, and be taken for none.
   if (types.isMap(biases)) {

@@ -6,6 +6,7 @@ import type {
   CallOptions,
   Draft,
   HeadOptions,
+  LensOptions,
   NearestOptions,
   NextAllOptions,
   NextOptions,
@@ -17,6 +18,7 @@ import type {
   SamplerOptions,
   ScoreOptions,
   ShardOptions,
+  Translator,
   VerifyDraftOptions,
 } from '../types';
 import { got } from './describe';
@@ -157,6 +159,8 @@ const DRAFT: NamesOf<Draft> = {
   sampler: true,
 };
 const NEAREST: NamesOf<NearestOptions> = { hiddenDtype: true, rows: true, metric: true };
+const LENS: NamesOf<LensOptions> = { ...without(CALL, 'norm', 'guidance'), translators: true };
+const TRANSLATOR: NamesOf<Translator> = { weight: true, bias: true, residual: true };
 const VERIFY_DRAFT: NamesOf<VerifyDraftOptions> = {
   ...without(SAMPLE, 'over', 'topLogProbs'),
   draftLogProbs: true,
@@ -166,7 +170,7 @@ const BEAM: NamesOf<BeamOptions> = {
   count: true,
 };
 const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, activations: true };
-/** Held logits have all the rows that they will have, and the norm behind them. */
+/** Logits that are given have all the rows that they will have, and the norm behind them. */
 const HELD = without(SAMPLE, 'norm', 'guidance', 'rows', 'over');
 
 /** Options that say how another is meant; what is about drawing needs a sample, besides. */
@@ -206,7 +210,8 @@ export const ARGMAX_OPTIONS = bothForms('argmax', CALL);
 export const SAMPLE_OPTIONS = bothForms('sample', SAMPLE);
 export const CANDIDATES_OPTIONS = bothForms('candidates', SAMPLE);
 export const SCORE_OPTIONS = bothForms('score', SCORE);
-export const LENS_OPTIONS = bothForms('lens', without(CALL, 'norm', 'guidance'));
+export const LENS_OPTIONS = bothForms('lens', LENS);
+export const TRANSLATOR_OPTIONS = only('translators', TRANSLATOR);
 export const NEAREST_OPTIONS = bothForms('nearest', NEAREST);
 export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', VERIFY_DRAFT);
 export const BEAM_OPTIONS = bothForms('beam', BEAM);

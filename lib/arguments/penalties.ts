@@ -14,7 +14,7 @@ export interface Extensions {
 
 /** As many tokens at once are gone through one by one; more, and all are gone through at once. */
 const FEW = 3;
-/** The same where their places are linked, which pays after so many of them. */
+/** The same where the indices of tokens are linked, which pays after so many of them. */
 const MANY = 32;
 
 /**
@@ -25,13 +25,13 @@ export class TokenHistory {
   #tokens: Uint32Array;
   #length: number;
   readonly #counts = new Map<string, { window: number; prompt: number; counts: TokenCounts }>();
-  /** At every place of the last token (but the last): how many tokens up to there are those at the end. */
+  /** At every index of the last token (but the last): how many tokens up to there are those at the end. */
   #matches: Uint32Array = new Uint32Array(0);
   /** How many tokens there were when `#matches` was true. */
   #matched = 0;
-  /** At each place: one more than the place before it that has the same token; 0 where there is none. */
+  /** At each index: one more than the index before it that has the same token; 0 where there is none. */
   #earlier: Uint32Array = new Uint32Array(0);
-  /** By token: one more than its last place. Both are of the first #linked tokens. */
+  /** By token: one more than its last index. Both are of the first #linked tokens. */
   readonly #latest = new Map<number, number>();
   #linked = 0;
   #scans = 0;
@@ -163,7 +163,7 @@ export class TokenHistory {
     }
   }
 
-  /** After the next token: what was there before it, at places of the last token then, goes on where its places are. */
+  /** After the next token: what was there before it, at indices of the last token then, goes on where its indices are. */
   #matchNext(): void {
     if (this.#matches.length < this.#length) this.#matches = larger(this.#matches, this.#tokens.length);
     const tokens = this.#tokens;
@@ -183,7 +183,7 @@ export class TokenHistory {
     this.#link(at + 1);
   }
 
-  /** Links the places of the first `count` tokens. */
+  /** Links the indices of the first `count` tokens. */
   #link(count: number): void {
     const tokens = this.#tokens;
     if (this.#earlier.length < count) this.#earlier = larger(this.#earlier, tokens.length);
@@ -225,7 +225,7 @@ export class TokenHistory {
   }
 }
 
-/** Where breakers end in a history, from a place on. */
+/** Where breakers end in a history, from an index on. */
 class Breaks {
   readonly breakers: Breakers;
   /** The ends of those that are there, and how long the shortest is that ends so. */

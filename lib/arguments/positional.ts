@@ -1,4 +1,4 @@
-/** Arguments that stand among the options, and once had a place of their own. */
+/** Arguments that are options now, and once were positional. */
 import { LMHeadError } from '../errors';
 import { got } from './describe';
 

@@ -8,8 +8,8 @@ import { oneOf } from './values';
 
 /** Backends take ids in ascending order; the caller's is restored in results. */
 export interface RowSubset extends PassView {
-  /** Where each id that the caller gave stands among `rows`; absent where that is its own place. */
-  places?: Uint32Array;
+  /** The local index among `rows` of each id that the caller gave; absent where these ascend already. */
+  indices?: Uint32Array;
 }
 
 /**
@@ -22,45 +22,45 @@ export function rowSubset({ rows, over }: CallOptions, valid: number): RowSubset
   const count = idCount(rows, 'rows');
   if (count === 0) throw new LMHeadError('RANGE', 'rows: got no ids; want at least one');
   const given = tokenIds(rows, 'rows', count, valid);
-  const { ids, places } = ascending(given);
+  const { ids, indices } = ascending(given);
   for (let i = 1; i < count; i++) {
     if (ids[i] === ids[i - 1]) {
       throw new LMHeadError('RANGE', `rows: got ${ids[i]} more than once; want every id once`);
     }
   }
-  return { rows: ids, overVocabulary, places };
+  return { rows: ids, overVocabulary, indices };
 }
 
-function ascending(given: Uint32Array): { ids: Uint32Array; places?: Uint32Array } {
+function ascending(given: Uint32Array): { ids: Uint32Array; indices?: Uint32Array } {
   if (given.every((id, i) => i === 0 || given[i - 1] <= id)) return { ids: given };
   const order = newWords(given.length, 'rows').map((_, i) => i);
   order.sort((a, b) => given[a] - given[b]);
-  const places = newWords(given.length, 'rows');
-  order.forEach((from, place) => {
-    places[from] = place;
+  const indices = newWords(given.length, 'rows');
+  order.forEach((from, index) => {
+    indices[from] = index;
   });
-  return { ids: order.map(from => given[from]), places };
+  return { ids: order.map(from => given[from]), indices };
 }
 
 /** Puts a job's results of [n, rows.length] into the order that the caller gave. */
-export function restoreOrder({ n, logits, logProbs, probs }: PassJob, { rows, places }: RowSubset): void {
-  if (!places) return;
+export function restoreOrder({ n, logits, logProbs, probs }: PassJob, { rows, indices }: RowSubset): void {
+  if (!indices) return;
   const width = rows.length;
   const row = new Float32Array(width);
   for (const array of [logits, logProbs, probs]) {
     if (!array) continue;
     for (let first = 0; first < n * width; first += width) {
       row.set(array.subarray(first, first + width));
-      for (let j = 0; j < width; j++) array[first + j] = row[places[j]];
+      for (let j = 0; j < width; j++) array[first + j] = row[indices[j]];
     }
   }
 }
 
 /** The other way: numbers of [n, rows.length] as the caller gave them, in the order of backends. */
-export function toAscending(given: Float32Array, places: Uint32Array): Float32Array {
-  const width = places.length;
+export function toAscending(given: Float32Array, indices: Uint32Array): Float32Array {
+  const width = indices.length;
   const ascending = newFloats(given.length, 'rows');
   for (let first = 0; first < given.length; first += width)
-    for (let j = 0; j < width; j++) ascending[first + places[j]] = given[first + j];
+    for (let j = 0; j < width; j++) ascending[first + indices[j]] = given[first + j];
   return ascending;
 }

@@ -1,7 +1,7 @@
 /** How often tokens are among the latest of a history. */
 
 import { newWords } from './arrays';
-import { ascendingOrder, placeFrom } from './ascending-ids';
+import { ascendingOrder, lowerBound } from './ascending-ids';
 
 /** The tokens of a window, ascending and each once, and how often each is there. Follows the window as it slides on. */
 export class TokenCounts {
@@ -40,41 +40,41 @@ export class TokenCounts {
 
   /** Of an id; undefined where it is not in the window. */
   countOf(id: number): number | undefined {
-    const place = placeFrom(this.#ids, id, 0, this.#size);
-    return place < this.#size && this.#ids[place] === id ? this.#counts[place] : undefined;
+    const index = lowerBound(this.#ids, id, 0, this.#size);
+    return index < this.#size && this.#ids[index] === id ? this.#counts[index] : undefined;
   }
 
   /** @param counts whether it is behind the prompt */
   add(token: number, counts: boolean): void {
     this.changed?.add(token);
-    const place = placeFrom(this.#ids, token, 0, this.#size);
-    if (place === this.#size || this.#ids[place] !== token) this.#insert(place, token);
-    this.#totals[place]++;
-    if (counts) this.#counts[place]++;
+    const index = lowerBound(this.#ids, token, 0, this.#size);
+    if (index === this.#size || this.#ids[index] !== token) this.#insert(index, token);
+    this.#totals[index]++;
+    if (counts) this.#counts[index]++;
   }
 
   /** One that is there leaves the window. */
   drop(token: number, counted: boolean): void {
     this.changed?.add(token);
-    const place = placeFrom(this.#ids, token, 0, this.#size);
-    if (counted) this.#counts[place]--;
-    if (--this.#totals[place] > 0) return;
+    const index = lowerBound(this.#ids, token, 0, this.#size);
+    if (counted) this.#counts[index]--;
+    if (--this.#totals[index] > 0) return;
     for (const column of [this.#ids, this.#totals, this.#counts])
-      column.copyWithin(place, place + 1, this.#size);
+      column.copyWithin(index, index + 1, this.#size);
     this.#size--;
   }
 
-  #insert(place: number, token: number): void {
+  #insert(index: number, token: number): void {
     if (this.#size === this.#ids.length) {
       this.#ids = larger(this.#ids, 2 * this.#size);
       this.#totals = larger(this.#totals, 2 * this.#size);
       this.#counts = larger(this.#counts, 2 * this.#size);
     }
     for (const column of [this.#ids, this.#totals, this.#counts])
-      column.copyWithin(place + 1, place, this.#size);
+      column.copyWithin(index + 1, index, this.#size);
     this.#size++;
-    this.#ids[place] = token;
-    this.#totals[place] = this.#counts[place] = 0;
+    this.#ids[index] = token;
+    this.#totals[index] = this.#counts[index] = 0;
   }
 }
 
@@ -98,11 +98,11 @@ function tally(tokens: Uint32Array, prompt: number, highest: number): Tally {
   let size = 0;
   for (let id = 0; id <= highest; id++) if (ofAll[id] > 0) size++;
   const tally = newTally(size);
-  for (let id = 0, place = 0; id <= highest; id++) {
+  for (let id = 0, index = 0; id <= highest; id++) {
     if (ofAll[id] === 0) continue;
-    tally.ids[place] = id;
-    tally.totals[place] = ofAll[id];
-    tally.counts[place++] = ofAll[id] - ofPrompt[id];
+    tally.ids[index] = id;
+    tally.totals[index] = ofAll[id];
+    tally.counts[index++] = ofAll[id] - ofPrompt[id];
   }
   return tally;
 }
@@ -113,11 +113,11 @@ function tallySorted(tokens: Uint32Array, prompt: number): Tally {
   let size = 0;
   for (let i = 0; i < order.length; i++) if (i === 0 || tokens[order[i]] !== tokens[order[i - 1]]) size++;
   const tally = newTally(size);
-  for (let i = 0, place = -1; i < order.length; i++) {
+  for (let i = 0, index = -1; i < order.length; i++) {
     const token = tokens[order[i]];
-    if (i === 0 || token !== tally.ids[place]) tally.ids[++place] = token;
-    tally.totals[place]++;
-    if (order[i] >= prompt) tally.counts[place]++;
+    if (i === 0 || token !== tally.ids[index]) tally.ids[++index] = token;
+    tally.totals[index]++;
+    if (order[i] >= prompt) tally.counts[index]++;
   }
   return tally;
 }

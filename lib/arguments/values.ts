@@ -3,7 +3,7 @@ import { LMHeadError } from '../errors';
 import { got, label } from './describe';
 import { isArray } from './reading';
 
-/** An integer from `low` to `high`, both included. `index` ≥ 0 where the value stands in a list. */
+/** An integer from `low` to `high`, both included. `index` ≥ 0 where the value is in a list. */
 export function integerBetween(value: unknown, name: string, low: number, high: number, index = -1): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= low && value <= high) return value + 0;
   const kind = typeof value === 'number' ? 'RANGE' : 'ARGUMENT';

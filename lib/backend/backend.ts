@@ -119,13 +119,13 @@ export interface Adjustments {
 }
 
 /**
- * What stands for a logit: the product with a row of E without bias, scale and cap; or that over the row's length, which is the
+ * What is taken for a logit: the product with a row of E without bias, scale and cap; or that over the row's length, which is the
  * cosine of their angle where the hidden state has length 1 (0 for a row of zeros).
  */
 export type Metric = 'dot' | 'cosine';
 
 /**
- * A draft that the tokens of consecutive rows are held against; alone in its pass. The row's parameters say what a token is to be
+ * A draft to be verified row by row; alone in its pass. The row's parameters say what a token is to be
  * drawn from.
  */
 export interface DraftJob {
@@ -182,10 +182,10 @@ export interface PartialResults {
   targetLogits?: Float32Array;
 }
 
-/** What one pass is to compute: every array that is present gets filled. n rows, V ids, d numbers per hidden state. */
+/** What one pass is to compute: every array that is present gets filled. n rows, V ids, d elements per hidden state. */
 export interface PassJob {
   n: number;
-  /** What errors call a row; absent: its place. */
+  /** What errors call a row; absent: its index. */
   rowName?: (row: number) => RowName;
   /** Absent: all rows. Else V stands for how many rows there are in the shapes below, and targets are among them. */
   view?: PassView;
@@ -229,7 +229,7 @@ export interface HiddenJob extends PassJob {
 /** A pass that starts from logits that the caller holds. */
 export interface LogitsJob extends PassJob {
   /** [n,V] */
-  heldLogits: Float32Array;
+  givenLogits: Float32Array;
   vocabSize: number;
 }
 
@@ -239,7 +239,7 @@ export interface LogitsBackend {
   runLogits(job: LogitsJob): void;
 }
 
-/** The numbers that stand between a dot product and a logit, all of them resolved. */
+/** The parameters that come between a dot product and a logit, all of them resolved. */
 export interface Epilogue {
   /** [V] */
   bias?: Float32Array;
@@ -315,7 +315,7 @@ export const PassFact = {
   /** How many calls it served, and how many hidden states of theirs. */
   calls: 2,
   rows: 3,
-  /** Why it served no others: a place in APART. */
+  /** Why it served no others: an index of APART. */
   apart: 4,
   /** How many facts there are. */
   count: 5,
@@ -371,7 +371,7 @@ export interface HeadBackend {
     errors: Float64Array,
     signal?: AbortSignal,
   ): Promise<void>;
-  /** Rows of the output or the input matrix, widened to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
+  /** Rows of the output or the input matrix, unpacked to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
   /** Bytes of the output or the input matrix [V,d] from `offset` on, row by row in the type that it is held in. */
   readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void;

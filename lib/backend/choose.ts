@@ -1,4 +1,4 @@
-/** Native or reference: who computes, and what to say where it cannot be the one that was wished for. */
+/** Native or reference: which backend to use, and what to say where it cannot be the one that was wished for. */
 
 import { oneOf } from '../arguments/values';
 import { requireRoundable } from '../dtypes/quantized-activations';
@@ -49,7 +49,7 @@ export function createHead(kind: BackendKind, spec: HeadSpec): HeadBackend {
 
 let forLogits: LogitsBackend | undefined;
 
-/** The backend of the functions over held logits: as 'auto' chooses, once. */
+/** The backend of the functions over given logits: as 'auto' chooses, once. */
 export function logitsBackend(): LogitsBackend {
   forLogits ??= logitsBackendOf(chooseBackend());
   return forLogits;

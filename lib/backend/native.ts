@@ -348,7 +348,7 @@ export function nativeLogits(): LogitsBackend {
     kind: 'native',
     runLogits(job: LogitsJob): void {
       settle(
-        addon.runLogits(job.heldLogits, job.n, job.vocabSize, ...requestArguments(job), defaultThreads()),
+        addon.runLogits(job.givenLogits, job.n, job.vocabSize, ...requestArguments(job), defaultThreads()),
         job,
       );
     },

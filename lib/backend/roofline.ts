@@ -5,7 +5,7 @@ import type { LMHead } from '../lm-head';
 import { loadAddon } from './addon';
 import type { NativeBackend } from './native';
 
-/** Reads a native head's weights once, where they lie, on as many threads and in the same chunks as a pass; says seconds. */
+/** Reads a native head's weights once, in place, on as many threads and in the same chunks as a pass; says seconds. */
 export function readTimer(head: LMHead): () => number {
   const backend = passesOf(head).backend as NativeBackend;
   return () => backend.timeRead();

@@ -1,7 +1,7 @@
 /** Errors of rows from which no token can be chosen. */
 import { LMHeadError } from '../errors';
 
-/** What a row is called: by its place, as a rule. */
+/** What a row is called: its index, as a rule. */
 export type RowName = number | string;
 
 export function nameOf(job: { rowName?: (row: number) => RowName } | undefined, row: number): RowName {

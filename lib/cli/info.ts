@@ -102,7 +102,7 @@ function forPeople(facts: {
     ['hidden size', count(facts.hiddenSize)],
     [
       'weights',
-      `${facts.dtype}, ${bytesText(facts.bytes)}, ${facts.mapped ? 'mapped and used where they lie' : 'read into memory'}`,
+      `${facts.dtype}, ${bytesText(facts.bytes)}, ${facts.mapped ? 'mapped and used in place' : 'read into memory'}`,
     ],
     ['tied', `${tieText(facts)} (${origins.tied})`],
     ['parameters', count(facts.parameters)],

@@ -21,12 +21,12 @@ interface BlockJob {
 
 const half = (view: DataView, at: number) => halfToNumber(view.getUint16(at, true));
 
-/** The i-th of 32 numbers of four bits: sixteen low halves, then the sixteen high halves. */
+/** The i-th of 32 weights of four bits: sixteen low halves, then the sixteen high halves. */
 function fourBits(view: DataView, at: number, i: number): number {
   return i < 16 ? view.getUint8(at + i) & 15 : view.getUint8(at + i - 16) >> 4;
 }
 
-/** The i-th of 32 numbers of five bits: the highest bits are one word of their own. */
+/** The i-th of 32 weights of five bits: the highest bits are one word of their own. */
 function fiveBits(view: DataView, fifth: number, at: number, i: number): number {
   return fourBits(view, at, i) | (((view.getUint32(fifth, true) >>> i) & 1) << 4);
 }
@@ -38,7 +38,7 @@ function scaleAndMinimum(view: DataView, at: number, j: number): [number, number
   return [(byte(j + 4) & 15) | ((byte(j - 4) >> 6) << 4), (byte(j + 4) >> 4) | ((byte(j) >> 6) << 4)];
 }
 
-/** The i-th of 256 numbers of four bits: 32 low halves, then the same bytes' high halves, four times. */
+/** The i-th of 256 weights of four bits: 32 low halves, then the same bytes' high halves, four times. */
 function fourBitsOf256(view: DataView, at: number, i: number): number {
   const byte = view.getUint8(at + (i >> 6) * 32 + (i & 31));
   return i & 32 ? byte >> 4 : byte & 15;
@@ -87,7 +87,7 @@ const readers: Record<Exclude<QuantizedDtype, 'i8'>, (job: BlockJob) => void> = 
   q6_k({ bytes, at, out, to }) {
     const d = half(bytes, at + 208);
     for (let i = 0; i < 256; i++) {
-      // 128 numbers at a time: 64 low halves, 64 high halves; and two more bits for each 32 of them in 32 bytes.
+      // 128 weights at a time: 64 low halves, 64 high halves; and two more bits for each 32 of them in 32 bytes.
       const [part, j] = [i >> 7, i & 127];
       const low = bytes.getUint8(at + part * 64 + (j & 63));
       const high = bytes.getUint8(at + 128 + part * 32 + (j & 31)) >> ((j >> 5) * 2);
@@ -99,8 +99,8 @@ const readers: Record<Exclude<QuantizedDtype, 'i8'>, (job: BlockJob) => void> = 
 };
 
 /**
- * @param bytes rows of d numbers each, as they are stored
- * @param d a multiple of the block's numbers
+ * @param bytes rows of d elements each, as they are stored
+ * @param d a multiple of the block's weights
  * @returns [rows, d]
  */
 export function dequantize(bytes: Uint8Array, dtype: QuantizedDtype, d: number): Float32Array {
@@ -125,9 +125,9 @@ export function dequantize(bytes: Uint8Array, dtype: QuantizedDtype, d: number):
 
 /**
  * Weights of any dtype as float32; float32 itself is not copied.
- * @param data rows of d numbers each; bytes where they are quantized
+ * @param data rows of d elements each; bytes where they are quantized
  */
-export function widenedRows(
+export function unpackedRows(
   data: Float32Array | Uint16Array | Uint8Array,
   dtype: Dtype,
   d: number,

@@ -1,4 +1,4 @@
-/** Widens 16-bit floating-point numbers, and narrows them again. Both kinds are subsets of float32, so this is exact. */
+/** Unpacks 16-bit floats, and narrows them again. Both kinds are subsets of float32, so this is exact. */
 
 import { plainView } from '../arguments/arrays';
 
@@ -28,7 +28,7 @@ export function halfToNumber(bits: number): number {
  * @param bits of f16 or bf16 numbers
  * @returns the same numbers
  */
-export function widen(bits: Uint16Array, dtype: 'f16' | 'bf16'): Float32Array<ArrayBuffer> {
+export function unpack(bits: Uint16Array, dtype: 'f16' | 'bf16'): Float32Array<ArrayBuffer> {
   const numbers = new Float32Array(bits.length);
   if (dtype === 'bf16') {
     // bfloat16 is the upper half of a float32.
@@ -43,7 +43,7 @@ export function widen(bits: Uint16Array, dtype: 'f16' | 'bf16'): Float32Array<Ar
 /** Numbers of any of the three types as float32, in a plain array; float32 itself is not copied. */
 export function floats(data: Float32Array | Uint16Array, dtype: 'f32' | 'f16' | 'bf16'): Float32Array {
   const plain = plainView(data);
-  return dtype === 'f32' ? (plain as Float32Array) : widen(plain as Uint16Array, dtype);
+  return dtype === 'f32' ? (plain as Float32Array) : unpack(plain as Uint16Array, dtype);
 }
 
 /**

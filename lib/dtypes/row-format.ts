@@ -36,7 +36,7 @@ export function isFloat(dtype: Dtype): dtype is FloatDtype {
   return dtype === 'f32' || dtype === 'f16' || dtype === 'bf16';
 }
 
-/** Bytes of a row of d numbers, d a multiple of the block's. `rowNumbers` is its inverse. */
+/** Bytes of a row of d elements, d a multiple of the block's. `rowNumbers` is its inverse. */
 export function rowBytes(dtype: Dtype, d: number): number {
   const { numbers, bytes, header } = ROW_FORMATS[dtype];
   return header + (d / numbers) * bytes;

@@ -12,7 +12,7 @@ export interface NamedPart {
   module: string;
   /** Behind the module's name: 'weight', 'bias', 'qweight'…; '' for the module's name alone. */
   leaf: string;
-  /** What stands before the part's own name: 'language_model.model.' */
+  /** What precedes the part's own name: 'language_model.model.' */
   prefix: string;
   /** The lower, the better known is the name. */
   rank: number;

@@ -1,7 +1,7 @@
 /**
  * Reads JSON where `JSON.parse` would hide what matters: keys that stand twice, numbers beyond 2^53, deep nesting.
  * The reader says what it expects and gets it or a SyntaxError; nothing becomes an object of which a key could be a setter.
- * It reads UTF-8 where it lies: of a text of any length, no more is on JavaScript's heap than what a reader asks for.
+ * It reads UTF-8 in place: of a text of any length, no more is on JavaScript's heap than what a reader asks for.
  */
 
 import { quoted } from './tensor-table';
@@ -65,7 +65,7 @@ export class JsonScanner {
   }
 
   /**
-   * Reads an object of a few known keys; `member` must read the value of each key. Refuses a key that stands twice, and more or
+   * Reads an object of a few known keys; `member` must read the value of each key. Refuses a key that is there twice, and more or
    * longer keys than are to be remembered for that.
    */
   object(member: (key: string) => void): void {
@@ -86,32 +86,32 @@ export class JsonScanner {
    */
   members(member: (key: string) => void, longest = Infinity): void {
     this.#expect(OPEN_BRACE);
-    if (this.#take(CLOSE_BRACE)) return;
+    if (this.#accept(CLOSE_BRACE)) return;
     do {
       const key = this.string(longest);
       this.#expect(COLON);
       member(key);
-    } while (this.#take(COMMA));
+    } while (this.#accept(COMMA));
     this.#expect(CLOSE_BRACE);
   }
 
   /** As `members`, where keys don't matter. */
   values(member: () => void): void {
     this.#expect(OPEN_BRACE);
-    if (this.#take(CLOSE_BRACE)) return;
+    if (this.#accept(CLOSE_BRACE)) return;
     do {
       this.#skipKey();
       member();
-    } while (this.#take(COMMA));
+    } while (this.#accept(COMMA));
     this.#expect(CLOSE_BRACE);
   }
 
   /** Reads an array; `element` must read each element. */
   array(element: () => void): void {
     this.#expect(OPEN_BRACKET);
-    if (this.#take(CLOSE_BRACKET)) return;
+    if (this.#accept(CLOSE_BRACKET)) return;
     do element();
-    while (this.#take(COMMA));
+    while (this.#accept(COMMA));
     this.#expect(CLOSE_BRACKET);
   }
 
@@ -189,14 +189,14 @@ export class JsonScanner {
         this.#requireShallow(open.length);
         this.#at++;
         const close = kind === 'object' ? CLOSE_BRACE : CLOSE_BRACKET;
-        if (!this.#take(close)) {
+        if (!this.#accept(close)) {
           open.push(close);
           if (kind === 'object') this.#skipKey();
           continue;
         }
       }
       // What ends with it.
-      while (open.length > 0 && !this.#take(COMMA)) this.#expect(open.pop()!);
+      while (open.length > 0 && !this.#accept(COMMA)) this.#expect(open.pop()!);
       if (open.at(-1) === CLOSE_BRACE) this.#skipKey();
     } while (open.length > 0);
   }
@@ -279,7 +279,7 @@ export class JsonScanner {
     return bytes.toString('latin1', start, end);
   }
 
-  #take(byte: number): boolean {
+  #accept(byte: number): boolean {
     this.#space();
     if (this.#bytes[this.#at] !== byte) return false;
     this.#at++;
@@ -287,7 +287,7 @@ export class JsonScanner {
   }
 
   #expect(byte: number, what = `'${String.fromCharCode(byte)}'`): void {
-    if (!this.#take(byte)) throw this.#unexpected(what);
+    if (!this.#accept(byte)) throw this.#unexpected(what);
   }
 
   /** For readers that keep all keys of an object by themselves. */

@@ -102,7 +102,7 @@ class DictionaryReader {
     let shape: number[] | undefined;
     const seen = new Set<string>();
     this.#expect(/\{/y, "'{'");
-    while (!this.#take(/\}/y)) {
+    while (!this.#accept(/\}/y)) {
       const key = this.#string();
       if (seen.has(key)) throw new SyntaxError(`its header has key ${quoted(key)} twice`);
       seen.add(key);
@@ -112,7 +112,7 @@ class DictionaryReader {
         fortranOrder = this.#expect(/True|False/y, 'True or False') === 'True';
       else if (key === 'shape') shape = this.#shape();
       else throw new SyntaxError(`its header has the unknown key ${quoted(key)}`);
-      if (!this.#take(/,/y)) {
+      if (!this.#accept(/,/y)) {
         this.#expect(/\}/y, "'}'");
         break;
       }
@@ -131,12 +131,12 @@ class DictionaryReader {
   #shape(): number[] {
     const shape: number[] = [];
     this.#expect(/\(/y, "'('");
-    while (!this.#take(/\)/y)) {
+    while (!this.#accept(/\)/y)) {
       // Python 2 wrote an L behind long numbers.
       const size = Number.parseInt(this.#expect(/\d{1,16}L?(?!\d)/y, 'a dimension'), 10);
       if (!Number.isSafeInteger(size)) throw new SyntaxError('it has a dimension of 2^53 or more');
       shape.push(size);
-      if (!this.#take(/,/y)) {
+      if (!this.#accept(/,/y)) {
         // (7) is no tuple, but a number.
         if (shape.length === 1) throw this.#unexpected("','");
         this.#expect(/\)/y, "')'");
@@ -147,7 +147,7 @@ class DictionaryReader {
   }
 
   #startsList(): boolean {
-    return this.#take(/(?=[[(])/y) !== undefined;
+    return this.#accept(/(?=[[(])/y) !== undefined;
   }
 
   /** A structured type: a list of pairs, which may hold lists. */
@@ -162,7 +162,7 @@ class DictionaryReader {
   }
 
   /** What stands here by a sticky pattern, behind white space; undefined where it does not. */
-  #take(pattern: RegExp): string | undefined {
+  #accept(pattern: RegExp): string | undefined {
     while (/\s/.test(this.#text[this.#at] ?? '')) this.#at++;
     pattern.lastIndex = this.#at;
     const found = pattern.exec(this.#text)?.[0];
@@ -171,7 +171,7 @@ class DictionaryReader {
   }
 
   #expect(pattern: RegExp, what: string): string {
-    const found = this.#take(pattern);
+    const found = this.#accept(pattern);
     if (found === undefined) throw this.#unexpected(what);
     return found;
   }

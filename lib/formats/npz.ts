@@ -5,7 +5,7 @@ import { headTensorNames } from './head-names';
 import { readNpy } from './npy';
 import type { FilePlan } from './read-plan';
 import { quoted, type TensorTable } from './tensor-table';
-import { asBuffer, placeOf, readMember, type ZipMember } from './zip';
+import { asBuffer, offsetOf, readMember, type ZipMember } from './zip';
 
 const SUFFIX = '.npy';
 /** Of archives with more arrays, only those are looked at that by their names can be of a head. */
@@ -48,7 +48,7 @@ export function* readNpz(
         found.unpacked.set(key, bytes);
         found.tensors.set(key, replay(readNpy(`${name}: ${key}`, bytes.length), bytes));
       } else {
-        const begin = yield* placeOf(member, fileSize);
+        const begin = yield* offsetOf(member, fileSize);
         const entry = yield* shifted(readNpy(`${name}: ${key}`, member.size), begin);
         found.tensors.set(key, { ...entry, begin: entry.begin + begin, end: entry.end + begin });
       }

@@ -116,20 +116,20 @@ export function readPickle(
   const globals = new Map<string, PickleGlobal>();
   let at = start;
 
-  const take = (length: number): number => {
+  const advance = (length: number): number => {
     const from = at;
     if (!(length <= bytes.length - from)) throw new PickleEnds('it ends early');
     at += length;
     return from;
   };
   const text = (length: number, encoding: 'utf8' | 'latin1'): string => {
-    const from = take(length);
+    const from = advance(length);
     return bytes.toString(encoding, from, from + length);
   };
   const line = (): string => {
     const end = bytes.indexOf(0x0a, at);
     if (end < 0) throw new PickleEnds('it ends early');
-    const from = take(end - at + 1);
+    const from = advance(end - at + 1);
     return bytes.toString('latin1', from, end);
   };
   const pop = (): PickleValue => {
@@ -180,13 +180,13 @@ export function readPickle(
   };
 
   for (;;) {
-    const opcode = bytes[take(1)];
+    const opcode = bytes[advance(1)];
     switch (opcode) {
       case OP.proto:
-        take(1);
+        advance(1);
         break;
       case OP.frame:
-        take(8);
+        advance(8);
         break;
       case OP.stop: {
         const value = pop();
@@ -212,40 +212,40 @@ export function readPickle(
         stack.push(false);
         break;
       case OP.binInt:
-        stack.push(bytes.readInt32LE(take(4)));
+        stack.push(bytes.readInt32LE(advance(4)));
         break;
       case OP.binInt1:
-        stack.push(bytes[take(1)]);
+        stack.push(bytes[advance(1)]);
         break;
       case OP.binInt2:
-        stack.push(bytes.readUInt16LE(take(2)));
+        stack.push(bytes.readUInt16LE(advance(2)));
         break;
       case OP.long1:
-        stack.push(integer(bytes.subarray(...span(take(bytes[take(1)]), at))));
+        stack.push(integer(bytes.subarray(...span(advance(bytes[advance(1)]), at))));
         break;
       case OP.binFloat:
-        stack.push(bytes.readDoubleBE(take(8)));
+        stack.push(bytes.readDoubleBE(advance(8)));
         break;
       case OP.binUnicode:
-        stack.push(text(bytes.readUInt32LE(take(4)), 'utf8'));
+        stack.push(text(bytes.readUInt32LE(advance(4)), 'utf8'));
         break;
       case OP.shortBinUnicode:
-        stack.push(text(bytes[take(1)], 'utf8'));
+        stack.push(text(bytes[advance(1)], 'utf8'));
         break;
       case OP.binUnicode8:
-        stack.push(text(Number(bytes.readBigUInt64LE(take(8))), 'utf8'));
+        stack.push(text(Number(bytes.readBigUInt64LE(advance(8))), 'utf8'));
         break;
       case OP.binString:
-        stack.push(text(bytes.readUInt32LE(take(4)), 'latin1'));
+        stack.push(text(bytes.readUInt32LE(advance(4)), 'latin1'));
         break;
       case OP.shortBinString:
-        stack.push(text(bytes[take(1)], 'latin1'));
+        stack.push(text(bytes[advance(1)], 'latin1'));
         break;
       case OP.binBytes:
-        stack.push(bytes.subarray(...span(take(bytes.readUInt32LE(take(4))), at)));
+        stack.push(bytes.subarray(...span(advance(bytes.readUInt32LE(advance(4))), at)));
         break;
       case OP.shortBinBytes:
-        stack.push(bytes.subarray(...span(take(bytes[take(1)]), at)));
+        stack.push(bytes.subarray(...span(advance(bytes[advance(1)]), at)));
         break;
       case OP.emptyTuple:
       case OP.emptyList:
@@ -324,16 +324,16 @@ export function readPickle(
         stack.push(persistent[persistent.length - 1]);
         break;
       case OP.binGet:
-        stack.push(remembered(bytes[take(1)]));
+        stack.push(remembered(bytes[advance(1)]));
         break;
       case OP.longBinGet:
-        stack.push(remembered(bytes.readUInt32LE(take(4))));
+        stack.push(remembered(bytes.readUInt32LE(advance(4))));
         break;
       case OP.binPut:
-        remember(bytes[take(1)]);
+        remember(bytes[advance(1)]);
         break;
       case OP.longBinPut:
-        remember(bytes.readUInt32LE(take(4)));
+        remember(bytes.readUInt32LE(advance(4)));
         break;
       case OP.memoize:
         memo.push(top());

@@ -1,6 +1,6 @@
-/** The types of number that tensors come in, and what becomes of each: used where it lies, or converted to float32. */
+/** The types of number that tensors come in, and what becomes of each: used in place, or converted to float32. */
 
-import { widen } from '../dtypes/half';
+import { unpack } from '../dtypes/half';
 import { QUANTIZED_DTYPES } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { Dtype, QuantizedDtype } from '../types';
@@ -75,7 +75,7 @@ export function toFloats(
   }
   if (dtype === 'F32') return new Float32Array(buffer, byteOffset, byteLength / 4);
   if (dtype !== 'F64')
-    return widen(new Uint16Array(buffer, byteOffset, byteLength / 2), DTYPES.get(dtype) as 'f16');
+    return unpack(new Uint16Array(buffer, byteOffset, byteLength / 2), DTYPES.get(dtype) as 'f16');
   const doubles = new Float64Array(buffer, byteOffset, byteLength / 8);
   const floats = Float32Array.from(doubles);
   const lost = floats.findIndex((x, i) => Math.abs(x) === Infinity && Number.isFinite(doubles[i]));

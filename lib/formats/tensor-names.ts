@@ -66,7 +66,7 @@ interface Module extends Omit<NamedPart, 'leaf'> {
 type Modules = Record<PartKind, Module[]>;
 
 const SHOWN = 8;
-/** Tensors that say what another one's numbers stand for. */
+/** Tensors that say how another one's values are encoded. */
 const OF_ANOTHER = /(?:^|\.)(?:scales|biases|weight_scale\w*|weight_zero_point|qzeros|absmax|SCB)$/;
 
 /**
@@ -74,7 +74,7 @@ const OF_ANOTHER = /(?:^|\.)(?:scales|biases|weight_scale\w*|weight_zero_point|q
  *
  * A matrix with an output's name is the output, and one with an embedding's name the input. Without the first the embedding
  * is both, which is warned of where the model's description says otherwise. With neither, a file of just one floating-point
- * matrix means that. The option `tensor` stands above all this.
+ * matrix means that. The option `tensor` takes precedence over all this.
  * @throws LMHeadError TENSOR where nothing is found, or an output only in a form that is not read; SHAPE
  */
 export function findHeadTensors(tensors: TensorTable, file: string, wishes: Wishes): HeadTensors {

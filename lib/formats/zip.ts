@@ -130,7 +130,7 @@ export function bytesBegin(bytes: Uint8Array, header: number): number | undefine
  * Where a member's bytes begin, all of which are in the file.
  * @throws SyntaxError
  */
-export function* placeOf({ header, size }: ZipMember, fileSize: number): FilePlan<number> {
+export function* offsetOf({ header, size }: ZipMember, fileSize: number): FilePlan<number> {
   if (header + LOCAL_BYTES > fileSize) throw new SyntaxError('it is cut short');
   const begin = bytesBegin(yield { offset: header, length: LOCAL_BYTES }, header);
   if (begin === undefined) throw new SyntaxError('a member of it is not where it should be');
@@ -146,5 +146,5 @@ export function* readMember(
 ): FilePlan<Uint8Array<ArrayBuffer>> {
   const { size } = member;
   if (size > most) throw new SyntaxError(`a member of it has ${size} bytes, more than ${most}`);
-  return yield { offset: yield* placeOf(member, fileSize), length: size };
+  return yield { offset: yield* offsetOf(member, fileSize), length: size };
 }

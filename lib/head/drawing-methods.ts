@@ -146,12 +146,12 @@ export abstract class DrawingMethods extends PassMethods {
   }
 
   /**
-   * Speculative verification: holds the tokens that a faster model has drafted against this head, one hidden state per
-   * token (that at the position before it), and draws the token after the last one that stands. Every token has exactly the
-   * distribution that `sample` with these options draws from, whatever the draft's was; at temperature 0 a token stands
-   * where it is the likeliest. Leviathan et al., "Fast inference from transformers via speculative decoding" (2023).
-   * @param hidden n·d numbers: one hidden state per draft id, and one more if all of the draft standing is to bring a
-   *   bonus token
+   * Speculative verification: accepts or rejects the tokens that a faster model has drafted, one hidden state per
+   * token (that at the position before it), and draws the token after the last one accepted. Every token has exactly the
+   * distribution that `sample` with these options draws from, whatever the draft's was; at temperature 0 a token is
+   * accepted where it is the likeliest. Leviathan et al., "Fast inference from transformers via speculative decoding" (2023).
+   * @param hidden n·d elements: one hidden state per draft id, and one more for the bonus token that
+   *   follows a draft of which all is accepted
    * @param draftIds n − 1 or n ids below V
    * @param options as for `sample`, and `draftLogProbs`: what each draft id was drawn from. Row i uses step + i, in streams of its own.
    *   One history is that before the first row: each row has the draft's ids before it, too. A draft id that is not among `rows` is

@@ -93,7 +93,7 @@ function read(handle: Handle): Pick<HeadParts, 'spec' | 'settings' | 'shard'> & 
       return { kind: 'shared', token: source.token, dtype, layout: 'vd' };
     }
     const { data, token } = source as { data?: unknown; token?: unknown };
-    // The reference has widened floating-point numbers; the type that they had is theirs still.
+    // The reference has unpacked floats; the type that they had is theirs still.
     const held = handle.backend === 'reference' && isFloat(dtype) ? 'f32' : dtype;
     const numbers = memoryMatrix(data, name, held, rows, hiddenSize, 'vd', false);
     return { ...numbers, dtype, token: typeof token === 'string' ? token : undefined };

@@ -100,12 +100,12 @@ export abstract class HeadProperties {
     return this.#inputRows;
   }
 
-  /** Numbers held: V·d, counted once where tied and twice where not, with the bias and the norm's vectors if there are any. */
+  /** Parameters: V·d, counted once where tied and twice where not, with the bias and the norm's vectors if there are any. */
   get parameterCount(): number {
     return this.#parameterCount;
   }
 
-  /** Who computes: 'native', or 'reference' (plain TypeScript). */
+  /** The backend: 'native', or 'reference' (plain TypeScript). */
   get backend(): 'native' | 'reference' {
     return this.#passes.backend.kind;
   }

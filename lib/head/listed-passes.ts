@@ -236,7 +236,7 @@ function draftTurns(drafts: readonly Draft[]): Map<Draft, Turn> {
     theirs.map(i => drafts[i].sampler),
     i => `${label('drafts', theirs[i])}.sampler`,
   );
-  return new Map(theirs.map((place, i) => [drafts[place], turns[i]]));
+  return new Map(theirs.map((index, i) => [drafts[index], turns[i]]));
 }
 
 /** What `call` gives; the turns end with it. */
@@ -262,7 +262,7 @@ function duringSync<T>(turns: readonly Turn[], call: () => T): T {
 function tokensOf(list: readonly Listed[], turns: readonly Turn[]): SampledToken[] {
   // All of them before any is taken, as an error leaves every sampler as it was.
   const samples = list.map(({ job, request }, i) => turns[i].draw?.(job.logits!, request!) ?? job.sample!);
-  return turns.map((turn, i) => turn.take(samples[i]));
+  return turns.map((turn, i) => turn.acceptSample(samples[i]));
 }
 
 function verdictsOf(
@@ -272,7 +272,7 @@ function verdictsOf(
 ): DraftResult[] {
   const verdicts = list.map(({ job }) => verdictOf(job.draft!, job.n));
   verdicts.forEach((verdict, i) => {
-    turns.get(drafts[i])?.takeVerdict(verdict);
+    turns.get(drafts[i])?.acceptVerdict(verdict);
   });
   return verdicts;
 }

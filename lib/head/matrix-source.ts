@@ -1,7 +1,7 @@
 /** From a matrix in a file to what a backend takes. */
 import { outOfMemory } from '../arguments/arrays';
 import type { MatrixSource } from '../backend/backend';
-import { widenedRows } from '../dtypes/dequantize';
+import { unpackedRows } from '../dtypes/dequantize';
 import { isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { MatrixForm } from '../formats/forms';
@@ -55,7 +55,7 @@ export function* matrixSource(
   if (unitRows) {
     const [v, d] = asked === 'vd' ? [rows, columns] : [columns, rows];
     const strides = layout === 'vd' ? { row: d, column: 1 } : { row: 1, column: v };
-    return unitSource(widenedRows(data, dtype, columns), v, d, layout, strides);
+    return unitSource(unpackedRows(data, dtype, columns), v, d, layout, strides);
   }
   return { kind: 'memory', data, dtype, copy: layout === 'dv', layout };
 }
@@ -82,7 +82,7 @@ function* formedSource(
     data as Float32Array | Uint8Array,
   );
   if (!unitRows) return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
-  return unitSource(widenedRows(data, dtype, columns), rows, columns, 'vd', { row: columns, column: 1 });
+  return unitSource(unpackedRows(data, dtype, columns), rows, columns, 'vd', { row: columns, column: 1 });
 }
 
 function unitSource(

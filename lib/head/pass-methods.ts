@@ -11,6 +11,7 @@ import {
 } from '../arguments/option-names';
 import { refusePositionalMetric } from '../arguments/positional';
 import type { EffectiveRequest } from '../effective';
+import { translated } from '../lens/translate';
 import { ARGMAX, LOG_SUM_EXP, requested, SCORE, TOP } from '../pass/asked';
 import { neighborsOf } from '../pass/nearest';
 import { answer, scoreOf, topOf } from '../pass/results';
@@ -21,7 +22,7 @@ import type {
   Ids,
   LensOptions,
   NearestOptions,
-  Neighbours,
+  Neighbors,
   OutOption,
   RunRequest,
   RunResult,
@@ -30,11 +31,12 @@ import type {
   TopK,
 } from '../types';
 import { HeadProperties, openPasses } from './head-properties';
+import type { HeadPasses } from './passes';
 
 export abstract class PassMethods extends HeadProperties {
   /**
    * Any set of results from one pass over E; the other methods are shorthands.
-   * @param hidden n·d numbers
+   * @param hidden n·d elements
    * @param request what to return, and how; temperature 0 only where a sample is the one distribution asked for
    * @returns what was asked for, and logSumExp [n], of logits over temperature
    */
@@ -225,16 +227,16 @@ export abstract class PassMethods extends HeadProperties {
 
   /**
    * Logit lens: what the head would say of hidden states from the middle of the model. The final norm is applied to each, then
-   * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.)
+   * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.) With
+   * `translators` it is a tuned lens: an affine map per layer comes before the norm.
    * @param hidden [layers, d], before the final norm; where a runtime has already normalized the last layer's state, use `topK`
    *   for that one
    * @returns as `topK`, a row per layer
    * @throws LMHeadError RANGE for a head made without a norm, and as every method does
    */
   async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
-    openPasses(this);
-    const own = optionsIfAny(options, LENS_OPTIONS.async);
-    return this.topK(hidden, k, { ...own, norm: true });
+    const { states, rest } = lensStates(openPasses(this), hidden, optionsIfAny(options, LENS_OPTIONS.async));
+    return this.topK(states, k, rest);
   }
 
   /**
@@ -246,16 +248,15 @@ export abstract class PassMethods extends HeadProperties {
    * @throws LMHeadError RANGE for a head made without a norm; NAN where a row has NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
   lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
-    openPasses(this);
-    const own = optionsIfAny(options, LENS_OPTIONS.sync);
-    return this.topKSync(hidden, k, { ...own, norm: true });
+    const { states, rest } = lensStates(openPasses(this), hidden, optionsIfAny(options, LENS_OPTIONS.sync));
+    return this.topKSync(states, k, rest);
   }
 
   /**
    * The k ids whose rows of E are most like a vector: E as an index to search. The similarity is the logit without bias, scale
    * and cap: the dot product, or the cosine of the angle, which asks for the lengths of all rows (read once, at the first call).
    * A row or vector of zeros has cosine 0 with everything.
-   * @param idOrVector d numbers; or an id, for its row of the output matrix, which is then among the answers itself
+   * @param idOrVector d elements; or an id, for its row of the output matrix, which is then among the answers itself
    * @param k from 1 to validVocabSize (or as many as there are `rows`)
    * @param options `metric`, which is 'dot' (default) or 'cosine', and the `rows` to search among
    * @throws LMHeadError NAN where a similarity is NaN, and as every method does
@@ -264,13 +265,13 @@ export abstract class PassMethods extends HeadProperties {
     idOrVector: number | bigint | Hidden,
     k: number,
     options?: NearestOptions & AsyncOptions,
-  ): Promise<Neighbours>;
+  ): Promise<Neighbors>;
   async nearest(
     idOrVector: number | bigint | Hidden,
     k: number,
     options?: NearestOptions & AsyncOptions,
     ...more: unknown[]
-  ): Promise<Neighbours> {
+  ): Promise<Neighbors> {
     const passes = openPasses(this);
     refusePositionalMetric(options, more);
     const own = optionsIfAny(options, NEAREST_OPTIONS.async);
@@ -287,17 +288,28 @@ export abstract class PassMethods extends HeadProperties {
    * @returns ids and similarities, [k] each, the most similar first
    * @throws LMHeadError NAN where a similarity is NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
-  nearestSync(idOrVector: number | bigint | Hidden, k: number, options?: NearestOptions): Neighbours;
+  nearestSync(idOrVector: number | bigint | Hidden, k: number, options?: NearestOptions): Neighbors;
   nearestSync(
     idOrVector: number | bigint | Hidden,
     k: number,
     options?: NearestOptions,
     ...more: unknown[]
-  ): Neighbours {
+  ): Neighbors {
     const passes = openPasses(this);
     refusePositionalMetric(options, more);
     const job = passes.nearestJob(idOrVector, k, optionsIfAny(options, NEAREST_OPTIONS.sync));
     passes.computeSync(job);
     return neighborsOf(job);
   }
+}
+
+/** Hidden states of layers, and the options of `topK` that are left. */
+function lensStates(
+  passes: HeadPasses,
+  hidden: Hidden,
+  { translators, ...rest }: LensOptions & AsyncOptions = {},
+) {
+  if (translators === undefined) return { states: hidden, rest: { ...rest, norm: true } };
+  const states = translated(passes.rows(hidden, rest), passes.hiddenSize, translators);
+  return { states, rest: { ...rest, hiddenDtype: undefined, norm: true } };
 }

@@ -243,7 +243,7 @@ export class HeadPasses {
     return job;
   }
 
-  /** How many numbers a result of one per hidden state and id has. */
+  /** How many elements a result of one per hidden state and id has. */
   #denseCount({ n, view }: HeadJob): number {
     if (this.#shard) return n * (this.#shard.end - this.#shard.begin);
     return n * (view ? view.rows.length : this.vocabSize);

@@ -3,7 +3,7 @@ import { wordsFor } from '../arguments/allowed';
 import { requireStill } from '../arguments/hidden';
 import { LMHeadError } from '../errors';
 import type { CallOptions, Sample, SampleOptions, SamplerOptions } from '../types';
-import { drawnFrom } from './held-logits';
+import { drawnFrom } from './given-logits';
 
 export type LogitsHook = NonNullable<SamplerOptions['logits']>;
 

@@ -4,7 +4,7 @@ import { tokenIds } from '../arguments/ids';
 import type { HeadBackend, Metric, PassJob } from '../backend/backend';
 import { floats } from '../dtypes/half';
 import { LMHeadError } from '../errors';
-import type { Neighbours } from '../types';
+import type { Neighbors } from '../types';
 import { asJson } from './as-json';
 
 /** What a search starts from: the vector given, or the row of E that an id names; of length 1 for cosines. */
@@ -42,7 +42,7 @@ function unit(vector: Float32Array): Float32Array {
 }
 
 /** Cosines are kept within [−1, 1], which rounding may leave. */
-export function neighborsOf({ top, metric }: PassJob): Neighbours {
+export function neighborsOf({ top, metric }: PassJob): Neighbors {
   const { ids, logits } = top!;
   const similarities = metric === 'dot' ? logits : logits.map(x => Math.max(-1, Math.min(1, x)));
   return asJson({ ids, similarities });

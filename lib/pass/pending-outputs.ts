@@ -16,7 +16,7 @@ const leases = new Map<Float32Array, Lease>();
 const ordered = new Map<MemoryKey, Lease[]>();
 
 /** The first of `list` that ends after `byte`. */
-function placeOf(list: Lease[], byte: number): number {
+function leaseFrom(list: Lease[], byte: number): number {
   let low = 0;
   let high = list.length;
   while (low < high) {
@@ -32,7 +32,7 @@ export function requireFree(out: Float32Array): void {
   if (leases.size === 0) return;
   const { buffer, byteOffset, byteLength } = memoryOf(out);
   const list = ordered.get(memoryKey(buffer));
-  const next = list?.[placeOf(list, byteOffset)];
+  const next = list?.[leaseFrom(list, byteOffset)];
   // An array whose memory went while a call will write to it lies nowhere, and is taken still.
   if (leases.has(out) || (next && next.begin < byteOffset + byteLength)) {
     throw new LMHeadError(
@@ -51,7 +51,7 @@ export function lease(out: Float32Array): void {
   leases.set(out, taken);
   if (byteLength === 0) return;
   const list = ordered.get(memory);
-  if (list) list.splice(placeOf(list, begin), 0, taken);
+  if (list) list.splice(leaseFrom(list, begin), 0, taken);
   else ordered.set(memory, [taken]);
 }
 
@@ -61,5 +61,5 @@ export function release(out: Float32Array): void {
   if (begin === end) return;
   const list = ordered.get(memory)!;
   if (list.length === 1) ordered.delete(memory);
-  else list.splice(placeOf(list, begin), 1);
+  else list.splice(leaseFrom(list, begin), 1);
 }

@@ -5,7 +5,7 @@ import { reading } from '../arguments/reading';
 import { LMHeadError } from '../errors';
 import type { TopK, TopLogProbs } from '../types';
 
-/** One place of a row. */
+/** One entry of a row. */
 export interface RankedId {
   id: number;
   /** Of a TopK. */
@@ -22,8 +22,8 @@ export interface RankedId {
 export function rowsOf(result: TopK | TopLogProbs): RankedId[][] {
   const { n, k, ids, logits, logProbs, counts } = reading('result', () => partsOf(result));
   return Array.from({ length: n }, (_, row) =>
-    Array.from({ length: counts ? counts[row] : k }, (_, place) => {
-      const i = row * k + place;
+    Array.from({ length: counts ? counts[row] : k }, (_, index) => {
+      const i = row * k + index;
       return logits
         ? { id: ids[i], logit: logits[i], logProb: logProbs[i] }
         : { id: ids[i], logProb: logProbs[i] };

@@ -27,26 +27,26 @@ export function adjustedRow(
     const value = (column: number) => patches!.values[i * PatchValue.count + column];
     changes.set(id, [value(PatchValue.add), value(PatchValue.penalty), value(PatchValue.subtract)]);
   });
-  const places = rows && new Map(Array.from(rows, (id, place) => [id, place]));
+  const indices = rows && new Map(Array.from(rows, (id, index) => [id, index]));
   for (const [id, [add, penalty, subtract]] of changes) {
-    const place = places ? places.get(id) : id;
-    if (place === undefined) continue;
-    const x = u[place] + add;
+    const index = indices ? indices.get(id) : id;
+    if (index === undefined) continue;
+    const x = u[index] + add;
     const penalized = x > 0 ? x / penalty : x * penalty;
-    adjusted[place] = add === -Infinity ? -Infinity : penalized - subtract;
+    adjusted[index] = add === -Infinity ? -Infinity : penalized - subtract;
   }
   if (allowed) {
     const first = row * allowedStride;
-    adjusted.forEach((_, place) => {
-      const id = rows ? rows[place] : place;
-      if (((allowed[first + (id >>> 5)] >>> (id & 31)) & 1) === 0) adjusted[place] = -Infinity;
+    adjusted.forEach((_, index) => {
+      const id = rows ? rows[index] : index;
+      if (((allowed[first + (id >>> 5)] >>> (id & 31)) & 1) === 0) adjusted[index] = -Infinity;
     });
   }
   return adjusted;
 }
 
 /** Goes through a row's ids. */
-function eachOf(lists: IdLists | undefined, row: number, take: (id: number, i: number) => void): void {
+function eachOf(lists: IdLists | undefined, row: number, visit: (id: number, i: number) => void): void {
   if (!lists) return;
-  for (let i = lists.ranges[2 * row]; i < lists.ranges[2 * row + 1]; i++) take(lists.ids[i], i);
+  for (let i = lists.ranges[2 * row]; i < lists.ranges[2 * row + 1]; i++) visit(lists.ids[i], i);
 }

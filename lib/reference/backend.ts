@@ -16,7 +16,7 @@ import {
   type MatrixSource,
 } from '../backend/backend';
 import { untilAbort } from '../backend/on-abort';
-import { widenedRows } from '../dtypes/dequantize';
+import { unpackedRows } from '../dtypes/dequantize';
 import { floats, narrow } from '../dtypes/half';
 import { notFinite, type QuantizeTarget, quantizeRow } from '../dtypes/quantize';
 import { roundedActivations } from '../dtypes/quantized-activations';
@@ -31,9 +31,9 @@ import { similarityOf } from './similarity';
 /** A matrix [rows, columns] in float32, row by row, in memory that threads can share. */
 function load(source: MatrixSource, rows: number, columns: number): Float32Array {
   if (source.kind !== 'memory') throw new Error('the reference computes from numbers in memory');
-  // Another head's, shared by its handle, is widened already.
-  const widened = arrayType(source.data) === 'Float32Array';
-  const data = widened ? (source.data as Float32Array) : widenedRows(source.data, source.dtype, columns);
+  // Another head's, shared by its handle, is unpacked already.
+  const unpacked = arrayType(source.data) === 'Float32Array';
+  const data = unpacked ? (source.data as Float32Array) : unpackedRows(source.data, source.dtype, columns);
   if (source.layout === 'vd') {
     if (!source.copy && data === source.data) return data;
     const copy = sharedFloats(data.length);
@@ -176,9 +176,9 @@ class ReferenceHead implements HeadBackend {
       Float32Array.from({ length: vocabSize }, (_, id) => (id < valid ? logit(id) : -Infinity));
     const { view } = job;
     const u = view ? Float32Array.from(view.rows, logit) : all();
-    const places = view ? view.rows.length : valid;
-    if (job.draft) return verifyRow(job, row, u, places);
-    writeResults(job, row, u, places, view?.overVocabulary ? all().subarray(0, valid) : undefined);
+    const size = view ? view.rows.length : valid;
+    if (job.draft) return verifyRow(job, row, u, size);
+    writeResults(job, row, u, size, view?.overVocabulary ? all().subarray(0, valid) : undefined);
     return true;
   }
 
@@ -255,9 +255,9 @@ export const referenceLogits: LogitsBackend = {
   kind: 'reference',
 
   runLogits(job: LogitsJob): void {
-    const { heldLogits, vocabSize, n } = job;
+    const { givenLogits, vocabSize, n } = job;
     for (let row = 0; row < n; row++) {
-      const u = heldLogits.subarray(row * vocabSize, (row + 1) * vocabSize);
+      const u = givenLogits.subarray(row * vocabSize, (row + 1) * vocabSize);
       if (!job.draft) writeResults(job, row, u, vocabSize);
       else if (!verifyRow(job, row, u, vocabSize)) return;
     }

@@ -1,20 +1,20 @@
 /**
  * Speculative verification: which of a draft's tokens stand, and the token that follows them.
  *
- * p is the distribution that a token is to be drawn from, q the one that the draft drew it from. Its token x stands with
+ * p is the distribution that a token is to be drawn from, q the one that the draft drew it from. Its token x is accepted with
  * probability min(1, p(x)/q(x)); where it does not, the token is drawn from max(p − q, 0), renormalized. So every token has the
  * distribution p, whatever q is: with probability min(p, q) it is the draft's, and with max(p − q, 0) the correction. A token with
- * q(x) = 0 cannot have been drawn from q, so it never stands.
+ * q(x) = 0 cannot have been drawn from q, so it is never accepted.
  *
  * Source: Leviathan, Kalman, Matias, "Fast inference from transformers via speculative decoding", ICML 2023, §2.3; Chen et al.,
  * "Accelerating large language model decoding with speculative sampling", 2023.
  */
-import { placeAmong } from '../arguments/ascending-ids';
+import { localIndex } from '../arguments/ascending-ids';
 import type { PassJob } from '../backend/backend';
 import { nameOf, nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
 import { adjustedRow } from './adjust';
 import { extremes } from './distribution';
-import { expNegative, logPositive, raceKey } from './exact-math';
+import { expNegative, gumbelKey, logPositive } from './exact-math';
 import { candidatesOfRow } from './filters';
 import { FixedPointSum, MASS_UNIT } from './fixed-point-sum';
 import { bestId } from './order';
@@ -24,24 +24,24 @@ import { rowSampling } from './results';
 const SMALLEST_NORMAL = 2 ** -1022;
 
 /**
- * Holds one row against the job's draft.
+ * Verifies one row of the job's draft.
  * @param u [V], of which those from `valid` on are padding; or those of `job.view`'s rows
- * @returns whether the draft's token stands, so that the next row counts
+ * @returns whether the draft's token is accepted, so that the next row counts
  */
 export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: number): boolean {
   const draft = job.draft!;
   const rowName = nameOf(job, row);
   const ids = job.view?.rows;
-  const idAt = (place: number) => ids?.[place] ?? place;
+  const idAt = (index: number) => ids?.[index] ?? index;
   const sampling = rowSampling(job, row);
   const { stream } = sampling;
   const isDrafted = row < draft.ids.length;
-  const drafted = !isDrafted ? -1 : ids ? placeAmong(ids, draft.ids[row]) : draft.ids[row];
-  const put = (place: number, logProb: number, stands: boolean): boolean => {
-    draft.outIds[row] = idAt(place);
+  const drafted = !isDrafted ? -1 : ids ? localIndex(ids, draft.ids[row]) : draft.ids[row];
+  const put = (index: number, logProb: number, accepted: boolean): boolean => {
+    draft.outIds[row] = idAt(index);
     draft.outLogProbs[row] = logProb;
-    if (stands) draft.accepted[0]++;
-    return stands;
+    if (accepted) draft.accepted[0]++;
+    return accepted;
   };
   const adjusted = adjustedRow(u, row, job.adjustments, ids);
   const { nanAt } = extremes(adjusted, valid);
@@ -55,27 +55,27 @@ export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: num
     throw wasNothing ? unnormalizedError(rowName, undefined) : nothingLeftError(rowName);
   }
   // A finite log-probability whose q underflows is possible.
-  const mayStand = draft.logProbs?.[row * u.length + drafted] !== -Infinity;
-  if (sampling.temperature === 0) return put(best, 0, mayStand && best === drafted);
+  const mayAccept = draft.logProbs?.[row * u.length + drafted] !== -Infinity;
+  if (sampling.temperature === 0) return put(best, 0, mayAccept && best === drafted);
 
-  const { ids: places, temperature } = candidatesOfRow(adjusted, valid, sampling);
-  const max = adjusted[places[0]];
-  places.sort((a, b) => a - b);
-  const mass = (place: number) => expNegative((adjusted[place] - max) / temperature);
+  const { ids: indices, temperature } = candidatesOfRow(adjusted, valid, sampling);
+  const max = adjusted[indices[0]];
+  indices.sort((a, b) => a - b);
+  const mass = (index: number) => expNegative((adjusted[index] - max) / temperature);
   const total = new FixedPointSum();
-  for (const place of places) total.add(mass(place));
+  for (const index of indices) total.add(mass(index));
   const sum = total.value * MASS_UNIT; // p = mass / sum
-  const logProb = (place: number) => (adjusted[place] - max) / temperature - logPositive(sum);
+  const logProb = (index: number) => (adjusted[index] - max) / temperature - logPositive(sum);
 
-  const q = (place: number): number => {
-    if (!isDrafted || !draft.logProbs) return place === drafted ? 1 : 0;
-    return expNegative(Math.min(draft.logProbs[row * u.length + place], 0));
+  const q = (index: number): number => {
+    if (!isDrafted || !draft.logProbs) return index === drafted ? 1 : 0;
+    return expNegative(Math.min(draft.logProbs[row * u.length + index], 0));
   };
-  if (mayStand && places.includes(drafted) && coin(stream) * q(drafted) * sum < mass(drafted))
+  if (mayAccept && indices.includes(drafted) && coin(stream) * q(drafted) * sum < mass(drafted))
     return put(drafted, logProb(drafted), true);
 
-  const drawn = (weight: (place: number) => number) => draw(places, idAt, weight, stream);
-  let correction = drawn(place => mass(place) - q(place) * sum);
+  const drawn = (weight: (index: number) => number) => draw(indices, idAt, weight, stream);
+  let correction = drawn(index => mass(index) - q(index) * sum);
   // Nothing is left where p and q are the same but for rounding: then p itself is right.
   if (correction < 0) correction = drawn(mass);
   return put(correction, logProb(correction), false);
@@ -88,24 +88,24 @@ function coin(stream: Stream): number {
 }
 
 /**
- * A place drawn with probability proportional to its weight, by a race; -1 where no weight is above 0.
- * @param places ascending
+ * A local index drawn with probability proportional to its weight, by Gumbel-max; -1 where no weight is above 0.
+ * @param indices ascending
  */
 function draw(
-  places: readonly number[],
-  idAt: (place: number) => number,
-  weight: (place: number) => number,
+  indices: readonly number[],
+  idAt: (index: number) => number,
+  weight: (index: number) => number,
   stream: Stream,
 ): number {
   let winner = -1;
   let best = -Infinity;
-  for (const place of places) {
-    const w = weight(place);
+  for (const index of indices) {
+    const w = weight(index);
     if (w < SMALLEST_NORMAL) continue;
-    const key = raceKey(logPositive(w), ...tokenBits(stream, idAt(place), Purpose.draftCorrection));
+    const key = gumbelKey(logPositive(w), ...tokenBits(stream, idAt(index), Purpose.draftCorrection));
     if (key > best) {
       best = key;
-      winner = place;
+      winner = index;
     }
   }
   return winner;

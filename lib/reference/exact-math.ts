@@ -75,7 +75,7 @@ export function logPositive(x: number): number {
 
 /**
  * An Exp(1) variate, −log(1 − U), from 64 random bits: U = (bits + ½)/2^64.
- * It keeps its relative precision down to 2^-65, at the small end, where a sampling race is decided.
+ * It keeps its relative precision down to 2^-65, at the small end, where Gumbel-max sampling is decided.
  */
 export function exponential(high: number, low: number): number {
   if (high < 0x40000000) {
@@ -86,7 +86,7 @@ export function exponential(high: number, low: number): number {
   return -logPositive(complement * 2 ** -64);
 }
 
-/** What one id brings to a race: the largest wins. `scaledLogit` is u/T; equals a logit plus Gumbel noise, −log E. */
-export function raceKey(scaledLogit: number, high: number, low: number): number {
+/** The key of one id in Gumbel-max sampling: the largest wins. `scaledLogit` is u/T; equals a logit plus Gumbel noise, −log E. */
+export function gumbelKey(scaledLogit: number, high: number, low: number): number {
   return scaledLogit - logPositive(exponential(high, low));
 }

@@ -22,7 +22,7 @@ export interface RowSampling {
   temperatureExponent: number;
   maxSurprisal: number;
   minKeep: number;
-  /** Places in the row that XTC does not drop. */
+  /** Local indices that XTC does not drop. */
   xtcProtected?: ReadonlySet<number>;
   /** A packed order; 0: the default. */
   order: number;

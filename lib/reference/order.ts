@@ -14,7 +14,7 @@ export function bestId(u: Float32Array, valid: number): number {
   return best;
 }
 
-/** The place in the order, from 1, of `target` and its logit; the target may lie before or behind them all. The row has no NaN. */
+/** The rank, from 1, of `target` and its logit; the target may lie before or behind them all. The row has no NaN. */
 export function rankOf(u: Float32Array, valid: number, target: number, logit: number): number {
   let rank = 1;
   for (let id = 0; id < valid; id++) {

@@ -5,7 +5,7 @@ import { adjustedRow } from './adjust';
 import { chunkSums, distributionOf, extremes, inverseOf, logProb } from './distribution';
 import type { RowSampling } from './filters';
 import { bestFirst } from './order';
-import { race } from './sample';
+import { gumbelMax } from './sample';
 
 const NO_ID = 0xffffffff;
 
@@ -37,10 +37,10 @@ export function writePartial(
   const { max, nanAt } = extremes(seen, seen.length);
   if (nanAt >= 0) throw nanError(nameOf(job, row), idOf(job, begin + nanAt));
   if (max === Infinity) throw unnormalizedError(nameOf(job, row), idOf(job, begin + seen.indexOf(Infinity)));
-  const idAt = (place: number) => begin + place;
-  const places = bestFirst(seen, seen.length).filter(place => seen[place] !== -Infinity);
-  let [winner] = places;
-  if (winner !== undefined && temperature > 0) winner = race(seen, places, temperature, stream, idAt);
+  const idAt = (index: number) => begin + index;
+  const indices = bestFirst(seen, seen.length).filter(index => seen[index] !== -Infinity);
+  let [winner] = indices;
+  if (winner !== undefined && temperature > 0) winner = gumbelMax(seen, indices, temperature, stream, idAt);
   const logit = winner === undefined ? -Infinity : seen[winner];
   job.sample.ids[row] = winner === undefined ? NO_ID : idAt(winner);
   job.sample.logProbs[row] =
@@ -49,11 +49,11 @@ export function writePartial(
       : logProb(distributionOf(seen, seen.length, temperature || 1), logit);
   partial.drawnLogits![row] = logit;
   if (k === 0) return;
-  const listed = places.slice(0, k);
+  const listed = indices.slice(0, k);
   partial.counts![row] = listed.length;
   partial.ids!.set(listed.map(idAt), row * k);
   partial.logits!.set(
-    listed.map(place => seen[place]),
+    listed.map(index => seen[index]),
     row * k,
   );
 }

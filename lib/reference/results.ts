@@ -1,5 +1,5 @@
 /** Every result of a pass, from one row of logits. */
-import { placeAmong } from '../arguments/ascending-ids';
+import { localIndex } from '../arguments/ascending-ids';
 import { IGNORED, type PassJob, RowParameter } from '../backend/backend';
 import { idOf, nameOf, nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
 import { allowsFew } from '../pass/few-allowed';
@@ -9,13 +9,13 @@ import { distributionOf, extremes, logProb, logSumExp, prob } from './distributi
 import { candidatesOfRow, firstFilter, KEEPS_ALL, type RowSampling } from './filters';
 import { bestFirst, bestId, rankOf } from './order';
 import { writePartial } from './partial';
-import { race, renormalizedLogProbs } from './sample';
+import { gumbelMax, renormalizedLogProbs } from './sample';
 
 /** In lists: there is none. */
 const NO_ID = 0xffffffff;
 /** Reads one row of a job's parameters, with what its adjustments say of stages. */
 export function rowSampling(job: PassJob, row: number): RowSampling {
-  return { ...samplingOf(job.rowParameters, row), xtcProtected: protectedPlaces(job) };
+  return { ...samplingOf(job.rowParameters, row), xtcProtected: protectedIndices(job) };
 }
 
 /** Reads one row of `PassJob.rowParameters`. */
@@ -68,7 +68,7 @@ export function writeResults(
   // Of a shard, what is ranked, drawn and normalized over is a part of its whole chunks.
   const begin = partial?.begin ?? 0;
   const [seen, count] = partial ? [u.subarray(begin, partial.end), partial.end - begin] : [u, valid];
-  const idAt = (place: number) => ids?.[place] ?? begin + place;
+  const idAt = (index: number) => ids?.[index] ?? begin + index;
   const sampling = rowSampling(job, row);
   const greedy = sampling.temperature === 0;
   const temperature = greedy ? 1 : sampling.temperature;
@@ -81,10 +81,10 @@ export function writeResults(
   else if (job.sample || job.candidates) writeDrawn(job, row, draw(job, row, u, valid));
   if (job.sample?.modelLogProbs) {
     const raw = temperature === 1 ? distribution : distributionOf(whole ?? u, whole?.length ?? valid, 1);
-    const drawn = ids ? placeAmong(ids, job.sample.ids[row]) : job.sample.ids[row];
+    const drawn = ids ? localIndex(ids, job.sample.ids[row]) : job.sample.ids[row];
     job.sample.modelLogProbs[row] = logProb(raw, u[drawn]);
     const best = bestFirst(u, valid);
-    const logProbs = best.map(place => logProb(raw, u[place]));
+    const logProbs = best.map(index => logProb(raw, u[index]));
     writeList(job.sample.modelTopLogProbs!, row, best.map(idAt), logProbs);
   }
 
@@ -108,7 +108,7 @@ export function writeResults(
   if (job.score) {
     const { targets, logProbs, ranks, entropy } = job.score;
     const ignored = targets[row] === IGNORED;
-    const target = ids ? placeAmong(ids, targets[row]) : targets[row] - begin;
+    const target = ids ? localIndex(ids, targets[row]) : targets[row] - begin;
     const logit = partial ? partial.targetLogits![row] : seen[target];
     logProbs[row] = ignored ? 0 : logProb(distribution, logit);
     ranks[row] = ignored || Number.isNaN(distribution.max) ? 0 : rankOf(seen, count, target, logit);
@@ -146,7 +146,7 @@ function writeList(list: TopLogProbs, row: number, ids: number[], logProbs: numb
 export function draw(job: PassJob, row: number, u: Float32Array, valid: number): Drawn {
   const sampling = rowSampling(job, row);
   const { temperature, stream } = sampling;
-  const idAt = (place: number) => job.view?.rows[place] ?? place;
+  const idAt = (index: number) => job.view?.rows[index] ?? index;
   const adjusted = adjustedRow(u, row, job.adjustments, job.view?.rows);
   const { max, nanAt } = extremes(adjusted, valid);
   if (nanAt >= 0) throw nanError(nameOf(job, row), idAt(nanAt));
@@ -158,22 +158,22 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
   }
   if (temperature === 0) return { ids: [idAt(bestId(adjusted, valid))], logProbs: [0], chosen: 0 };
   const left = candidatesOfRow(adjusted, valid, sampling);
-  const places = left.ids;
-  const chosen = places.indexOf(race(adjusted, places, left.temperature, stream, idAt));
+  const indices = left.ids;
+  const chosen = indices.indexOf(gumbelMax(adjusted, indices, left.temperature, stream, idAt));
   // Of all that there is, the sum is that of every distribution; but as few as a mask may leave are summed by themselves.
   const isAll = firstFilter(sampling) === undefined && !allowsFew(job.adjustments, row, valid);
   const whole = isAll && distributionOf(adjusted, valid, temperature);
   const logProbs = whole
-    ? places.map(place => logProb(whole, adjusted[place]))
-    : renormalizedLogProbs(adjusted, places, left.temperature);
-  return { ids: places.map(idAt), logProbs, chosen };
+    ? indices.map(index => logProb(whole, adjusted[index]))
+    : renormalizedLogProbs(adjusted, indices, left.temperature);
+  return { ids: indices.map(idAt), logProbs, chosen };
 }
 
-function protectedPlaces({ adjustments, view }: PassJob): ReadonlySet<number> | undefined {
+function protectedIndices({ adjustments, view }: PassJob): ReadonlySet<number> | undefined {
   const ids = adjustments?.xtcProtected;
   if (!ids) return undefined;
   const rows = view?.rows;
-  return new Set(rows ? Array.from(ids, id => placeAmong(rows, id)) : ids);
+  return new Set(rows ? Array.from(ids, id => localIndex(rows, id)) : ids);
 }
 
 export interface Drawn {

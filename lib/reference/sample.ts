@@ -1,5 +1,5 @@
-/** Draws a token from candidates by a race (the Gumbel-max trick): no sum, no sorting, and every token's chance its own. */
-import { expNegative, logPositive, raceKey } from './exact-math';
+/** Draws a token from candidates by the Gumbel-max trick: no sum, no sorting, and every token's chance its own. */
+import { expNegative, gumbelKey, logPositive } from './exact-math';
 import { FixedPointSum, MASS_UNIT } from './fixed-point-sum';
 import { type Stream, tokenBits } from './philox';
 
@@ -7,39 +7,39 @@ import { type Stream, tokenBits } from './philox';
  * The id with the largest u/T − log E, where E is an Exp(1) variate of the id's own: each wins with probability
  * e^(u/T)/Σe^(u/T). (−log E is a Gumbel variate.)
  * @param u logits
- * @param places candidates' places in `u`, at least one
- * @param idAt the id at a place, ascending with it
- * @returns the winner's place
+ * @param indices local indices of the candidates in `u`, at least one
+ * @param idAt the id at a local index, ascending with it
+ * @returns the winner's index
  */
-export function race(
+export function gumbelMax(
   u: Float32Array,
-  places: readonly number[],
+  indices: readonly number[],
   temperature: number,
   stream: Stream,
-  idAt: (place: number) => number = place => place,
+  idAt: (index: number) => number = index => index,
 ): number {
-  return first(places.map(place => runnerAt(place, u[place], temperature, stream, idAt(place)))).place;
+  return first(indices.map(index => runnerAt(index, u[index], temperature, stream, idAt(index)))).index;
 }
 
-/** What an id brings to a race. */
+/** What an id's perturbed logit is made of. */
 export function runnerAt(
-  place: number,
+  index: number,
   logit: number,
   temperature: number,
   stream: Stream,
   id: number,
 ): Runner {
   const [high, low] = tokenBits(stream, id);
-  return { place, key: raceKey(logit / temperature, high, low), logit, high, low };
+  return { index, key: gumbelKey(logit / temperature, high, low), logit, high, low };
 }
 
-/** Who wins. */
+/** The one that is drawn. */
 export function first(runners: readonly Runner[]): Runner {
   return runners.reduce((winner, runner) => (isAhead(runner, winner) ? runner : winner));
 }
 
 export interface Runner {
-  place: number;
+  index: number;
   key: number;
   logit: number;
   /** Its random bits: the lower, the larger is what they add to the key. */
@@ -56,7 +56,7 @@ function isAhead(a: Runner, b: Runner): boolean {
   if (a.logit !== b.logit) return a.logit > b.logit;
   if (a.high !== b.high) return a.high < b.high;
   if (a.low !== b.low) return a.low < b.low;
-  return a.place < b.place;
+  return a.index < b.index;
 }
 
 /**

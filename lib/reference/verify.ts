@@ -1,11 +1,11 @@
-/** Holds a backend's logits against the float64 reference, over the same weights and hidden states. */
+/** Compares a backend's logits with the float64 reference's, over the same weights and hidden states. */
 import { setImmediate } from 'node:timers/promises';
 import type { Epilogue, HeadBackend } from '../backend/backend';
 import { roundedActivations } from '../dtypes/quantized-activations';
 import type { Activations, Verification } from '../types';
 import { boundedLogitOf } from './logits';
 
-/** Rows of E that are widened at a time; between them the event loop runs. */
+/** Rows of E that are unpacked at a time; between them the event loop runs. */
 const BLOCK = 256;
 
 /** What is checked: [V,d] and what follows the product. */

@@ -1,4 +1,4 @@
-/** How a token is drawn of shards: by a race of all ids, or of short lists that the shards have made. */
+/** How a token is drawn of shards: by Gumbel-max over all ids, or of short lists that the shards have made. */
 import { type PassJob, RowParameter } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import { allowedCount, allowsFew } from '../pass/few-allowed';
@@ -9,7 +9,7 @@ import type { ShardRange } from './range';
 
 /** Ways of a row. */
 export const GREEDY = 0;
-export const RACE = 1;
+export const GUMBEL_MAX = 1;
 export const LISTED = 2;
 
 /** As many ids of a row as a shard lists; kMaxHeap of native/core/sinks/top_k.h. */
@@ -27,8 +27,8 @@ export function drawingOf(job: PassJob, { validVocabSize }: ShardRange): { ways:
     if (sampling.temperature === 0) continue; // GREEDY
     const filter = firstFilter(sampling);
     const few = filter === undefined && allowsFew(job.adjustments, row, validVocabSize);
-    ways[row] = filter === undefined && !few ? RACE : LISTED;
-    if (ways[row] === RACE) continue;
+    ways[row] = filter === undefined && !few ? GUMBEL_MAX : LISTED;
+    if (ways[row] === GUMBEL_MAX) continue;
     if (!few && filter !== 'topK')
       throw needsAll(filter === 'temperature' ? 'temperatureRange' : STAGE_OPTIONS[filter!][0]);
     const listed = few ? allowedCount(job.adjustments, row, validVocabSize)! : sampling.topK;

@@ -9,9 +9,9 @@ import { scoreOf } from '../pass/results';
 import { combined, type Distribution, logProb, logSumExp } from '../reference/distribution';
 import { candidatesOfRow } from '../reference/filters';
 import { samplingOf } from '../reference/results';
-import { first, race, renormalizedLogProbs, runnerAt } from '../reference/sample';
+import { first, gumbelMax, renormalizedLogProbs, runnerAt } from '../reference/sample';
 import type { Sample, Score, ShardDraw, ShardPart, TopK } from '../types';
-import { GREEDY, RACE } from './drawing';
+import { GREEDY, GUMBEL_MAX } from './drawing';
 import { ordered } from './parts';
 import { mergeUnmarked } from './unmarked';
 
@@ -101,7 +101,7 @@ export function mergeSamples(shards: readonly Sample[]): Sample {
   const sample: Sample = { ids: new Uint32Array(n), logProbs: new Float32Array(n) };
   for (let row = 0; row < n; row++) {
     const way = part.draw!.ways[row];
-    const { id, logProb } = way === GREEDY || way === RACE ? winner(results, row) : drawn(results, row);
+    const { id, logProb } = way === GREEDY || way === GUMBEL_MAX ? winner(results, row) : drawn(results, row);
     sample.ids[row] = id;
     sample.logProbs[row] = logProb;
   }
@@ -114,7 +114,7 @@ interface Token {
   logProb: number;
 }
 
-/** Of a row that all ids are in the race of, or whose best is wanted. */
+/** Of a row that any id may be drawn of, or whose best is wanted. */
 function winner(results: Results<Sample>, row: number): Token {
   const here = results.filter(({ part }) => part.draw!.logits[row] > -Infinity);
   if (here.length === 0) throw nothingError(results, row);
@@ -128,7 +128,7 @@ function winner(results: Results<Sample>, row: number): Token {
   const runners = here.map((each, i) =>
     runnerAt(i, logitOf(each), temperature, stream, each.result.ids[row]),
   );
-  const best = here[first(runners).place];
+  const best = here[first(runners).index];
   const whole = distribution(results, row, draw => draw!.sums);
   return { id: best.result.ids[row], logProb: logProb(whole, logitOf(best)) };
 }
@@ -147,12 +147,12 @@ function drawn(results: Results<Sample>, row: number): Token {
   const u = Float32Array.from(all, ({ logit }) => logit);
   const { rowParameters, xtcProtected } = results[0].part.draw!;
   const spared = new Set(xtcProtected);
-  const sparedPlaces = all.flatMap(({ id }, place) => (spared.has(id) ? [place] : []));
-  const sampling = { ...samplingOf(rowParameters, row), xtcProtected: new Set(sparedPlaces) };
-  const { ids: places, temperature } = candidatesOfRow(u, u.length, sampling);
-  const chosen = race(u, places, temperature, sampling.stream, place => all[place].id);
-  const logProbs = renormalizedLogProbs(u, places, temperature);
-  return { id: all[chosen].id, logProb: logProbs[places.indexOf(chosen)] };
+  const sparedIndices = all.flatMap(({ id }, index) => (spared.has(id) ? [index] : []));
+  const sampling = { ...samplingOf(rowParameters, row), xtcProtected: new Set(sparedIndices) };
+  const { ids: indices, temperature } = candidatesOfRow(u, u.length, sampling);
+  const chosen = gumbelMax(u, indices, temperature, sampling.stream, index => all[index].id);
+  const logProbs = renormalizedLogProbs(u, indices, temperature);
+  return { id: all[chosen].id, logProb: logProbs[indices.indexOf(chosen)] };
 }
 
 function nothingError(results: Results<Sample>, row: number): LMHeadError {

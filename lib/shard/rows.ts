@@ -1,6 +1,6 @@
 /** Some rows of a matrix in a file: those that a shard holds, and those of targets that it does not. */
 import type { MatrixSource } from '../backend/backend';
-import { widenedRows } from '../dtypes/dequantize';
+import { unpackedRows } from '../dtypes/dequantize';
 import { type QuantizeTarget, quantizeRow } from '../dtypes/quantize';
 import { rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
@@ -121,7 +121,7 @@ function* readRanges(
 
 function unitSource({ data, dtype }: MatrixSource & { kind: 'memory' }, v: number, d: number): MatrixSource {
   const unit = sharedNumbers('f32', v, d) as Float32Array;
-  toUnitRows(widenedRows(data, dtype, d), unit, { v, d, row: d, column: 1 });
+  toUnitRows(unpackedRows(data, dtype, d), unit, { v, d, row: d, column: 1 });
   return { kind: 'memory', data: unit, dtype: 'f32', copy: false, layout: 'vd' };
 }
 
@@ -171,7 +171,7 @@ function quantizedSource(
   dtype: QuantizeTarget,
 ): MatrixSource {
   const { data, dtype: from } = source as MatrixSource & { kind: 'memory' };
-  const numbers = widenedRows(data, from, columns);
+  const numbers = unpackedRows(data, from, columns);
   const stride = rowBytes(dtype, columns);
   const bytes = sharedNumbers(dtype, rows, columns) as Uint8Array;
   for (let i = 0; i < rows; i++) {

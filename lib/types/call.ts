@@ -50,7 +50,7 @@ export interface AsyncOptions {
 /** Where to put [n,V] numbers. */
 export interface OutOption {
   /**
-   * Holds at least n·V numbers, overlaps neither the input nor weights that are borrowed, and is returned itself; one pending call
+   * Holds at least n·V elements, overlaps neither the input nor weights that are borrowed, and is returned itself; one pending call
    * per `out`. Where no native binary is loaded, a clone of a SharedArrayBuffer is taken for memory of its own.
    */
   out?: Float32Array | undefined;

@@ -38,7 +38,7 @@ export type QuantizedDtype =
 /** What weights come in. */
 export type Dtype = FloatDtype | QuantizedDtype;
 
-/** Which of the two stands first between a dot product and a logit. */
+/** Which of the two comes first between a dot product and a logit. */
 export type CapOrder = 'scale-then-cap' | 'cap-then-scale';
 
 /** A `Float16Array`, where the runtime has one. */
@@ -59,14 +59,14 @@ export interface TensorLike {
 }
 
 /**
- * n·d numbers, row by row; n is read off the length, or off `dims` ([d], [n,d], [1,n,d]).
+ * n·d elements, row by row; n is read off the length, or off `dims` ([d], [n,d], [1,n,d]).
  * A bare Uint16Array needs `hiddenDtype`; a tensor-like object says its `type`.
  * Float16Array is taken where the runtime has it.
  */
 export type Hidden = Float32Array | Uint16Array | Float16ArrayLike | TensorLike;
 
 /**
- * V·d numbers: E, row by row, or its transpose with `layout: 'dv'`. A Uint8Array holds quantized rows, one after the other, as
+ * V·d elements: E, row by row, or its transpose with `layout: 'dv'`. A Uint8Array holds quantized rows, one after the other, as
  * their format stores them.
  */
 export type Weight = Float32Array | Uint16Array | Uint8Array | Float16ArrayLike;

@@ -129,7 +129,7 @@ export interface OpenOptions
   /** Name of the output weight in the file; by default found by the names that architectures use. */
   tensor?: string | undefined;
   /**
-   * true (default): map the file and use it where it lies. Where it is changed or cut off meanwhile, calls throw IO.
+   * true (default): map the file and use it in place. Where it is changed or cut off meanwhile, calls throw IO.
    * false: read it into memory.
    */
   mmap?: boolean | undefined;

@@ -5,8 +5,27 @@ import type { CallOptions, TopK } from './call';
 import type { Hidden, Ids } from './data';
 import type { Sample, SampleOptions } from './sampling';
 
+/**
+ * What a layer's hidden states go through before the final norm, in a tuned lens: h' = A·h + b. Belrose et al., "Eliciting latent predictions
+ * from transformers with the tuned lens" (2023).
+ */
+export interface Translator {
+  /** A, [d,d]: row i has the factors of h'[i]. */
+  weight: Float32Array;
+  /** b, [d] */
+  bias?: Float32Array | undefined;
+  /** true: h' = h + A·h + b, as the authors' package has it. Default false. */
+  residual?: boolean | undefined;
+}
+
 /** Options of `lens`. */
-export type LensOptions = Omit<CallOptions, 'norm' | 'guidance'>;
+export interface LensOptions extends Omit<CallOptions, 'norm' | 'guidance'> {
+  /**
+   * One per layer, first to last; undefined or null where a layer needs none, as the last. With n·layers hidden states, [layers, n, d],
+   * each is for the n of its layer. Computed at once in float64, d² products per hidden state, in both forms of the method.
+   */
+  translators?: readonly (Translator | null | undefined)[] | undefined;
+}
 
 /** Options of `nearest`. */
 export interface NearestOptions extends Pick<CallOptions, 'hiddenDtype' | 'rows'> {
@@ -15,14 +34,17 @@ export interface NearestOptions extends Pick<CallOptions, 'hiddenDtype' | 'rows'
 }
 
 /** The ids whose rows of E are most like a vector. */
-export interface Neighbours {
+export interface Neighbors {
   /** [k], most similar first, equal ones by lower id */
   ids: Uint32Array;
   /** [k] dot products, or cosines in [−1, 1] */
   similarities: Float32Array;
 }
 
-/** How to draw what a draft is held against: the options of `sample`, but for what it tells beside the token. */
+/** `Neighbors`, as it is also spelled. */
+export type Neighbours = Neighbors;
+
+/** How to draw what a draft is verified against: the options of `sample`, but for what it tells beside the token. */
 export interface VerifyDraftOptions extends Omit<SampleOptions, 'over' | 'topLogProbs'> {
   /**
    * [draftIds.length, V], or with `rows` [draftIds.length, rows.length] in their order: the log-probabilities that each draft id
@@ -53,7 +75,7 @@ export interface Beams {
 
 /** One of several drafts that are verified together; see `verifyDraft`. */
 export interface Draft {
-  /** n·d numbers. */
+  /** n·d elements. */
   hidden: Hidden;
   /** n − 1 or n ids. */
   draftIds: Ids;
@@ -63,13 +85,13 @@ export interface Draft {
   sampler?: Sampler | undefined;
 }
 
-/** What stands of a draft, and what follows it. */
+/** What was accepted of a draft, and the token after it. */
 export interface DraftResult {
-  /** How many of the draft's ids stand: its longest prefix that was accepted. */
+  /** How many of the draft's ids were accepted: its longest prefix. */
   accepted: number;
   /**
    * [accepted + 1] those ids, and the token after them: a correction where the draft went wrong, a bonus where all of it
-   * stands. Without the hidden state that a bonus needs, [accepted] where all stands.
+   * was accepted. Without the hidden state that a bonus needs, [accepted] where all was.
    */
   ids: Uint32Array;
   /** Of `ids`, under the distribution that `sample` would draw from (0 where greedy). */
@@ -135,7 +157,7 @@ export interface ShardDraw {
   readonly rowParameters: Float64Array;
   /** Ids that XTC spares. */
   readonly xtcProtected?: Uint32Array;
-  /** [n] 0: the likeliest, 1: a race of all, 2: of those listed. */
+  /** [n] 0: the likeliest, 1: Gumbel-max over all, 2: over those listed. */
   readonly ways: Uint8Array;
   /** [n], of the shard's own token. */
   readonly logits: Float32Array;

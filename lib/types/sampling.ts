@@ -229,7 +229,7 @@ export interface SampledToken extends TokenLogProb {
 /** A sampler's state; survives JSON. */
 export interface SamplerState {
   seed: string;
-  /** Tokens drawn so far: the place in the random stream. */
+  /** Tokens drawn so far: the position in the random stream. */
   step: number;
   history: number[];
   /** Tokens drawn or accepted, for minLength. */

@@ -55,7 +55,7 @@ napi_value run_logits(Call& call) {
   if (values.candidates) request.candidates = &candidates;
   PassResult result;
   needs_memory_for("the pass", [&] {
-    const HeldSource source(reinterpret_cast<const float*>(logits.data), n, vocabulary, logits.stays);
+    const MaterializedSource source(reinterpret_cast<const float*>(logits.data), n, vocabulary, logits.stays);
     result = run_pass(kernels(), source, request);
   });
   if (values.candidates && result.status == PassResult::ok) return candidates_to_js(call.env(), candidates);
@@ -92,7 +92,7 @@ napi_value renew_guards(Call& call) {
   return undefined(call.env());
 }
 
-// (bytes: Uint8Array) -> where they lie: equal for objects over one memory, as clones of a SharedArrayBuffer are
+// (bytes: Uint8Array) -> their address: equal for objects over one memory, as clones of a SharedArrayBuffer are
 napi_value address_of(Call& call) {
   Arrays arrays(call, Arrays::Use::in_call);
   const uint8_t* const data = arrays.look_at<uint8_t>(call.given(0), 0, "bytes").data;

@@ -238,7 +238,7 @@ napi_value Head::construct(Call& call) {
 
 Head::Head(std::shared_ptr<HeadCore> core, bool coalesces)
     : core_(std::move(core)),
-      shared_head_queue_(coalesces ? std::make_shared<HeadQueue>(core_->company()) : std::make_shared<HeadQueue>()),
+      shared_head_queue_(coalesces ? std::make_shared<HeadQueue>(core_->sharing_group()) : std::make_shared<HeadQueue>()),
       own_head_queue_(coalesces ? std::make_shared<HeadQueue>() : shared_head_queue_),
       long_head_queue_(coalesces ? std::make_shared<HeadQueue>() : shared_head_queue_) {}
 
@@ -363,10 +363,10 @@ napi_value Head::read_rows(Call& call) {
   if (!call.given(2)) throw bad_argument("out", "a Float32Array");
   const uint32_t* const ids = arrays.input<uint32_t>(call.given(1), count, "ids");
   MapGuard::renew();
-  const auto widen = head->kernels().widen[static_cast<size_t>(matrix.dtype)];
+  const auto unpack = head->kernels().unpack[static_cast<size_t>(matrix.dtype)];
   for (size_t i = 0; i < count; i++) {
     if (ids[i] >= matrix.rows) throw bad_argument("ids", "ids below " + std::to_string(matrix.rows));
-    widen(matrix.row(ids[i]), matrix.columns, out + i * matrix.columns);
+    unpack(matrix.row(ids[i]), matrix.columns, out + i * matrix.columns);
   }
   return result_to_js(call.env(), head->intact() ? 0 : kWeightsChanged, {});
 }

@@ -53,7 +53,7 @@ void Head::ask(Call& call, Arrays& arrays, const std::vector<ListedValues>& list
     const ListedValues& values = list[i];
     HeadCall& each = calls[i];
     each.core = values.head->core();
-    if (each.core->company() != own->company()) throw bad_argument("calls", "those of heads over the same weights");
+    if (each.core->sharing_group() != own->sharing_group()) throw bad_argument("calls", "those of heads over the same weights");
     if (values.request.candidates) throw bad_argument("candidates", "none of several calls");
     each.n = integer_between(env, values.n, 1, 0xffffffff, "n");
     asked.push_back(asked_for(arrays, values.request, each.n, own->output().rows, each.core->valid()));

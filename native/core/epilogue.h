@@ -1,4 +1,4 @@
-// What stands between a dot product and a logit, in float32:
+// What comes between a dot product and a logit, in float32:
 //   scale-then-cap: u = cap * tanh((dot + bias) * scale / cap)
 //   cap-then-scale: u = cap * tanh((dot + bias) / cap) * scale
 #pragma once

@@ -8,7 +8,8 @@
 namespace lmhead::test {
 namespace {
 
-// ---- held logits -------------------------------------------------------------------------------------------------------------
+// ---- materialized logits
+// -------------------------------------------------------------------------------------------------------------
 
 // The logits under test, and what they are once somebody has looked at their maximum.
 float* held;
@@ -41,7 +42,7 @@ TEST_PER_TABLE(logits_that_change_while_a_pass_looks_at_them_give_ids_that_are_t
           const std::vector<double> parameters = parameter_table(rows);
           const std::vector<uint32_t> targets(n, static_cast<uint32_t>(vocabulary - 1));
           const uint32_t k = static_cast<uint32_t>(std::min<size_t>(vocabulary, way % 2 ? 3 : 1200));
-          const HeldSource source(logits.data(), n, vocabulary, false);
+          const MaterializedSource source(logits.data(), n, vocabulary, false);
           const Results r = run(meddling, source, parameters.data(), targets.data(), k, kEverything & ~(kLogProbs | kProbs), 1);
           if (r.result.status != PassResult::ok) continue;
           const auto are_there = [&](const std::vector<uint32_t>& ids) {
@@ -63,8 +64,8 @@ TEST_PER_TABLE(logits_that_might_change_but_do_not_have_the_bits_of_those_that_s
   const std::vector<double> parameters = parameter_table(rows);
   const std::vector<uint32_t> targets(kRows, 5);
   const auto results = [&](bool stay) {
-    return run(kernels, HeldSource(logits.data(), kRows, kVocabulary, stay), parameters.data(), targets.data(), 9, kEverything,
-               3);
+    return run(kernels, MaterializedSource(logits.data(), kRows, kVocabulary, stay), parameters.data(), targets.data(), 9,
+               kEverything, 3);
   };
   const Results a = results(true), b = results(false);
   for (size_t i = 0; i < kRows; i++) {

@@ -57,7 +57,7 @@ TEST(log_positive_is_within_2_ULP) {
   CHECK(log_positive(1) == 0 && !std::signbit(log_positive(1)));
 }
 
-// -log(1 - U), U = (bits + 1/2) / 2^64. Small ones, which decide races, within 2 ULP. From U = 1/4 on, 1 - U is rounded to a
+// -log(1 - U), U = (bits + 1/2) / 2^64. Small ones, which decide Gumbel-max, within 2 ULP. From U = 1/4 on, 1 - U is rounded to a
 // double before its logarithm is taken: up to half an ULP of it, which is up to two of a logarithm around 0.3.
 TEST(exponential_is_within_2_ULP_where_small_and_4_elsewhere) {
   Random random(23);
@@ -81,14 +81,14 @@ TEST(exponential_is_within_2_ULP_where_small_and_4_elsewhere) {
     for (const uint32_t low : {0u, 1u, 0xffffffffu}) add(high, low);
   CHECK(small_end.error <= 2, "%.3Lf ULP at bits %.17g", small_end.error, small_end.at);
   CHECK(rest.error <= 4, "%.3Lf ULP at bits %.17g", rest.error, rest.at);
-  CHECK(exponential(0, 0) == 0x1p-65, "the smallest variate, which bounds the noise of a race");
+  CHECK(exponential(0, 0) == 0x1p-65, "the smallest variate, which bounds the Gumbel noise");
 }
 
-TEST(race_keys_order_by_logit_and_fall_with_the_variate) {
-  CHECK(race_key(1, 5, 5) > race_key(0, 5, 5));
-  CHECK(race_key(0, 0, 0) > race_key(0, 0, 1) && race_key(0, 1, 0) > race_key(0, 2, 0));
-  CHECK(race_key(0, 0, 0) < 45.1, "RaceSink's kMaxNoise");
-  CHECK(race_key(-static_cast<double>(kInf), 0, 0) == -static_cast<double>(kInf));
+TEST(gumbel_keys_order_by_logit_and_fall_with_the_variate) {
+  CHECK(gumbel_key(1, 5, 5) > gumbel_key(0, 5, 5));
+  CHECK(gumbel_key(0, 0, 0) > gumbel_key(0, 0, 1) && gumbel_key(0, 1, 0) > gumbel_key(0, 2, 0));
+  CHECK(gumbel_key(0, 0, 0) < 45.1, "GumbelMaxSink's kMaxNoise");
+  CHECK(gumbel_key(-static_cast<double>(kInf), 0, 0) == -static_cast<double>(kInf));
 }
 
 }  // namespace

@@ -281,11 +281,11 @@ TEST_PER_TABLE(chains_over_extreme_rows_leave_and_draw_the_same_from_both_forms)
     std::vector<Candidate> list;
     for (uint32_t id = 0; id < count; id++) list.push_back({u[id], id});
     const Left left = filter(list, row);
-    const Choice choice = race(list, left, row.stream);
+    const Choice choice = gumbel_max(list, left, row.stream);
     std::vector<float> lying = u;
     MaterializedRow held(kernels, lying.data(), count, nullptr, *std::max_element(u.begin(), u.end()), {});
     const Left held_left = held.filter(row);
-    const Choice held_choice = held.race(held_left, row.stream);
+    const Choice held_choice = held.gumbel_max(held_left, row.stream);
     CHECK(left.max == held_left.max && left.temperature == held_left.temperature, "turn=%d V=%zu: %g %g, want %g %g", turn, count,
           held_left.max, held_left.temperature, left.max, left.temperature);
     CHECK(choice.id == held_choice.id && choice.log_prob == held_choice.log_prob, "turn=%d V=%zu: %u %.17g, want %u %.17g", turn,

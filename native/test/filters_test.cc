@@ -1,4 +1,4 @@
-// Every stage against a sorted walk, alone and in any order; and the race among what they leave.
+// Every stage against a sorted walk, alone and in any order; and Gumbel-max among what they leave.
 #include "../core/sampling/filters.h"
 
 #include <cfloat>
@@ -198,21 +198,21 @@ TEST(top_p_keeps_the_smallest_set_that_reaches_p) {
   }
 }
 
-TEST(races_do_not_depend_on_the_order_of_candidates) {
+TEST(gumbel_max_does_not_depend_on_the_order_of_candidates) {
   for_all_filters(33, [](const std::vector<float>& u, const RowSampling& row, Random& random) {
     if (u.size() > 300) return;
     std::vector<Candidate> kept = naive_filter(sorted_candidates(u.data(), u.size()), row);
     const Left left{kept[0].logit, row.temperature};
-    const Choice want = naive_race(kept, row), first = race(kept, left, row.stream);
+    const Choice want = naive_gumbel_max(kept, row), first = gumbel_max(kept, left, row.stream);
     CHECK(first.id == want.id && std::abs(first.log_prob - want.log_prob) <= 1e-12 * (1 + std::abs(want.log_prob)),
           "V=%zu: %u %.17g, want %u %.17g", u.size(), first.id, first.log_prob, want.id, want.log_prob);
     shuffle(kept, random);
-    const Choice again = race(kept, left, row.stream);
+    const Choice again = gumbel_max(kept, left, row.stream);
     CHECK(again.id == first.id && again.log_prob == first.log_prob, "V=%zu", u.size());
   });
 }
 
-TEST_PER_TABLE(races_in_place_draw_what_a_list_does_at_any_temperature) {
+TEST_PER_TABLE(gumbel_max_in_place_draws_what_a_list_does_at_any_temperature) {
   Random random(34);
   for (const double temperature : {DBL_TRUE_MIN, 1e-310, 1e-300, 1e-40, 1.0, 1e30, DBL_MAX})
     for (const float size : {-0x1p-149f, 0x1p-149f, -1e-40f, 1e-30f, -1.0f, 1.0f, -3e38f})
@@ -221,18 +221,18 @@ TEST_PER_TABLE(races_in_place_draw_what_a_list_does_at_any_temperature) {
         std::vector<float> u(count, size);
         for (float& x : u) x = equal ? size : static_cast<float>(size * random.uniform(0.5, 1));
         const Stream stream = {static_cast<uint32_t>(random.bits()), 9, 1};
-        const Choice want = naive_race(sorted_candidates(u.data(), count), stream, temperature);
+        const Choice want = naive_gumbel_max(sorted_candidates(u.data(), count), stream, temperature);
         const float max = *std::max_element(u.begin(), u.end());
         RowSampling row;
         row.temperature = temperature;
         MaterializedRow held(kernels, u.data(), count, nullptr, max, {});
-        const Choice got = held.race(held.filter(row), stream);
+        const Choice got = held.gumbel_max(held.filter(row), stream);
         CHECK(got.id == want.id, "T=%g u=%g equal=%d: %u, want %u", temperature, size, equal, got.id, want.id);
       }
 }
 
 // Pearson's chi-squared over 9 degrees of freedom; 33 is passed by chance once in 10,000 runs, and the seed is fixed.
-TEST(races_draw_by_probability) {
+TEST(gumbel_max_draws_by_probability) {
   const std::vector<float> u = {0, 1, -1, 2, 0.5f, -3, 1.5f, 0, -0.5f, 1};
   const std::vector<Candidate> all = sorted_candidates(u.data(), u.size());
   for (const double temperature : {1.0, 0.5, 3.0}) {
@@ -242,7 +242,7 @@ TEST(races_draw_by_probability) {
     std::vector<int> drawn(u.size());
     for (uint32_t step = 0; step < kDraws; step++) {
       row.stream = {12345, 678, step};
-      drawn[race(all, {2, temperature}, row.stream).id]++;
+      drawn[gumbel_max(all, {2, temperature}, row.stream).id]++;
     }
     double sum = 0, chi_squared = 0;
     for (const float x : u) sum += std::exp(x / temperature);
@@ -266,7 +266,7 @@ PassResult find_candidates(const Kernels& kernels, const std::vector<float>& log
   PassRequest request;
   request.row_parameters = parameters;
   request.candidates = &out;
-  return run_pass(kernels, HeldSource(logits.data(), logits.size() / vocabulary, vocabulary), request);
+  return run_pass(kernels, MaterializedSource(logits.data(), logits.size() / vocabulary, vocabulary), request);
 }
 
 TEST_PER_TABLE(candidate_rows_are_what_the_filters_leave_best_first) {

@@ -255,7 +255,7 @@ TEST_PER_TABLE(above_counts_and_lists_the_same_ids) {
 }
 
 // Against every id's key: none that beats the best one may be missing. And few others, or the kernel would be of no use.
-TEST_PER_TABLE(race_candidates_never_miss_a_winner) {
+TEST_PER_TABLE(gumbel_max_candidates_never_miss_a_winner) {
   Random random(18);
   size_t listed = 0, winners = 0;
   for (const size_t count : lengths())
@@ -272,18 +272,18 @@ TEST_PER_TABLE(race_candidates_never_miss_a_winner) {
       std::vector<double> keys;
       for (size_t i = 0; i < count; i++) {
         const Bits64 bits = token_bits(stream, first_id + static_cast<uint32_t>(i));
-        keys.push_back(race_key(static_cast<double>(u[i]) / temperature, bits.high, bits.low));
+        keys.push_back(gumbel_key(static_cast<double>(u[i]) / temperature, bits.high, bits.low));
       }
       std::vector<double> sorted = keys;
       std::sort(sorted.rbegin(), sorted.rend());
       for (const size_t place : {size_t{0}, size_t{1}, size_t{10}, count - 1}) {
         if (place >= count || !std::isfinite(sorted[place])) continue;
         const double best = sorted[place];
-        const double to_beat = best - std::abs(best) * 0x1p-49;  // as RaceSink has it: a key is of u/T, not of u * (1/T)
+        const double to_beat = best - std::abs(best) * 0x1p-49;  // as GumbelMaxSink has it: a key is of u/T, not of u * (1/T)
         at_both_edges(u.data(), count, [&](const float* p) {
           const Guarded memory(count * sizeof(uint32_t));
           uint32_t* const found = memory.last_of<uint32_t>(count);
-          const size_t n = kernels.race_candidates(p, count, first_id, {stream, 1 / temperature, to_beat}, found);
+          const size_t n = kernels.gumbel_max_candidates(p, count, first_id, {stream, 1 / temperature, to_beat}, found);
           CHECK(n <= count);
           CHECK(std::is_sorted(found, found + n) && std::adjacent_find(found, found + n) == found + n);
           CHECK(n == 0 || found[n - 1] < count);
@@ -297,7 +297,7 @@ TEST_PER_TABLE(race_candidates_never_miss_a_winner) {
         });
       }
     }
-  CHECK(listed <= 2 * winners, "%zu listed against a best key, in %zu races", listed, winners);
+  CHECK(listed <= 2 * winners, "%zu listed against a best key, in %zu draws", listed, winners);
 }
 
 TEST(tables_are_found_by_name) {

@@ -108,14 +108,14 @@ void check_all(const Kernels& kernels, std::initializer_list<size_t> counts, con
         row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), 3};
         std::vector<Candidate> want = sorted_candidates(u.data(), count);
         const Left left = filter(want, row);
-        const Choice choice = race(want, left, row.stream);
+        const Choice choice = gumbel_max(want, left, row.stream);
 
         std::vector<float> overwritten = u;
         MaterializedRow held(kernels, overwritten.data(), count, nullptr, max, workers);
         const Left held_left = held.filter(row);
         CHECK(held_left.max == left.max && held_left.temperature == left.temperature, "kind=%d V=%zu: max %g, T %g; want %g, %g",
               kind, count, held_left.max, held_left.temperature, left.max, left.temperature);
-        const Choice held_choice = held.race(held_left, row.stream);
+        const Choice held_choice = held.gumbel_max(held_left, row.stream);
         CHECK(held_choice.id == choice.id && held_choice.log_prob == choice.log_prob, "kind=%d V=%zu: %u %.17g, want %u %.17g",
               kind, count, held_choice.id, held_choice.log_prob, choice.id, choice.log_prob);
         const std::vector<uint32_t> kept = sorted_ids(want);
@@ -151,9 +151,9 @@ TEST_PER_TABLE(a_held_row_of_other_ids_draws_among_them) {
     RowSampling row;
     row.top_p = 0.999;
     row.stream = {1, 2, static_cast<uint32_t>(count)};
-    const Choice choice = race(want, filter(want, row), row.stream);
+    const Choice choice = gumbel_max(want, filter(want, row), row.stream);
     MaterializedRow held(kernels, u.data(), count, ids.data(), *std::max_element(u.begin(), u.end()), {});
-    const Choice held_choice = held.race(held.filter(row), row.stream);
+    const Choice held_choice = held.gumbel_max(held.filter(row), row.stream);
     CHECK(held_choice.id == choice.id && held_choice.log_prob == choice.log_prob, "V=%zu: %u, want %u", count, held_choice.id,
           choice.id);
     CHECK(sorted_ids(held.list()) == sorted_ids(want), "V=%zu", count);

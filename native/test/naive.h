@@ -197,12 +197,12 @@ inline std::vector<Candidate> naive_filter(std::vector<Candidate> row, const Row
 }
 
 // Every candidate's key, the largest wins; and the winner's log-probability among them.
-inline Choice naive_race(const std::vector<Candidate>& candidates, const Stream& stream, double temperature) {
+inline Choice naive_gumbel_max(const std::vector<Candidate>& candidates, const Stream& stream, double temperature) {
   const Candidate* winner = nullptr;
   std::tuple<double, float, uint32_t, uint32_t, uint32_t> best;  // lower is better; all but the first decide ties
   for (const Candidate& c : candidates) {
     const Bits64 bits = token_bits(stream, c.id);
-    const double key = race_key(static_cast<double>(c.logit) / temperature, bits.high, bits.low);
+    const double key = gumbel_key(static_cast<double>(c.logit) / temperature, bits.high, bits.low);
     const auto order = std::tuple(-key, -c.logit, bits.high, bits.low, c.id);
     if (!winner || order < best) {
       winner = &c;
@@ -214,14 +214,14 @@ inline Choice naive_race(const std::vector<Candidate>& candidates, const Stream&
   for (const Candidate& c : candidates) sum += std::exp((c.logit - max) / temperature);
   return {winner->id, (winner->logit - max) / temperature - std::log(sum), std::log(sum)};
 }
-inline Choice naive_race(const std::vector<Candidate>& candidates, const RowSampling& row) {
-  return naive_race(candidates, row.stream, row.temperature);
+inline Choice naive_gumbel_max(const std::vector<Candidate>& candidates, const RowSampling& row) {
+  return naive_gumbel_max(candidates, row.stream, row.temperature);
 }
 
 // From a whole row to its token.
 inline Choice naive_draw(std::vector<Candidate> row, const RowSampling& sampling) {
   const NaiveLeft left = NaiveChain(std::move(row), sampling).run();
-  return naive_race(left.kept, sampling.stream, left.temperature);
+  return naive_gumbel_max(left.kept, sampling.stream, left.temperature);
 }
 
 }  // namespace lmhead::test

@@ -62,7 +62,8 @@ TestHead some_head(const Kernels& kernels, const Weights& weights, const std::sh
   if (settings.epilogue.bias) bias = weights.bias;
   const auto core = std::make_shared<HeadCore>(kernels, matrix, nullptr, std::move(bias), settings.epilogue, settings.valid,
                                                Activations::f32, static_cast<unsigned>(1 + random.below(7)));
-  return {settings, core, random.below(4) != 0, std::make_shared<HeadQueue>(core->company()), std::make_shared<HeadQueue>()};
+  return {settings, core, random.below(4) != 0, std::make_shared<HeadQueue>(core->sharing_group()),
+          std::make_shared<HeadQueue>()};
 }
 
 std::unique_ptr<TestPass> some_call(const Kernels& kernels, const Weights& weights, const TestHead& head, Random& random,
@@ -180,7 +181,7 @@ TEST_PER_TABLE(why_a_call_has_a_pass_of_its_own) {
   CHECK(apart(1, request, {}) == Apart::no);
   // Heads over the same weights share passes, but not with other activations.
   const HeadCore other(kernels, matrix, nullptr, {}, {}, 50, Activations::f32, 3);
-  CHECK(head.company() == other.company());
+  CHECK(head.sharing_group() == other.sharing_group());
 }
 
 }  // namespace

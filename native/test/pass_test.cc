@@ -106,7 +106,7 @@ constexpr size_t kVocabularies[] = {1, 2, 255, 256, 257, 700, 3000};
 constexpr size_t kBatches[] = {1, 2, 3, 7, 20};
 constexpr size_t kDepths[] = {1, 3, 9, 17};
 
-TEST_PER_TABLE(passes_agree_with_definitions_and_do_not_depend_on_threads_batch_or_company) {
+TEST_PER_TABLE(passes_agree_with_definitions_and_do_not_depend_on_threads_batch_or_neighbors) {
   Random random(51);
   size_t turn = 0;
   for (const size_t vocabulary : kVocabularies)
@@ -198,7 +198,7 @@ TEST_PER_TABLE(min_p_rows_that_spill_give_the_same_bits) {
   for (size_t i = 0; i < n; i++)
     for (size_t id = 0; id < kVocabulary; id++)
       logits[i * kVocabulary + id] = i % 2 ? 1 : static_cast<float>(random.normal() * 0.3 - (i == 2 ? 30.0 * (id % 3) : 0));
-  const HeldSource held(logits.data(), n, kVocabulary);
+  const MaterializedSource held(logits.data(), n, kVocabulary);
   const Laborious source(held);
   std::vector<RowSampling> rows;
   for (size_t i = 0; i < n; i++)
@@ -208,7 +208,7 @@ TEST_PER_TABLE(min_p_rows_that_spill_give_the_same_bits) {
   CHECK(want.result.status == PassResult::ok);
   for (size_t i = 0; i < n; i++) {
     const std::vector<Candidate> all = sorted_candidates(&logits[i * kVocabulary], kVocabulary);
-    CHECK(want.sample_ids[i] == naive_race(naive_filter(all, rows[i]), rows[i]).id, "row=%zu", i);
+    CHECK(want.sample_ids[i] == naive_gumbel_max(naive_filter(all, rows[i]), rows[i]).id, "row=%zu", i);
   }
   for (const unsigned threads : {2u, 3u, 7u}) {
     const Results got = run(kernels, source, parameters.data(), nullptr, 0, kSample | kLogSumExp, threads);
@@ -367,7 +367,7 @@ TEST_PER_TABLE(NaN_is_carried_by_numbers_and_refused_by_choices) {
     logits[2 * kVocabulary + id] = kNan;
     logits[2 * kVocabulary + 699] = kNan;  // the first one is reported
     logits[4 * kVocabulary] = kNan;
-    const HeldSource held(logits.data(), n, kVocabulary);
+    const MaterializedSource held(logits.data(), n, kVocabulary);
     const Laborious source(held);
     const std::vector<uint32_t> targets(n, 5);
     std::vector<RowSampling> rows(n);
@@ -403,7 +403,7 @@ TEST_PER_TABLE(infinite_logits_have_the_probabilities_that_they_can_have) {
   logits[2 * kVocabulary + 400] = kInf;
   logits[3 * kVocabulary + 7] = -kInf;
   const uint32_t targets[] = {599, 1, 1, 7};
-  const HeldSource held(logits.data(), n, kVocabulary);
+  const MaterializedSource held(logits.data(), n, kVocabulary);
   const Laborious source(held);
   const Results r = run(kernels, source, nullptr, targets, 2, kEverything & ~kSample, 2);
   CHECK(r.result.status == PassResult::ok);
@@ -416,7 +416,7 @@ TEST_PER_TABLE(infinite_logits_have_the_probabilities_that_they_can_have) {
 
   for (size_t way = 0; way < kWayCount; way++) {
     const auto draw = [&](size_t row) {
-      const HeldSource one(&logits[row * kVocabulary], 1, kVocabulary);
+      const MaterializedSource one(&logits[row * kVocabulary], 1, kVocabulary);
       return run(kernels, one, parameter_table({kWays[way]}).data(), nullptr, 0, kSample, 1);
     };
     CHECK(draw(0).sample_ids[0] == 599, "way=%zu", way);
@@ -446,7 +446,7 @@ class Eventful final : public Laborious {
 TEST_PER_TABLE(an_abort_stops_the_pass) {
   constexpr size_t kVocabulary = 100 * kChunkRows;
   const std::vector<float> logits(kVocabulary, 1);
-  const HeldSource held(logits.data(), 1, kVocabulary);
+  const MaterializedSource held(logits.data(), 1, kVocabulary);
   std::atomic<int32_t> flag{1};
   for (const unsigned threads : {1u, 3u}) {
     flag = 1;
@@ -489,7 +489,7 @@ TEST_PER_TABLE(a_pass_that_gives_way_has_the_same_results) {
 TEST_PER_TABLE(exceptions_of_workers_reach_the_caller) {
   constexpr size_t kVocabulary = 40 * kChunkRows;
   const std::vector<float> logits(kVocabulary, 1);
-  const HeldSource held(logits.data(), 1, kVocabulary);
+  const MaterializedSource held(logits.data(), 1, kVocabulary);
   for (const unsigned threads : {1u, 2u, 5u})
     for (int turn = 0; turn < 20; turn++) {
       bool thrown = false;
@@ -509,7 +509,7 @@ TEST_PER_TABLE(exceptions_of_workers_reach_the_caller) {
 }
 
 TEST_PER_TABLE(an_empty_batch_is_done_at_once) {
-  const HeldSource none(nullptr, 0, 100);
+  const MaterializedSource none(nullptr, 0, 100);
   CHECK(run(kernels, none, nullptr, nullptr, 5, kEverything, 4).result.status == PassResult::ok);
 }
 

@@ -84,14 +84,14 @@ inline Problem make_problem(const Kernels& kernels, size_t vocabulary, size_t va
 
 // Every way that a row can be sampled. See way_to_sample in pass.cc; what is held, reached and spilled depends on V too.
 constexpr RowSampling kWays[] = {
-    {.temperature = 1},                                              // a race
+    {.temperature = 1},                                              // Gumbel-max
     {.temperature = 0},                                              // greedy
     {.temperature = 0.7, .top_k = 5},                                // the k best
     {.temperature = 1.5, .log_min_p = -2.3},                         // min-p: within reach
     {.temperature = 0.8, .top_p = 0.9},                              // top-p: held
-    {.temperature = 100},                                            // a race of nearly equals
+    {.temperature = 100},                                            // Gumbel-max of nearly equals
     {.temperature = 1, .top_k = 40, .top_p = 0.7, .log_min_p = -3},  // all filters
-    {.temperature = 1e-4},                                           // a race that the best logit wins
+    {.temperature = 1e-4},                                           // Gumbel-max that the best logit wins
     {.temperature = 2, .top_k = 1200},                               // k too large for a heap: held
     {.temperature = 1, .log_min_p = -1e4},                           // min-p that keeps nearly all: spills
     {.temperature = 1, .top_k = 1},                                  //

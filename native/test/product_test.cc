@@ -194,18 +194,18 @@ TEST_PER_TABLE(subnormal_largest_and_zero_operands_are_exact) {
     }
 }
 
-TEST_PER_TABLE(widening_is_exact_for_every_16_bit_pattern) {
+TEST_PER_TABLE(unpacking_is_exact_for_every_16_bit_pattern) {
   for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) {
     std::vector<uint8_t> all(65536 * 2);
     for (uint32_t i = 0; i < 65536; i++) put(dtype, &all[i * 2], i);
     std::vector<float> wide(65536);
-    kernels.widen[static_cast<size_t>(dtype)](all.data(), 65536, wide.data());
+    kernels.unpack[static_cast<size_t>(dtype)](all.data(), 65536, wide.data());
     for (uint32_t i = 0; i < 65536; i++)
       CHECK(same(wide[i], static_cast<float>(value_of(dtype, &all[i * 2]))), "%s %#x: %g", name_of(dtype), i, wide[i]);
   }
 }
 
-TEST_PER_TABLE(widening_stays_inside_its_buffers) {
+TEST_PER_TABLE(unpacking_stays_inside_its_buffers) {
   Random random(3);
   for (const Dtype dtype : kFloats)
     for (size_t count = 0; count <= 70; count++) {
@@ -215,7 +215,7 @@ TEST_PER_TABLE(widening_stays_inside_its_buffers) {
       at_both_edges(bytes.data(), size, [&](const uint8_t* source) {
         const Guarded out(count * sizeof(float));
         float* const wide = out.last_of<float>(count);
-        kernels.widen[static_cast<size_t>(dtype)](source, count, wide);
+        kernels.unpack[static_cast<size_t>(dtype)](source, count, wide);
         for (size_t i = 0; i < count; i++)
           CHECK(wide[i] == value_of(dtype, &bytes[i * bytes_per_element(dtype)]), "%s %zu of %zu", name_of(dtype), i, count);
       });

@@ -1,4 +1,4 @@
-// Quantized weights: widening against the definitions, and products against product<f32> over the same numbers, bit for bit.
+// Quantized weights: unpacking against the definitions, and products against product<f32> over the same numbers, bit for bit.
 #include "quantized.h"
 
 #include "../core/numerics/aligned.h"
@@ -16,10 +16,10 @@ std::vector<size_t> widths(Dtype dtype) {
   return {32, 64, 96, 128, 160, 288};
 }
 
-std::vector<float> widened(const Kernels& kernels, const Matrix& e) {
+std::vector<float> unpacked(const Kernels& kernels, const Matrix& e) {
   std::vector<float> wide(e.rows * e.columns);
   for (size_t r = 0; r < e.rows; r++)
-    kernels.widen[static_cast<size_t>(e.dtype)](e.row(r), e.columns, wide.data() + r * e.columns);
+    kernels.unpack[static_cast<size_t>(e.dtype)](e.row(r), e.columns, wide.data() + r * e.columns);
   return wide;
 }
 
@@ -41,7 +41,7 @@ TEST_PER_TABLE(quantized_numbers_are_what_their_format_says) {
         const Guarded out(d * sizeof(float));
         for (size_t r = 0; r < rows; r++) {
           float* const wide = r % 2 ? out.last_of<float>(d) : out.first_of<float>();
-          kernels.widen[static_cast<size_t>(dtype)](e.row(r), d, wide);
+          kernels.unpack[static_cast<size_t>(dtype)](e.row(r), d, wide);
           for (size_t k = 0; k < d; k++) {
             const float want = static_cast<float>(quantized_value(dtype, e.row(r), k));
             CHECK(same(wide[k], want), "%s d=%zu row=%zu k=%zu: %.9g, want %.9g", quantized_name(dtype), d, r, k, wide[k], want);
@@ -65,7 +65,7 @@ TEST_PER_TABLE(quantized_numbers_are_exact_at_the_ends_of_the_range) {
         for (size_t at = 0; at < row.size(); at += format.bytes)
           put(Dtype::f16, &row[at + (dtype == Dtype::q6_k ? 208 : 0)], scale);
       std::vector<float> wide(d);
-      kernels.widen[static_cast<size_t>(dtype)](row.data(), d, wide.data());
+      kernels.unpack[static_cast<size_t>(dtype)](row.data(), d, wide.data());
       for (size_t k = 0; k < d; k++) {
         const float want = static_cast<float>(quantized_value(dtype, row.data(), k));
         CHECK(same(wide[k], want), "%s scale=%#x k=%zu: %g, want %g", quantized_name(dtype), scale, k, wide[k], want);
@@ -81,7 +81,7 @@ TEST_PER_TABLE(quantized_products_have_the_bits_of_f32_over_the_same_numbers) {
       Random random(d + 5);
       const std::vector<uint8_t> bytes = random_quantized(dtype, most_rows, d, random);
       const AlignedFloats hidden = random_hidden(n, d, random);
-      const std::vector<float> wide = widened(kernels, {bytes.data(), dtype, most_rows, d});
+      const std::vector<float> wide = unpacked(kernels, {bytes.data(), dtype, most_rows, d});
       std::vector<float> want(n * most_rows);
       kernels.product[0]({reinterpret_cast<const uint8_t*>(wide.data()), Dtype::f32, most_rows, d}, 0, most_rows, hidden.data(),
                          hidden_stride(d), n, want.data(), most_rows);

@@ -56,7 +56,7 @@ void check_row(const Told& t, size_t row, const float* u, const std::vector<uint
   std::sort(all.begin(), all.end(), better);
   const bool greedy = sampling.temperature == 0;
   const NaiveLeft left = greedy ? NaiveLeft{{all[0]}, 1} : NaiveChain(all, sampling).run();
-  const Choice want = greedy ? Choice{all[0].id, 0} : naive_race(left.kept, sampling.stream, left.temperature);
+  const Choice want = greedy ? Choice{all[0].id, 0} : naive_gumbel_max(left.kept, sampling.stream, left.temperature);
   const auto near = [](double got, double wanted) {
     return got == static_cast<float>(wanted) || std::abs(got - wanted) <= 1e-6 * (1 + std::abs(wanted));
   };
@@ -149,7 +149,7 @@ TEST_PER_TABLE(a_row_that_is_held_after_all_tells_the_same) {
   std::vector<float> logits(n * kVocabulary);
   Random random(92);
   for (float& u : logits) u = static_cast<float>(random.normal() * 0.3);
-  const HeldSource held(logits.data(), n, kVocabulary);
+  const MaterializedSource held(logits.data(), n, kVocabulary);
   const Laborious source(held);
   std::vector<uint32_t> ids(kVocabulary);
   for (uint32_t id = 0; id < kVocabulary; id++) ids[id] = id;
@@ -180,7 +180,7 @@ TEST_PER_TABLE(rows_that_min_p_has_no_room_for_tell_the_same) {
     const bool flat = i / kVocabulary % 4 != 0;
     logits[i] = static_cast<float>(random.normal() * (flat ? 0.3 : 6));
   }
-  const HeldSource held(logits.data(), n, kVocabulary);
+  const MaterializedSource held(logits.data(), n, kVocabulary);
   const Laborious source(held);
   std::vector<uint32_t> ids(kVocabulary);
   for (uint32_t id = 0; id < kVocabulary; id++) ids[id] = id;
@@ -199,7 +199,7 @@ TEST_PER_TABLE(rows_that_min_p_has_no_room_for_tell_the_same) {
 // A NaN that cannot be drawn is in the raw distribution still.
 TEST_PER_TABLE(NaN_is_refused_by_what_is_told) {
   std::vector<float> logits = {1, kNan, 3, 4};
-  const HeldSource held(logits.data(), 1, 4);
+  const MaterializedSource held(logits.data(), 1, 4);
   const uint32_t mask = 0b1101;
   Adjustments adjustments;
   adjustments.allowed = &mask;

@@ -59,7 +59,7 @@ TEST_PER_TABLE(parts_of_a_vocabulary_say_together_what_all_of_it_says) {
     const Dtype dtype = static_cast<Dtype>(random.below(kFloatDtypes));
     const Problem p =
         make_problem(kernels, vocabulary, valid, kRows, kDepth, dtype, static_cast<int>(random.below(kEpilogues)), seed);
-    std::vector<RowSampling> ways = {kWays[0], kWays[5], kWays[1]};  // two races, greedy
+    std::vector<RowSampling> ways = {kWays[0], kWays[5], kWays[1]};  // two by Gumbel-max, greedy
     for (RowSampling& way : ways) way.stream = {static_cast<uint32_t>(seed), 7, static_cast<uint32_t>(random.bits())};
     const std::vector<double> parameters = parameter_table(ways);
     const Results whole = run(kernels, p.source(kernels, 0, kRows), parameters.data(), nullptr, kListed, kTop | kSample, 1);
@@ -68,7 +68,7 @@ TEST_PER_TABLE(parts_of_a_vocabulary_say_together_what_all_of_it_says) {
     const size_t chunks = all.sums.size() / kRows / kSumsOfChunk;
 
     std::vector<std::vector<Candidate>> best(kRows), listed(kRows);
-    std::vector<RaceLeader> leaders(kRows);
+    std::vector<GumbelMaxLeader> leaders(kRows);
     for (size_t begin = 0; begin < valid;) {
       size_t end = begin + kListed + random.below(600);
       if (end + kListed > valid) end = valid;

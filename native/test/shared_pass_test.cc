@@ -182,7 +182,7 @@ TEST(what_a_call_has_held_is_known_before) {
     call.n = n;
     call.valid = 1000;
     call.request = request;
-    return held_bytes(call) / (1000 * sizeof(float));
+    return materialized_bytes(call) / (1000 * sizeof(float));
   };
   const std::vector<double> parameters =
       parameter_table({{.top_p = 0.9}, {.temperature = 0.5}, {.top_k = 7}, {.typical_p = 0.5}});

@@ -51,7 +51,7 @@ int64_t heaviest(const std::vector<double>& weights, const RowSampling& row) {
   for (size_t id = 0; id < weights.size(); id++) {
     if (weights[id] < 0x1p-1022) continue;
     const Bits64 bits = token_bits(stream, static_cast<uint32_t>(id));
-    const double key = race_key(log_positive(weights[id]), bits.high, bits.low);
+    const double key = gumbel_key(log_positive(weights[id]), bits.high, bits.low);
     if (winner < 0 || key > best) {
       winner = static_cast<int64_t>(id);
       best = key;
@@ -125,7 +125,7 @@ TEST_PER_TABLE(drafts_are_verified_as_their_definition_says) {
         const auto best = std::max_element(shaken.begin(), shaken.end()) - shaken.begin();
         draft.push_back(static_cast<uint32_t>(random.below(3) ? static_cast<size_t>(best) : random.below(vocabulary)));
       }
-      const HeldSource source(logits.data(), n, vocabulary);
+      const MaterializedSource source(logits.data(), n, vocabulary);
       for (const float* q : {static_cast<const float*>(log_probs.data()), static_cast<const float*>(nullptr)}) {
         const Verdict want = naive_verify(logits, n, vocabulary, rows, draft, q);
         for (const unsigned threads : {1u, 3u}) {
@@ -161,7 +161,7 @@ TEST_PER_TABLE(a_draft_is_held_against_some_rows) {
       const auto [u, stride] = some.logits(0, count, i, 1, scratch.data());
       for (size_t j = 0; j < count; j++) all[i * vocabulary + ids[j]] = logits[i * count + j] = u[j];
     }
-    const HeldSource alone(all.data(), n, vocabulary);
+    const MaterializedSource alone(all.data(), n, vocabulary);
     for (uint32_t turn = 0; turn < 30; turn++) {
       std::vector<RowSampling> rows(n);
       for (RowSampling& row : rows) {
@@ -186,7 +186,7 @@ TEST_PER_TABLE(a_draft_is_held_against_some_rows) {
 
 TEST_PER_TABLE(a_greedy_draft_stands_while_it_is_the_argmax) {
   const std::vector<float> logits = {0, 3, 3, 1, 0, 0, 0, 2, 5, 5, 5, 5};
-  const HeldSource source(logits.data(), 3, 4);
+  const MaterializedSource source(logits.data(), 3, 4);
   const std::vector<double> parameters = parameter_table(std::vector<RowSampling>(3, {.temperature = 0}));
   const Verdict all = verify(kernels, source, parameters, {1, 3}, nullptr, 1);
   CHECK(all.accepted == 2 && all.ids[0] == 1 && all.ids[1] == 3 && all.ids[2] == 0 && all.log_probs[2] == 0);
@@ -199,7 +199,7 @@ TEST_PER_TABLE(a_greedy_draft_stands_while_it_is_the_argmax) {
 // It cannot have been drawn, however likely it is; one of a probability that is only tiny can.
 TEST_PER_TABLE(a_draft_of_probability_0_never_stands) {
   const std::vector<float> logits = {0, 9, -1, 0, 9, -1};
-  const HeldSource source(logits.data(), 2, 3);
+  const MaterializedSource source(logits.data(), 2, 3);
   for (const double temperature : {0.0, 0.5, 1.0, 30.0})
     for (uint32_t step = 0; step < 50; step++)
       for (const float log_prob : {-kInf, -1e4f}) {
@@ -215,9 +215,9 @@ TEST_PER_TABLE(a_draft_is_refused_where_no_token_is_right) {
   for (const float bad : {kNan, kInf, -kInf}) {
     std::vector<float> logits(2 * 300, bad == -kInf ? bad : 0);
     std::fill(logits.begin(), logits.begin() + 300, 0.0f);
-    logits[7] = 50;  // so that the first id stands
+    logits[7] = 50;  // so that the first id is accepted
     logits[300 + 290] = bad;
-    const HeldSource source(logits.data(), 2, 300);
+    const MaterializedSource source(logits.data(), 2, 300);
     const Verdict v = verify(kernels, source, parameter_table({{}, {}}), {7}, nullptr, 1);
     CHECK(v.result.status == (std::isnan(bad) ? PassResult::nan : PassResult::unnormalized) && v.result.row == 1);
     CHECK(v.result.id == (bad == -kInf ? -1 : 290));

@@ -238,7 +238,7 @@ TEST(stopping_an_owner_ends_what_runs_for_it) {
   TaskQueue::instance().stop(&owner);  // nothing to wait for
 }
 
-// ---- company -----------------------------------------------------------------------------------------------------------------
+// ---- sharing groups ---------------------------------------------------------------------------------------------------------
 
 // A task that takes along whom it can, and says of each turn who had it.
 std::unique_ptr<Task> sharing(int name, Log& log, std::vector<std::vector<int>>& turns, Task::Share share = {1, 0}) {
@@ -256,7 +256,7 @@ std::unique_ptr<Task> sharing(int name, Log& log, std::vector<std::vector<int>>&
   return task;
 }
 
-// Keeps the company's turn until it is let go.
+// Keeps the group's turn until it is let go.
 class Plug {
  public:
   Plug(const std::shared_ptr<HeadQueue>& head_queue, Log& log) {
@@ -272,19 +272,19 @@ class Plug {
   std::atomic<bool> started_{false}, go_{false};
 };
 
-std::vector<std::shared_ptr<HeadQueue>> head_queues_in_company(size_t count, Task::Share room) {
-  const auto company = std::make_shared<Company>(room);
+std::vector<std::shared_ptr<HeadQueue>> head_queues_of_a_group(size_t count, Task::Share room) {
+  const auto group = std::make_shared<SharingGroup>(room);
   std::vector<std::shared_ptr<HeadQueue>> head_queues;
-  while (head_queues.size() < count) head_queues.push_back(std::make_shared<HeadQueue>(company));
+  while (head_queues.size() < count) head_queues.push_back(std::make_shared<HeadQueue>(group));
   return head_queues;
 }
 
 using Turns = std::vector<std::vector<int>>;
 
-TEST(head_queues_in_company_share_a_turn_one_task_of_each_after_the_other) {
+TEST(head_queues_of_a_group_share_a_turn_one_task_of_each_after_the_other) {
   Log log;
   Turns turns;
-  const auto head_queues = head_queues_in_company(3, {100, 100});
+  const auto head_queues = head_queues_of_a_group(3, {100, 100});
   Plug plug(head_queues[0], log);
   for (int head_queue = 0; head_queue < 3; head_queue++)
     for (int i = 0; i <= head_queue; i++)
@@ -297,7 +297,7 @@ TEST(head_queues_in_company_share_a_turn_one_task_of_each_after_the_other) {
 TEST(a_turn_has_room_for_so_many_rows) {
   Log log;
   Turns turns;
-  const auto head_queues = head_queues_in_company(2, {5, 0});
+  const auto head_queues = head_queues_of_a_group(2, {5, 0});
   Plug plug(head_queues[0], log);
   for (int i = 0; i < 3; i++) push(head_queues[0], sharing(i, log, turns, {2, 0}));
   push(head_queues[0], sharing(3, log, turns, {1, 0}));
@@ -313,7 +313,7 @@ TEST(a_turn_has_room_for_so_many_rows) {
 TEST(a_turn_has_room_for_so_many_bytes) {
   Log log;
   Turns turns;
-  const auto head_queues = head_queues_in_company(2, {100, 100});
+  const auto head_queues = head_queues_of_a_group(2, {100, 100});
   Plug plug(head_queues[0], log);
   push(head_queues[0], sharing(0, log, turns, {1, 60}));
   push(head_queues[0], sharing(1, log, turns, {1, 40}));
@@ -328,7 +328,7 @@ TEST(a_turn_has_room_for_so_many_bytes) {
 TEST(a_head_queue_that_was_passed_over_comes_first) {
   Log log;
   Turns turns;
-  const auto head_queues = head_queues_in_company(3, {3, 100});
+  const auto head_queues = head_queues_of_a_group(3, {3, 100});
   Plug plug(head_queues[2], log);
   push(head_queues[0], sharing(0, log, turns, {1, 0}));
   push(head_queues[1], sharing(10, log, turns, {3, 0}));  // there is no room for it beside others
@@ -342,7 +342,7 @@ TEST(a_head_queue_that_was_passed_over_comes_first) {
 TEST(a_task_that_shares_nothing_has_a_turn_of_its_own) {
   Log log;
   Turns turns;
-  const auto head_queues = head_queues_in_company(2, {9, 9});
+  const auto head_queues = head_queues_of_a_group(2, {9, 9});
   Plug plug(head_queues[0], log);
   push(head_queues[0], sharing(0, log, turns));
   push(head_queues[0], sharing(1, log, turns, {}));
@@ -357,7 +357,7 @@ TEST(a_task_that_shares_nothing_has_a_turn_of_its_own) {
 TEST(what_is_taken_back_or_unwanted_joins_nobody) {
   Log log;
   Turns turns;
-  const auto head_queues = head_queues_in_company(3, {9, 9});
+  const auto head_queues = head_queues_of_a_group(3, {9, 9});
   Plug plug(head_queues[0], log);
   push(head_queues[0], sharing(0, log, turns));
   std::unique_ptr<Task> unwanted = sharing(10, log, turns);
@@ -376,7 +376,7 @@ TEST(what_is_taken_back_or_unwanted_joins_nobody) {
 
 TEST(tasks_that_come_while_others_run_are_news_and_can_join) {
   Log log;
-  const auto head_queues = head_queues_in_company(2, {2, 9});
+  const auto head_queues = head_queues_of_a_group(2, {2, 9});
   std::vector<bool> news;
   Turns others;
   auto first = std::make_unique<TestTask>(0, log, [&](Turn& turn, const std::atomic<bool>&) {
@@ -399,7 +399,7 @@ TEST(tasks_that_come_while_others_run_are_news_and_can_join) {
 TEST(stopping_an_owner_waits_for_its_task_in_the_turn_of_another) {
   Log log;
   const int owner = 0;
-  const auto head_queues = head_queues_in_company(2, {9, 9});
+  const auto head_queues = head_queues_of_a_group(2, {9, 9});
   Plug plug(head_queues[0], log);
   std::atomic<bool> go{false}, running{false}, stopped{false}, too_soon{false};
   auto first = std::make_unique<TestTask>(0, log, [&](Turn& turn, const std::atomic<bool>&) {
@@ -429,7 +429,7 @@ TEST(stopping_an_owner_waits_for_its_task_in_the_turn_of_another) {
 // The rule: they take turns. Short tasks that come without end do not keep a long one from its end, nor does it keep them.
 TEST(neither_a_long_task_nor_short_ones_without_end_keep_the_other_waiting) {
   Log log;
-  const auto shared = head_queues_in_company(1, {64, 64})[0];
+  const auto shared = head_queues_of_a_group(1, {64, 64})[0];
   const auto long_head_queue = std::make_shared<HeadQueue>();
   std::atomic<bool> long_ended{false};
   std::atomic<int> turns_given{0};
@@ -466,11 +466,11 @@ TEST(neither_a_long_task_nor_short_ones_without_end_keep_the_other_waiting) {
   CHECK(turns_given == 5 && pushed >= 5, "%d and %zu", turns_given.load(), pushed.load());
 }
 
-// Many threads push, take back and stop, in head queues with and without company; each task runs, is taken back, or was not
+// Many threads push, take back and stop, in head queues with and without a group; each task runs, is taken back, or was not
 // wanted.
 TEST(nothing_is_lost_where_all_happens_at_once) {
   Log log;
-  const auto head_queues = head_queues_in_company(4, {6, 40});
+  const auto head_queues = head_queues_of_a_group(4, {6, 40});
   std::atomic<size_t> taken{0};
   const auto run = [&](Turn& turn, const std::atomic<bool>&) {
     std::vector<Task*> joined;

@@ -80,7 +80,7 @@ function ascending(count, bound) {
 
 const ROW_PARAMETERS = 21;
 const V = 70;
-const D = 16; // a hidden state is used where it lies, for D is a multiple of 16
+const D = 16; // a hidden state is used in place, for D is a multiple of 16
 
 function rowParameters(n) {
   const table = arrayOf(Float64Array, n * ROW_PARAMETERS);

@@ -98,7 +98,7 @@ describe.each(backends)('%s: activations', backend => {
     );
 
     it.each(WEIGHTS)(
-      'weights %s: the same bits in any company, and from every method',
+      'weights %s: the same bits in any batch, and from every method',
       async (dtype, widths) => {
         const d = widths[widths.length - 1];
         const [V, n] = [backend === 'native' ? 1100 : 61, 23];

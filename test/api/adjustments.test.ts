@@ -229,7 +229,7 @@ describe.each(backends)('adjustments, %s', backend => {
   });
 });
 
-describe('adjustments of held logits', () => {
+describe('adjustments of given logits', () => {
   it('are taken by the functions', () => {
     const u = Float32Array.of(0, 1, 2, 3);
     expect([...candidatesOf(u, 4, { allowedIds: [0, 2] }).ids]).toEqual([2, 0]);
@@ -262,7 +262,7 @@ describe('adjustments of held logits', () => {
         const options = { seed: 5, ...filter, ...adjust };
         const job = (): LogitsJob => ({
           n,
-          heldLogits: logits,
+          givenLogits: logits,
           vocabSize: v,
           rowParameters: rowParameters(options, n, v, 'sample', true),
           adjustments: adjustmentsOf(options, n, v, v),

@@ -37,8 +37,8 @@ const places: Record<string, (head: LMHead, ids: Ids) => unknown> = {
     head.sampler({ history: ids, noRepeatNgramSize: 1, seed: 2 }).nextSync(someHidden(1)),
   'bannedIds of a sampler': (head, ids) => head.sampler({ bannedIds: ids, seed: 2 }).nextSync(someHidden(1)),
   'allowedIds of next': (head, ids) => head.sampler({ seed: 2 }).nextSync(someHidden(1), { allowedIds: ids }),
-  'bannedIds of held logits': (_, ids) => candidatesOf(new Float32Array(V), V, { bannedIds: ids }),
-  'history of held logits': (_, ids) =>
+  'bannedIds of given logits': (_, ids) => candidatesOf(new Float32Array(V), V, { bannedIds: ids }),
+  'history of given logits': (_, ids) =>
     sampleFrom(new Float32Array(V), V, { history: ids, frequencyPenalty: 9, seed: 1 }),
 };
 

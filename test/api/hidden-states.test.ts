@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ErrorKind } from '../../lib/errors';
-import { candidatesOf, sampleFrom } from '../../lib/pass/held-logits';
+import { candidatesOf, sampleFrom } from '../../lib/pass/given-logits';
 import type { Hidden } from '../../lib/types';
 import { backends } from '../support/backends';
 import {

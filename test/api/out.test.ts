@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { nativeUnavailable } from '../../lib/backend/addon';
-import { logSoftmax, softmax } from '../../lib/pass/held-logits';
+import { logSoftmax, softmax } from '../../lib/pass/given-logits';
 import { backends } from '../support/backends';
 import { growable, resizable } from '../support/buffers';
 import { rejectsKind, throwsKind } from '../support/errors';

@@ -86,7 +86,7 @@ describe.each(backends)('verifyDraft: %s', backend => {
   const head = transparent(backend, P.length);
   const DRAWS = backend === 'native' ? 10000 : 1500;
 
-  it.each(pairs)('%s: the first token has distribution p, and stands with Σ min(p, q)', (_, p, q) => {
+  it.each(pairs)('%s: the first token has distribution p, and is accepted with Σ min(p, q)', (_, p, q) => {
     const uniforms = someNumbers(DRAWS, 77);
     const counts = P.map(() => 0);
     let accepted = 0;
@@ -193,7 +193,7 @@ describe.each(backends)('verifyDraft: %s', backend => {
     expect(verify([], hidden.subarray(0, 0))).toEqual(verdict(0));
   });
 
-  it('a token that cannot be drawn never stands, not even padding', () => {
+  it('a token that cannot be drawn is never accepted, not even padding', () => {
     const padded = transparent(backend, 6, { validVocabSize: 4 });
     for (let step = 0; step < 200; step++) {
       const at = { seed: 1, step };
@@ -487,7 +487,7 @@ describe.skipIf(backends.length < 2)('verifyDraft: native and reference', () => 
             };
             const job = (): LogitsJob => ({
               n,
-              heldLogits: u,
+              givenLogits: u,
               vocabSize: size,
               rowParameters: rowParameters(at, n, size, 'sample', true),
               draft: {

@@ -65,7 +65,7 @@ describe('info', () => {
       [
         'vocabulary   211 tokens',
         'hidden size  13',
-        'weights      f32, 11.0 kB, mapped and used where they lie',
+        'weights      f32, 11.0 kB, mapped and used in place',
         'tied         yes: one matrix is input and output embedding (head.safetensors)',
         'parameters   2,743',
         'norm         none found',

@@ -165,7 +165,7 @@ const gather: Check = (_, [matrix, indices], [y]) => {
   expect([...head.embed(indices.data.map(Number))]).toEqual([...floats(y)]);
 };
 
-/** 16-bit numbers as hidden states and as weights, widened. */
+/** 16-bit numbers as hidden states and as weights, unpacked. */
 const cast: Check = (_, [x], [y]) => {
   const dtype = x.dtype === 'bfloat16' ? 'bf16' : 'f16';
   // bfloat16 comes as its bits; float16 as numbers.

@@ -58,7 +58,7 @@ function leftOf(logits: Float32Array, options: SampleOptions): { ids: Uint32Arra
   const V = logits.length;
   const left = candidatesOf(logits, V, options);
   const twin: LogitsJob = {
-    heldLogits: logits,
+    givenLogits: logits,
     vocabSize: V,
     n: 1,
     rowParameters: rowParameters(options, 1, V, 'filter', true),

@@ -394,7 +394,7 @@ for (const dtype of ['i8', 'q8_0']) {
 }
 
 // Functions over logits that the caller holds: the reference by the same trick.
-await check('functions over held logits', () => {
+await check('functions over given logits', () => {
   const V = 700;
   const u = someNumbers(V, 4).map(x => 6 * x);
   const twin = LMHead.from(u, { vocabSize: V, hiddenSize: 1, backend: 'reference' });
@@ -416,7 +416,7 @@ await check('functions over held logits', () => {
   }
 });
 
-// A mapped file, read where it lies.
+// A mapped file, read in place.
 await check('open', async () => {
   const path = join(resolve(folder), 'assets/tiny-lm.safetensors');
   const mapped = await LMHead.open(path, { backend: 'native' });

@@ -111,7 +111,7 @@ describe('a malformed header is refused', () => {
 });
 
 const files = {
-  'f4, used where it lies': npy('<f4', [V, D], bytesOf(weight)),
+  'f4, used in place': npy('<f4', [V, D], bytesOf(weight)),
   'f4 in Fortran order': npy('<f4', [V, D], bytesOf(transposed), { fortran: true }),
   'f4, big-endian': npy('>f4', [V, D], swapped(bytesOf(weight), 4)),
   f8: npy('<f8', [V, D], bytesOf(double)),

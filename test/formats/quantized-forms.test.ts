@@ -60,9 +60,9 @@ function stored(
   const numbers = someNumbers(n, seed);
   if (dtype === 'F32') return { bytes: bytesOf(numbers), values: numbers };
   const bits = narrow(numbers, dtype.toLowerCase() as 'f16' | 'bf16') as Uint16Array;
-  return { bytes: bytesOf(bits), values: widened(bits, dtype) };
+  return { bytes: bytesOf(bits), values: unpacked(bits, dtype) };
 }
-function widened(bits: Uint16Array, dtype: 'F16' | 'BF16'): Float32Array {
+function unpacked(bits: Uint16Array, dtype: 'F16' | 'BF16'): Float32Array {
   return Float32Array.from(bits, x => {
     if (dtype === 'BF16') return new Float32Array(Uint32Array.of(x << 16).buffer)[0];
     const [sign, exponent, fraction] = [x >> 15 ? -1 : 1, (x >> 10) & 31, (x & 1023) / 1024];

@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
-import { narrow as narrowExactly, widen } from '../../lib/dtypes/half';
+import { narrow as narrowExactly, unpack } from '../../lib/dtypes/half';
 import type { FloatDtype, HeadOptions } from '../../lib/types';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
@@ -170,11 +170,11 @@ describe('the metadata of a saved head', () => {
 });
 
 describe('narrow', () => {
-  it('is the inverse of widen for every number', () => {
+  it('is the inverse of unpack for every number', () => {
     const all = Uint16Array.from({ length: 65536 }, (_, i) => i);
     for (const dtype of ['f16', 'bf16'] as const) {
-      const none = (bits: number) => Number.isNaN(widen(Uint16Array.of(bits), dtype)[0]);
-      const back = narrowExactly(widen(all, dtype), dtype);
+      const none = (bits: number) => Number.isNaN(unpack(Uint16Array.of(bits), dtype)[0]);
+      const back = narrowExactly(unpack(all, dtype), dtype);
       const wrong = all.filter(bits => back[bits] !== bits && !(none(bits) && none(back[bits])));
       expect([...wrong]).toEqual([]);
     }
@@ -183,7 +183,7 @@ describe('narrow', () => {
   it('reads the part of an array that it is given', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 0x7bff })), fc.nat(5), (bits, skip) => {
-        const wide = widen(Uint16Array.from(bits), 'f16').subarray(skip);
+        const wide = unpack(Uint16Array.from(bits), 'f16').subarray(skip);
         expect([...narrowExactly(wide, 'f16')]).toEqual(bits.slice(skip));
       }),
     );

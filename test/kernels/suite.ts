@@ -5,7 +5,7 @@ import { rowParameters } from '../../lib/arguments/row-parameters';
 import { nativeUnavailable } from '../../lib/backend/addon';
 import { type Epilogue, type LogitsJob, noCandidates, type PassJob } from '../../lib/backend/backend';
 import { nativeCapabilities, nativeLogits } from '../../lib/backend/native';
-import { dequantize, widenedRows } from '../../lib/dtypes/dequantize';
+import { dequantize, unpackedRows } from '../../lib/dtypes/dequantize';
 import { floats } from '../../lib/dtypes/half';
 import { rowBytes } from '../../lib/dtypes/row-format';
 import { referenceLogits } from '../../lib/reference/backend';
@@ -109,7 +109,7 @@ export function kernelSuite(isa: string): void {
           worst = Math.max(worst, checkWeight(weight, hidden, V, d, n, dtype, 'f32', NONE));
           const head = LMHead.from(weight, { vocabSize: V, hiddenSize: d, dtype });
           expect(head.embed([V - 1, 0, 7])).toEqual(
-            Float32Array.from([V - 1, 0, 7].flatMap(id => [...widenedRow(weight, dtype, d, id)])),
+            Float32Array.from([V - 1, 0, 7].flatMap(id => [...unpackedRow(weight, dtype, d, id)])),
           );
         }
         expect(worst).toBeGreaterThan(0);
@@ -196,7 +196,7 @@ export function kernelSuite(isa: string): void {
   );
 }
 
-function widenedRow(weight: Uint8Array, dtype: QuantizedDtype, d: number, id: number): Float32Array {
+function unpackedRow(weight: Uint8Array, dtype: QuantizedDtype, d: number, id: number): Float32Array {
   return dequantize(weight.subarray(id * rowBytes(dtype, d), (id + 1) * rowBytes(dtype, d)), dtype, d);
 }
 
@@ -255,7 +255,7 @@ function checkWeight(
     capOrder: epilogue.capOrder,
   });
   const u = head.logitsSync(hidden, { hiddenDtype: hiddenDtype === 'f32' ? undefined : hiddenDtype });
-  const [e, h] = [widenedRows(weight, dtype, d), floats(hidden, hiddenDtype)];
+  const [e, h] = [unpackedRows(weight, dtype, d), floats(hidden, hiddenDtype)];
   let worst = 0;
   for (let row = 0; row < n; row++) {
     for (let id = 0; id < V; id++) {
@@ -275,7 +275,7 @@ function compareRow(u: Float32Array, temperature: number): void {
   for (const target of [0, V >> 1, V - 1]) {
     const job = (): LogitsJob => ({
       ...emptyJob(V),
-      heldLogits: u,
+      givenLogits: u,
       vocabSize: V,
       rowParameters: rowParameters({ temperature }, 1, V, 'distribution', false),
       score: {
@@ -351,7 +351,7 @@ function compareSamples(u: Float32Array, V: number, options: SampleOptions, coun
   )!;
   const job = (): LogitsJob => ({
     n: count,
-    heldLogits: held,
+    givenLogits: held,
     vocabSize: V,
     rowParameters: table,
     sample: { ids: new Uint32Array(count), logProbs: new Float32Array(count) },
@@ -372,6 +372,6 @@ function compareSamples(u: Float32Array, V: number, options: SampleOptions, coun
 
 function referenceSample(u: Float32Array, V: number, table: Float64Array): number {
   const sample = { ids: new Uint32Array(1), logProbs: new Float32Array(1) };
-  referenceLogits.runLogits({ n: 1, heldLogits: u, vocabSize: V, rowParameters: table, sample });
+  referenceLogits.runLogits({ n: 1, givenLogits: u, vocabSize: V, rowParameters: table, sample });
   return sample.ids[0];
 }

@@ -49,7 +49,7 @@ function methodNames(): string[] {
 
 /**
  * Tests that growth stays below 5 MB; skips where the backend is not there.
- * @param backend who computes
+ * @param backend the one to test
  * @param calls of each method, and a hundredth of that of the slow ones
  * @param heads of each kind, opened and closed
  * @param timeout in milliseconds

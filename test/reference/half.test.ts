@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { widen } from '../../lib/dtypes/half';
+import { unpack } from '../../lib/dtypes/half';
 import { narrow } from '../support/half';
 
 describe('16-bit floating-point numbers', () => {
@@ -15,16 +15,16 @@ describe('16-bit floating-point numbers', () => {
       [0, -0, 1, -2, 255 * 2 ** 120, 2 ** -133, Infinity, -Infinity, 0.333984375],
     ],
   ] as ['f16' | 'bf16', number[], number[]][])('%s: known numbers', (dtype, bits, numbers) => {
-    expect([...widen(Uint16Array.from(bits), dtype)]).toEqual(numbers);
+    expect([...unpack(Uint16Array.from(bits), dtype)]).toEqual(numbers);
   });
 
   it.each(['f16', 'bf16'] as const)('%s: all 65,536 come back when narrowed', dtype => {
     const all = Uint16Array.from({ length: 65536 }, (_, i) => i);
-    const wide = widen(all, dtype);
+    const wide = unpack(all, dtype);
     const back = narrow(wide, dtype);
     for (let i = 0; i < 65536; i++) {
       if (Number.isNaN(wide[i]))
-        expect(Number.isNaN(widen(back.subarray(i, i + 1) as Uint16Array, dtype)[0])).toBe(true);
+        expect(Number.isNaN(unpack(back.subarray(i, i + 1) as Uint16Array, dtype)[0])).toBe(true);
       else if (back[i] !== i) expect.fail(`${i} became ${back[i]}`);
     }
   });

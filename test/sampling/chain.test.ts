@@ -7,7 +7,7 @@ import { nativeLogits } from '../../lib/backend/native';
 import { STAGES } from '../../lib/pass/sampling-stages';
 import { referenceLogits } from '../../lib/reference/backend';
 import { boundedLogitOf } from '../../lib/reference/logits';
-import { drawFrom } from '../support/held-draws';
+import { drawFrom } from '../support/given-draws';
 import { expectClose, someNumbers } from '../support/numbers';
 
 /** Of each stage. */

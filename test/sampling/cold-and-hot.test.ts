@@ -4,7 +4,7 @@ import type { SampleOptions } from '../../lib';
 import { nativeUnavailable } from '../../lib/backend/addon';
 import { nativeLogits } from '../../lib/backend/native';
 import { referenceLogits } from '../../lib/reference/backend';
-import { drawFrom } from '../support/held-draws';
+import { drawFrom } from '../support/given-draws';
 
 const COLD = [1e-20, 1e-300, 1e-310, Number.MIN_VALUE];
 const LARGEST = 2 ** 128 - 2 ** 104;

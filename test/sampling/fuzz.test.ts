@@ -1,4 +1,4 @@
-/** Every option of sampling at random, against the naive chain: held logits and heads, natively and by the reference. */
+/** Every option of sampling at random, against the naive chain: given logits and heads, natively and by the reference. */
 import { expect, it } from 'vitest';
 import { checkCase, checkDraft, checkSampler, noCounts } from '../support/sampling-check';
 

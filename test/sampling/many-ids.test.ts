@@ -116,9 +116,9 @@ describe.each(backends)('lists of 0 to 300 ids, %s', backend => {
       expect(other.scoreSync(many, list).logProbs).toEqual(Float32Array.from(list, id => all[id]));
       const best = other.argmaxSync(one)[0];
       const draft = list.map((id, i) => (i < count / 2 ? best : id));
-      const stands = draft.findIndex(id => id !== best);
+      const rejected = draft.findIndex(id => id !== best);
       expect(other.verifyDraftSync(many, draft, { temperature: 0 }).accepted).toBe(
-        stands < 0 ? count : stands,
+        rejected < 0 ? count : rejected,
       );
     }
   });

@@ -6,8 +6,8 @@ import { nativeLogits } from '../../lib/backend/native';
 import { referenceLogits } from '../../lib/reference/backend';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
+import { drawFrom } from '../support/given-draws';
 import { headUnderTest, someHidden } from '../support/heads';
-import { drawFrom } from '../support/held-draws';
 import { expectClose, someNumbers } from '../support/numbers';
 
 const [V, D, N] = [700, 24, 9];
@@ -16,7 +16,7 @@ const ROUNDED = { relative: 2 ** -22, absolute: 2 ** -22 };
 const weight = someNumbers(V * D, 41).map(x => 2 * x);
 const hidden = someNumbers(N * D, 42);
 
-/** A race, greedy, the k best, min-p (that is reached, and that is held after all), held rows, adjusted ones, and all at once. */
+/** Gumbel-max, greedy, the k best, min-p (that is reached, and that is materialized after all), materialized rows, adjusted ones, and all at once. */
 const WAYS: Record<string, SampleOptions> = {
   plain: {},
   temperature: { temperature: 0.6 },
@@ -150,7 +150,7 @@ describe.each(backends)('topLogProbs, %s', backend => {
   });
 });
 
-describe('over held logits', () => {
+describe('over given logits', () => {
   it('lists ids of logit −∞ of the raw distribution, and none that cannot be drawn', () => {
     const logits = Float32Array.of(-Infinity, 2, -Infinity, 1);
     const { topLogProbs, modelTopLogProbs } = sampleFrom(logits, 4, { seed: 1, topLogProbs: 20 });

@@ -93,7 +93,7 @@ describe('verifyDraft with one history', () => {
       topP: optional(fc.constantFrom(0.5, 0.9)),
       rows: optional(fc.constantFrom([0, 1, 2, 3, 4, 9, 14], [4, 2, 0, 5])),
     });
-    const stands = new Set<number>();
+    const accepted = new Set<number>();
     fc.assert(
       fc.property(
         historical,
@@ -137,12 +137,12 @@ describe('verifyDraft with one history', () => {
             return verdict;
           });
           expect(verdicts[1]).toEqual(verdicts[0]);
-          if (verdicts[0]) stands.add(verdicts[0].accepted);
+          if (verdicts[0]) accepted.add(verdicts[0].accepted);
         },
       ),
       { numRuns: 600, seed: 2 },
     );
-    expect(stands.size).toBeGreaterThan(3);
+    expect(accepted.size).toBeGreaterThan(3);
   });
 
   it('a history for each row is taken as it is, and so is a length', () => {
@@ -182,7 +182,7 @@ describe('verifyDraft with one history', () => {
         'RANGE',
         `history[0]: got ${V - 1}`,
       );
-      // Padding is an id that a draft may have, and that never stands.
+      // Padding is an id that a draft may have, and that is never accepted.
       const padding = head.verifyDraftSync(hidden, [0, V - 1], more);
       expect([...padding.ids]).toEqual([0, 2]);
     }

@@ -272,7 +272,7 @@ function chooseAmong(u: Float32Array, options: ChainOptions): Chosen {
   }
   for (const stage of options.stageOrder ?? DEFAULT_ORDER) STAGE[stage](left, options);
   const logProbs = left.logProbs();
-  const race = left.ids
+  const keyed = left.ids
     .map(id => {
       const waiting = exponential(seed, step, stream, id);
       return { id, waiting, key: u[id] / left.temperature - Math.log(waiting) };
@@ -281,7 +281,7 @@ function chooseAmong(u: Float32Array, options: ChainOptions): Chosen {
     .sort((a, b) =>
       a.key === b.key ? u[b.id] - u[a.id] || a.waiting - b.waiting || a.id - b.id : b.key - a.key,
     );
-  const [first, second] = race;
+  const [first, second] = keyed;
   const closeDraw = second !== undefined && first.key - second.key <= CLOSE + 1e-9 * Math.abs(first.key);
   return { adjusted: u, ids: left.ids, logProbs, id: first.id, close: left.close, closeDraw };
 }

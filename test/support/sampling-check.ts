@@ -14,7 +14,7 @@ import type { LogitsBackend } from '../../lib/backend/backend';
 import { nativeLogits } from '../../lib/backend/native';
 import { referenceLogits } from '../../lib/reference/backend';
 import { backends } from './backends';
-import { drawFrom } from './held-draws';
+import { drawFrom } from './given-draws';
 import { type ChainOptions, type Chosen, choose, type NoToken } from './naive-chain';
 import { expectClose } from './numbers';
 import { Random } from './random';
@@ -57,7 +57,7 @@ interface Answer {
 export function checkCase(seed: number, counts: Counts): void {
   const given = samplingCase(seed);
   const weight = weightOf(given);
-  // Held logits have no rows to choose among.
+  // Logits that are given have no rows to choose among.
   if (!weight) given.rows = undefined;
   counts.cases++;
   try {
@@ -98,7 +98,7 @@ function rowOf({ V, logits, rows }: SamplingCase, row: number): Float32Array {
   return some;
 }
 
-/** What held logits and a head give; or an error's text. */
+/** What given logits and a head give; or an error's text. */
 function everyWay(
   given: SamplingCase,
   weight: Float32Array | undefined,
@@ -362,7 +362,7 @@ export function checkDraft(seed: number, counts: Counts): void {
   const scales = Array.from({ length: n }, () => dice.pick([1, 0.5, -1, 2]));
   const draft: number[] = [];
   const wanted: (Chosen | NoToken)[] = [];
-  let stands = true;
+  let accepted = true;
   let expected = 0;
   for (let i = 0; i < n; i++) {
     const history = [...(chain.history ?? []), ...draft];
@@ -373,8 +373,8 @@ export function checkDraft(seed: number, counts: Counts): void {
     if (i === n - 1 && dice.below(2)) break; // a bonus
     const right = typeof chosen !== 'string' && dice.below(4) > 0;
     draft.push(right ? chosen.ids[0] : dice.below(V));
-    stands &&= typeof chosen !== 'string' && chosen.ids[0] === draft[i];
-    if (stands) expected++;
+    accepted &&= typeof chosen !== 'string' && chosen.ids[0] === draft[i];
+    if (accepted) expected++;
   }
   counts.cases++;
   const verdicts = backends.map(backend => {

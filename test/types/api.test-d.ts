@@ -111,7 +111,7 @@ describe('options without an effect', () => {
     head.candidatesSync(h, { topp: 0.5 });
     // @ts-expect-error
     head.verifyDraftSync(h, [1], { topLogProbs: 1 });
-    // @ts-expect-error: held logits are all that there are
+    // @ts-expect-error: given logits are all that there are
     sampleFrom(h, 2, { rows: [1] });
     // @ts-expect-error
     candidatesOf(h, 2, { norm: true });
@@ -249,7 +249,7 @@ describe('results', () => {
     expectTypeOf(perhaps).not.toHaveProperty('argmax');
   });
 
-  it('of the functions over held logits', () => {
+  it('of the functions over given logits', () => {
     expectTypeOf(logSoftmax(hidden, 2)).toEqualTypeOf<Float32Array>();
     expectTypeOf(softmax(hidden, 2, { temperature: [1] })).toEqualTypeOf<Float32Array>();
     expectTypeOf(topKOf(hidden, 2, 1)).toEqualTypeOf<TopK>();

@@ -16,6 +16,7 @@ import {
   mergeSamples,
   mergeScores,
   mergeTopK,
+  type Neighbors,
   type Neighbours,
   type OpenOptions,
   type OutOption,
@@ -234,6 +235,7 @@ describe('results', () => {
     }>();
     expectTypeOf<DraftResult>().toExtend<{ accepted: number; ids: Uint32Array; logProbs: Float32Array }>();
     expectTypeOf<Neighbours>().toExtend<{ ids: Uint32Array; similarities: Float32Array }>();
+    expectTypeOf<Neighbors>().toEqualTypeOf<Neighbours>();
     expectTypeOf<Candidates>().toExtend<{ ids: Uint32Array; probs: Float32Array; offsets: Uint32Array }>();
     expectTypeOf<Sampler>().toHaveProperty('next');
     expectTypeOf<SampledToken>().toExtend<{ id: number; logProb: number }>();
@@ -246,7 +248,7 @@ describe('results', () => {
 });
 
 describe('functions', () => {
-  it('over held logits', () => {
+  it('over given logits', () => {
     const wide = {} as { temperature?: PerRow<number>; out?: Float32Array };
     expectTypeOf(logSoftmax(floats, 2, wide)).toEqualTypeOf<Float32Array>();
     expectTypeOf(softmax(floats, 2, wide)).toEqualTypeOf<Float32Array>();

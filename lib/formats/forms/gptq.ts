@@ -126,8 +126,8 @@ function awq(packed: Packed, context: FormContext): MatrixForm {
   const { d, v, groups, qweight, scales, zeros } = packed;
   requireZeros(zeros, groups, v / 8, 'AWQ', context);
   if (d % groups !== 0) throw wrongShape(context, scales, 'AWQ', `groups of ${d} inputs`);
-  const place = AWQ_ORDER.map((_, column) => AWQ_ORDER.indexOf(column) * 4);
-  const at = (word: number, o: number) => (word >>> place[o % 8]) & 15;
+  const shifts = AWQ_ORDER.map((_, column) => AWQ_ORDER.indexOf(column) * 4);
+  const at = (word: number, o: number) => (word >>> shifts[o % 8]) & 15;
   return {
     label: 'AWQ, 4 bits',
     rows: v,

@@ -32,7 +32,7 @@ struct HeadCall : SharedCall {
 Apart apart_of(std::span<const HeadCall> calls);
 // What they take of a pass.
 Task::Share share_of(std::span<const HeadCall> calls);
-// Answers them, of heads in one company: in as few passes as they fit in.
+// Answers them, of heads of one group: in as few passes as they fit in.
 void run_calls(std::span<HeadCall> calls, Gate* gate) noexcept;
 
 }  // namespace lmhead

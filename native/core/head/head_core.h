@@ -64,17 +64,17 @@ class HeadCore {
     if (view.metric != Metric::logit) return run_similarity(packed_hidden, n, request, view);
     const ProductSource all(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, {}, activations_);
     RowSubset rows = view.rows;
-    std::vector<uint32_t> few;
+    std::vector<uint32_t> allowed;
     if (!rows.ids) {
-      few = few_rows(n, request);
-      if (!few.empty()) rows = {few.data(), few.size()};
+      allowed = few_rows(n, request);
+      if (!allowed.empty()) rows = {allowed.data(), allowed.size()};
     }
     if (!rows.ids) return run_pass(kernels_, all, request);
     const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows, activations_);
     if (view.over_vocabulary) request.normalizer = &all;
     const PassResult result = run_pass(kernels_, subset, request);
     // Whether all of such a row is -inf, or what is allowed of it, these few do not say.
-    if (!few.empty() && result.status == PassResult::unnormalized && result.id < 0) return run_pass(kernels_, all, request);
+    if (!allowed.empty() && result.status == PassResult::unnormalized && result.id < 0) return run_pass(kernels_, all, request);
     return result;
   }
 
@@ -84,8 +84,8 @@ class HeadCore {
     if (view.rows.ids) return view.over_vocabulary ? Apart::subset_over : Apart::subset;
     if (call.n > most_rows) return Apart::many_rows;
     if (!few_rows(call.n, call.request).empty()) return Apart::few_allowed;
-    call.held = held_bytes(call);
-    return call.held > kHeldBytes ? Apart::held : Apart::no;
+    call.held = materialized_bytes(call);
+    return call.held > kMaterializedBytes ? Apart::held : Apart::no;
   }
   // As one of those that share a pass.
   SharedCall shared_call(const float* packed_hidden, size_t n, const PassRequest& request) const {
@@ -98,8 +98,8 @@ class HeadCore {
     call.request.workers.threads = threads_;
     return call;
   }
-  // Heads in company share passes.
-  const std::shared_ptr<Company>& company() const { return output_->companies[static_cast<size_t>(activations_)]; }
+  // Heads of one group share passes.
+  const std::shared_ptr<SharingGroup>& sharing_group() const { return output_->groups[static_cast<size_t>(activations_)]; }
   SharedPass shared_pass(Gate* gate) const { return {kernels_, output_->view, activations_, gate}; }
 
   // nan: of row `row`, which has NaN or an infinity. workers: its threads are the head's.

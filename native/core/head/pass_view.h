@@ -5,7 +5,7 @@
 
 namespace lmhead {
 
-// What stands for a logit: the model's, or the bare product with the row of E, or the cosine of their angle (where the hidden
+// What is taken for a logit: the model's, or the bare product with the row of E, or the cosine of their angle (where the hidden
 // state has length 1).
 enum class Metric : uint8_t { logit = 0, dot = 1, cosine = 2 };
 

@@ -11,11 +11,11 @@
 namespace lmhead {
 
 // Of a pass that calls share.
-constexpr Task::Share kSharedRoom = {kMostSharedRows, kHeldBytes};
+constexpr Task::Share kSharedRoom = {kMostSharedRows, kMaterializedBytes};
 
 struct StoredMatrix {
   StoredMatrix(std::unique_ptr<Storage> its_storage, const Matrix& its_view) : storage(std::move(its_storage)), view(its_view) {
-    for (std::shared_ptr<Company>& company : companies) company = std::make_shared<Company>(kSharedRoom);
+    for (std::shared_ptr<SharingGroup>& group : groups) group = std::make_shared<SharingGroup>(kSharedRoom);
   }
   ~StoredMatrix();  // in shared_matrices.cc
   StoredMatrix(const StoredMatrix&) = delete;
@@ -24,7 +24,7 @@ struct StoredMatrix {
   const std::unique_ptr<Storage> storage;
   const Matrix view;
   // Of the heads over it that share passes: those with the same activations.
-  std::array<std::shared_ptr<Company>, kActivations> companies;
+  std::array<std::shared_ptr<SharingGroup>, kActivations> groups;
   uint64_t token_number = 0;  // of its token; 0: it has none. Under the lock of shared_matrices.cc
 };
 

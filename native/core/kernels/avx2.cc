@@ -15,7 +15,7 @@ namespace avx2 {
 
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 3, kQuantizedColumns = 3;
-constexpr size_t kWidenFrom = 8;
+constexpr size_t kUnpackFrom = 8;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 using F = __m256;

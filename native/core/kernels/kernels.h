@@ -3,7 +3,7 @@
 // Promises that the rest of the core builds on:
 //  - product: the bits of a dot product depend on the row of E and the hidden state alone, not on which rows or columns are
 //    computed along with it. Hence the same bits for any batch, tile and thread count.
-//  - product of a quantized matrix: the bits of product[f32] over its widened rows.
+//  - product of a quantized matrix: the bits of product[f32] over its unpacked rows.
 //  - sums run over a whole chunk from its first element, in an order fixed by the length alone.
 #pragma once
 
@@ -41,8 +41,8 @@ struct ExpSums {
   double sum;    // sum of e^x, x = (u - max) / T
   double x_sum;  // sum of x * e^x, if asked for
 };
-// A race in progress; see sampling/gumbel_max.h.
-struct RaceState {
+// Gumbel-max sampling in progress; see sampling/gumbel_max.h.
+struct GumbelMaxState {
   Stream stream;
   double inverse_temperature;
   double best_key;
@@ -97,13 +97,13 @@ struct Kernels {
   // out[c * out_stride + r] = E[first_row + r] . hidden[c], for r < rows and c < columns. One per weight dtype.
   void (*product[kDtypes])(const Matrix& e, size_t first_row, size_t rows, const float* hidden, size_t hidden_stride,
                            size_t columns, float* out, size_t out_stride);
-  // From how many columns on quantized rows are better widened once for all of them, and multiplied as f32.
-  size_t widen_from;
+  // From how many columns on quantized rows are better unpacked once for all of them, and multiplied as f32.
+  size_t unpack_from;
   // u[i] becomes a logit; bias (if any) starts at u[0]'s row.
   void (*epilogue)(float* u, size_t count, const float* bias, const Epilogue& epilogue);
   // The f32 numbers that count stored ones stand for: exactly, or rounded once where f32 cannot hold them (q4_k, q5_k, q4_1,
   // q5_1, as ggml does). Of a quantized dtype: from the start of a row, whole blocks.
-  void (*widen[kDtypes])(const uint8_t* source, size_t count, float* out);
+  void (*unpack[kDtypes])(const uint8_t* source, size_t count, float* out);
 
   MaxResult (*max)(const float* u, size_t count);
   // max is finite and no smaller than any u; no NaN.
@@ -126,8 +126,9 @@ struct Kernels {
   size_t (*count_above)(const float* u, size_t count, float threshold, bool or_equal);
   // Indices of the u that are > threshold (or >=), ascending; out has room for count.
   size_t (*indices_above)(const float* u, size_t count, float threshold, bool or_equal, uint32_t* out);
-  // Indices that can still win a race: every i whose key is above state.best_key is among them, and few others. first_id is even.
-  size_t (*race_candidates)(const float* u, size_t count, uint32_t first_id, const RaceState& state, uint32_t* out);
+  // Indices that can still have the largest key: every i whose key is above state.best_key is among them, and few others.
+  // first_id is even.
+  size_t (*gumbel_max_candidates)(const float* u, size_t count, uint32_t first_id, const GumbelMaxState& state, uint32_t* out);
 
   // The limits that the rest is measured against. read: touches every byte and does next to nothing with it.
   // multiply_adds: count of them (rounded up), from registers. Both return a number so that they can't be left out.

@@ -15,7 +15,7 @@ namespace neon {
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 2;  // 4 x 3 would fill all 32 registers, and compilers spill then
 constexpr int kQuantizedColumns = 3;
-constexpr size_t kWidenFrom = 4;
+constexpr size_t kUnpackFrom = 4;
 constexpr float kInfinity = __builtin_huge_valf();
 
 struct F {

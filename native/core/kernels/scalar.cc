@@ -14,7 +14,7 @@ namespace scalar {
 
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 2, kQuantizedColumns = 1;
-constexpr size_t kWidenFrom = 4;
+constexpr size_t kUnpackFrom = 4;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct F {

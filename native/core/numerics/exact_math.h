@@ -73,7 +73,7 @@ inline double log_positive(double x) {
   return e * kLn2High + (twice_atanh((m - 1) / (m + 1)) + e * kLn2Low);
 }
 
-// An Exp(1) variate, -log(1 - U), from 64 random bits: U = (bits + 1/2) / 2^64. Precise when small, where races are decided.
+// An Exp(1) variate, -log(1 - U), from 64 random bits: U = (bits + 1/2) / 2^64. Precise when small, where Gumbel-max is decided.
 inline double exponential(uint32_t high, uint32_t low) {
   constexpr double two_to_minus_64 = 1.0 / 18446744073709551616.0;
   if (high < 0x40000000u) {
@@ -84,11 +84,11 @@ inline double exponential(uint32_t high, uint32_t low) {
   return -log_positive(complement * two_to_minus_64);
 }
 
-// The most that a race adds to a logit: -log of the smallest E, 2^-65.
+// The most that Gumbel noise adds to a logit: -log of the smallest E, 2^-65.
 inline constexpr double kMaxNoise = 45.1;
 
-// What one id brings to a race; the largest wins. scaled_logit is u/T, or the logarithm of any other weight.
-inline double race_key(double scaled_logit, uint32_t high, uint32_t low) {
+// The key of one id in Gumbel-max sampling; the largest wins. scaled_logit is u/T, or the logarithm of any other weight.
+inline double gumbel_key(double scaled_logit, uint32_t high, uint32_t low) {
   return scaled_logit - log_positive(exponential(high, low));
 }
 

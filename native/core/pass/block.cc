@@ -4,29 +4,25 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <optional>
-
-#include "../sampling/filtered_set.h"
-#include "../sampling/materialized_row.h"
 
 namespace lmhead {
 
 namespace {
 
-// whole: all that the filters leave is wanted, and not only the token that is drawn. few: hardly any id may be drawn; a sum over
-// these in any order has the same bits, and so they need not be those of a pass over all.
-Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole, bool few) {
+// whole: all that the filters leave is wanted, and not only the token that is drawn. sparse: hardly any id may be drawn; a sum
+// over these in any order has the same bits, and so they need not be those of a pass over all.
+Sampling way_to_sample(const RowSampling& row, size_t valid, bool whole, bool sparse) {
   if (row.temperature == 0) return Sampling::greedy;
   switch (row.first_filter().stage) {
     case Stage::none:
-      return few ? Sampling::reach : whole ? Sampling::hold : Sampling::race;
+      return sparse ? Sampling::reach : whole ? Sampling::materialize : Sampling::gumbel_max;
     case Stage::top_k:
       if (row.top_k <= kMaxHeap && row.top_k < valid) return Sampling::top_k;
-      return Sampling::hold;
+      return Sampling::materialize;
     case Stage::min_p:
-      return row.min_keep > 1 ? Sampling::hold : Sampling::reach;
+      return row.min_keep > 1 ? Sampling::materialize : Sampling::reach;
     default:
-      return Sampling::hold;
+      return Sampling::materialize;
   }
 }
 
@@ -36,8 +32,8 @@ RowPlans::RowPlans(const PassRequest& request, size_t n, size_t valid)
     : rows(n),
       inverse_temperatures(n, 1.0),
       ways(n, Sampling::none),
-      held_by_each((request.top.ids && request.top.k > kMaxHeap) + (request.draft.accepted != nullptr)),
-      most_held(std::max<size_t>(1, kHeldBytes / (sizeof(float) * valid))) {
+      materialized_by_each((request.top.ids && request.top.k > kMaxHeap) + (request.draft.accepted != nullptr)),
+      most_materialized(std::max<size_t>(1, kMaterializedBytes / (sizeof(float) * valid))) {
   for (size_t i = 0; i < n; i++) {
     if (request.row_parameters) rows[i] = request.sampling_of(i);
     // Of so low a temperature that this overflows, the largest number will do: unequal logits are as far apart as numbers get.
@@ -51,8 +47,8 @@ RowPlans::RowPlans(const PassRequest& request, size_t n, size_t valid)
 size_t RowPlans::block_end(size_t begin) const {
   size_t end = begin;
   for (size_t all = 0; end < rows.size() && end - begin < kBlockColumns; end++) {
-    if (all > 0 && all + held(end) > most_held) break;
-    all += held(end);
+    if (all > 0 && all + materialized(end) > most_materialized) break;
+    all += materialized(end);
   }
   return end;
 }
@@ -77,7 +73,7 @@ Block::Block(const Kernels& kernels, const LogitSource& source, const PassReques
       scaled_(std::any_of(plans.inverse_temperatures.begin() + static_cast<ptrdiff_t>(begin),
                           plans.inverse_temperatures.begin() + static_cast<ptrdiff_t>(end), [](double t) { return t != 1; })),
       distributions_(kernels, columns_, chunks_, plans.inverse_temperatures.data() + begin,
-                     races_raw() || (!request.normalizer && shows_sums()), request.score.entropy && !request.normalizer),
+                     gumbel_max_of_raw() || (!request.normalizer && shows_sums()), request.score.entropy && !request.normalizer),
       draft_(draft) {
   const double* const inverse_temperatures = plans.inverse_temperatures.data() + begin;
   if (request.normalizer)
@@ -91,7 +87,7 @@ Block::Block(const Kernels& kernels, const LogitSource& source, const PassReques
   if (request.argmax) argmax_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, 1), slots_);
   if (request.score.targets) add_targets(workers);
   if (request.draws()) add_drawing(inverse_temperatures);
-  if (draft) draft_held_ = add<HoldSink>(std::vector<bool>(columns_, true), source.valid(), source.ids());
+  if (draft) draft_materialized_ = add<MaterializeSink>(std::vector<bool>(columns_, true), source.valid(), source.ids());
 }
 
 void Block::normalize(const ParallelFor& workers) {
@@ -108,7 +104,7 @@ void Block::normalize(const ParallelFor& workers) {
   for (Sink* sink : normalizing_) finish(*sink, workers);
 }
 
-void Block::take(const MadeLogits& made, unsigned slot) {
+void Block::consume(const MadeLogits& made, unsigned slot) {
   with_tile(source_, made, [&](const Tile& tile) {
     with_own_part(tile, [&](const Tile& own) {
       distributions_.consume(own, slot);
@@ -145,7 +141,7 @@ void Block::write_sums(const Tile& tile, const Distributions& of, double* sums) 
 
 PassResult Block::finish(const ParallelFor& workers) {
   if (workers.aborted()) return {PassResult::aborted};
-  if (draft_) return draft_->take(draft_held_->row(0), source_.valid(), begin_, columns_, workers);
+  if (draft_) return draft_->verify(draft_materialized_->row(0), source_.valid(), begin_, columns_, workers);
   finish(distributions_, workers);
   if (adjusted_) finish(*adjusted_, workers);
   if (const PassResult result = check(); result.status != PassResult::ok) return result;
@@ -164,8 +160,8 @@ bool Block::shows_sums() const {
   return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || (r.sample.model_log_probs && !scaled_);
 }
 
-// Whether tokens race in the pass, whose log-probabilities are then of all its logits; and whether of these as they are.
-bool Block::races() const { return std::count(ways_, ways_ + columns_, Sampling::race) > 0; }
+// Whether tokens are drawn by Gumbel-max in the pass: their log-probabilities are then of all its logits.
+bool Block::has_gumbel_max() const { return std::count(ways_, ways_ + columns_, Sampling::gumbel_max) > 0; }
 
 void Block::add_dense(Dense what, float* out) {
   if (out) add<DenseSink>(kernels_, what, out + begin_ * source_.vocabulary(), columns_, source_.vocabulary(), source_.valid());
@@ -175,7 +171,7 @@ void Block::add_top() {
   if (request_.top.k <= kMaxHeap)
     top_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, request_.top.k), slots_);
   else
-    top_held_ = add<HoldSink>(std::vector<bool>(columns_, true), source_.valid(), source_.ids());
+    top_materialized_ = add<MaterializeSink>(std::vector<bool>(columns_, true), source_.valid(), source_.ids());
 }
 
 // What is told of the raw distribution.
@@ -204,13 +200,13 @@ void Block::add_targets(const ParallelFor& workers) {
 }
 
 float Block::logit_of(size_t column, uint32_t id) const {
-  const size_t place = source_.place_of(id);
-  LMHEAD_DASSERT(place < source_.valid());
+  const size_t index = source_.local_index_of(id);
+  LMHEAD_DASSERT(index < source_.valid());
   float u;
-  return *source_.logits(place, 1, begin_ + column, 1, &u).data;
+  return *source_.logits(index, 1, begin_ + column, 1, &u).data;
 }
 
-std::vector<bool> Block::which(Sampling way) const {
+std::vector<bool> Block::sampled_by(Sampling way) const {
   std::vector<bool> takes(columns_);
   for (size_t c = 0; c < columns_; c++) takes[c] = ways_[c] == way;
   return takes;
@@ -221,21 +217,22 @@ void Block::add_drawing(const double* inverse_temperatures) {
   const auto add_drawn = [&]<class T>(T*& sink, auto&&... arguments) {
     sink = add_to<T>(drawing_, std::forward<decltype(arguments)>(arguments)...);
   };
-  if (request_.adjustments.any()) add_drawn(adjusted_, kernels_, columns_, chunks_, inverse_temperatures, races(), false);
+  if (request_.adjustments.any())
+    add_drawn(adjusted_, kernels_, columns_, chunks_, inverse_temperatures, has_gumbel_max(), false);
   std::vector<uint32_t> k(columns_);
   bool any[6] = {};
   for (size_t c = 0; c < columns_; c++) {
     any[static_cast<size_t>(ways_[c])] = true;
     if (ways_[c] == Sampling::greedy) k[c] = 1;
     if (ways_[c] == Sampling::top_k) k[c] = static_cast<uint32_t>(rows_[c].top_k);
-    if (ways_[c] == Sampling::race) k[c] = std::max(request_.sample.k, request_.partial.k);  // to be told
+    if (ways_[c] == Sampling::gumbel_max) k[c] = std::max(request_.sample.k, request_.partial.k);  // to be told
   }
   const auto is_any = [&](Sampling way) { return any[static_cast<size_t>(way)]; };
   if (std::any_of(k.begin(), k.end(), [](uint32_t each) { return each > 0; }))
     add_drawn(drawn_top_, kernels_, std::move(k), slots_);
-  if (is_any(Sampling::race)) add_drawn(race_, kernels_, rows_, which(Sampling::race), slots_);
-  if (is_any(Sampling::reach)) add_drawn(reach_, kernels_, rows_, which(Sampling::reach), slots_);
-  if (is_any(Sampling::hold)) add_drawn(held_, which(Sampling::hold), source_.valid(), source_.ids());
+  if (is_any(Sampling::gumbel_max)) add_drawn(gumbel_max_, kernels_, rows_, sampled_by(Sampling::gumbel_max), slots_);
+  if (is_any(Sampling::reach)) add_drawn(reach_, kernels_, rows_, sampled_by(Sampling::reach), slots_);
+  if (is_any(Sampling::materialize)) add_drawn(materialized_, sampled_by(Sampling::materialize), source_.valid(), source_.ids());
 }
 
 template <class Use>
@@ -328,7 +325,7 @@ void Block::write_log_sum_exp() {
 void Block::write_top(const ParallelFor& workers) {
   const TopOutputs& out = request_.top;
   workers.parallel_for(columns_, [&](size_t c, unsigned) {
-    std::vector<Candidate> best = top_ ? top_->best(c) : top_held_->candidates(c);
+    std::vector<Candidate> best = top_ ? top_->best(c) : top_materialized_->candidates(c);
     if (!top_) {
       std::nth_element(best.begin(), best.begin() + (out.k - 1), best.end(), better);
       best.resize(out.k);
@@ -343,124 +340,6 @@ void Block::write_top(const ParallelFor& workers) {
   });
 }
 
-void Block::draw(const ParallelFor& workers) {
-  if (held_ && columns_ < 2 * workers.threads) {  // all threads together on one row after the other
-    for (size_t c = 0; c < columns_ && !workers.aborted(); c++) write_drawn(c, workers);
-  } else {
-    workers.parallel_for(columns_, [&](size_t c, unsigned) { write_drawn(c, {}); });
-  }
-}
-
-void Block::write_drawn(size_t c, const ParallelFor& workers) {
-  if (request_.partial.sums) return write_partial(c);
-  const Distribution& d = drawn_from(c);
-  switch (ways_[c]) {
-    case Sampling::none:
-      return;
-    case Sampling::greedy: {
-      std::vector<Candidate> best = drawn_top_->best(c);
-      write_sample(c, {best[0].id, 0}, best, [](float) { return 0; });
-      if (request_.candidates) (*request_.candidates)[begin_ + c] = {{best[0].id}, {1}};
-      return;
-    }
-    case Sampling::race: {
-      const Candidate winner = race_->winner(c);
-      std::vector<Candidate> best;
-      if (drawn_top_) best = drawn_top_->best(c);
-      std::erase_if(best, [](const Candidate& o) { return !is_in(o.logit); });
-      const auto log_prob = [&](float logit) { return d.log_prob(logit); };
-      return write_sample(c, {winner.id, log_prob(winner.logit)}, best, log_prob);
-    }
-    case Sampling::top_k:
-      return write_filtered(c, drawn_top_->best(c));
-    case Sampling::reach:
-      return reach_->complete(c) ? write_filtered(c, reach_->candidates(c)) : unfinished_mark(c);
-    case Sampling::hold: {
-      MaterializedRow row(kernels_, held_->row(c), source_.valid(), source_.ids(), d.max, workers);
-      const Left left = row.filter(rows_[c]);
-      if (request_.sample.ids) {
-        std::vector<Candidate> best = row.best(request_.sample.k);
-        write_choice(c, row.race(left, rows_[c].stream), best, left);
-      }
-      if (request_.candidates) write_candidates(c, row.list(), left);
-      return;
-    }
-  }
-}
-
-// What a shard tells of a row's draw: who wins here, and who else may.
-void Block::write_partial(size_t c) {
-  const PartialOutputs& out = request_.partial;
-  const size_t row = begin_ + c;
-  std::vector<Candidate> best;
-  if (drawn_top_) best = drawn_top_->best(c);
-  std::erase_if(best, [](const Candidate& o) { return !is_in(o.logit); });
-  Candidate winner{kDropped, kNoId};
-  if (ways_[c] == Sampling::race)
-    winner = race_->winner(c);
-  else if (!best.empty())
-    winner = best[0];
-  request_.sample.ids[row] = winner.id;
-  request_.sample.log_probs[row] = ways_[c] == Sampling::greedy && is_in(winner.logit) ? 0 : drawn_from(c).log_prob(winner.logit);
-  out.drawn_logits[row] = winner.logit;
-  if (out.k == 0) return;
-  const size_t count = std::min<size_t>(out.k, best.size());
-  out.counts[row] = static_cast<uint32_t>(count);
-  for (size_t i = 0; i < count; i++) {
-    out.ids[row * out.k + i] = best[i].id;
-    out.logits[row * out.k + i] = best[i].logit;
-  }
-}
-
-void Block::write_filtered(size_t c, std::vector<Candidate> candidates) {
-  const Left left = filter(candidates, rows_[c]);
-  if (request_.sample.ids) write_choice(c, race(candidates, left, rows_[c].stream), candidates, left);
-  if (request_.candidates) write_candidates(c, candidates, left);
-}
-
-void Block::write_choice(size_t c, const Choice& choice, std::vector<Candidate>& best, const Left& left) {
-  write_sample(c, choice, best, [&](float logit) { return left.log_prob(logit, choice.log_sum); });
-}
-
-void Block::write_candidates(size_t c, std::vector<Candidate>& candidates, const Left& left) {
-  CandidateRow& row = (*request_.candidates)[begin_ + c];
-  std::sort(candidates.begin(), candidates.end(), better);
-  for (const Candidate& candidate : candidates) row.ids.push_back(candidate.id);
-  row.probs = probabilities(candidates, left);
-}
-
-// left: what the token was drawn from, or the likeliest of that, whose log-probabilities are to be told beside it.
-template <class LogProb>
-void Block::write_sample(size_t c, const Choice& choice, std::vector<Candidate>& left, LogProb log_prob) {
-  const SampleOutputs& out = request_.sample;
-  if (!out.ids) return;
-  LMHEAD_DASSERT(source_.place_of(choice.id) < source_.valid() && !std::isnan(choice.log_prob));
-  out.ids[begin_ + c] = choice.id;
-  out.log_probs[begin_ + c] = static_cast<float>(choice.log_prob);
-  if (!out.model_log_probs) return;
-  write_list(c, out.top, left, log_prob);
-  const Distribution& raw = (unscaled_ ? unscaled_->data() : shown())[c];
-  std::vector<Candidate> best = model_top_->best(c);
-  write_list(c, out.model_top, best, [&](float logit) { return raw.log_prob(logit); });
-  out.model_log_probs[begin_ + c] = raw.log_prob(logit_of(c, choice.id));
-}
-
-template <class LogProb>
-void Block::write_list(size_t c, const ListOutputs& out, std::vector<Candidate>& from, LogProb log_prob) {
-  const size_t k = request_.sample.k, count = std::min(k, from.size()), first = (begin_ + c) * k;
-  std::partial_sort(from.begin(), from.begin() + static_cast<ptrdiff_t>(count), from.end(), better);
-  out.counts[begin_ + c] = static_cast<uint32_t>(count);
-  for (size_t i = 0; i < k; i++) {
-    out.ids[first + i] = i < count ? from[i].id : kNoId;
-    out.log_probs[first + i] = i < count ? static_cast<float>(log_prob(from[i].logit)) : -std::numeric_limits<float>::infinity();
-  }
-}
-
-void Block::unfinished_mark(size_t c) {
-  const std::lock_guard lock(mutex_);
-  unfinished_.push_back(begin_ + c);
-}
-
 PassResult run_block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, const RowPlans& plans,
                      size_t begin, size_t end, const ParallelFor& workers, Verification* draft, std::vector<size_t>& unfinished) {
   source.prepare(begin, end - begin);
@@ -468,7 +347,7 @@ PassResult run_block(const Kernels& kernels, const LogitSource& source, const Pa
   Block block(kernels, source, request, plans, begin, end, workers, workers.threads, draft);
   block.normalize(workers);
   workers.parallel_for(chunks_of(source), [&](size_t chunk, unsigned slot) {
-    make_chunk(source, chunk, begin, end - begin, [&](const MadeLogits& made) { block.take(made, slot); });
+    make_chunk(source, chunk, begin, end - begin, [&](const MadeLogits& made) { block.consume(made, slot); });
   });
   const PassResult result = block.finish(workers);
   unfinished.insert(unfinished.end(), block.unfinished().begin(), block.unfinished().end());
@@ -486,8 +365,8 @@ PassResult run_unfinished(const Kernels& kernels, const LogitSource& source, con
   again.candidates = request.candidates;
   for (size_t i = 0; i < unfinished.size();) {  // neighbors together
     size_t j = i;
-    while (j < unfinished.size() && unfinished[j] == unfinished[i] + (j - i) && j - i < plans.most_held)
-      plans.ways[unfinished[j++]] = Sampling::hold;
+    while (j < unfinished.size() && unfinished[j] == unfinished[i] + (j - i) && j - i < plans.most_materialized)
+      plans.ways[unfinished[j++]] = Sampling::materialize;
     std::vector<size_t> none;
     const PassResult result =
         run_block(kernels, source, again, plans, unfinished[i], unfinished[i] + (j - i), workers, nullptr, none);

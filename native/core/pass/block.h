@@ -18,7 +18,7 @@ constexpr size_t kBlockColumns = 256;     // columns whose state is held at once
 constexpr double kWorkPerThread = 100e3;  // multiply-adds that are worth waking a thread for
 
 // By which sink a row's token is drawn; see sinks/sample.h.
-enum class Sampling { none, greedy, race, top_k, reach, hold };
+enum class Sampling { none, greedy, gumbel_max, top_k, reach, materialize };
 
 // How the rows of a request are gone about, each by itself.
 struct RowPlans {
@@ -27,10 +27,10 @@ struct RowPlans {
   std::vector<RowSampling> rows;
   std::vector<double> inverse_temperatures;
   std::vector<Sampling> ways;
-  size_t held_by_each;  // rows of logits that are held for a row, whatever its way
-  size_t most_held;     // in one streaming, where it has more than one row
+  size_t materialized_by_each;  // rows of logits that are materialized for a row, whatever its way
+  size_t most_materialized;     // in one streaming, where it has more than one row
 
-  size_t held(size_t row) const { return held_by_each + (ways[row] == Sampling::hold); }
+  size_t materialized(size_t row) const { return materialized_by_each + (ways[row] == Sampling::materialize); }
   // Where the block that begins there ends.
   size_t block_end(size_t begin) const;
 };
@@ -73,11 +73,11 @@ class Block {
   // Streams the normalizer, if there is one: before all else.
   void normalize(const ParallelFor& workers);
   // Once for every chunk and column.
-  void take(const MadeLogits& made, unsigned slot);
+  void consume(const MadeLogits& made, unsigned slot);
   // When it has taken all.
   PassResult finish(const ParallelFor& workers);
 
-  // Rows whose sample could not be drawn from what was kept: they must be held.
+  // Rows whose sample could not be drawn from what was kept: they must be materialized.
   const std::vector<size_t>& unfinished() const { return unfinished_; }
 
  private:
@@ -86,8 +86,8 @@ class Block {
   // Of the logits that tokens are drawn from.
   const Distribution& drawn_from(size_t column) const { return (adjusted_ ? *adjusted_ : distributions_).data()[column]; }
   bool shows_sums() const;
-  bool races() const;
-  bool races_raw() const { return races() && !request_.adjustments.any(); }
+  bool has_gumbel_max() const;
+  bool gumbel_max_of_raw() const { return has_gumbel_max() && !request_.adjustments.any(); }
 
   template <class T, class... Arguments>
   T* add_to(std::vector<Sink*>& sinks, Arguments&&... arguments) {
@@ -106,7 +106,7 @@ class Block {
   void add_raw();
   void add_targets(const ParallelFor& workers);
   void add_drawing(const double* inverse_temperatures);
-  std::vector<bool> which(Sampling way) const;
+  std::vector<bool> sampled_by(Sampling way) const;
   float logit_of(size_t column, uint32_t id) const;
 
   template <class Use>  // use(tile)
@@ -153,14 +153,14 @@ class Block {
   std::vector<std::unique_ptr<Sink>> owned_;
   TopK* top_ = nullptr;
   TopK* model_top_ = nullptr;
-  HoldSink* top_held_ = nullptr;
+  MaterializeSink* top_materialized_ = nullptr;
   TopK* argmax_ = nullptr;
   TopK* drawn_top_ = nullptr;
-  RaceSink* race_ = nullptr;
+  GumbelMaxSink* gumbel_max_ = nullptr;
   ReachSink* reach_ = nullptr;
-  HoldSink* held_ = nullptr;
+  MaterializeSink* materialized_ = nullptr;
   Verification* const draft_;
-  HoldSink* draft_held_ = nullptr;
+  MaterializeSink* draft_materialized_ = nullptr;
   std::mutex mutex_;
   std::vector<size_t> unfinished_;
 };

@@ -10,7 +10,7 @@
 
 namespace lmhead {
 
-size_t LogitSource::place_of(uint32_t id) const {
+size_t LogitSource::local_index_of(uint32_t id) const {
   const uint32_t* const all = ids();
   if (!all) return std::min<size_t>(id, valid());
   const uint32_t* const at = std::lower_bound(all, all + valid(), id);
@@ -21,7 +21,7 @@ void pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype dtype, siz
   const size_t stride = hidden_stride(d);
   for (size_t i = 0; i < n; i++) {
     float* const row = packed + i * stride;
-    kernels.widen[static_cast<size_t>(dtype)](hidden + i * d * bytes_per_element(dtype), d, row);
+    kernels.unpack[static_cast<size_t>(dtype)](hidden + i * d * bytes_per_element(dtype), d, row);
     std::fill(row + d, row + stride, 0.0f);
   }
 }

@@ -23,11 +23,11 @@ class LogitSource {
   virtual ~LogitSource() = default;
   virtual size_t columns() const = 0;     // n
   virtual size_t vocabulary() const = 0;  // V: how wide a dense result is
-  virtual size_t valid() const = 0;       // places from here on are padding
-  // Of the places, ascending; null: they are their places.
+  virtual size_t valid() const = 0;       // local indices from here on are padding
+  // Of the local indices, ascending; null: they are their local indices.
   virtual const uint32_t* ids() const { return nullptr; }
   // Of an id; `valid` where it is padding, or none of this source's.
-  size_t place_of(uint32_t id) const;
+  size_t local_index_of(uint32_t id) const;
   // How many columns are best made at once, and about how many multiply-adds a pass over all of it takes.
   virtual size_t group() const = 0;
   virtual double work() const = 0;
@@ -97,10 +97,10 @@ class ProductSource final : public LogitSource {
             size_t out_stride) const;
 };
 
-class HeldSource final : public LogitSource {
+class MaterializedSource final : public LogitSource {
  public:
   // stays: nobody changes the logits during a pass. Else every tile is copied before it is looked at.
-  HeldSource(const float* logits, size_t n, size_t vocabulary, bool stays = true)
+  MaterializedSource(const float* logits, size_t n, size_t vocabulary, bool stays = true)
       : logits_(logits), n_(n), vocabulary_(vocabulary), stays_(stays) {}
   size_t columns() const override { return n_; }
   size_t vocabulary() const override { return vocabulary_; }
@@ -166,7 +166,7 @@ struct PartialOutputs {
 // Numbers of a chunk: its maximum, the sum of e^x over it and that of x e^x, x = (u - max) / T.
 constexpr size_t kSumsOfChunk = 3;
 
-// A draft that the tokens of consecutive rows are held against; see sampling/speculative_verification.h. Shapes as in DraftJob of
+// A draft to be verified row by row; see sampling/speculative_verification.h. Shapes as in DraftJob of
 // lib/backend/backend.ts.
 struct DraftCheck {
   const uint32_t* ids = nullptr;  // [length]
@@ -178,8 +178,8 @@ struct DraftCheck {
   float* out_log_probs = nullptr;
 };
 
-// What a pass may hold of logits, for filters that need a whole row.
-constexpr size_t kHeldBytes = size_t{32} << 20;
+// What a pass may materialize of logits, for filters that need a whole row.
+constexpr size_t kMaterializedBytes = size_t{32} << 20;
 
 // What a pass is to compute; null pointers: not asked for. Shapes as in PassJob of lib/backend/backend.ts.
 struct PassRequest {

@@ -50,12 +50,12 @@ class SharedColumns final : public LogitSource {
 
 }  // namespace
 
-size_t held_bytes(const SharedCall& call) {
+size_t materialized_bytes(const SharedCall& call) {
   const PassRequest& request = call.request;
   if (!request.draws() && !request.draft.accepted && request.top.k <= kMaxHeap) return 0;
   const RowPlans plans(request, call.n, call.valid);
   size_t rows = 0;
-  for (size_t i = 0; i < call.n; i++) rows += plans.held(i);
+  for (size_t i = 0; i < call.n; i++) rows += plans.materialized(i);
   return rows * call.valid * sizeof(float);
 }
 
@@ -212,7 +212,7 @@ bool SharedPass::stream(const ProductSource& products, const std::vector<Seat*>&
         const size_t rows = std::min(height, seat->call.valid - first_row);
         float* const u = scratch.data() + (from - c) * height;
         seat->columns.finish(u, height, first_row, rows, to - from);
-        seat->block.take({chunk, first_row, rows, from - seat->first, to - from, u, height}, slot);
+        seat->block.consume({chunk, first_row, rows, from - seat->first, to - from, u, height}, slot);
       }
     }
   };

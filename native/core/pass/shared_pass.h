@@ -9,8 +9,8 @@
 
 namespace lmhead {
 
-// What shares a pass: calls of so few rows that they cost about as much as reading E, and no more rows and held logits together
-// than a pass takes well.
+// What shares a pass: calls of so few rows that they cost about as much as reading E, and no more rows and materialized logits
+// together than a pass takes well.
 constexpr size_t kMostSharingRows = 16, kMostSharedRows = 64;
 
 // One of them: a pass over all rows of E, with an epilogue of its own.
@@ -18,9 +18,9 @@ struct SharedCall {
   const float* hidden = nullptr;  // packed, [n, hidden_stride(d)]
   size_t n = 0;
   Epilogue epilogue;
-  size_t valid = 0;     // places from here on are padding
+  size_t valid = 0;     // local indices from here on are padding
   PassRequest request;  // its workers: threads that it may have, and its own abort; it has no normalizer
-  size_t held = 0;      // bytes of logits that it has held at a time; at most kHeldBytes
+  size_t held = 0;      // bytes of logits that it has held at a time; at most kMaterializedBytes
 
   // The answer.
   PassResult result;
@@ -28,7 +28,7 @@ struct SharedCall {
 };
 
 // Bytes of logits that a call would have held, all its rows together.
-size_t held_bytes(const SharedCall& call);
+size_t materialized_bytes(const SharedCall& call);
 
 // Who has the calls of a shared pass.
 class SharedPassHost {

@@ -114,7 +114,7 @@ class CandidateList {
     FixedPointSum total, before;
     for (const T& each : all) total.add(mass_of(each));
     const double wanted = share * total.value() * (1 - kEarly);
-    size_t kept = place_of_share(all.data(), all.size(), before, wanted, order, mass_of) + 1;
+    size_t kept = index_of_share(all.data(), all.size(), before, wanted, order, mass_of) + 1;
     const size_t least = std::min(min_keep, all.size());
     if (kept < least) {
       kept = least;

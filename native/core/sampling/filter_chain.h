@@ -132,12 +132,12 @@ class Chain {
   Progress& progress_;
 };
 
-// Puts `count` things in such an order that those ahead of the returned place come first by `order`, and are the fewest whose
-// mass, with `before`, falls short of `wanted` by no more than that of the thing at that place; or are all but the last. Adds
+// Puts `count` things in such an order that those ahead of the that index come first by `order`, and are the fewest whose
+// mass, with `before`, falls short of `wanted` by no more than that of the thing at that index; or are all but the last. Adds
 // their mass, each mass_of() as FixedPointSum::add takes it, to `before`. A selection like quickselect's, by mass instead of by
 // count: the mass of the first half says in which half the boundary lies.
 template <class T, class Order, class MassOf>
-size_t place_of_share(T* first, size_t count, FixedPointSum& before, double wanted, Order order, MassOf mass_of) {
+size_t index_of_share(T* first, size_t count, FixedPointSum& before, double wanted, Order order, MassOf mass_of) {
   LMHEAD_DASSERT(count > 0 && std::isfinite(wanted));
   T *begin = first, *end = first + count;
   while (end - begin > 1) {

@@ -63,9 +63,9 @@ double log_sum(const std::vector<Candidate>& candidates, const Left& left) {
   return log_positive(mass(candidates, left).value() / kMassUnits);
 }
 
-Choice race(const std::vector<Candidate>& candidates, const Left& left, const Stream& stream) {
+Choice gumbel_max(const std::vector<Candidate>& candidates, const Left& left, const Stream& stream) {
   LMHEAD_DASSERT(!candidates.empty() && is_temperature(left.temperature));
-  RaceLeader leader;
+  GumbelMaxLeader leader;
   for (const Candidate& c : candidates) leader.offer(c, stream, left.temperature);
   const Candidate& winner = leader.candidate;
   const double sum = log_sum(candidates, left);

@@ -1,5 +1,5 @@
-// From candidates to a token: a chain of filters, then a race at the temperature that they leave. lib/reference/filters.ts and
-// sample.ts define it, and say why.
+// From candidates to a token: a chain of filters, then Gumbel-max at the temperature that they leave. lib/reference/filters.ts
+// and sample.ts define it, and say why.
 #pragma once
 
 #include <algorithm>
@@ -98,7 +98,7 @@ Left filter(std::vector<Candidate>& candidates, const RowSampling& row, Progress
 inline Left filter(std::vector<Candidate>& candidates, const RowSampling& row) { return filter(candidates, row, {row.order}); }
 
 // Draws from candidates (at least one, not greedy).
-Choice race(const std::vector<Candidate>& candidates, const Left& left, const Stream& stream);
+Choice gumbel_max(const std::vector<Candidate>& candidates, const Left& left, const Stream& stream);
 
 // Of candidates, at the temperature of `left`.
 FixedPointSum mass(const std::vector<Candidate>& candidates, const Left& left);

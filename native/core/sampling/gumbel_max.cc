@@ -9,7 +9,8 @@
 
 namespace lmhead {
 
-void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& stream, double temperature, RaceLeader& leader) {
+void gumbel_max_chunk(const Kernels& kernels, const GumbelMaxChunk& chunk, const Stream& stream, double temperature,
+                      GumbelMaxLeader& leader) {
   if (!is_in(chunk.max)) return;
   LMHEAD_DASSERT(is_temperature(temperature));
   const float* const u = chunk.logits;
@@ -34,7 +35,7 @@ void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& st
     return;
   }
   const size_t count =
-      kernels.race_candidates(u, chunk.rows, chunk.first + stream.first_id, {stream, inverse_temperature, to_beat}, found);
+      kernels.gumbel_max_candidates(u, chunk.rows, chunk.first + stream.first_id, {stream, inverse_temperature, to_beat}, found);
   for (size_t i = 0; i < count; i++) offer(found[i]);
 }
 

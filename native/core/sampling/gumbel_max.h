@@ -14,22 +14,22 @@
 namespace lmhead {
 
 // Who is ahead. The same in whatever order ids are offered.
-struct RaceLeader {
+struct GumbelMaxLeader {
   double key = -std::numeric_limits<double>::infinity();
   Candidate candidate{kDropped, kNoId};
   Bits64 bits{};  // the lower, the better
 
-  void offer(const RaceLeader& other) {
+  void offer(const GumbelMaxLeader& other) {
     if (other.key > key || (other.key == key && wins_tie(other))) *this = other;
   }
   void offer(Candidate other, const Stream& stream, double temperature) {
     const Bits64 its = token_bits(stream, other.id);
-    offer({race_key(static_cast<double>(other.logit) / temperature, its.high, its.low), other, its});
+    offer({gumbel_key(static_cast<double>(other.logit) / temperature, its.high, its.low), other, its});
   }
 
  private:
   // At so low a temperature that the quotients overflow, or are so large that nothing is left of what the bits add to them.
-  bool wins_tie(const RaceLeader& other) const {
+  bool wins_tie(const GumbelMaxLeader& other) const {
     if (other.candidate.logit != candidate.logit) return other.candidate.logit > candidate.logit;
     if (other.bits.high != bits.high) return other.bits.high < bits.high;
     if (other.bits.low != bits.low) return other.bits.low < bits.low;
@@ -38,7 +38,7 @@ struct RaceLeader {
 };
 
 // Up to kChunkRows logits, none NaN, of neighboring ids (best from an even one on), or of `ids`, which ascend.
-struct RaceChunk {
+struct GumbelMaxChunk {
   const float* logits;
   size_t rows;
   uint32_t first;
@@ -47,6 +47,7 @@ struct RaceChunk {
 };
 
 // Lets those of a chunk's ids run that are in.
-void race_chunk(const Kernels& kernels, const RaceChunk& chunk, const Stream& stream, double temperature, RaceLeader& leader);
+void gumbel_max_chunk(const Kernels& kernels, const GumbelMaxChunk& chunk, const Stream& stream, double temperature,
+                      GumbelMaxLeader& leader);
 
 }  // namespace lmhead

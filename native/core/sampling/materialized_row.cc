@@ -117,9 +117,9 @@ void MaterializedRow::write_back() {
   }
   std::fill(logits_, logits_ + size_, kDropped);
   for (const Candidate& c : *list_) {
-    const size_t place = ids_ ? static_cast<size_t>(std::lower_bound(ids_, ids_ + size_, c.id) - ids_) : c.id;
-    LMHEAD_DASSERT(place < size_ && (!ids_ || ids_[place] == c.id));
-    logits_[place] = c.logit;
+    const size_t index = ids_ ? static_cast<size_t>(std::lower_bound(ids_, ids_ + size_, c.id) - ids_) : c.id;
+    LMHEAD_DASSERT(index < size_ && (!ids_ || ids_[index] == c.id));
+    logits_[index] = c.logit;
   }
 }
 
@@ -184,7 +184,7 @@ void MaterializedRow::keep_share(double share, double temperature, size_t min_ke
   for (const float max : maxima_)
     if (is_in(max)) flattest = std::min(flattest, max);
   if (key.of(x_of(flattest, temperature)) < keys.high / 16) keys = keys_within(key, keys, temperature);
-  const Last last = place_by(key, keys.high, share, temperature);
+  const Last last = last_by(key, keys.high, share, temperature);
   const Candidate kept = at_least(last, min_keep);
   keep_to(kept);
   if (kept.id == last.id) mass_ = {temperature, last.through};
@@ -194,7 +194,7 @@ void MaterializedRow::keep_typical(double share, double temperature, size_t min_
   LMHEAD_DASSERT(min_keep <= 1);  // see does
   const Moments m = moments(temperature);
   const Key key{m.log_sum, m.entropy};
-  const Last last = place_by(key, std::max(key.of(0), key.of(kFaint)), share, temperature);
+  const Last last = last_by(key, std::max(key.of(0), key.of(kFaint)), share, temperature);
   drop_where([&](const Candidate& c) { return last < Keyed{c, key.of(x_of(c.logit, temperature)), 0}; });
 }
 
@@ -219,14 +219,15 @@ void MaterializedRow::keep_best() {
   keep_to(chunk.candidate(static_cast<size_t>(std::find(chunk.logits, chunk.logits + chunk.rows, max_) - chunk.logits)));
 }
 
-Choice MaterializedRow::race(const Left& left, const Stream& stream) const {
-  if (list_) return lmhead::race(*list_, left, stream);
-  std::vector<RaceLeader> leaders(workers_.threads);
+Choice MaterializedRow::gumbel_max(const Left& left, const Stream& stream) const {
+  if (list_) return lmhead::gumbel_max(*list_, left, stream);
+  std::vector<GumbelMaxLeader> leaders(workers_.threads);
   each_chunk([&](const Chunk& chunk, unsigned slot) {
-    race_chunk(kernels_, {chunk.logits, chunk.rows, chunk.first, chunk.ids, chunk.max}, stream, left.temperature, leaders[slot]);
+    gumbel_max_chunk(kernels_, {chunk.logits, chunk.rows, chunk.first, chunk.ids, chunk.max}, stream, left.temperature,
+                     leaders[slot]);
   });
-  RaceLeader winner;
-  for (const RaceLeader& leader : leaders) winner.offer(leader);
+  GumbelMaxLeader winner;
+  for (const GumbelMaxLeader& leader : leaders) winner.offer(leader);
   LMHEAD_DASSERT(winner.candidate.id != kNoId);
   const double log_sum = log_positive(mass(left).value() / kMassUnits);
   const Candidate& c = winner.candidate;

@@ -1,4 +1,4 @@
-// A row of logits that is held, and filtered where it lies: what a filter drops becomes kDropped. Only when few are left, or a
+// A row of logits in memory, and filtered in place: what a filter drops becomes kDropped. Only when few are left, or a
 // filter asks for it, they become a list. Nothing is sorted.
 #pragma once
 
@@ -25,7 +25,7 @@ class MaterializedRow {
   Left filter(const RowSampling& row);
   // After filter. The logits given: those of what is left, and kDropped.
   void write_back();
-  Choice race(const Left& left, const Stream& stream) const;
+  Choice gumbel_max(const Left& left, const Stream& stream) const;
   // Of what is left, in any order, the k best at least.
   std::vector<Candidate> best(size_t k) const;
   // What is left, in any order.
@@ -120,10 +120,10 @@ class MaterializedRow {
   std::array<Logits, 2> logits_within(const Key& key, const Range& range, double temperature) const;
   Range keys_within(const Key& key, const Range& range, double temperature) const;
   std::vector<Keyed> candidates_within(const Key& key, const Range& keys, double temperature) const;
-  std::optional<Last> place_among_equals(const Key& key, const Range& keys, FixedPointSum before, double wanted,
-                                         double temperature) const;
+  std::optional<Last> last_among_equals(const Key& key, const Range& keys, FixedPointSum before, double wanted,
+                                        double temperature) const;
   // Where the share is reached in the order of keys, of which those up to `high` can matter.
-  Last place_by(const Key& key, double high, double share, double temperature) const;
+  Last last_by(const Key& key, double high, double share, double temperature) const;
 
   const Kernels& kernels_;
   float* const logits_;

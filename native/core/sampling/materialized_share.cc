@@ -43,12 +43,12 @@ std::array<MaterializedRow::Logits, 2> MaterializedRow::logits_within(const Key&
     std::vector<Places> parts(workers_.threads);
     each_chunk([&, side](const Chunk& chunk, unsigned slot) {
       if (chunk.max < side.least) return;
-      const int32_t least = place_of(side.least), most = place_of(side.most);
+      const int32_t least = ordinal_of(side.least), most = ordinal_of(side.most);
       const float* const u = chunk.logits;
       int32_t first = kLast, last = kFirst;
       for (size_t i = 0, rows = chunk.rows; i < rows; i++) {
-        const int32_t place = place_of(u[i]), not_below = place < least ? kLast : place,
-                      not_above = place > most ? kFirst : place;
+        const int32_t ordinal = ordinal_of(u[i]), not_below = ordinal < least ? kLast : ordinal,
+                      not_above = ordinal > most ? kFirst : ordinal;
         first = not_below < first ? not_below : first;
         last = not_above > last ? not_above : last;
       }
@@ -56,7 +56,7 @@ std::array<MaterializedRow::Logits, 2> MaterializedRow::logits_within(const Key&
     });
     Places all;
     for (const Places& part : parts) all = {std::min(all.least, part.least), std::max(all.most, part.most)};
-    const auto is_inside = [&](int32_t place) { return float_at(place) >= side.least && float_at(place) <= side.most; };
+    const auto is_inside = [&](int32_t ordinal) { return float_at(ordinal) >= side.least && float_at(ordinal) <= side.most; };
     if (is_inside(all.least) && is_inside(all.most))
       side = {float_at(all.least), float_at(all.most)};
     else
@@ -78,7 +78,7 @@ MaterializedRow::Range MaterializedRow::keys_within(const Key& key, const Range&
 }
 
 // By a histogram of mass over keys: the bin in which the share is reached, then that bin's own, until it holds few or one key.
-MaterializedRow::Last MaterializedRow::place_by(const Key& key, double high, double share, double temperature) const {
+MaterializedRow::Last MaterializedRow::last_by(const Key& key, double high, double share, double temperature) const {
   struct Histogram {
     std::vector<FixedPointSum> mass = std::vector<FixedPointSum>(KeyHistogram::kAll);
     std::vector<size_t> count = std::vector<size_t>(KeyHistogram::kAll);
@@ -133,17 +133,17 @@ MaterializedRow::Last MaterializedRow::place_by(const Key& key, double high, dou
   }
 
   if (inside > kFewAtBoundary && keys.low == keys.high)
-    if (const std::optional<Last> last = place_among_equals(key, keys, before, wanted, temperature)) return *last;
+    if (const std::optional<Last> last = last_among_equals(key, keys, before, wanted, temperature)) return *last;
   std::vector<Keyed> boundary = candidates_within(key, keys, temperature);
   const auto mass_of = [](const Keyed& c) { return c.mass; };
-  const size_t place = place_of_share(boundary.data(), boundary.size(), before, wanted, std::less<>(), mass_of);
-  before.add(mass_of(boundary[place]));
-  return {boundary[place], before};
+  const size_t index = index_of_share(boundary.data(), boundary.size(), before, wanted, std::less<>(), mass_of);
+  before.add(mass_of(boundary[index]));
+  return {boundary[index], before};
 }
 
 // Among logits of one key without a list of them: where they are all equal, or one below the mean and one above it.
-std::optional<MaterializedRow::Last> MaterializedRow::place_among_equals(const Key& key, const Range& keys, FixedPointSum before,
-                                                                         double wanted, double temperature) const {
+std::optional<MaterializedRow::Last> MaterializedRow::last_among_equals(const Key& key, const Range& keys, FixedPointSum before,
+                                                                        double wanted, double temperature) const {
   const auto [below, above] = logits_within(key, keys, temperature);
   if (below.least < below.most || above.least < above.most) return {};
   const bool has_below = below.least == below.most, has_above = above.least == above.most;
@@ -164,8 +164,8 @@ std::optional<MaterializedRow::Last> MaterializedRow::place_among_equals(const K
       before = through(count);
       continue;
     }
-    size_t ahead = static_cast<size_t>(first_that(0, static_cast<int64_t>(count) - 1, [&](int64_t place) {
-      return through(static_cast<size_t>(place) + 1).value() >= wanted;
+    size_t ahead = static_cast<size_t>(first_that(0, static_cast<int64_t>(count) - 1, [&](int64_t index) {
+      return through(static_cast<size_t>(index) + 1).value() >= wanted;
     }));
     const FixedPointSum all = through(ahead + 1);
     for (size_t index = 0; index < chunks(); index++) {

@@ -15,21 +15,21 @@ namespace {
 
 constexpr size_t kNowhere = std::numeric_limits<size_t>::max();
 
-// What the draft says of one row: q, of places.
+// What the draft says of one row: q, of local indices.
 struct Proposal {
-  const float* log_probs = nullptr;  // null: certain of `place`, or (where there is none) nothing was proposed
-  size_t place = kNowhere;
+  const float* log_probs = nullptr;  // null: certain of `index`, or (where there is none) nothing was proposed
+  size_t index = kNowhere;
 
   // Whether the draft can have drawn what it proposes, so that it may stand. (A finite log-probability whose q underflows can.)
-  bool is_possible() const { return !log_probs || log_probs[place] != -std::numeric_limits<float>::infinity(); }
+  bool is_possible() const { return !log_probs || log_probs[index] != -std::numeric_limits<float>::infinity(); }
 
   double operator()(size_t i) const {
     if (log_probs) return exp_negative(std::min(static_cast<double>(log_probs[i]), 0.0));
-    return i == place ? 1 : 0;
+    return i == index ? 1 : 0;
   }
 };
 
-// A row's distribution after its filters: p = mass / sum, of places, with the bits that the reference gives them.
+// A row's distribution after its filters: p = mass / sum, of local indices, with the bits that the reference gives them.
 class Target {
  public:
   // u: [count] logits, of `ids` (null: of 0, 1, 2 ...); those that may not be drawn are not in. sum: of masses.
@@ -43,26 +43,26 @@ class Target {
         sum_(sum.value() / kMassUnits) {}
 
   // Whether coin * q < p there.
-  bool accepts(size_t place, double coin_times_q) const { return coin_times_q * sum_ < mass(place); }
+  bool accepts(size_t index, double coin_times_q) const { return coin_times_q * sum_ < mass(index); }
 
-  double mass(size_t place) const { return exp_negative((static_cast<double>(u_[place]) - max_) / temperature_); }
-  float log_prob(size_t place) const {
-    return static_cast<float>((static_cast<double>(u_[place]) - max_) / temperature_ - log_positive(sum_));
+  double mass(size_t index) const { return exp_negative((static_cast<double>(u_[index]) - max_) / temperature_); }
+  float log_prob(size_t index) const {
+    return static_cast<float>((static_cast<double>(u_[index]) - max_) / temperature_ - log_positive(sum_));
   }
 
-  // Draws a place with probability proportional to max(p - q, 0); kNowhere where that is 0 everywhere.
+  // Draws a index with probability proportional to max(p - q, 0); kNowhere where that is 0 everywhere.
   size_t draw(const Proposal& q, const Stream& stream) const {
     size_t winner = kNowhere;
     double best = -std::numeric_limits<double>::infinity();
-    const auto offer = [&](size_t place) {
-      const double share = q(place);
-      const double weight = mass(place) - share * sum_;
+    const auto offer = [&](size_t index) {
+      const double share = q(index);
+      const double weight = mass(index) - share * sum_;
       if (!(weight >= std::numeric_limits<double>::min())) return;
-      const Bits64 bits = token_bits(stream, ids_ ? ids_[place] : static_cast<uint32_t>(place));
-      const double key = race_key(log_positive(weight), bits.high, bits.low);
-      if (key > best) {  // ids ascend with places: an equal key does not displace a lower one
+      const Bits64 bits = token_bits(stream, ids_ ? ids_[index] : static_cast<uint32_t>(index));
+      const double key = gumbel_key(log_positive(weight), bits.high, bits.low);
+      if (key > best) {  // ids ascend with local indices: an equal key does not displace a lower one
         best = key;
-        winner = place;
+        winner = index;
       }
     };
     // A weight is at most the mass, so that only those need a close look that would win by their mass.
@@ -78,8 +78,8 @@ class Target {
         for (size_t i = 0; i < rows; i++) offer(first + i);
       } else {
         uint32_t found[kChunkRows];
-        const size_t count = kernels_.race_candidates(u, rows, static_cast<uint32_t>(first) + stream.first_id,
-                                                      {stream, inverse_temperature, to_beat}, found);
+        const size_t count = kernels_.gumbel_max_candidates(u, rows, static_cast<uint32_t>(first) + stream.first_id,
+                                                            {stream, inverse_temperature, to_beat}, found);
         for (size_t i = 0; i < count; i++) offer(first + found[i]);
       }
     }
@@ -109,7 +109,7 @@ Verification::Verification(const Kernels& kernels, const LogitSource& source, co
   *draft_.accepted = 0;
 }
 
-PassResult Verification::take(float* logits, size_t stride, size_t first_row, size_t rows, const ParallelFor& workers) {
+PassResult Verification::verify(float* logits, size_t stride, size_t first_row, size_t rows, const ParallelFor& workers) {
   for (size_t i = 0; i < rows && !ended_; i++) {
     if (workers.aborted()) return {PassResult::aborted};
     if (const PassResult result = take_row(logits + i * stride, first_row + i, workers); result.status != PassResult::ok)
@@ -127,7 +127,7 @@ PassResult Verification::take_row(float* u, size_t row, const ParallelFor& worke
   const MaxResult m = kernels_.max(u, valid_);
   if (m.nan_at >= 0) return {PassResult::nan, row, id_of(static_cast<size_t>(m.nan_at))};
   if (!is_in(m.max)) return {was_nothing ? PassResult::unnormalized : PassResult::nothing_left, row};
-  const size_t proposed = row < draft_.length ? source_.place_of(draft_.ids[row]) : kNowhere;
+  const size_t proposed = row < draft_.length ? source_.local_index_of(draft_.ids[row]) : kNowhere;
   Proposal q{nullptr, proposed};
   if (draft_.log_probs && row < draft_.length) q.log_probs = draft_.log_probs + row * source_.vocabulary();
   const bool may_stand = proposed < valid_ && q.is_possible();
@@ -163,9 +163,9 @@ void Verification::adjust(float* u, size_t row) const {
   }
 }
 
-void Verification::put(size_t row, size_t place, float log_prob, bool accepted) {
-  LMHEAD_DASSERT(place < valid_);
-  draft_.out_ids[row] = id_of(place);
+void Verification::put(size_t row, size_t index, float log_prob, bool accepted) {
+  LMHEAD_DASSERT(index < valid_);
+  draft_.out_ids[row] = id_of(index);
   draft_.out_log_probs[row] = log_prob;
   if (accepted) ++*draft_.accepted;
   ended_ = !accepted;

@@ -10,21 +10,21 @@ namespace {
 constexpr size_t kNone = ~size_t{0};
 }  // namespace
 
-RaceSink::RaceSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> races, unsigned slots)
-    : kernels_(kernels), rows_(rows), races_(std::move(races)), leaders_(slots * races_.size()) {}
+GumbelMaxSink::GumbelMaxSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> drawn, unsigned slots)
+    : kernels_(kernels), rows_(rows), drawn_(std::move(drawn)), leaders_(slots * drawn_.size()) {}
 
-void RaceSink::consume(const Tile& tile, unsigned slot) {
+void GumbelMaxSink::consume(const Tile& tile, unsigned slot) {
   for (size_t c = 0; c < tile.columns; c++) {
     const size_t column = tile.first_column + c;
-    if (!races_[column] || tile.maxima[c].nan_at >= 0) continue;
-    race_chunk(kernels_, {tile.column(c), tile.rows, tile.first, tile.ids, tile.maxima[c].max}, rows_[column].stream,
-               rows_[column].temperature, leaders_[slot * races_.size() + column]);
+    if (!drawn_[column] || tile.maxima[c].nan_at >= 0) continue;
+    gumbel_max_chunk(kernels_, {tile.column(c), tile.rows, tile.first, tile.ids, tile.maxima[c].max}, rows_[column].stream,
+                     rows_[column].temperature, leaders_[slot * drawn_.size() + column]);
   }
 }
 
-Candidate RaceSink::winner(size_t column) const {
-  RaceLeader leader;
-  for (size_t at = column; at < leaders_.size(); at += races_.size()) leader.offer(leaders_[at]);
+Candidate GumbelMaxSink::winner(size_t column) const {
+  GumbelMaxLeader leader;
+  for (size_t at = column; at < leaders_.size(); at += drawn_.size()) leader.offer(leaders_[at]);
   return leader.candidate;
 }
 
@@ -91,7 +91,7 @@ std::vector<Candidate> ReachSink::candidates(size_t column) const {
   return all;
 }
 
-HoldSink::HoldSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* ids)
+MaterializeSink::MaterializeSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* ids)
     : vocabulary_(vocabulary), ids_(ids), place_(takes.size(), kNone) {
   size_t held = 0;
   for (size_t c = 0; c < takes.size(); c++)
@@ -99,14 +99,14 @@ HoldSink::HoldSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* i
   rows_.reset(new float[held * vocabulary]);
 }
 
-void HoldSink::consume(const Tile& tile, unsigned) {
+void MaterializeSink::consume(const Tile& tile, unsigned) {
   for (size_t c = 0; c < tile.columns; c++) {
     const size_t place = place_[tile.first_column + c];
     if (place != kNone) std::memcpy(rows_.get() + place * vocabulary_ + tile.first, tile.column(c), tile.rows * sizeof(float));
   }
 }
 
-std::vector<Candidate> HoldSink::candidates(size_t column) const {
+std::vector<Candidate> MaterializeSink::candidates(size_t column) const {
   std::vector<Candidate> all(vocabulary_);
   const float* const u = rows_.get() + place_[column] * vocabulary_;
   for (size_t i = 0; i < vocabulary_; i++) all[i] = {u[i], ids_ ? ids_[i] : static_cast<uint32_t>(i)};

@@ -1,8 +1,8 @@
 // The sinks that draw a token per column. Which of them a row takes depends on its filters:
-//   none              a race inside the pass: every id gets a key, the best wins; O(1) memory
-//   top-k, or greedy  the k best (top_k.h), then filter and race among them; O(k)
-//   min-p, few ids    those within reach of the maximum so far, then filter and race; falls back on holding when they are many
-//   all else          the row's logits are held until the distribution is known (sampling/materialized_row.h)
+//   none              Gumbel-max inside the pass: every id gets a key, the best wins; O(1) memory
+//   top-k, or greedy  the k best (top_k.h), then filter and Gumbel-max among them; O(k)
+//   min-p, few ids    those within reach of the maximum so far, then filter and Gumbel-max; else, when they are many, the row's
+//   logits all else          the row's logits are materialized until the distribution is known (sampling/materialized_row.h)
 #pragma once
 
 #include <atomic>
@@ -16,19 +16,19 @@
 
 namespace lmhead {
 
-// A race inside the pass.
-class RaceSink final : public Sink {
+// Gumbel-max inside the pass.
+class GumbelMaxSink final : public Sink {
  public:
-  // rows[c] is sampled where races[c].
-  RaceSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> races, unsigned slots);
+  // rows[c] is sampled where drawn[c].
+  GumbelMaxSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> drawn, unsigned slots);
   void consume(const Tile& tile, unsigned slot) override;
   Candidate winner(size_t column) const;
 
  private:
   const Kernels& kernels_;
   const RowSampling* const rows_;
-  const std::vector<bool> races_;
-  std::vector<RaceLeader> leaders_;  // [slots, columns]
+  const std::vector<bool> drawn_;
+  std::vector<GumbelMaxLeader> leaders_;  // [slots, columns]
 };
 
 // What min-p may leave; all that is in without it. The maximum only grows, so an id that is out of reach now stays so.
@@ -36,7 +36,7 @@ class ReachSink final : public Sink {
  public:
   ReachSink(const Kernels& kernels, const RowSampling* rows, std::vector<bool> takes, unsigned slots);
   void consume(const Tile& tile, unsigned slot) override;
-  // False where there were too many to keep: the row has to be held instead.
+  // False where there were too many to keep: the row has to be materialized instead.
   bool complete(size_t column) const;
   std::vector<Candidate> candidates(size_t column) const;
 
@@ -60,11 +60,11 @@ class ReachSink final : public Sink {
   std::atomic<ptrdiff_t> room_{kMostBytes / sizeof(Candidate)};  // that no list has taken
 };
 
-// Holds whole rows of logits.
-class HoldSink final : public Sink {
+// Materializes whole rows of logits.
+class MaterializeSink final : public Sink {
  public:
-  // ids: of the vocabulary's places; null: they are their places.
-  HoldSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* ids);
+  // ids: of the local indices; null: they are their local indices.
+  MaterializeSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* ids);
   void consume(const Tile& tile, unsigned slot) override;
   float* row(size_t column) { return rows_.get() + place_[column] * vocabulary_; }
   std::vector<Candidate> candidates(size_t column) const;

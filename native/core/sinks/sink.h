@@ -15,8 +15,8 @@ constexpr size_t kChunkRows = 256;
 // Finished logits of one chunk for some columns (hidden states) of the block.
 struct Tile {
   size_t chunk;
-  uint32_t first;       // place of its first row among those of the source
-  const uint32_t* ids;  // of its rows, ascending; null: they are their places
+  uint32_t first;       // local index of its first row among those of the source
+  const uint32_t* ids;  // of its rows, ascending; null: they are their local indices
   size_t rows;
   size_t first_column, columns;  // within the block
   const float* logits;           // column c at logits + c * stride

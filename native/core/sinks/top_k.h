@@ -9,7 +9,7 @@
 
 namespace lmhead {
 
-// A heap's insertions get costly for large k; beyond this a row's logits are held and selected from.
+// A heap's insertions get costly for large k; beyond this a row's logits are materialized and selected from.
 constexpr size_t kMaxHeap = 1024;
 
 class TopK final : public Sink {

@@ -14,7 +14,7 @@ constexpr size_t kWideBytes = size_t{128} << 10;
 void product(const Kernels& kernels, const Matrix& e, size_t first_row, size_t rows, const float* hidden, size_t hidden_stride,
              size_t columns, float* out, size_t out_stride) {
   const size_t dtype = static_cast<size_t>(e.dtype), d = e.columns;
-  if (is_float(e.dtype) || columns < kernels.widen_from) {
+  if (is_float(e.dtype) || columns < kernels.unpack_from) {
     kernels.product[dtype](e, first_row, rows, hidden, hidden_stride, columns, out, out_stride);
     return;
   }
@@ -23,9 +23,9 @@ void product(const Kernels& kernels, const Matrix& e, size_t first_row, size_t r
   if (wide.size() < step * d) wide.resize(step * d);
   for (size_t r = 0; r < rows; r += step) {
     const size_t height = std::min(step, rows - r);
-    for (size_t i = 0; i < height; i++) kernels.widen[dtype](e.row(first_row + r + i), d, wide.data() + i * d);
-    const Matrix widened{reinterpret_cast<const uint8_t*>(wide.data()), Dtype::f32, height, d};
-    kernels.product[static_cast<size_t>(Dtype::f32)](widened, 0, height, hidden, hidden_stride, columns, out + r, out_stride);
+    for (size_t i = 0; i < height; i++) kernels.unpack[dtype](e.row(first_row + r + i), d, wide.data() + i * d);
+    const Matrix unpacked{reinterpret_cast<const uint8_t*>(wide.data()), Dtype::f32, height, d};
+    kernels.product[static_cast<size_t>(Dtype::f32)](unpacked, 0, height, hidden, hidden_stride, columns, out + r, out_stride);
   }
 }
 

@@ -24,11 +24,11 @@ constexpr auto kSpin = 50us;
 
 class TaskQueue::SharedTurn final : public Turn {
  public:
-  // first: the company's task that it is given to.
-  SharedTurn(TaskQueue& queue, Company& company, Task& first)
-      : queue_(queue), company_(company), first_(&first), room_(company.room_) {
+  // first: the group's task that it is given to.
+  SharedTurn(TaskQueue& queue, SharingGroup& group, Task& first)
+      : queue_(queue), group_(group), first_(&first), room_(group.room_) {
     take_room(first.share());
-    seen_ = company.pushed_.load(std::memory_order_relaxed);
+    seen_ = group.pushed_.load(std::memory_order_relaxed);
   }
 
   bool wanted() const override { return queue_.waiting_.load(std::memory_order_relaxed) > 0 && Clock::now() - since_ >= kTurn; }
@@ -42,8 +42,8 @@ class TaskQueue::SharedTurn final : public Turn {
   Task* join() override {
     if (room_.rows == 0) return nullptr;
     const Lock lock(queue_.mutex_);
-    seen_ = company_.pushed_.load(std::memory_order_relaxed);
-    for (std::shared_ptr<HeadQueue> head_queue = company_.first_, next; head_queue; head_queue = std::move(next)) {
+    seen_ = group_.pushed_.load(std::memory_order_relaxed);
+    for (std::shared_ptr<HeadQueue> head_queue = group_.first_, next; head_queue; head_queue = std::move(next)) {
       next = head_queue->next_;
       const Task* const task = queue_.first_of(*head_queue);
       if (!task) continue;
@@ -54,7 +54,7 @@ class TaskQueue::SharedTurn final : public Turn {
     }
     return nullptr;
   }
-  bool has_news() const override { return room_.rows > 0 && company_.pushed_.load(std::memory_order_relaxed) != seen_; }
+  bool has_news() const override { return room_.rows > 0 && group_.pushed_.load(std::memory_order_relaxed) != seen_; }
   void done(Task& task) override {
     Lock lock(queue_.mutex_);
     if (&task == first_) first_ = nullptr;
@@ -71,21 +71,21 @@ class TaskQueue::SharedTurn final : public Turn {
   }
 
   TaskQueue& queue_;
-  Company& company_;
+  SharingGroup& group_;
   Task* first_;
   Task::Share room_;  // that is left
   size_t seen_;       // of the tasks pushed, how many there were when somebody joined last
   Clock::time_point since_ = Clock::now();
 };
 
-void Company::add(std::shared_ptr<HeadQueue> head_queue) {
+void SharingGroup::add(std::shared_ptr<HeadQueue> head_queue) {
   HeadQueue* const added = head_queue.get();
   added->previous_ = last_;
   (last_ ? last_->next_ : first_) = std::move(head_queue);
   last_ = added;
 }
 
-std::shared_ptr<HeadQueue> Company::remove(HeadQueue& head_queue) {
+std::shared_ptr<HeadQueue> SharingGroup::remove(HeadQueue& head_queue) {
   std::shared_ptr<HeadQueue>& place = head_queue.previous_ ? head_queue.previous_->next_ : first_;
   std::shared_ptr<HeadQueue> removed = std::move(place);
   place = std::move(head_queue.next_);
@@ -101,15 +101,15 @@ TaskQueue& TaskQueue::instance() {
 void TaskQueue::push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_ptr<Task> task) {
   {
     Lock lock(mutex_);
-    const std::shared_ptr<Company>& company = head_queue->company_;
-    if (!company->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) start_worker();
+    const std::shared_ptr<SharingGroup>& group = head_queue->group_;
+    if (!group->active_ && ready_count_ >= idle_ && runners_ < kMostRunners) start_worker();
     if (runners_ > 0) {
-      if (head_queue->tasks_.empty()) company->add(head_queue);
+      if (head_queue->tasks_.empty()) group->add(head_queue);
       head_queue->tasks_.push_back(std::move(task));
-      company->pushed_.fetch_add(1, std::memory_order_relaxed);
-      if (company->active_) return;  // its runner will come to it
-      company->active_ = true;
-      make_ready(company);
+      group->pushed_.fetch_add(1, std::memory_order_relaxed);
+      if (group->active_) return;  // its runner will come to it
+      group->active_ = true;
+      make_ready(group);
       const bool spinners_suffice = ready_count_ <= idle_ - parked_;
       lock.unlock();
       if (!spinners_suffice) pushed_.notify_one();
@@ -157,9 +157,9 @@ void TaskQueue::start_worker() {
   }
 }
 
-void TaskQueue::make_ready(std::shared_ptr<Company> company) {
-  Company* const last = company.get();
-  (last_ready_ ? last_ready_->next_ : ready_) = std::move(company);
+void TaskQueue::make_ready(std::shared_ptr<SharingGroup> group) {
+  SharingGroup* const last = group.get();
+  (last_ready_ ? last_ready_->next_ : ready_) = std::move(group);
   last_ready_ = last;
   ready_count_.fetch_add(1, std::memory_order_relaxed);
 }
@@ -167,16 +167,16 @@ void TaskQueue::make_ready(std::shared_ptr<Company> company) {
 void TaskQueue::work() {
   Lock lock(mutex_);
   for (;;) {
-    std::shared_ptr<Company> company = next_company(lock);
+    std::shared_ptr<SharingGroup> group = next_group(lock);
     take_turn(lock);
-    run_first(*company, lock);
+    run_first(*group, lock);
     end_turn();
-    company->active_ = company->first_ != nullptr;
-    if (company->active_) make_ready(std::move(company));
+    group->active_ = group->first_ != nullptr;
+    if (group->active_) make_ready(std::move(group));
   }
 }
 
-std::shared_ptr<Company> TaskQueue::next_company(Lock& lock) {
+std::shared_ptr<SharingGroup> TaskQueue::next_group(Lock& lock) {
   idle_++;
   if (!ready_) {
     lock.unlock();
@@ -188,28 +188,28 @@ std::shared_ptr<Company> TaskQueue::next_company(Lock& lock) {
     parked_--;
   }
   idle_--;
-  std::shared_ptr<Company> company = std::move(ready_);
-  ready_ = std::move(company->next_);
+  std::shared_ptr<SharingGroup> group = std::move(ready_);
+  ready_ = std::move(group->next_);
   if (!ready_) last_ready_ = nullptr;
   ready_count_.fetch_sub(1, std::memory_order_relaxed);
-  return company;
+  return group;
 }
 
-void TaskQueue::run_first(Company& company, Lock& lock) {
+void TaskQueue::run_first(SharingGroup& group, Lock& lock) {
   Task* task = nullptr;
-  while (!task && company.first_) task = start_first(*std::shared_ptr<HeadQueue>(company.first_));
+  while (!task && group.first_) task = start_first(*std::shared_ptr<HeadQueue>(group.first_));
   if (!task) return;
-  SharedTurn turn(*this, company, *task);
+  SharedTurn turn(*this, group, *task);
   lock.unlock();
   task->run(turn);
   lock.lock();
   if (Task* const first = turn.first()) finish(*first, lock);
 }
 
-// A head queue without tasks is in no company; the head queue may go with its last one.
+// A head queue without tasks is in no group; the head queue may go with its last one.
 std::unique_ptr<Task> TaskQueue::take(HeadQueue& head_queue, Task& task) {
   std::unique_ptr<Task> taken = head_queue.tasks_.take(task);
-  if (head_queue.tasks_.empty()) head_queue.company_->remove(head_queue);
+  if (head_queue.tasks_.empty()) head_queue.group_->remove(head_queue);
   return taken;
 }
 
@@ -222,12 +222,12 @@ Task* TaskQueue::first_of(HeadQueue& head_queue) {
   return nullptr;
 }
 
-// That task, running now; the other head queues in company come before the next one of this head queue.
+// That task, running now; the other head queues of a group come before the next one of this head queue.
 Task* TaskQueue::start_first(HeadQueue& head_queue) {
   Task* const task = first_of(head_queue);
   if (!task) return nullptr;
   running_.push_back(take(head_queue, *task));
-  if (!head_queue.tasks_.empty()) head_queue.company_->add(head_queue.company_->remove(head_queue));
+  if (!head_queue.tasks_.empty()) head_queue.group_->add(head_queue.group_->remove(head_queue));
   return task;
 }
 

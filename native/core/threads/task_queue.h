@@ -3,7 +3,7 @@
 // A head queue's tasks run one after another, as they came. Head queues take turns: one task computes at a time, on as many
 // threads as it likes, and when its turn has lasted kTurn it gives way, where its gate lets it, to those that wait.
 //
-// Head queues in company take their turns together: a task that starts takes along those at the head of these head queues, one of
+// Head queues of a group take their turns together: a task that starts takes along those at the head of these head queues, one of
 // each head queue in turn, for as long as there is room. So no task overtakes another of its head queue, and a head queue that
 // was passed over comes first.
 #pragma once
@@ -21,10 +21,10 @@ namespace lmhead {
 class HeadQueue;
 
 // Head queues that take their turns together. Everything in it is the queue's business.
-class Company {
+class SharingGroup {
  public:
   // room: for the tasks of one turn. A task that needs more has it for itself.
-  explicit Company(Task::Share room = {}) : room_(room) {}
+  explicit SharingGroup(Task::Share room = {}) : room_(room) {}
 
  private:
   friend class TaskQueue;
@@ -34,22 +34,22 @@ class Company {
   const Task::Share room_;
   std::shared_ptr<HeadQueue> first_;  // of those with tasks, the one whose turn it is
   HeadQueue* last_ = nullptr;
-  std::atomic<size_t> pushed_{0};  // tasks, so far
-  bool active_ = false;            // in the queue, or in a runner's hands
-  std::shared_ptr<Company> next_;  // in the queue
+  std::atomic<size_t> pushed_{0};       // tasks, so far
+  bool active_ = false;                 // in the queue, or in a runner's hands
+  std::shared_ptr<SharingGroup> next_;  // in the queue
 };
 
 // Tasks that have not started, oldest first. Everything in it is the queue's business.
 class HeadQueue {
  public:
-  explicit HeadQueue(std::shared_ptr<Company> company = std::make_shared<Company>()) : company_(std::move(company)) {}
+  explicit HeadQueue(std::shared_ptr<SharingGroup> group = std::make_shared<SharingGroup>()) : group_(std::move(group)) {}
 
  private:
-  friend class Company;
+  friend class SharingGroup;
   friend class TaskQueue;
-  const std::shared_ptr<Company> company_;
+  const std::shared_ptr<SharingGroup> group_;
   TaskList tasks_;
-  // In its company, where it has tasks.
+  // In its group, where it has tasks.
   std::shared_ptr<HeadQueue> next_;
   HeadQueue* previous_ = nullptr;
 };
@@ -74,10 +74,10 @@ class TaskQueue {
 
   TaskQueue() = default;
   void start_worker();
-  void make_ready(std::shared_ptr<Company> company);
+  void make_ready(std::shared_ptr<SharingGroup> group);
   void work();
-  std::shared_ptr<Company> next_company(Lock& lock);
-  void run_first(Company& company, Lock& lock);
+  std::shared_ptr<SharingGroup> next_group(Lock& lock);
+  void run_first(SharingGroup& group, Lock& lock);
   std::unique_ptr<Task> take(HeadQueue& head_queue, Task& task);
   Task* first_of(HeadQueue& head_queue);
   Task* start_first(HeadQueue& head_queue);
@@ -87,8 +87,8 @@ class TaskQueue {
 
   std::mutex mutex_;
   std::condition_variable pushed_, turn_, stopped_;
-  std::shared_ptr<Company> ready_;  // the first of those with tasks and without a runner
-  Company* last_ready_ = nullptr;
+  std::shared_ptr<SharingGroup> ready_;  // the first of those with tasks and without a runner
+  SharingGroup* last_ready_ = nullptr;
   std::atomic<size_t> ready_count_{0};  // written under the lock, for those that spin
   size_t runners_ = 0, idle_ = 0, parked_ = 0;
   uint64_t next_ticket_ = 0, serving_ = 0;

@@ -3,10 +3,10 @@
 //
 // It multiplies bfloat16 numbers exactly and sums in f32. A hidden state in f32 is the sum of three bfloat16 numbers, cut off at
 // 8 bits each, so its product is three products with the same tile of E. A state that bfloat16 holds needs one; the parts of 0
-// that another state in the batch may make of it add +0, so it has the same bits in any company.
+// that another state in the batch may make of it add +0, so it has the same bits in any batch.
 //
 // The unit takes subnormal numbers for 0. Rows of E with subnormal, infinite or NaN weights, and hidden states with such numbers
-// or parts, take the AVX-512 product: each by its own numbers alone, so that this too is the same in any company.
+// or parts, take the AVX-512 product: each by its own numbers alone, so that this too is the same in any batch.
 //
 // Of int8 numbers both products and sums are exact: a plane of a hidden state takes a column of a tile, and has the bits that
 // every other table gives it.

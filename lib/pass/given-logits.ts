@@ -24,7 +24,7 @@ import { topOf } from './results';
 import { newSample } from './sample-result';
 
 /** How to draw from logits that are held, which have all the rows that they will have, and the norm behind them. */
-type HeldOptions = Omit<SampleOptions, 'norm' | 'guidance' | 'rows' | 'over'>;
+type LogitsOptions = Omit<SampleOptions, 'norm' | 'guidance' | 'rows' | 'over'>;
 
 const MOST_IDS = 2 ** 32 - 1;
 
@@ -32,7 +32,7 @@ const MOST_IDS = 2 ** 32 - 1;
 export interface DistributionOptions {
   /** Divides the logits; finite and above 0, one for all rows or one per row. Default 1. */
   temperature?: PerRow<number>;
-  /** At least n·V numbers, apart from the memory of `logits`; returned itself. */
+  /** At least n·V elements, apart from the memory of `logits`; returned itself. */
   out?: Float32Array;
   /** Of a Uint16Array of logits. */
   hiddenDtype?: 'f16' | 'bf16';
@@ -42,7 +42,7 @@ export interface DistributionOptions {
  * Log-softmax of each row.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
  * @param options.temperature divides the logits; at least 1e-300, default 1
- * @param options.out where to put the result: at least n·vocabSize numbers, apart from `logits`; returned itself
+ * @param options.out where to put the result: at least n·vocabSize elements, apart from `logits`; returned itself
  * @returns [n, vocabSize], natural logs. A row with NaN or +∞, or of nothing but −∞, has NaN
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; BUSY where a pending call will write to `out`
  */
@@ -54,7 +54,7 @@ export function logSoftmax(logits: Hidden, vocabSize: number, options?: Distribu
  * Softmax of each row.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
  * @param options.temperature divides the logits; at least 1e-300, default 1
- * @param options.out where to put the result: at least n·vocabSize numbers, apart from `logits`; returned itself
+ * @param options.out where to put the result: at least n·vocabSize elements, apart from `logits`; returned itself
  * @returns [n, vocabSize]; each row adds up to 1
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; BUSY where a pending call will write to `out`
  */
@@ -120,12 +120,12 @@ export function topKOf(
  *   sampled
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
-export function sampleFrom<const O extends HeldOptions & Effective<O, HeldOptions>>(
+export function sampleFrom<const O extends LogitsOptions & Effective<O, LogitsOptions>>(
   logits: Hidden,
   vocabSize: number,
   options?: O,
 ): Sample {
-  const own: HeldOptions | undefined = optionsIfAny(options, SAMPLE_FROM_OPTIONS);
+  const own: LogitsOptions | undefined = optionsIfAny(options, SAMPLE_FROM_OPTIONS);
   const { job } = logitsJob(logits, vocabSize, own, 'sample', true);
   job.sample = newSample(own, job.n, job.vocabSize);
   run(job);
@@ -141,7 +141,7 @@ export function sampleFrom<const O extends HeldOptions & Effective<O, HeldOption
 export function drawnFrom(
   logits: Float32Array,
   raw: Float32Array | undefined,
-  options: HeldOptions,
+  options: LogitsOptions,
   kind: 'native' | 'reference',
 ): Sample {
   const backend = logitsBackendOf(kind);
@@ -155,7 +155,7 @@ export function drawnFrom(
   const score = { targets, logProbs: newFloats(1, 'logProbs'), ranks: newWords(1, 'ranks') };
   const top = { k, ids, logits: newFloats(k, 'logits'), logProbs };
   const model: LogitsJob = {
-    heldLogits: raw,
+    givenLogits: raw,
     vocabSize: raw.length,
     n: 1,
     score,
@@ -174,12 +174,12 @@ export function drawnFrom(
  * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalized probabilities; offsets [n+1]
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
-export function candidatesOf<const O extends HeldOptions & Effective<O, HeldOptions>>(
+export function candidatesOf<const O extends LogitsOptions & Effective<O, LogitsOptions>>(
   logits: Hidden,
   vocabSize: number,
   options: O,
 ): Candidates {
-  const own: HeldOptions | undefined = optionsIfAny(options, CANDIDATES_OF_OPTIONS);
+  const own: LogitsOptions | undefined = optionsIfAny(options, CANDIDATES_OF_OPTIONS);
   const { job } = logitsJob(logits, vocabSize, own, 'filter', true);
   job.candidates = noCandidates();
   run(job);
@@ -198,7 +198,7 @@ function logitsJob(
   const parameters = rowParameters(options, n, v, purpose, greedy);
   const adjustments = purpose === 'distribution' ? undefined : adjustmentsOf(options, n, v, v);
   requireStill(data, n * v, 'logits');
-  const job = { heldLogits: floats(data, dtype), vocabSize: v, n, rowParameters: parameters, adjustments };
+  const job = { givenLogits: floats(data, dtype), vocabSize: v, n, rowParameters: parameters, adjustments };
   return { job, memory: data };
 }
 

@@ -1,4 +1,4 @@
-/** The forms that held logits come in: those of hidden states. */
+/** The forms that given logits come in: those of hidden states. */
 import { describe, expect, it } from 'vitest';
 import { candidatesOf, type Hidden, logSoftmax, sampleFrom, softmax, topKOf } from '../../lib';
 import { throwsKind } from '../support/errors';

@@ -18,7 +18,7 @@ export function drawFrom(
   const n = logits.length / V;
   const job = {
     n,
-    heldLogits: logits,
+    givenLogits: logits,
     vocabSize: V,
     rowParameters: rowParameters(options, n, V, 'sample', true),
     adjustments: adjustmentsOf(options, n, V, V),
