@@ -15,6 +15,7 @@ export {
 export { type RankedId, rowsOf } from './pass/rows-of';
 export type { Stage } from './pass/sampling-stages';
 export { Sampler } from './sampler';
+export { mergeSamples, mergeScores, mergeTopK } from './shard/merge';
 export type {
   Activations,
   AsyncOptions,
@@ -61,6 +62,9 @@ export type {
   SamplerState,
   Score,
   ScoreOptions,
+  ShardDraw,
+  ShardOptions,
+  ShardPart,
   TensorLike,
   TokenLogProb,
   TopK,

@@ -1,7 +1,13 @@
 /** The class that users hold: how heads are made, what reads or writes their weights, and calls for several samplers. */
 import { firstOf, newFloats, outputArray } from './arguments/arrays';
 import { arrayType, because } from './arguments/describe';
-import { headSettings, headSizes, memoryMatrices, specSettings } from './arguments/head-options';
+import {
+  type HeadSettings,
+  headSettings,
+  headSizes,
+  memoryMatrices,
+  specSettings,
+} from './arguments/head-options';
 import { hiddenRows } from './arguments/hidden';
 import { idCount, tokenIds } from './arguments/ids';
 import {
@@ -26,12 +32,14 @@ import { DrawingMethods } from './head/drawing-methods';
 import { type HeadFacts, handleOf, partsOf } from './head/handle';
 import { constructorKey, passesOf } from './head/head-properties';
 import { ListedPasses } from './head/listed-passes';
-import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
+import { backendOfParts, filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import type { HeadPasses } from './head/passes';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
 import { verifyAgainstReference } from './reference/verify';
 import { Sampler } from './sampler';
+import { innerOf } from './shard/backend';
+import { heldBy, refuseShard } from './shard/range';
 import type {
   Activations,
   AsyncOptions,
@@ -92,7 +100,15 @@ export class LMHead extends DrawingMethods {
     this.#dtypes = { output: spec.output.dtype, input: spec.input?.dtype };
     this.#groups = { output: spec.output.groups, input: spec.input?.groups };
     const tied = spec.input === undefined && !untied;
-    this.#facts = { vocabSize, hiddenSize, inputRows, untied: !tied, inputProblem, normProblem };
+    this.#facts = {
+      vocabSize,
+      hiddenSize,
+      inputRows,
+      untied: !tied,
+      inputProblem,
+      normProblem,
+      shard: parts.shard,
+    };
   }
 
   /**
@@ -207,6 +223,7 @@ export class LMHead extends DrawingMethods {
     options?: O,
   ): Sampler<SampledTokenOf<O>> {
     this.#passes.requireOpen();
+    if (this.#facts.shard) throw refuseShard('sampler', 'the whole head, or sample and mergeSamples');
     return new Sampler(this, this.#validVocabSize, options);
   }
 
@@ -272,8 +289,8 @@ export class LMHead extends DrawingMethods {
     const { data, dtype, n } = hiddenRows(hidden, this.#facts.hiddenSize, undefined);
     this.#passes.requireOpen();
     const { backend, settings } = this.#passes;
-    const head = { ...this.#facts, ...settings };
-    return verifyAgainstReference(backend, head, floats(data, dtype).slice(), n);
+    const head = { ...settings, ...this.#held(settings) };
+    return verifyAgainstReference(innerOf(backend), head, floats(data, dtype).slice(), n);
   }
 
   /**
@@ -304,6 +321,7 @@ export class LMHead extends DrawingMethods {
   }
 
   #saved(): SavedHead {
+    if (this.#facts.shard) throw refuseShard('save', 'the whole head');
     const { settings, backend } = this.#passes;
     return {
       ...this.#facts,
@@ -355,10 +373,11 @@ export class LMHead extends DrawingMethods {
     signal?: AbortSignal,
   ): Promise<{ head: LMHead; error: QuantizationError }> {
     const settings = { ...this.#passes.settings, activations };
-    const { spec, weights } = await quantizedSpec(
+    const backend = innerOf(this.#passes.backend);
+    const { spec: held, weights } = await quantizedSpec(
       {
-        backend: this.#passes.backend,
-        spec: { ...this.#facts, ...specSettings(settings) },
+        backend,
+        spec: this.#held(settings),
         inputDtype: this.#dtypes.input,
         inputGroups: this.#groups.input,
         requireOpen: () => this.#passes.requireOpen(),
@@ -366,15 +385,25 @@ export class LMHead extends DrawingMethods {
       dtype,
       signal,
     );
-    const backend = createHead(this.#passes.backend.kind, spec);
-    const head = new LMHead({ spec, settings, backend }, constructorKey);
+    const { shard: own, ...facts } = this.#facts;
+    const shard = own && { ...own, origin: { ...own.origin, quantized: dtype } };
+    const spec = { ...facts, ...specSettings(settings), output: held.output, input: held.input };
+    const made = backendOfParts(backend.kind, { spec, shard });
+    const head = new LMHead({ spec, settings, backend: made, shard }, constructorKey);
     const error: QuantizationError = { weights };
     try {
-      if (hidden) error.logits = await compareLogits(this.#passes.backend, backend, spec, hidden, signal);
+      if (hidden) error.logits = await compareLogits(backend, innerOf(made), held, hidden, signal);
     } catch (failure) {
       head.close();
       throw failure;
     }
     return { head, error };
+  }
+
+  /** What it is made of, but for the matrices: of the rows that it holds. */
+  #held(settings: HeadSettings): Omit<HeadSpec, 'output' | 'input'> {
+    const { shard, ...facts } = this.#facts;
+    const spec = { ...facts, ...specSettings(settings) };
+    return shard ? heldBy(spec, shard.range) : spec;
   }
 }

@@ -32,7 +32,10 @@ it('row parameters', () => {
   const body = piece(core, /RowSampling parse_row\(const double\* p\) \{([\s\S]*?)^\}/m);
   const read = body.split(';').flatMap(statement => {
     // One field of several words, or a field for each.
-    const field = statement.match(/row\.([\w.]+) =/)?.[1].replace('stream.number', 'stream');
+    const field = statement
+      .match(/row\.([\w.]+) =/)?.[1]
+      .replace('stream.number', 'stream')
+      .replace('stream.first_id', 'first_id');
     return [...statement.matchAll(/p\[(\d+)\]/g)].map(([, at]) => [Number(at), field] as const);
   });
   const fields = new Map(read);

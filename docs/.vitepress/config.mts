@@ -34,6 +34,7 @@ export default defineConfig({
           page('Choosing a token', '/sampling'),
           page('Speculative decoding', '/speculative-decoding'),
           page('In a server', '/servers'),
+          page('On many machines', '/many-machines'),
           page('In an app, a bundle', '/embedding-in-an-app'),
           page('onnxruntime as the body', '/onnxruntime'),
           page('Command line', '/cli'),

@@ -17,6 +17,7 @@ import type {
   SampleOptions,
   SamplerOptions,
   ScoreOptions,
+  ShardOptions,
   Translator,
   VerifyDraftOptions,
 } from '../types';
@@ -137,7 +138,9 @@ const OPEN: NamesOf<OpenOptions> = {
   ...without(HEAD, 'vocabSize', 'hiddenSize', 'dtype', 'copy'),
   tensor: true,
   mmap: true,
+  shard: true,
 };
+const SHARD: NamesOf<ShardOptions> = { index: true, count: true };
 const NORM: NamesOf<NormOptions> = { type: true, weight: true, bias: true, eps: true, offset: true };
 const NEXT: NamesOf<NextOptions> = {
   allowedIds: true,
@@ -194,6 +197,8 @@ const NEEDED: Record<string, string> = {
 export const FROM_OPTIONS = only('LMHead.from', HEAD);
 export const OPEN_OPTIONS = only('LMHead.open', OPEN);
 export const NORM_OPTIONS = only('norm', NORM);
+export const SHARD_OPTIONS = only('shard', SHARD);
+export const MERGE_TOP_K_OPTIONS = only('mergeTopK', { offsets: true });
 export const RUN_OPTIONS = bothForms('run', RUN);
 export const DENSE_OPTIONS = {
   logits: bothForms('logits', { ...CALL, out: true }),

@@ -4,7 +4,7 @@
  */
 import type { QuantizeTarget } from '../dtypes/quantize';
 import type { Groups } from '../dtypes/row-format';
-import type { Activations, Candidates, CapOrder, Dtype, FloatDtype, Sample } from '../types';
+import type { Activations, Candidates, CapOrder, Dtype, FloatDtype, Sample, ShardPart } from '../types';
 import type { RowName } from './row-errors';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
@@ -48,8 +48,10 @@ export const RowParameter = {
   stream: 18,
   /** Integer, at least 1: so many tokens every filter but topK leaves, as far as there are so many. */
   minKeep: 19,
+  /** Of a shard of the vocabulary: the id that its first place has in the random stream. Even. */
+  firstId: 20,
   /** How many columns there are. */
-  count: 20,
+  count: 21,
 } as const;
 
 /** In `PassJob.targets`: a position that counts in nothing. */
@@ -139,6 +141,48 @@ export interface DraftJob {
   outLogProbs: Float32Array;
 }
 
+/** Rows of E that sums over the vocabulary go by; kChunkRows of native/core/sinks/sink.h. */
+export const CHUNK_ROWS = 256;
+
+/** Columns of `PartialResults.sums`. */
+export const ChunkSum = {
+  /** The largest logit; NaN if there is a NaN. */
+  max: 0,
+  /** Σ e^x over the chunk, x = (u − max)/T; 0 where the maximum is not finite, and where no result needs it. */
+  sum: 1,
+  /** Σ x·e^x, where entropies are asked for. */
+  weighted: 2,
+  /** How many columns there are. */
+  count: 3,
+} as const;
+
+/**
+ * What results of a shard of the vocabulary are merged by. The backend's rows are whole chunks, which begin and end beyond the shard:
+ * it ranks, draws and normalizes over places from `begin` to before `end` alone. Greedy rows and rows without filters only; no view,
+ * draft or candidates.
+ */
+export interface PartialResults {
+  /** Of place 0, for messages. */
+  firstId: number;
+  begin: number;
+  end: number;
+  /** [n, chunks, ChunkSum.count], of whole chunks. */
+  sums: Float64Array;
+  /** The same of the logits that tokens are drawn from, where there are adjustments. */
+  drawnSums?: Float64Array;
+  /** [n], of the token that `sample` has; −Infinity: there is none, and its id is 2^32 − 1. */
+  drawnLogits?: Float32Array;
+  /** How many to list of those that tokens may be drawn from. */
+  k: number;
+  /** [n], at most k */
+  counts?: Uint32Array;
+  /** [n,k] each, best first. */
+  ids?: Uint32Array;
+  logits?: Float32Array;
+  /** [n]: the logits of `score`'s targets, each of which is `begin` where it lies before the shard, and `end` where behind. */
+  targetLogits?: Float32Array;
+}
+
 /** What one pass is to compute: every array that is present gets filled. n rows, V ids, d elements per hidden state. */
 export interface PassJob {
   n: number;
@@ -149,6 +193,9 @@ export interface PassJob {
   /** Absent: the model's logits. */
   metric?: Metric;
   draft?: DraftJob;
+  partial?: PartialResults;
+  /** What a shard's results are merged by, when it has made them. */
+  shard?: ShardPart;
   /** [n, RowParameter.count]; absent: temperature 1, no filter, and no sample asked for. */
   rowParameters?: Float64Array;
   /** [n,V] raw logits. */

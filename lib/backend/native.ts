@@ -27,7 +27,7 @@ import type {
 } from './backend';
 import { keepMapsGuarded } from './map-signal';
 import { untilAbort } from './on-abort';
-import { nameOf, nanError, nothingLeftError, unnormalizedError } from './row-errors';
+import { idOf, nameOf, nanError, nothingLeftError, unnormalizedError } from './row-errors';
 import { defaultThreads } from './threads';
 
 const METRIC_CODE: Record<Metric, number> = { dot: 1, cosine: 2 };
@@ -42,9 +42,9 @@ function errorOf([status, row, id]: NativeFailure, job?: PassJob): LMHeadError {
   const rowName = nameOf(job, row);
   switch (status) {
     case 1:
-      return nanError(rowName, id);
+      return nanError(rowName, idOf(job, id));
     case 2:
-      return unnormalizedError(rowName, id < 0 ? undefined : id);
+      return unnormalizedError(rowName, id < 0 ? undefined : idOf(job, id));
     case 3:
       return new LMHeadError('ABORTED', 'the call was aborted');
     case 4:
@@ -306,16 +306,17 @@ export class NativeBackend implements HeadBackend {
 }
 
 /** What few passes ask for; undefined where nothing of it is. */
-function rareArguments({ view, metric, draft, sample }: PassJob): object | undefined {
+function rareArguments({ view, metric, draft, sample, partial }: PassJob): object | undefined {
   // Only its own: a getter on Object.prototype would be handed the arrays that threads write to.
   const listed = sample && Object.hasOwn(sample, 'topLogProbs') ? sample : undefined;
-  if (!view && metric === undefined && !draft && !listed) return undefined;
+  if (!view && metric === undefined && !draft && !listed && !partial) return undefined;
   return {
     rows: view?.rows,
     overVocabulary: view?.overVocabulary,
     metric: METRIC_CODE[metric!] ?? 0,
     draft,
     listed,
+    partial,
   };
 }
 

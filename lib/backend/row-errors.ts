@@ -8,6 +8,11 @@ export function nameOf(job: { rowName?: (row: number) => RowName } | undefined, 
   return job?.rowName?.(row) ?? row;
 }
 
+/** What errors call an id: of a shard of the vocabulary, as it is in the whole. */
+export function idOf(job: { partial?: { firstId: number } } | undefined, id: number): number {
+  return id + (job?.partial?.firstId ?? 0);
+}
+
 /** A logit of the row is NaN. */
 export function nanError(row: RowName, id: number): LMHeadError {
   return new LMHeadError(

@@ -11,6 +11,7 @@ import type { Effective } from '../effective';
 import { asJson } from '../pass/as-json';
 import { CANDIDATES, SAMPLE } from '../pass/asked';
 import { bestBeams } from '../pass/beam';
+import { sampleOf } from '../pass/results';
 import { verdictOf } from '../pass/verify-draft';
 import type {
   AsyncOptions,
@@ -45,7 +46,7 @@ export abstract class DrawingMethods extends PassMethods {
     const own = optionsIfAny(options, SAMPLE_OPTIONS.async);
     const job = passes.prepare(SAMPLE, passes.rows(hidden, own), own);
     await passes.compute(job, own);
-    return job.sample! as SampleOf<O>;
+    return sampleOf(job) as SampleOf<O>;
   }
 
   /**
@@ -63,7 +64,7 @@ export abstract class DrawingMethods extends PassMethods {
     const own = optionsIfAny(options, SAMPLE_OPTIONS.sync);
     const job = passes.prepare(SAMPLE, passes.rows(hidden, own), own);
     passes.computeSync(job);
-    return job.sample! as SampleOf<O>;
+    return sampleOf(job) as SampleOf<O>;
   }
 
   /**

@@ -11,12 +11,15 @@ import {
 } from '../arguments/head-options';
 import { reading } from '../arguments/reading';
 import { integerBetween, oneOf, optionsObject } from '../arguments/values';
-import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
-import { chooseBackend, createHead } from '../backend/choose';
+import type { HeadBackend, MatrixSource } from '../backend/backend';
+import { chooseBackend } from '../backend/choose';
 import { type Groups, isFloat, isGrouped, matrixBytes, ROW_FORMATS } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
+import type { Shard } from '../shard/backend';
+import { heldBy, shardRange } from '../shard/range';
+import type { RowOrigin } from '../shard/rows';
 import type { Dtype, HeadOptions } from '../types';
-import type { HeadParts } from './open';
+import { backendOfParts, type HeadParts } from './open';
 
 /** Tells a handle from other objects, and from those of a version that writes them otherwise. */
 const FORM = 'lmhead/1';
@@ -35,6 +38,7 @@ interface Handle {
   inputProblem?: string | undefined;
   normProblem?: string | undefined;
   settings: Partial<HeadOptions>;
+  shard?: { range: { index: number; count: number }; origin: RowOrigin };
 }
 
 /** What a handle says beside weights and settings. */
@@ -45,6 +49,7 @@ export interface HeadFacts {
   untied: boolean;
   inputProblem: string | undefined;
   normProblem: string | undefined;
+  shard: Shard | undefined;
 }
 
 /** The handle of a head; it keeps nothing alive. */
@@ -72,13 +77,13 @@ export function partsOf(value: unknown): HeadParts {
       `handle: got ${got(value)}; want what \`handle\` of an open head gave, in this version`,
     );
   }
-  const { spec, settings, kind } = wellFormed(() => read({ ...handle }));
-  return { spec, settings, backend: createHead(chooseBackend(kind), spec) };
+  const { kind, ...parts } = wellFormed(() => read({ ...handle }));
+  return { ...parts, backend: backendOfParts(chooseBackend(kind), parts) };
 }
 
 const DTYPES = Object.keys(ROW_FORMATS) as Dtype[];
 
-function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings; kind: unknown } {
+function read(handle: Handle): Pick<HeadParts, 'spec' | 'settings' | 'shard'> & { kind: unknown } {
   const { vocabSize, hiddenSize } = headSizes(handle.vocabSize, handle.hiddenSize);
   optionsObject(handle.settings, 'settings');
   const settings = headSettings(handle.settings, vocabSize, hiddenSize);
@@ -101,8 +106,11 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings; kind: u
     const numbers = memoryMatrix(data, name, held, rows, hiddenSize, 'vd', false);
     return { ...numbers, dtype, token: typeof token === 'string' ? token : undefined };
   };
-  const output = matrix(handle.output, 'output', vocabSize);
-  const input = handle.input === undefined ? undefined : matrix(handle.input, 'input', inputRows);
+  const shard = handle.shard && shardOf(handle.shard, vocabSize, settings.epilogue.validVocabSize);
+  const held = shard && heldBy({ vocabSize, hiddenSize, inputRows, ...specSettings(settings) }, shard.range);
+  const output = matrix(handle.output, 'output', held?.vocabSize ?? vocabSize);
+  const input =
+    handle.input === undefined ? undefined : matrix(handle.input, 'input', held?.inputRows ?? inputRows);
   const untied = handle.untied === true;
   const words = (value: unknown) => (typeof value === 'string' ? value : undefined);
   const inputProblem = words(handle.inputProblem);
@@ -111,6 +119,7 @@ function read(handle: Handle): { spec: HeadSpec; settings: HeadSettings; kind: u
   return {
     spec: { ...sizes, output, input, untied, inputProblem, normProblem, ...specSettings(settings) },
     settings,
+    shard,
     kind: handle.backend,
   };
 }
@@ -135,6 +144,18 @@ function sharedBytes(array: unknown, name: string, count: number): Uint8Array {
     throw new LMHeadError('SHAPE', `${name}: got ${length} bytes; want ${count} of shared memory`);
   }
   return new Uint8Array(buffer, byteOffset, length);
+}
+
+function shardOf({ range, origin }: NonNullable<Handle['shard']>, vocabSize: number, valid: number): Shard {
+  const { index, count } = range;
+  const { path, tensor, columns, unitRows, quantized } = origin;
+  if (typeof path !== 'string' || typeof tensor !== 'string') {
+    throw new LMHeadError('ARGUMENT', `shard.origin: got ${got(path)}; want a file and a tensor`);
+  }
+  return {
+    range: shardRange({ index, count }, vocabSize, valid),
+    origin: { path, tensor, columns, unitRows, quantized },
+  };
 }
 
 function wellFormed<T>(reading: () => T): T {

@@ -3,6 +3,8 @@ import { type InspectOptions, inspect } from 'node:util';
 import type { HeadSettings } from '../arguments/head-options';
 import type { HeadSpec } from '../backend/backend';
 import { LMHeadError } from '../errors';
+import type { Shard } from '../shard/backend';
+import { specOfShard } from '../shard/range';
 import type { Activations, Dtype } from '../types';
 import type { HeadParts } from './open';
 import { HeadPasses } from './passes';
@@ -26,6 +28,7 @@ export abstract class HeadProperties {
   readonly #inputRows: number;
   readonly #tied: boolean;
   readonly #parameterCount: number;
+  readonly #shard: Shard | undefined;
 
   static {
     passesOf = head => head.#passes;
@@ -39,17 +42,25 @@ export abstract class HeadProperties {
         'new LMHead: heads are not made by new; want LMHead.from or LMHead.open',
       );
     }
-    const { spec, settings } = parts;
+    const { spec, settings, shard } = parts;
     this.#passes = new HeadPasses(parts);
     this.#dtype = spec.output.dtype;
     this.#inputRows = spec.inputRows ?? spec.vocabSize;
     this.#tied = spec.input === undefined && !spec.untied;
-    this.#parameterCount = countParameters(spec, settings);
+    this.#parameterCount = countParameters(shard ? specOfShard(spec, shard.range) : spec, settings);
+    this.#shard = shard;
   }
 
-  /** V: rows of E, padding included. */
+  /** V: rows of E, padding included; of a shard, too, whose ids are those of the whole. */
   get vocabSize(): number {
     return this.#passes.vocabSize;
+  }
+
+  /** Which part of the vocabulary it has, where it was opened with the option `shard`: ids from `firstId` to before `endId`. */
+  get shard(): { index: number; count: number; firstId: number; endId: number } | undefined {
+    if (!this.#shard) return undefined;
+    const { index, count, begin, end } = this.#shard.range;
+    return { index, count, firstId: begin, endId: end };
   }
 
   /** d: columns of E, the length of a hidden state. */

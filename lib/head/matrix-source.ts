@@ -128,7 +128,7 @@ function unitSource(
 }
 
 /** Divides each of v rows by its length, in float64. */
-function toUnitRows(
+export function toUnitRows(
   from: Float32Array,
   to: Float32Array,
   { v, d, row, column }: { v: number; d: number; row: number; column: number },
@@ -142,7 +142,11 @@ function toUnitRows(
 }
 
 /** Memory for a matrix, shared so that the backend may use it in place. */
-function sharedNumbers(dtype: Dtype, rows: number, columns: number): Float32Array | Uint16Array | Uint8Array {
+export function sharedNumbers(
+  dtype: Dtype,
+  rows: number,
+  columns: number,
+): Float32Array | Uint16Array | Uint8Array {
   const { buffer } = sharedByteArray(rows * rowBytes(dtype, columns));
   if (!isFloat(dtype)) return new Uint8Array(buffer);
   return dtype === 'f32' ? new Float32Array(buffer) : new Uint16Array(buffer);

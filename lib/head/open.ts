@@ -14,8 +14,9 @@ import {
 import { OPEN_OPTIONS, readOptions } from '../arguments/option-names';
 import { reading } from '../arguments/reading';
 import { flag } from '../arguments/values';
-import type { HeadBackend, HeadSpec } from '../backend/backend';
+import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
 import { type BackendKind, chooseBackend, createHead } from '../backend/choose';
+import { isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { ModelFacts } from '../formats/model-facts';
 import { follow, followSync, type Plan } from '../formats/read-plan';
@@ -29,6 +30,9 @@ import {
 } from '../formats/tensor-names';
 import { countOf, quoted } from '../formats/tensor-table';
 import { readWeights, type Weights } from '../formats/weights';
+import { type Shard, ShardBackend } from '../shard/backend';
+import { inputRange, shardRange } from '../shard/range';
+import { shardSource } from '../shard/rows';
 import type { NormOptions, OpenOptions } from '../types';
 import { warn } from '../warning';
 import { matrixSource } from './matrix-source';
@@ -40,6 +44,15 @@ export interface HeadParts {
   spec: HeadSpec;
   settings: HeadSettings;
   backend: HeadBackend;
+  shard?: Shard;
+}
+
+/** @throws what createHead does */
+export function backendOfParts(
+  kind: BackendKind,
+  { spec, shard }: Pick<HeadParts, 'spec' | 'shard'>,
+): HeadBackend {
+  return shard ? new ShardBackend(kind, spec, shard) : createHead(kind, spec);
 }
 
 /** What was found in files, and who says so. */
@@ -62,8 +75,10 @@ const REPORTED = [
   'validVocabSize',
 ] as const;
 interface FilePlanned {
+  /** Of the whole; with a shard, its matrices are what that holds. */
   spec: HeadSpec;
   settings: HeadSettings;
+  shard?: Shard;
   report: HeadReport;
 }
 
@@ -75,14 +90,14 @@ export async function openHead(
   // What a backend reads, it reads at once; so bytes that are to be read are read here, while the loop runs on.
   const load = kind === 'reference' || !mmap;
   const plan = await follow(headPlan(file, options, mmap, load));
-  return { ...plan, backend: createHead(kind, plan.spec) };
+  return { ...plan, backend: backendOfParts(kind, plan) };
 }
 
 export function openHeadSync(path: unknown, given: OpenOptions = {}): HeadParts {
   const { file, options, kind, mmap } = checked(path, given);
   // The native side reads by itself; the reference has to be given the numbers.
   const plan = followSync(headPlan(file, options, mmap, kind === 'reference'));
-  return { ...plan, backend: createHead(kind, plan.spec) };
+  return { ...plan, backend: backendOfParts(kind, plan) };
 }
 
 function checked(
@@ -147,7 +162,15 @@ export function* headPlan(
   if (found.saidTied) yield* resolveTie(weights, found);
   const said = yield* saidOptions(weights, found, vocabSize, hiddenSize);
   const settings = headSettings({ ...said, ...given(options) }, vocabSize, hiddenSize);
-  const output = yield* matrixSource(weights, found.output, layout, mmap, load, facts?.unitRows);
+  const range = options.shard && shardRange(options.shard, vocabSize, settings.epilogue.validVocabSize);
+  const { unitRows } = facts ?? {};
+  const output = range
+    ? yield* shardSource(weights, found.output, { first: range.base, count: range.rows }, layout, {
+        mmap,
+        load,
+        unitRows,
+      })
+    : yield* matrixSource(weights, found.output, layout, mmap, load, unitRows);
   const spec: Omit<HeadSpec, 'activations' | 'epilogue'> = {
     vocabSize,
     hiddenSize,
@@ -158,13 +181,33 @@ export function* headPlan(
   if (inputEmbedding !== undefined) {
     // The file's dtype speaks for an array of bits, which cannot speak for itself.
     const dtype = holdsBits(inputEmbedding) ? output.dtype : undefined;
-    spec.input = memoryMatrix(inputEmbedding, 'inputEmbedding', dtype, vocabSize, hiddenSize, 'vd', true);
+    const input = memoryMatrix(inputEmbedding, 'inputEmbedding', dtype, vocabSize, hiddenSize, 'vd', true);
+    spec.input = range ? rowsInMemory(input, range.begin, range.end, hiddenSize) : input;
   } else if (found.input) {
-    spec.input = yield* matrixSource(weights, found.input, 'vd', mmap, load);
     spec.inputRows = found.input.rows;
+    const its = range && inputRange(range, found.input.rows);
+    if (!its) spec.input = yield* matrixSource(weights, found.input, 'vd', mmap, load);
+    else if (its.count > 0) spec.input = yield* shardSource(weights, found.input, its, 'vd', { mmap, load });
+    else spec.inputProblem = 'it has no rows of the shard';
+    if (!spec.input) spec.untied = true;
   } else if (found.untied) spec.inputProblem = found.inputProblem;
   const report = reportOf(weights, found, said, given(options));
-  return { spec: { ...spec, ...specSettings(settings) }, settings, report };
+  const shard = range && {
+    range,
+    origin: { path, tensor: found.output.name, columns: hiddenSize, unitRows },
+  };
+  return { spec: { ...spec, ...specSettings(settings) }, settings, report, shard };
+}
+
+/** Of a matrix that lies in memory, some rows. */
+function rowsInMemory(
+  source: MatrixSource & { kind: 'memory' },
+  begin: number,
+  end: number,
+  columns: number,
+): MatrixSource {
+  const each = isFloat(source.dtype) ? columns : rowBytes(source.dtype, columns);
+  return { ...source, data: source.data.subarray(begin * each, end * each) };
 }
 
 function reportOf(

@@ -34,6 +34,8 @@ import { queryRows } from '../pass/nearest';
 import { lease, release, requireFree } from '../pass/pending-outputs';
 import { newSample } from '../pass/sample-result';
 import { finalNorm } from '../reference/norm';
+import { requireMergeable, requireOwn } from '../shard/mergeable';
+import { refuseShard, type ShardRange } from '../shard/range';
 import type {
   AsyncOptions,
   BeamOptions,
@@ -62,12 +64,14 @@ export class HeadPasses {
   readonly hiddenSize: number;
   readonly #validVocabSize: number;
   readonly #normProblem: string | undefined;
+  readonly #shard: ShardRange | undefined;
   /** The caller's own bytes, where they are used in place; no result may be written there. */
   readonly #borrowed: ArrayBufferView[];
   #closed = false;
 
-  constructor({ spec, settings, backend }: HeadParts) {
+  constructor({ spec, settings, backend, shard }: HeadParts) {
     this.backend = backend;
+    this.#shard = shard?.range;
     this.settings = settings;
     this.vocabSize = spec.vocabSize;
     this.hiddenSize = spec.hiddenSize;
@@ -115,6 +119,7 @@ export class HeadPasses {
   ): HeadJob {
     const { n } = rows;
     const valid = this.#validVocabSize;
+    if (this.#shard) requireMergeable(asked, options);
     const view = options && rowSubset(options, valid);
     const greedy = (asked & DRAWN) !== 0 && (asked & NOT_GREEDY) === 0;
     const purpose = asked & (SAMPLE | DRAFT) ? 'sample' : asked & CANDIDATES ? 'filter' : 'distribution';
@@ -195,6 +200,7 @@ export class HeadPasses {
 
   nearestJob(idOrVector: unknown, k: number, options: NearestOptions | undefined): HeadJob {
     const metric = oneOf(options?.metric ?? 'dot', 'metric', ['dot', 'cosine']);
+    if (this.#shard) requireOwn(this.#shard, idOrVector);
     const query = queryRows(idOrVector, options?.hiddenDtype, metric, this.backend, this);
     const job = this.prepare(TOP, query, options && { rows: options.rows }, k);
     job.metric = metric;
@@ -218,6 +224,7 @@ export class HeadPasses {
 
   /** A sample's, which tells of each row the likeliest tokens. */
   beamJob(hidden: Hidden, scores: unknown, options: BeamOptions | undefined) {
+    if (this.#shard) throw refuseShard('beam', 'the whole head');
     const rows = this.rows(hidden, options);
     const most = integerBetween(options?.count ?? Math.max(rows.n, 1), 'count', 1, MOST_BEAMS);
     const job = this.prepare(SAMPLE, rows, { ...options, topLogProbs: most, seed: 0 });
@@ -241,6 +248,7 @@ export class HeadPasses {
 
   /** How many elements a result of one per hidden state and id has. */
   #denseCount({ n, view }: HeadJob): number {
+    if (this.#shard) return n * (this.#shard.end - this.#shard.begin);
     return n * (view ? view.rows.length : this.vocabSize);
   }
 
@@ -300,7 +308,7 @@ export class HeadPasses {
 
   computeSync(job: HeadJob): void {
     this.requireOpen(); // still: arguments may run code when they are read
-    if (job.n === 0) return;
+    if (job.n === 0 && !this.#shard) return;
     requireStill(job.hidden, job.n * this.hiddenSize);
     if (isWatched(this.settings.performanceMarks))
       timedSync(this.timedHead(), callOf(job), () => this.backend.run(job));
@@ -311,7 +319,7 @@ export class HeadPasses {
   async compute(job: HeadJob, options: AsyncOptions | undefined): Promise<void> {
     const signal = liveSignal(options?.signal);
     this.requireOpen();
-    if (job.n === 0) return;
+    if (job.n === 0 && !this.#shard) return;
     requireStill(job.hidden, job.n * this.hiddenSize);
     if (isWatched(this.settings.performanceMarks))
       await timed(this.timedHead(), callOf(job), told => this.backend.runAsync(job, signal, told));

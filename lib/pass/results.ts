@@ -1,6 +1,6 @@
 /** What a pass has left, as callers get it. */
 import { IGNORED, type PassJob } from '../backend/backend';
-import type { RunRequest, RunResult, Score, TopK } from '../types';
+import type { RunRequest, RunResult, Sample, Score, ShardPart, TopK } from '../types';
 import { asJson } from './as-json';
 import { ARGMAX, LOG_PROBS, LOGITS, SAMPLE, SCORE, TOP } from './asked';
 
@@ -11,7 +11,7 @@ export function answer(asked: number, job: PassJob): object {
   if (asked & LOG_PROBS) result.logProbs = job.logProbs;
   if (asked & ARGMAX) result.argmax = job.argmax;
   if (asked & TOP) result.top = topOf(job);
-  if (asked & SAMPLE) result.sample = job.sample;
+  if (asked & SAMPLE) result.sample = sampleOf(job);
   if (asked & SCORE) result.score = scoreOf(job);
   result.logSumExp = job.logSumExp;
   return asJson(result);
@@ -19,10 +19,11 @@ export function answer(asked: number, job: PassJob): object {
 
 export function topOf(job: PassJob): TopK {
   const { k, ids, logits, logProbs } = job.top!;
-  return asJson({ n: job.n, k, ids, logits, logProbs, logSumExp: job.logSumExp! });
+  const top: TopK = { n: job.n, k, ids, logits, logProbs, logSumExp: job.logSumExp! };
+  return asJson(marked(top, job));
 }
 
-export function scoreOf(job: PassJob): Score {
+export function scoreOf(job: Pick<PassJob, 'n' | 'score' | 'shard'>): Score {
   const { targets, logProbs, ranks, entropy } = job.score!;
   let count = 0;
   let sum = 0;
@@ -34,5 +35,15 @@ export function scoreOf(job: PassJob): Score {
   const nll = count === 0 ? Number.NaN : sum / count;
   const score: Score = { logProbs, ranks, count, nllSum: sum, nll, perplexity: Math.exp(nll) };
   if (entropy) score.entropy = entropy;
-  return asJson(score);
+  return asJson(marked(score, job));
+}
+
+export function sampleOf(job: PassJob): Sample {
+  return marked(job.sample!, job);
+}
+
+/** With what a shard's results are merged by. */
+function marked<T extends { shard?: ShardPart }>(result: T, { shard }: Pick<PassJob, 'shard'>): T {
+  if (shard) result.shard = shard;
+  return result;
 }

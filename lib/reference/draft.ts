@@ -13,7 +13,7 @@ import { localIndex } from '../arguments/ascending-ids';
 import type { PassJob } from '../backend/backend';
 import { nameOf, nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
 import { adjustedRow } from './adjust';
-import { distributionOf } from './distribution';
+import { extremes } from './distribution';
 import { expNegative, gumbelKey, logPositive } from './exact-math';
 import { candidatesOfRow } from './filters';
 import { FixedPointSum, MASS_UNIT } from './fixed-point-sum';
@@ -44,14 +44,14 @@ export function verifyRow(job: PassJob, row: number, u: Float32Array, valid: num
     return accepted;
   };
   const adjusted = adjustedRow(u, row, job.adjustments, ids);
-  const { nanId } = distributionOf(adjusted, valid, 1);
-  if (nanId >= 0) throw nanError(rowName, idAt(nanId));
+  const { nanAt } = extremes(adjusted, valid);
+  if (nanAt >= 0) throw nanError(rowName, idAt(nanAt));
   const best = bestId(adjusted, valid);
   const highest = adjusted[best];
   if (highest > 0 && !Number.isFinite(highest)) throw unnormalizedError(rowName, idAt(best));
   if (highest === -Infinity) {
     // Where there was nothing before, it is not the adjustments that leave nothing.
-    const wasNothing = distributionOf(u, valid, 1).max === -Infinity;
+    const wasNothing = extremes(u, valid).max === -Infinity;
     throw wasNothing ? unnormalizedError(rowName, undefined) : nothingLeftError(rowName);
   }
   // A finite log-probability whose q underflows is possible.

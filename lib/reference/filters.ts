@@ -29,6 +29,47 @@ export interface RowSampling {
   stream: Stream;
 }
 
+/** What keeps all, in the default order. */
+export const KEEPS_ALL: RowSampling = {
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+  logMinP: -Infinity,
+  typicalP: 1,
+  logEpsilon: -Infinity,
+  logEta: -Infinity,
+  topNSigma: 0,
+  pLess: false,
+  xtcProbability: 0,
+  logXtcThreshold: -Infinity,
+  temperatureRange: 0,
+  temperatureExponent: 1,
+  maxSurprisal: Infinity,
+  minKeep: 1,
+  order: 0,
+  stream: { seedLow: 0, seedHigh: 0, step: 0, number: 0, firstId: 0 },
+};
+
+/** Whether a stage may change what is drawn from, apart from a constant temperature. */
+const WORKS: Record<Stage, (sampling: RowSampling) => boolean> = {
+  topNSigma: ({ topNSigma }) => topNSigma > 0,
+  topK: ({ topK }) => topK > 0,
+  typicalP: ({ typicalP }) => typicalP < 1,
+  topP: ({ topP }) => topP < 1,
+  minP: ({ logMinP }) => logMinP !== -Infinity,
+  epsilonCutoff: ({ logEpsilon }) => logEpsilon !== -Infinity,
+  etaCutoff: ({ logEta }) => logEta !== -Infinity,
+  pLess: ({ pLess }) => pLess,
+  xtc: ({ xtcProbability }) => xtcProbability > 0,
+  temperature: ({ temperatureRange }) => temperatureRange !== 0,
+  maxSurprisal: ({ maxSurprisal }) => maxSurprisal !== Infinity,
+};
+
+/** The first stage that may drop tokens. */
+export function firstFilter(sampling: RowSampling): Stage | undefined {
+  return unpackOrder(sampling.order).find(stage => WORKS[stage](sampling));
+}
+
 /** What a chain leaves of a row. */
 export interface Left {
   /** Best first, at least one. */

@@ -14,11 +14,11 @@ export function bestId(u: Float32Array, valid: number): number {
   return best;
 }
 
-/** The rank of `target`, from 1. The row has no NaN. */
-export function rankOf(u: Float32Array, valid: number, target: number): number {
+/** The rank, from 1, of `target` and its logit; the target may lie before or behind them all. The row has no NaN. */
+export function rankOf(u: Float32Array, valid: number, target: number, logit: number): number {
   let rank = 1;
   for (let id = 0; id < valid; id++) {
-    if (u[id] > u[target] || (u[id] === u[target] && id < target)) rank++;
+    if (u[id] > logit || (u[id] === logit && id < target)) rank++;
   }
   return rank;
 }

@@ -55,14 +55,17 @@ export interface Stream {
   step: number;
   /** Fourth word of the counter: streams of different numbers share nothing at any step. */
   number: number;
+  /** Of a shard of the vocabulary, whose ids count from here. */
+  firstId: number;
 }
 
 /** The 64 random bits of one id, as two words. One block of Philox serves two neighboring ids. */
 export function tokenBits(
-  { seedLow, seedHigh, step, number }: Stream,
-  id: number,
+  { seedLow, seedHigh, step, number, firstId }: Stream,
+  place: number,
   purpose: number = Purpose.token,
 ): [high: number, low: number] {
+  const id = place + firstId;
   const block = philox4x32([id >>> 1, step, purpose, number], [seedLow, seedHigh]);
   return id & 1 ? [block[2], block[3]] : [block[0], block[1]];
 }

@@ -1,40 +1,26 @@
 /** Every result of a pass, from one row of logits. */
 import { localIndex } from '../arguments/ascending-ids';
 import { IGNORED, type PassJob, RowParameter } from '../backend/backend';
-import { nameOf, nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
+import { idOf, nameOf, nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
+import { allowsFew } from '../pass/few-allowed';
 import type { TopLogProbs } from '../types';
 import { adjustedRow } from './adjust';
-import { distributionOf, entropyOf, logProb, logSumExp, prob } from './distribution';
-import { candidatesOfRow, type RowSampling } from './filters';
+import { distributionOf, extremes, logProb, logSumExp, prob } from './distribution';
+import { candidatesOfRow, firstFilter, KEEPS_ALL, type RowSampling } from './filters';
 import { bestFirst, bestId, rankOf } from './order';
+import { writePartial } from './partial';
 import { gumbelMax, renormalizedLogProbs } from './sample';
 
 /** In lists: there is none. */
 const NO_ID = 0xffffffff;
-const PLAIN: RowSampling = {
-  temperature: 1,
-  topK: 0,
-  topP: 1,
-  logMinP: -Infinity,
-  typicalP: 1,
-  logEpsilon: -Infinity,
-  logEta: -Infinity,
-  topNSigma: 0,
-  pLess: false,
-  xtcProbability: 0,
-  logXtcThreshold: -Infinity,
-  temperatureRange: 0,
-  temperatureExponent: 1,
-  maxSurprisal: Infinity,
-  minKeep: 1,
-  order: 0,
-  stream: { seedLow: 0, seedHigh: 0, step: 0, number: 0 },
-};
+/** Reads one row of a job's parameters, with what its adjustments say of stages. */
+export function rowSampling(job: PassJob, row: number): RowSampling {
+  return { ...samplingOf(job.rowParameters, row), xtcProtected: protectedIndices(job) };
+}
 
 /** Reads one row of `PassJob.rowParameters`. */
-export function rowSampling(job: PassJob, row: number): RowSampling {
-  const { rowParameters: parameters } = job;
-  if (!parameters) return PLAIN;
+export function samplingOf(parameters: Float64Array | undefined, row: number): RowSampling {
+  if (!parameters) return KEEPS_ALL;
   const at = (column: keyof typeof RowParameter) =>
     parameters[row * RowParameter.count + RowParameter[column]];
   return {
@@ -53,9 +39,14 @@ export function rowSampling(job: PassJob, row: number): RowSampling {
     temperatureExponent: at('temperatureExponent'),
     maxSurprisal: at('maxSurprisal'),
     minKeep: at('minKeep'),
-    xtcProtected: protectedIndices(job),
     order: at('order'),
-    stream: { seedLow: at('seedLow'), seedHigh: at('seedHigh'), step: at('step'), number: at('stream') },
+    stream: {
+      seedLow: at('seedLow'),
+      seedHigh: at('seedHigh'),
+      step: at('step'),
+      number: at('stream'),
+      firstId: at('firstId'),
+    },
   };
 }
 
@@ -73,16 +64,21 @@ export function writeResults(
   whole?: Float32Array,
 ): void {
   const ids = job.view?.rows;
-  const idAt = (index: number) => ids?.[index] ?? index;
+  const { partial } = job;
+  // Of a shard, what is ranked, drawn and normalized over is a part of its whole chunks.
+  const begin = partial?.begin ?? 0;
+  const [seen, count] = partial ? [u.subarray(begin, partial.end), partial.end - begin] : [u, valid];
+  const idAt = (index: number) => ids?.[index] ?? begin + index;
   const sampling = rowSampling(job, row);
   const greedy = sampling.temperature === 0;
   const temperature = greedy ? 1 : sampling.temperature;
-  const own = distributionOf(u, valid, temperature);
-  if ((job.argmax || job.top || job.sample?.modelLogProbs) && own.nanId >= 0)
-    throw nanError(nameOf(job, row), idAt(own.nanId));
-  const distribution = whole ? distributionOf(whole, whole.length, temperature) : own;
+  const { nanAt } = extremes(seen, count);
+  if ((job.argmax || job.top || job.sample?.modelLogProbs) && nanAt >= 0)
+    throw nanError(nameOf(job, row), idOf(job, idAt(nanAt)));
+  const distribution = distributionOf(whole ?? seen, whole?.length ?? count, temperature);
 
-  if (job.sample || job.candidates) writeDrawn(job, row, draw(job, row, u, valid));
+  if (partial) writePartial(job, partial, row, u, valid, sampling);
+  else if (job.sample || job.candidates) writeDrawn(job, row, draw(job, row, u, valid));
   if (job.sample?.modelLogProbs) {
     const raw = temperature === 1 ? distribution : distributionOf(whole ?? u, whole?.length ?? valid, 1);
     const drawn = ids ? localIndex(ids, job.sample.ids[row]) : job.sample.ids[row];
@@ -99,23 +95,24 @@ export function writeResults(
     if (job.probs) job.probs[first + id] = id < valid ? prob(distribution, u[id]) : 0;
   }
   if (job.logSumExp) job.logSumExp[row] = logSumExp(distribution);
-  if (job.argmax) job.argmax[row] = idAt(bestId(u, valid));
+  if (job.argmax) job.argmax[row] = idAt(bestId(seen, count));
   if (job.top) {
     const { k, ids, logits, logProbs } = job.top;
-    const best = bestFirst(u, valid);
+    const best = bestFirst(seen, count);
     for (let i = 0; i < k; i++) {
       ids[row * k + i] = idAt(best[i]);
-      logits[row * k + i] = u[best[i]];
-      logProbs[row * k + i] = logProb(distribution, u[best[i]]);
+      logits[row * k + i] = seen[best[i]];
+      logProbs[row * k + i] = logProb(distribution, seen[best[i]]);
     }
   }
   if (job.score) {
     const { targets, logProbs, ranks, entropy } = job.score;
     const ignored = targets[row] === IGNORED;
-    const target = ids ? localIndex(ids, targets[row]) : targets[row];
-    logProbs[row] = ignored ? 0 : logProb(distribution, u[target]);
-    ranks[row] = ignored || distribution.nanId >= 0 ? 0 : rankOf(u, valid, target);
-    if (entropy) entropy[row] = ignored ? 0 : entropyOf(whole ?? u, whole?.length ?? valid, distribution);
+    const target = ids ? localIndex(ids, targets[row]) : targets[row] - begin;
+    const logit = partial ? partial.targetLogits![row] : seen[target];
+    logProbs[row] = ignored ? 0 : logProb(distribution, logit);
+    ranks[row] = ignored || Number.isNaN(distribution.max) ? 0 : rankOf(seen, count, target, logit);
+    if (entropy) entropy[row] = ignored ? 0 : distribution.entropy;
   }
 }
 
@@ -151,23 +148,25 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
   const { temperature, stream } = sampling;
   const idAt = (index: number) => job.view?.rows[index] ?? index;
   const adjusted = adjustedRow(u, row, job.adjustments, job.view?.rows);
-  const { max, nanId } = distributionOf(adjusted, valid, 1);
-  if (nanId >= 0) throw nanError(nameOf(job, row), idAt(nanId));
+  const { max, nanAt } = extremes(adjusted, valid);
+  if (nanAt >= 0) throw nanError(nameOf(job, row), idAt(nanAt));
   if (!Number.isFinite(max)) {
     if (max > 0) throw unnormalizedError(nameOf(job, row), idAt(adjusted.indexOf(Infinity)));
     // Where there was nothing before, it is not the adjustments that leave nothing.
-    const wasNothing = distributionOf(u, valid, 1).max === -Infinity;
+    const wasNothing = extremes(u, valid).max === -Infinity;
     throw wasNothing ? unnormalizedError(nameOf(job, row), undefined) : nothingLeftError(nameOf(job, row));
   }
   if (temperature === 0) return { ids: [idAt(bestId(adjusted, valid))], logProbs: [0], chosen: 0 };
   const left = candidatesOfRow(adjusted, valid, sampling);
   const indices = left.ids;
   const chosen = indices.indexOf(gumbelMax(adjusted, indices, left.temperature, stream, idAt));
-  return {
-    ids: indices.map(idAt),
-    logProbs: renormalizedLogProbs(adjusted, indices, left.temperature),
-    chosen,
-  };
+  // Of all that there is, the sum is that of every distribution; but as few as a mask may leave are summed by themselves.
+  const isAll = firstFilter(sampling) === undefined && !allowsFew(job.adjustments, row, valid);
+  const whole = isAll && distributionOf(adjusted, valid, temperature);
+  const logProbs = whole
+    ? indices.map(index => logProb(whole, adjusted[index]))
+    : renormalizedLogProbs(adjusted, indices, left.temperature);
+  return { ids: indices.map(idAt), logProbs, chosen };
 }
 
 function protectedIndices({ adjustments, view }: PassJob): ReadonlySet<number> | undefined {

@@ -1,5 +1,6 @@
 /** Draws a token from candidates by the Gumbel-max trick: no sum, no sorting, and every token's chance its own. */
-import { gumbelKey } from './exact-math';
+import { expNegative, gumbelKey, logPositive } from './exact-math';
+import { FixedPointSum, MASS_UNIT } from './fixed-point-sum';
 import { type Stream, tokenBits } from './philox';
 
 /**
@@ -17,14 +18,27 @@ export function gumbelMax(
   stream: Stream,
   idAt: (index: number) => number = index => index,
 ): number {
-  const runners = indices.map(index => {
-    const [high, low] = tokenBits(stream, idAt(index));
-    return { index, key: gumbelKey(u[index] / temperature, high, low), logit: u[index], high, low };
-  });
-  return runners.reduce((winner, runner) => (isAhead(runner, winner) ? runner : winner)).index;
+  return first(indices.map(index => runnerAt(index, u[index], temperature, stream, idAt(index)))).index;
 }
 
-interface Runner {
+/** What an id's perturbed logit is made of. */
+export function runnerAt(
+  index: number,
+  logit: number,
+  temperature: number,
+  stream: Stream,
+  id: number,
+): Runner {
+  const [high, low] = tokenBits(stream, id);
+  return { index, key: gumbelKey(logit / temperature, high, low), logit, high, low };
+}
+
+/** The one that is drawn. */
+export function first(runners: readonly Runner[]): Runner {
+  return runners.reduce((winner, runner) => (isAhead(runner, winner) ? runner : winner));
+}
+
+export interface Runner {
   index: number;
   key: number;
   logit: number;
@@ -46,11 +60,14 @@ function isAhead(a: Runner, b: Runner): boolean {
 }
 
 /**
- * (u − max)/T − log Σ over the candidates alone: the logarithms of their probabilities, renormalized.
+ * (u − max)/T − log Σ over the candidates alone: the logarithms of their probabilities, renormalized. The sum is of integers, so that
+ * it does not depend on their order.
  * @param ids candidates, best first
  */
 export function renormalizedLogProbs(u: Float32Array, ids: readonly number[], temperature: number): number[] {
   const exponents = ids.map(id => (u[id] - u[ids[0]]) / temperature);
-  const logSum = Math.log(exponents.reduce((sum, x) => sum + Math.exp(x), 0));
+  const sum = new FixedPointSum();
+  for (const x of exponents) sum.add(expNegative(x));
+  const logSum = logPositive(sum.value * MASS_UNIT);
   return exponents.map(x => x - logSum);
 }

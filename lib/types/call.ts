@@ -1,5 +1,6 @@
 /** Options of every call, and what is best. */
 import type { Hidden, Ids, PerRow } from './data';
+import type { ShardPart } from './results';
 
 /** Options of every call that takes hidden states. */
 export interface CallOptions {
@@ -67,4 +68,6 @@ export interface TopK {
   logProbs: Float32Array;
   /** [n], of logits over temperature */
   logSumExp: Float32Array;
+  /** Of a head of a shard of the vocabulary: for mergeTopK. */
+  shard?: ShardPart;
 }

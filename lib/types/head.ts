@@ -115,6 +115,14 @@ export interface PassTiming {
   error?: string;
 }
 
+/** One of several equal parts of the vocabulary. */
+export interface ShardOptions {
+  /** From 0 to count − 1. */
+  index: number;
+  /** From 1 to V. */
+  count: number;
+}
+
 /** How to read a file of weights. Shapes and dtypes come from the file. */
 export interface OpenOptions
   extends Partial<Omit<HeadOptions, 'vocabSize' | 'hiddenSize' | 'dtype' | 'copy'>> {
@@ -125,6 +133,12 @@ export interface OpenOptions
    * false: read it into memory.
    */
   mmap?: boolean | undefined;
+  /**
+   * A part of the vocabulary: the head has rows [V·index/count, V·(index+1)/count) of E, and holds no others (but up to 255 at each
+   * end: whole chunks of 256). Ids stay those of the whole, in arguments and in results. mergeTopK, mergeScores and mergeSamples
+   * make of the parts' results that of the whole head, bit for bit. docs/many-machines.md.
+   */
+  shard?: ShardOptions | undefined;
 }
 
 /** What `head.quantize` is to measure. */

@@ -121,6 +121,53 @@ export interface Score {
   nll: number;
   /** e^nll */
   perplexity: number;
+  /** Of a head of a shard of the vocabulary: for mergeScores. */
+  shard?: ShardPart;
+}
+
+/**
+ * What mergeTopK, mergeScores and mergeSamples make one result of: what a result of a shard of the vocabulary says beside itself. Its
+ * numbers lie in typed arrays, so that postMessage, structuredClone and v8.serialize take it; what they mean is the library's.
+ */
+export interface ShardPart {
+  readonly index: number;
+  readonly count: number;
+  /** Of the whole. */
+  readonly vocabSize: number;
+  readonly validVocabSize: number;
+  readonly n: number;
+  /** The chunk of 256 rows that the first of `sums` is of. */
+  readonly firstChunk: number;
+  /** [n, chunks, 3]: of each chunk the maximum, Σe^x and Σx·e^x. */
+  readonly sums: Float64Array;
+  /** [n] */
+  readonly inverseTemperatures: Float64Array;
+  /** Of topK: how many were asked for. */
+  readonly k?: number;
+  /** Of score. */
+  readonly targets?: Uint32Array;
+  readonly targetLogits?: Float32Array;
+  /** Of sample. */
+  readonly draw?: ShardDraw;
+}
+
+/** What a shard says of tokens that it might have drawn. */
+export interface ShardDraw {
+  /** How each row is drawn, [n, parameters]: the same for all shards. */
+  readonly rowParameters: Float64Array;
+  /** Ids that XTC spares. */
+  readonly xtcProtected?: Uint32Array;
+  /** [n] 0: the likeliest, 1: Gumbel-max over all, 2: over those listed. */
+  readonly ways: Uint8Array;
+  /** [n], of the shard's own token. */
+  readonly logits: Float32Array;
+  /** As those of the part, of adjusted logits. */
+  readonly sums?: Float64Array;
+  /** How many are listed at most: `counts` [n], `ids` and `listed` (their logits) [n,k]. */
+  readonly k: number;
+  readonly counts: Uint32Array;
+  readonly ids: Uint32Array;
+  readonly listed: Float32Array;
 }
 
 /** What one pass is to return. */

@@ -3,6 +3,7 @@
 import type { Stage } from '../pass/sampling-stages';
 import type { CallOptions } from './call';
 import type { Ids, PerRow } from './data';
+import type { ShardPart } from './results';
 
 /** Penalties on tokens that were there before. They change logits before any filter sees them. */
 export interface PenaltyOptions {
@@ -155,6 +156,8 @@ export interface Sample {
   topLogProbs?: TopLogProbs;
   /** Of the raw one, as `topK` has it: always k. */
   modelTopLogProbs?: TopLogProbs;
+  /** Of a head of a shard of the vocabulary: for mergeSamples. */
+  shard?: ShardPart;
 }
 
 /** What `sample` returns with options of type O: with `topLogProbs` also what it asks for. */

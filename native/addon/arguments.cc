@@ -165,7 +165,7 @@ void check_rows(const double* rows, size_t n, size_t valid) {
     if (!finite(p[0]) || !(p[1] >= 0 && p[1] <= static_cast<double>(valid)) || !share(p[2]) || !(p[3] <= 0) || !word(p[4]) ||
         !word(p[5]) || !word(p[6]) || !share(p[7]) || !(p[8] <= 0) || !(p[9] <= 0) || !finite(p[10]) || !share(p[12]) ||
         !(p[13] <= 0) || !finite(p[0] + p[14]) || !finite(p[14]) || !finite(p[15]) || !(p[16] >= 0) || !is_order(p[17]) ||
-        !word(p[18]) || !(p[19] >= 1 && p[19] <= static_cast<double>(valid)))
+        !word(p[18]) || !(p[19] >= 1 && p[19] <= static_cast<double>(valid)) || !word(p[20]) || std::fmod(p[20], 2) != 0)
       throw bad_argument("rowParameters", "numbers in the ranges of RowParameter");
   }
 }
@@ -297,6 +297,8 @@ RequestValues request_values(const Call& call, const napi_value* next) {
     v.listed = {sample, call.property_if(top, "k"), call.property(sample, "modelLogProbs"), list_values(call, top),
                 list_values(call, object_or_null(call, call.property(sample, "modelTopLogProbs"), "sample.modelTopLogProbs"))};
   }
+  if (const napi_value partial = object_or_null(call, call.property(more, "partial"), "partial"))
+    v.partial = partial_values(call, partial);
   return v;
 }
 
@@ -350,6 +352,7 @@ Asked asked_for(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabul
     if (!v.listed.model_log_probs) throw bad_argument("sample.modelLogProbs", "a Float32Array");
     r.sample.model_log_probs = arrays.output<float>(v.listed.model_log_probs, n, "sample.modelLogProbs");
   }
+  if (v.partial.given) partial_for(r.partial, arrays, v, n, valid);
   return asked;
 }
 
@@ -371,9 +374,12 @@ void read_asked(Asked& asked, Arrays& arrays, const RequestValues& v, size_t n, 
   for (size_t i = 0; r.score.targets && i < n; i++) {
     const uint32_t id = r.score.targets[i];
     const bool is_one = v.rows ? std::binary_search(view.rows.ids, view.rows.ids + listed, id) : id < valid;
-    if (id != kIgnored && !is_one) throw bad_argument("targets", "ids of rows");
+    const bool is_beyond = v.partial.target_logits && id == r.partial.end;
+    if (id != kIgnored && !is_one && !is_beyond) throw bad_argument("targets", "ids of rows");
   }
   r.adjustments = adjustments_of(arrays, v, n, vocabulary, valid);
+  r.partial.target_logits = arrays.input<float>(v.partial.target_logits, n, "partial.targetLogits");
+  if (v.partial.given && v.targets && !r.partial.target_logits) throw bad_argument("partial.targetLogits", "a Float32Array");
   if (v.draft.given) {
     r.draft.length = arrays.length<uint32_t>(v.draft.ids, "draft.ids");
     if (r.draft.length != n && r.draft.length + 1 != n) throw bad_argument("draft.ids", "one for each row, or one fewer");

@@ -183,9 +183,17 @@ struct RequestValues {
     napi_value given, k, model_log_probs;
     List top, model_top;
   } listed;
+  struct Partial {
+    napi_value given, begin, end, sums, drawn_sums, drawn_logits, k, counts, ids, logits, target_logits;
+  } partial;
 };
+// In partial_arguments.cc: a PartialResults of lib/backend/backend.ts; and where its numbers go, if nothing is asked beside it
+// that a shard cannot tell.
+RequestValues::Partial partial_values(const Call& call, napi_value partial);
+void partial_for(PartialOutputs& out, Arrays& arrays, const RequestValues& values, size_t n, size_t valid);
+
 // In the order that lib/backend/native.ts gives; the last of them has what few passes ask for: { rows, overVocabulary, metric,
-// draft, listed }.
+// draft, listed, partial }.
 constexpr size_t kRequestArguments = 19;
 RequestValues request_values(const Call& call, const napi_value* arguments);
 // From the call's argument `first` on.

@@ -41,7 +41,8 @@ inline std::vector<double> parameter_table(const std::vector<RowSampling>& rows)
                                r.max_surprisal,
                                static_cast<double>(r.order),
                                static_cast<double>(r.stream.number),
-                               static_cast<double>(r.min_keep)});
+                               static_cast<double>(r.min_keep),
+                               static_cast<double>(r.stream.first_id)});
   return table;
 }
 

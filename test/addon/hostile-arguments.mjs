@@ -78,7 +78,7 @@ function ascending(count, bound) {
 
 // ---- calls that are right ----------------------------------------------------------------------------------------------------
 
-const ROW_PARAMETERS = 19;
+const ROW_PARAMETERS = 21;
 const V = 70;
 const D = 16; // a hidden state is used in place, for D is a multiple of 16
 
@@ -112,7 +112,11 @@ function rowParameters(n) {
       9: -Infinity,
       13: -Infinity,
     };
-    Object.assign(row, { 15: 1, 16: Infinity, 18: below(3) }, pick(filters));
+    Object.assign(
+      row,
+      { 15: 1, 16: Infinity, 18: below(3), 19: 1 + below(3), 20: 2 * below(200) },
+      pick(filters),
+    );
     for (const [column, value] of Object.entries(row)) table[i * ROW_PARAMETERS + Number(column)] = value;
   }
   return table;
@@ -156,6 +160,25 @@ function list(n, k) {
   return { k, counts: words(n), ids: words(n * k), logProbs: floats(n * k) };
 }
 
+/** What a shard's results are merged by, beside `sample` and targets. */
+function partialResults(n, valid) {
+  const end = 1 + below(valid);
+  const k = below(Math.min(valid, 9));
+  const sums = () => arrayOf(Float64Array, n * Math.ceil(valid / 256) * 3);
+  return {
+    begin: below(end),
+    end,
+    sums: sums(),
+    drawnSums: sums(),
+    drawnLogits: floats(n),
+    k,
+    counts: words(n),
+    ids: words(n * k),
+    logits: floats(n * k),
+    targetLogits: randomFloats(n),
+  };
+}
+
 /** The arguments of a request over `n` rows, of which `given` are looked at; 19 of them. */
 function request(n, valid, withView) {
   const view = withView && chance(30) ? ascending(1 + below(valid), valid) : undefined;
@@ -177,8 +200,10 @@ function request(n, valid, withView) {
   const top = !drafts && chance(30);
   const scored = !drafts && chance(30);
   const targets = scored ? words(n).fill(view ? view[0] : below(valid)) : undefined;
+  const candidates = draws && chance(30);
+  const partial = !view && !drafts && !listed && !candidates && chance(20);
   const rare =
-    view || drafts || listed || chance(10)
+    view || drafts || listed || partial || chance(10)
       ? {
           rows: view,
           overVocabulary: chance(50),
@@ -193,6 +218,7 @@ function request(n, valid, withView) {
               }
             : undefined,
           listed: listed ? sample : undefined,
+          partial: partial ? partialResults(n, valid) : undefined,
         }
       : undefined;
   const wide = () => (!drafts && chance(20) ? floats(n * width) : undefined);
@@ -214,7 +240,7 @@ function request(n, valid, withView) {
     scored && chance(50) ? floats(n) : undefined,
     chance(50) ? floats(n) : undefined,
     (draws || drafts) && chance(60) ? adjustments(n, valid) : undefined,
-    draws && chance(30) ? true : undefined,
+    candidates ? true : undefined,
     rare,
   ];
 }

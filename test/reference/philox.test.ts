@@ -26,7 +26,7 @@ it.each([
 );
 
 it('gives two neighboring ids the two halves of one block', () => {
-  const stream = { seedLow: 1, seedHigh: 2, step: 3, number: 4 };
+  const stream = { seedLow: 1, seedHigh: 2, step: 3, number: 4, firstId: 0 };
   const block = philox4x32([5, 3, 0, 4], [1, 2]);
   expect([...tokenBits(stream, 10), ...tokenBits(stream, 11)]).toEqual(block);
 });

@@ -13,6 +13,9 @@ import {
   LMHead,
   LMHeadError,
   logSoftmax,
+  mergeSamples,
+  mergeScores,
+  mergeTopK,
   type Neighbors,
   type Neighbours,
   type OpenOptions,
@@ -54,6 +57,16 @@ declare const draw: typeof call & {
 
 type Wide = [hidden: Hidden, options?: CallOptions & OutOption];
 type WideAsync = [hidden: Hidden, options?: CallOptions & OutOption & AsyncOptions];
+
+describe('shards', () => {
+  it('a part of the vocabulary, and results made one', () => {
+    expectTypeOf<OpenOptions['shard']>().toEqualTypeOf<{ index: number; count: number } | undefined>();
+    type MergeTopK = (shards: readonly TopK[], options?: { offsets?: readonly number[] }) => TopK;
+    expectTypeOf(mergeTopK).toEqualTypeOf<MergeTopK>();
+    expectTypeOf(mergeScores).toEqualTypeOf<(shards: readonly Score[]) => Score>();
+    expectTypeOf(mergeSamples).toEqualTypeOf<(shards: readonly Sample[]) => Sample>();
+  });
+});
 
 describe('LMHead, static', () => {
   it('open, from, attach', () => {

@@ -41,7 +41,8 @@ struct Stream {
   uint32_t seed_low = 0, seed_high = 0;
   uint32_t step = 0;
   Purpose purpose = Purpose::token;
-  uint32_t number = 0;  // fourth word of the counter: streams of different numbers share nothing at any step
+  uint32_t number = 0;    // fourth word of the counter: streams of different numbers share nothing at any step
+  uint32_t first_id = 0;  // of a shard of the vocabulary, whose ids count from here; even
 };
 
 struct Bits64 {
@@ -50,6 +51,7 @@ struct Bits64 {
 
 // One block serves two neighboring ids: 64 bits each.
 inline Bits64 token_bits(const Stream& stream, uint32_t id) {
+  id += stream.first_id;
   const PhiloxBlock block = philox4x32({{id >> 1, stream.step, static_cast<uint32_t>(stream.purpose), stream.number}},
                                        stream.seed_low, stream.seed_high);
   return id & 1 ? Bits64{block.word[2], block.word[3]} : Bits64{block.word[0], block.word[1]};

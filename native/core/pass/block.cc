@@ -39,7 +39,8 @@ RowPlans::RowPlans(const PassRequest& request, size_t n, size_t valid)
     // Of so low a temperature that this overflows, the largest number will do: unequal logits are as far apart as numbers get.
     if (rows[i].temperature != 0) inverse_temperatures[i] = std::min(1 / rows[i].temperature, std::numeric_limits<double>::max());
     if (request.draws())
-      ways[i] = way_to_sample(rows[i], valid, request.candidates != nullptr, request.adjustments.allows_few(i));
+      ways[i] = way_to_sample(rows[i], valid, request.candidates != nullptr,
+                              !request.partial.sums && request.adjustments.allows_few(i));
   }
 }
 
@@ -105,10 +106,37 @@ void Block::normalize(const ParallelFor& workers) {
 
 void Block::consume(const MadeLogits& made, unsigned slot) {
   with_tile(source_, made, [&](const Tile& tile) {
-    distributions_.consume(tile, slot);
-    for (Sink* sink : sinks_) sink->consume(tile, slot);
+    with_own_part(tile, [&](const Tile& own) {
+      distributions_.consume(own, slot);
+      if (own.rows == 0) return;
+      for (Sink* sink : sinks_) sink->consume(own, slot);
+    });
+    if (request_.partial.sums) write_sums(tile, distributions_, request_.partial.sums);
     if (!drawing_.empty()) draw_from(tile, slot);
   });
+}
+
+template <class Use>
+void Block::with_own_part(const Tile& tile, Use use) const {
+  const PartialOutputs& partial = request_.partial;
+  const size_t first = std::clamp<size_t>(partial.begin, tile.first, tile.first + tile.rows);
+  const size_t end = std::clamp<size_t>(partial.end, first, tile.first + tile.rows);
+  if (!partial.sums || end - first == tile.rows) return use(tile);
+  thread_local std::vector<MaxResult> maxima;
+  if (maxima.size() < tile.columns) maxima.resize(tile.columns);
+  Tile own = tile;
+  own.first = static_cast<uint32_t>(first);
+  own.rows = end - first;
+  own.logits = tile.logits + (first - tile.first);
+  own.maxima = maxima.data();
+  for (size_t c = 0; c < tile.columns; c++) maxima[c] = kernels_.max(own.column(c), own.rows);
+  use(own);
+}
+
+void Block::write_sums(const Tile& tile, const Distributions& of, double* sums) const {
+  const bool consumed = request_.partial.begin <= tile.first && tile.first + tile.rows <= request_.partial.end;
+  for (size_t c = 0; c < tile.columns; c++)
+    of.write_sums(tile, c, consumed, sums + ((begin_ + tile.first_column + c) * chunks_ + tile.chunk) * kSumsOfChunk);
 }
 
 PassResult Block::finish(const ParallelFor& workers) {
@@ -164,7 +192,9 @@ void Block::add_targets(const ParallelFor& workers) {
   if (out.entropy) out.entropy += begin_;
   std::vector<float> logits(columns_);
   workers.parallel_for(columns_, [&](size_t c, unsigned) {
-    if (out.targets[c] != kIgnored) logits[c] = logit_of(c, out.targets[c]);
+    if (out.targets[c] == kIgnored) return;
+    const float* const given = request_.partial.target_logits;
+    logits[c] = given ? given[begin_ + c] : logit_of(c, out.targets[c]);
   });
   add<TargetSink>(kernels_, out, std::move(logits), slots_);
 }
@@ -195,7 +225,7 @@ void Block::add_drawing(const double* inverse_temperatures) {
     any[static_cast<size_t>(ways_[c])] = true;
     if (ways_[c] == Sampling::greedy) k[c] = 1;
     if (ways_[c] == Sampling::top_k) k[c] = static_cast<uint32_t>(rows_[c].top_k);
-    if (ways_[c] == Sampling::gumbel_max) k[c] = request_.sample.k;  // to be told
+    if (ways_[c] == Sampling::gumbel_max) k[c] = std::max(request_.sample.k, request_.partial.k);  // to be told
   }
   const auto is_any = [&](Sampling way) { return any[static_cast<size_t>(way)]; };
   if (std::any_of(k.begin(), k.end(), [](uint32_t each) { return each > 0; }))
@@ -220,10 +250,16 @@ void Block::draw_from(const Tile& tile, unsigned slot) {
   changes.clear();
   for (size_t c = 0; adjusted_ && c < tile.columns; c++)
     changes.push_back(request_.adjustments.changes(begin_ + tile.first_column + c, tile));
-  if (std::all_of(changes.begin(), changes.end(), [](const Adjustments::Changes& each) { return each.none(); })) {
-    for (Sink* sink : drawing_) sink->consume(tile, slot);
-    return;
-  }
+  const auto draw = [&](const Tile& adjusted) {
+    with_own_part(adjusted, [&](const Tile& own) {
+      for (Sink* sink : drawing_)
+        if (own.rows > 0 || sink == adjusted_) sink->consume(own, slot);
+    });
+    if (request_.partial.drawn_sums) write_sums(adjusted, *adjusted_, request_.partial.drawn_sums);
+  };
+  if (std::all_of(changes.begin(), changes.end(), [](const Adjustments::Changes& each) { return each.none(); }))
+    return draw(tile);
+
   thread_local AlignedFloats scratch;
   thread_local std::vector<MaxResult> maxima;
   if (scratch.size() < tile.columns * tile.rows) scratch.resize(tile.columns * tile.rows);
@@ -238,7 +274,7 @@ void Block::draw_from(const Tile& tile, unsigned slot) {
   adjusted.logits = scratch.data();
   adjusted.stride = tile.rows;
   adjusted.maxima = maxima.data();
-  for (Sink* sink : drawing_) sink->consume(adjusted, slot);
+  draw(adjusted);
 }
 
 void Block::finish(Sink& sink, const ParallelFor& workers) {
@@ -255,7 +291,7 @@ PassResult Block::check() const {
     const Distribution& drawn = drawn_from(c);
     const float max = drawn.max;
     if (drawn.nan_id >= 0) return {PassResult::nan, begin_ + c, drawn.nan_id};
-    if (!std::isinf(max)) continue;
+    if (!std::isinf(max) || (max < 0 && request_.partial.sums)) continue;  // other shards may have what can be drawn
     if (max > 0) return {PassResult::unnormalized, begin_ + c, id_of_infinity(c)};
     // Where there was nothing before, it is not the adjustments that leave nothing.
     return {max == d.max ? PassResult::unnormalized : PassResult::nothing_left, begin_ + c};

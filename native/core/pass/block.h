@@ -111,7 +111,12 @@ class Block {
 
   template <class Use>  // use(tile)
   void with_tile(const LogitSource& source, const MadeLogits& made, Use use) const;
+  void take_within(const MadeLogits& made, unsigned slot);
   void draw_from(const Tile& tile, unsigned slot);
+  // Of a shard: the part of a tile that is its, with maxima of its own; and the sums of the whole tile.
+  template <class Use>  // use(tile)
+  void with_own_part(const Tile& tile, Use use) const;
+  void write_sums(const Tile& tile, const Distributions& of, double* sums) const;
 
   void finish(Sink& sink, const ParallelFor& workers);
   PassResult check() const;
@@ -120,6 +125,7 @@ class Block {
   void write_top(const ParallelFor& workers);
   void draw(const ParallelFor& workers);
   void write_drawn(size_t c, const ParallelFor& workers);
+  void write_partial(size_t c);
   void write_filtered(size_t c, std::vector<Candidate> candidates);
   void write_choice(size_t c, const Choice& choice, std::vector<Candidate>& best, const Left& left);
   void write_candidates(size_t c, std::vector<Candidate>& candidates, const Left& left);

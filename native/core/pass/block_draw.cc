@@ -18,6 +18,7 @@ void Block::draw(const ParallelFor& workers) {
 }
 
 void Block::write_drawn(size_t c, const ParallelFor& workers) {
+  if (request_.partial.sums) return write_partial(c);
   const Distribution& d = drawn_from(c);
   switch (ways_[c]) {
     case Sampling::none:
@@ -50,6 +51,30 @@ void Block::write_drawn(size_t c, const ParallelFor& workers) {
       if (request_.candidates) write_candidates(c, row.list(), left);
       return;
     }
+  }
+}
+
+// What a shard tells of a row's draw: what it would draw, and what else may be drawn.
+void Block::write_partial(size_t c) {
+  const PartialOutputs& out = request_.partial;
+  const size_t row = begin_ + c;
+  std::vector<Candidate> best;
+  if (drawn_top_) best = drawn_top_->best(c);
+  std::erase_if(best, [](const Candidate& o) { return !is_in(o.logit); });
+  Candidate winner{kDropped, kNoId};
+  if (ways_[c] == Sampling::gumbel_max)
+    winner = gumbel_max_->winner(c);
+  else if (!best.empty())
+    winner = best[0];
+  request_.sample.ids[row] = winner.id;
+  request_.sample.log_probs[row] = ways_[c] == Sampling::greedy && is_in(winner.logit) ? 0 : drawn_from(c).log_prob(winner.logit);
+  out.drawn_logits[row] = winner.logit;
+  if (out.k == 0) return;
+  const size_t count = std::min<size_t>(out.k, best.size());
+  out.counts[row] = static_cast<uint32_t>(count);
+  for (size_t i = 0; i < count; i++) {
+    out.ids[row * out.k + i] = best[i].id;
+    out.logits[row * out.k + i] = best[i].logit;
   }
 }
 

@@ -139,6 +139,7 @@ RowSampling parse_row(const double* p) {
   if (p[17] != 0) row.order = static_cast<uint64_t>(p[17]);
   row.stream.number = static_cast<uint32_t>(p[18]);
   row.min_keep = static_cast<size_t>(p[19]);
+  row.stream.first_id = static_cast<uint32_t>(p[20]);
   return row;
 }
 

@@ -123,7 +123,7 @@ class MaterializedSource final : public LogitSource {
 };
 
 // Row parameters as they come from outside: [n, kRowParameters] doubles, in the order of RowParameter in lib/backend/backend.ts.
-constexpr size_t kRowParameters = 20;
+constexpr size_t kRowParameters = 21;
 RowSampling parse_row(const double* parameters);
 
 struct TopOutputs {
@@ -148,6 +148,23 @@ struct SampleOutputs {
   ListOutputs top;                   // of the distribution that the token was drawn from
   ListOutputs model_top;
 };
+
+// What results of a shard of the vocabulary are merged by; see PartialResults of lib/backend/backend.ts. A source then has whole
+// chunks, which begin and end beyond the shard: it ranks, draws and normalizes over places [begin, end) alone.
+struct PartialOutputs {
+  size_t begin = 0, end = 0;
+  double* sums = nullptr;         // [n, chunks, 3]: of whole chunks; null: it is no shard
+  double* drawn_sums = nullptr;   // the same of the logits that tokens are drawn from; null: they are those
+  float* drawn_logits = nullptr;  // [n], of the token that would be drawn here; -inf: there is none, and its id is kNoId
+  uint32_t k = 0;                 // at most kMaxHeap
+  uint32_t* counts = nullptr;     // [n], at most k
+  uint32_t* ids = nullptr;        // [n, k]: of the best that tokens may be drawn from
+  float* logits = nullptr;
+  // Of the targets, which may lie beyond the shard: a target is then the first place, or the one behind the last.
+  const float* target_logits = nullptr;
+};
+// Numbers of a chunk: its maximum, the sum of e^x over it and that of x e^x, x = (u - max) / T.
+constexpr size_t kSumsOfChunk = 3;
 
 // A draft to be verified row by row; see sampling/speculative_verification.h. Shapes as in DraftJob of
 // lib/backend/backend.ts.
@@ -178,6 +195,7 @@ struct PassRequest {
   ScoreOutputs score;
   float* log_sum_exp = nullptr;
   DraftCheck draft;  // alone in its request
+  PartialOutputs partial;
   // Whose distributions log_probs, probs, log_sum_exp, top's and score's numbers are of; null: the pass's own source. It has the
   // same columns. Tokens are ranked and drawn among those of the pass's source either way.
   const LogitSource* normalizer = nullptr;
@@ -188,7 +206,7 @@ struct PassRequest {
 
   // Whether nothing is asked for but tokens drawn from each row.
   bool only_draws() const {
-    return draws() &&
+    return draws() && !partial.sums &&
            !(logits || log_probs || probs || argmax || top.ids || score.targets || log_sum_exp || sample.model_log_probs);
   }
   bool draws() const { return sample.ids || candidates; }

@@ -29,12 +29,13 @@ void gumbel_max_chunk(const Kernels& kernels, const GumbelMaxChunk& chunk, const
   // Where a temperature is so low that logits over it overflow, or 1 over it, every id is looked at closely.
   const bool is_closely = !std::isfinite(to_beat) || !std::isfinite(inverse_temperature);
   if (!is_closely && chunk.max * inverse_temperature + kMaxNoise < to_beat) return;
-  if (is_closely || chunk.ids) {  // or where ids are no neighbors
+  if (is_closely || chunk.ids || chunk.first % 2 != 0) {  // or where ids are no neighbors from an even one on
     for (uint32_t i = 0; i < chunk.rows; i++)
       if (is_in(u[i])) offer(i);
     return;
   }
-  const size_t count = kernels.gumbel_max_candidates(u, chunk.rows, chunk.first, {stream, inverse_temperature, to_beat}, found);
+  const size_t count =
+      kernels.gumbel_max_candidates(u, chunk.rows, chunk.first + stream.first_id, {stream, inverse_temperature, to_beat}, found);
   for (size_t i = 0; i < count; i++) offer(found[i]);
 }
 

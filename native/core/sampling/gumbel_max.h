@@ -37,7 +37,7 @@ struct GumbelMaxLeader {
   }
 };
 
-// Up to kChunkRows logits, none NaN, of neighboring ids from an even one on, or of `ids`, which ascend.
+// Up to kChunkRows logits, none NaN, of neighboring ids (best from an even one on), or of `ids`, which ascend.
 struct GumbelMaxChunk {
   const float* logits;
   size_t rows;

@@ -78,8 +78,8 @@ class Target {
         for (size_t i = 0; i < rows; i++) offer(first + i);
       } else {
         uint32_t found[kChunkRows];
-        const size_t count =
-            kernels_.gumbel_max_candidates(u, rows, static_cast<uint32_t>(first), {stream, inverse_temperature, to_beat}, found);
+        const size_t count = kernels_.gumbel_max_candidates(u, rows, static_cast<uint32_t>(first) + stream.first_id,
+                                                            {stream, inverse_temperature, to_beat}, found);
         for (size_t i = 0; i < count; i++) offer(first + found[i]);
       }
     }

@@ -19,18 +19,27 @@ Distributions::Distributions(const Kernels& kernels, size_t columns, size_t chun
   for (size_t c = 0; c < columns; c++) distributions_[c].inverse_temperature = inverse_temperatures[c];
 }
 
+Distributions::Part Distributions::part_of(const Tile& tile, size_t c) const {
+  const MaxResult& m = tile.maxima[c];
+  Part part = {m.max, m.nan_at < 0 ? -1 : int64_t{tile.id(static_cast<size_t>(m.nan_at))}, 0, 0};
+  // A chunk of only -inf adds nothing; with NaN or +inf the row's sum is settled in finish.
+  if (!sums_ || !std::isfinite(m.max)) return part;
+  const double inverse_temperature = distributions_[tile.first_column + c].inverse_temperature;
+  const ExpSums s = kernels_.exp_sums(tile.column(c), tile.rows, m.max, inverse_temperature, entropy_);
+  part.sum = s.sum;
+  part.x_sum = s.x_sum;
+  return part;
+}
+
 void Distributions::consume(const Tile& tile, unsigned) {
-  for (size_t c = 0; c < tile.columns; c++) {
-    const size_t column = tile.first_column + c;
-    const MaxResult& m = tile.maxima[c];
-    Part& part = parts_[column * chunks_ + tile.chunk];
-    part = {m.max, m.nan_at < 0 ? -1 : int64_t{tile.id(static_cast<size_t>(m.nan_at))}, 0, 0};
-    // A chunk of only -inf adds nothing; with NaN or +inf the row's sum is settled in finish.
-    if (!sums_ || !std::isfinite(m.max)) continue;
-    const ExpSums s = kernels_.exp_sums(tile.column(c), tile.rows, m.max, distributions_[column].inverse_temperature, entropy_);
-    part.sum = s.sum;
-    part.x_sum = s.x_sum;
-  }
+  for (size_t c = 0; c < tile.columns; c++) parts_[(tile.first_column + c) * chunks_ + tile.chunk] = part_of(tile, c);
+}
+
+void Distributions::write_sums(const Tile& tile, size_t c, bool consumed, double* sums) const {
+  const Part part = consumed ? parts_[(tile.first_column + c) * chunks_ + tile.chunk] : part_of(tile, c);
+  sums[0] = part.max;
+  sums[1] = part.sum;
+  sums[2] = part.x_sum;
 }
 
 void Distributions::finish(size_t column, const Distribution*) {

@@ -63,7 +63,6 @@ std::vector<Candidate> TopK::best(size_t column) const {
       const Heap& heap = slot.heaps[column];
       all.insert(all.end(), heap.entries, heap.entries + heap.size);
     }
-  LMHEAD_DASSERT(k_[column] == 0 || !all.empty());
   LMHEAD_DASSERT(std::all_of(all.begin(), all.end(), [](const Candidate& c) { return c.id != kNoId; }));
   std::sort(all.begin(), all.end(), better);
   if (all.size() > k_[column]) all.resize(k_[column]);
