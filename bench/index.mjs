@@ -3,7 +3,8 @@
  *
  *   npm run bench -- --quick          one shape and no peers, in less than a minute
  *   npm run bench -- --summary        the figures of the README, and nothing else
- *   npm run bench -- --together         calls that share passes, and the README's table of them
+ *   npm run bench -- --together       calls that share passes, and the README's table of them
+ *   npm run bench -- --server         examples/http-server under load
  *   npm run bench -- --json FILE      every figure, with spread
  *   npm run bench -- --svg FILE       the roofline chart
  *   npm run bench -- --shape NAME     shapes whose name holds it, as GPT-2
@@ -24,6 +25,7 @@ import { loadPeers } from './peers/index.mjs';
 import { quantized } from './quantized.mjs';
 import { rooflineChart } from './roofline-chart.mjs';
 import { sampling } from './sampling.mjs';
+import { printServer } from './server/load.mjs';
 import { smallHead } from './small-head.mjs';
 import { printSummary } from './summary.mjs';
 import { table } from './timing.mjs';
@@ -41,6 +43,7 @@ const { values } = parseArgs({
     quick: { type: 'boolean', default: false },
     summary: { type: 'boolean', default: false },
     together: { type: 'boolean', default: false },
+    server: { type: 'boolean', default: false },
     json: { type: 'string' },
     svg: { type: 'string' },
     shape: { type: 'string' },
@@ -48,7 +51,7 @@ const { values } = parseArgs({
   },
   allowNegative: true,
 });
-const { quick, together, peers: withPeers = !quick && !together } = values;
+const { quick, together, server, peers: withPeers = !quick && !together && !server } = values;
 const shapes = SHAPES.filter(({ name }) => name.includes(values.shape ?? (quick ? SHAPES[0].name : '')));
 if (shapes.length === 0)
   throw new Error(`--shape: want a part of ${SHAPES.map(({ name }) => name).join('; ')}`);
@@ -66,6 +69,7 @@ const machine = {
 const peers = withPeers ? await loadPeers(line => console.log(line)) : [];
 if (values.summary) await printSummary(machine, peers);
 else if (together) await printTogether(machine, quick ? 5 : 21);
+else if (server) await printServer(machine, quick ? 2 : 8);
 else await benchmark();
 
 async function benchmark() {

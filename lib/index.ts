@@ -1,7 +1,9 @@
 export { capabilities } from './backend/choose';
 export type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 export { type ErrorKind, LMHeadError } from './errors';
+export { type LoadTranslatorsOptions, loadTranslators } from './lens/load-translators';
 export { LMHead } from './lm-head';
+export { type LensPageOptions, lensPage } from './pages/lens-page';
 export {
   candidatesOf,
   type DistributionOptions,
@@ -63,6 +65,7 @@ export type {
   TokenLogProb,
   TopK,
   TopLogProbs,
+  Translator,
   Verification,
   VerifyDraftOptions,
   Weight,

@@ -1,6 +1,6 @@
 /** The class that users hold: how heads are made, what reads or writes their weights, and calls for several samplers. */
 import { firstOf, newFloats, outputArray } from './arguments/arrays';
-import { arrayType } from './arguments/describe';
+import { arrayType, because } from './arguments/describe';
 import { headSettings, headSizes, memoryMatrices, specSettings } from './arguments/head-options';
 import { hiddenRows } from './arguments/hidden';
 import { idCount, tokenIds } from './arguments/ids';
@@ -19,6 +19,7 @@ import { untilAbort } from './backend/on-abort';
 import { floats } from './dtypes/half';
 import type { QuantizeTarget } from './dtypes/quantize';
 import { ACTIVATIONS } from './dtypes/quantized-activations';
+import type { Groups } from './dtypes/row-format';
 import type { EffectiveOfSampler } from './effective';
 import { LMHeadError } from './errors';
 import { DrawingMethods } from './head/drawing-methods';
@@ -68,19 +69,30 @@ export class LMHead extends DrawingMethods {
   readonly #listed: ListedPasses;
   readonly #validVocabSize: number;
   readonly #dtypes: { output: Dtype; input: Dtype | undefined };
+  /** How matrices of a grouped dtype are. */
+  readonly #groups: { output?: Groups; input?: Groups };
   /** What other heads over the same weights are made with, beside the settings. */
   readonly #facts: HeadFacts;
   #handle: object | undefined;
 
   private constructor(parts: HeadParts, key: symbol) {
     super(parts, key);
-    const { vocabSize, hiddenSize, inputRows = vocabSize, untied, inputProblem, ...spec } = parts.spec;
+    const {
+      vocabSize,
+      hiddenSize,
+      inputRows = vocabSize,
+      untied,
+      inputProblem,
+      normProblem,
+      ...spec
+    } = parts.spec;
     this.#passes = passesOf(this);
     this.#listed = new ListedPasses(this.#passes);
     this.#validVocabSize = spec.epilogue.validVocabSize;
     this.#dtypes = { output: spec.output.dtype, input: spec.input?.dtype };
+    this.#groups = { output: spec.output.groups, input: spec.input?.groups };
     const tied = spec.input === undefined && !untied;
-    this.#facts = { vocabSize, hiddenSize, inputRows, untied: !tied, inputProblem };
+    this.#facts = { vocabSize, hiddenSize, inputRows, untied: !tied, inputProblem, normProblem };
   }
 
   /**
@@ -293,7 +305,14 @@ export class LMHead extends DrawingMethods {
 
   #saved(): SavedHead {
     const { settings, backend } = this.#passes;
-    return { ...this.#facts, ...this.#dtypes, tied: !this.#facts.untied, settings, backend };
+    return {
+      ...this.#facts,
+      ...this.#dtypes,
+      groups: this.#groups,
+      tied: !this.#facts.untied,
+      settings,
+      backend,
+    };
   }
 
   /**
@@ -341,6 +360,7 @@ export class LMHead extends DrawingMethods {
         backend: this.#passes.backend,
         spec: { ...this.#facts, ...specSettings(settings) },
         inputDtype: this.#dtypes.input,
+        inputGroups: this.#groups.input,
         requireOpen: () => this.#passes.requireOpen(),
       },
       dtype,
@@ -357,8 +377,4 @@ export class LMHead extends DrawingMethods {
     }
     return { head, error };
   }
-}
-
-function because(problem: string | undefined): string {
-  return problem === undefined ? '' : ` (${problem})`;
 }

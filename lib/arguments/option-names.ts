@@ -6,6 +6,7 @@ import type {
   CallOptions,
   Draft,
   HeadOptions,
+  LensOptions,
   NearestOptions,
   NextAllOptions,
   NextOptions,
@@ -16,6 +17,7 @@ import type {
   SampleOptions,
   SamplerOptions,
   ScoreOptions,
+  Translator,
   VerifyDraftOptions,
 } from '../types';
 import { got } from './describe';
@@ -154,6 +156,8 @@ const DRAFT: NamesOf<Draft> = {
   sampler: true,
 };
 const NEAREST: NamesOf<NearestOptions> = { hiddenDtype: true, rows: true, metric: true };
+const LENS: NamesOf<LensOptions> = { ...without(CALL, 'norm', 'guidance'), translators: true };
+const TRANSLATOR: NamesOf<Translator> = { weight: true, bias: true, residual: true };
 const VERIFY_DRAFT: NamesOf<VerifyDraftOptions> = {
   ...without(SAMPLE, 'over', 'topLogProbs'),
   draftLogProbs: true,
@@ -201,7 +205,8 @@ export const ARGMAX_OPTIONS = bothForms('argmax', CALL);
 export const SAMPLE_OPTIONS = bothForms('sample', SAMPLE);
 export const CANDIDATES_OPTIONS = bothForms('candidates', SAMPLE);
 export const SCORE_OPTIONS = bothForms('score', SCORE);
-export const LENS_OPTIONS = bothForms('lens', without(CALL, 'norm', 'guidance'));
+export const LENS_OPTIONS = bothForms('lens', LENS);
+export const TRANSLATOR_OPTIONS = only('translators', TRANSLATOR);
 export const NEAREST_OPTIONS = bothForms('nearest', NEAREST);
 export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', VERIFY_DRAFT);
 export const BEAM_OPTIONS = bothForms('beam', BEAM);

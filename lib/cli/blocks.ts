@@ -2,7 +2,7 @@
 import type { LMHead } from '../lm-head';
 import { HiddenFile } from './npy-rows';
 import type { Parsed } from './options';
-import { count } from './output';
+import { count as countText } from './output';
 import { Progress } from './progress';
 import { Interrupted, type Terminal } from './streams';
 
@@ -18,34 +18,43 @@ export interface BlockWork {
   /** Is told how many positions there are. */
   before?(count: number): Promise<void>;
   work(hidden: Float32Array, first: number): Promise<void>;
+  /** What is to be said when all are done; or so many of them, when a signal has stopped it. */
+  summary?(done: number, complete: boolean): string;
 }
 
 /** Runs `work` over all of them in order, writes what it prints after each block, and shows how far it is. */
 export async function forEachBlock(
   head: LMHead,
   parsed: Parsed,
-  { out, stderr, signal }: Terminal,
-  { results = 1, before, work }: BlockWork,
+  terminal: Terminal,
+  { results = 1, before, work, summary }: BlockWork,
 ): Promise<number> {
-  const file = await HiddenFile.open(parsed.text('hidden')!, head.hiddenSize);
-  const progress = new Progress({ stderr }, file.count, 'positions');
+  const { out, signal } = terminal;
+  const file = await HiddenFile.open(parsed.text('hidden')!, head.hiddenSize, terminal);
+  const count = Math.min(file.count, parsed.number('limit') ?? Infinity);
+  const progress = new Progress(terminal, count, 'positions');
   let first = 0;
   try {
     await before?.(file.count);
     const most = blockSize(head, results);
-    for (; first < file.count; first += most) {
+    while (first < count) {
       progress.update(first);
-      await work(await file.read(first, Math.min(most, file.count - first)), first);
+      const n = Math.min(most, count - first);
+      await work(await file.read(first, n), first);
+      first += n;
       await out.flush();
     }
+    if (summary) await out.write(summary(count, true));
   } catch (error) {
     if (!signal.aborted) throw error;
-    throw new Interrupted(`after ${count(first)} of ${count(file.count)} positions`);
+    progress.end();
+    if (summary && first > 0) await out.last(summary(first, false));
+    throw new Interrupted(`after ${countText(first)} of ${countText(count)} positions`);
   } finally {
     progress.end();
     await file.close();
   }
-  return file.count;
+  return count;
 }
 
 function blockSize({ backend, hiddenSize, vocabSize }: LMHead, results: number): number {

@@ -1,6 +1,6 @@
 /** What `--help` shows. */
 import type { Command } from './command';
-import { OPTIONS, optionsOf } from './options';
+import { kindOf, optionsOf } from './options';
 
 const EXIT =
   'Exit code: 0 done; 1 the file, its contents or the machine is at fault; 2 the command line is; 130 stopped by Ctrl-C.';
@@ -28,18 +28,19 @@ export function overview(commands: Record<string, Command>): string {
 
 export function helpFor(command: Command): string {
   const options = optionsOf(command).map(name => {
-    const { value, short, help } = OPTIONS[name] as { value?: string; short?: string; help: string };
+    const { value, short, help } = kindOf(command, name);
     const flags = `${short ? `-${short}, ` : ''}--${name}${value ? ` ${value}` : ''}`;
     return [flags, help] as const;
   });
   const width = Math.max(...options.map(([flags]) => flags.length));
-  const needed = (command.required ?? [])
-    .map(name => `--${name} ${(OPTIONS[name] as { value: string }).value} `)
-    .join('');
+  const needed = (command.required ?? []).map(name => `--${name} ${kindOf(command, name).value} `).join('');
+  const operands = [command.file === 'required' ? 'FILE' : '[FILE]', command.second]
+    .filter(Boolean)
+    .join(' ');
   return [
     `${command.summary}.`,
     '',
-    `Usage: lmhead ${command.name} ${command.file === 'required' ? 'FILE' : '[FILE]'} ${needed}[OPTION…]`,
+    `Usage: lmhead ${command.name} ${operands} ${needed}[OPTION…]`,
     '',
     'Options:',
     ...options.map(([flags, help]) => `  ${flags.padEnd(width)}  ${help}`),

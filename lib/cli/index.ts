@@ -23,7 +23,14 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
   process.once(name, () => controller.abort(name));
 }
 
-const streams = { stdout: isFile(1) ? fileStream(1) : process.stdout, stderr: process.stderr };
+const streams = {
+  stdout: isFile(1) ? fileStream(1) : process.stdout,
+  stderr: process.stderr,
+  // To look at it opens it, and what is open keeps the process.
+  get stdin() {
+    return process.stdin;
+  },
+};
 main(process.argv.slice(2), streams, controller.signal).then(code => {
   // What the reader of a pipe has not taken would keep the process.
   if (controller.signal.aborted) process.exit(code);

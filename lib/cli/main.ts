@@ -6,15 +6,33 @@ import { LMHeadError } from '../errors';
 import { VERSION } from '../version';
 import { bench } from './bench';
 import type { Command } from './command';
+import { convert } from './convert';
+import { diff } from './diff';
 import { helpFor, overview } from './help';
 import { info } from './info';
+import { lens } from './lens';
+import { nearest } from './nearest';
 import { parse, UsageError } from './options';
+import { quantize } from './quantize';
+import { sample } from './sample';
 import { score } from './score';
 import { Interrupted, Output, ReaderGone, type Streams, type Terminal } from './streams';
 import { topk } from './topk';
 import { verify } from './verify';
 
-const COMMANDS: Record<string, Command> = { info, verify, topk, score, bench };
+const COMMANDS: Record<string, Command> = {
+  info,
+  verify,
+  topk,
+  sample,
+  score,
+  lens,
+  nearest,
+  diff,
+  quantize,
+  convert,
+  bench,
+};
 
 /** Exit codes; ended by a signal of the system, it is 128 and that one's number. */
 const DONE = 0;
@@ -30,13 +48,22 @@ const MISUSED = 2;
  */
 export async function main(
   args: string[],
-  { stdout, stderr }: Streams,
+  streams: Streams,
   signal: AbortSignal = new AbortController().signal,
 ): Promise<number> {
-  const out = new Output(stdout, signal);
+  const { stderr } = streams;
+  const out = new Output(streams.stdout, signal);
+  const terminal: Terminal = {
+    out,
+    stderr,
+    get stdin() {
+      return streams.stdin;
+    },
+    signal,
+  };
   let code = DONE;
   try {
-    code = await run(args, { out, stderr, signal });
+    code = await run(args, terminal);
     await out.end();
     return code;
   } catch (error) {
@@ -44,6 +71,7 @@ export async function main(
     if (error instanceof ReaderGone) return code;
     if (signal.aborted) {
       const name = signal.reason as NodeJS.Signals;
+      await out.last('');
       const where = error instanceof Interrupted && error.message ? ` ${error.message}` : '';
       stderr.write(`lmhead: stopped by ${name}${where}\n`);
       return 128 + constants.signals[name];

@@ -7,7 +7,7 @@ import type { Command } from './command';
 /** The command line is wrong. */
 export class UsageError extends Error {}
 
-interface OptionKind {
+export interface OptionKind {
   /** What its value is called in the help; a switch has none. */
   value?: string;
   help: string;
@@ -15,12 +15,18 @@ interface OptionKind {
   /** Of a numeric value: the least and the most it may be, and whether it must be whole. */
   number?: { least: number; most: number; whole: boolean };
   choices?: readonly string[];
+  /** What it says where it stands without a value. */
+  bare?: string;
 }
 
 const COUNT = { least: 1, most: 2 ** 32 - 1, whole: true };
+const SHARE = { least: 0, most: 1, whole: false };
 
 export const OPTIONS = {
-  hidden: { value: 'H.npy', help: 'hidden states, an array [n, d] of float32, float16 or float64' },
+  hidden: {
+    value: 'H.npy',
+    help: 'hidden states, an array [n, d] or [1, n, d] of float32, float16 or float64; - reads it from the standard input',
+  },
   targets: { value: 'T.npy', help: 'the tokens to score, an array [n] of integers' },
   k: { value: 'K', short: 'k', help: 'how many tokens of each position (default 10)', number: COUNT },
   temperature: {
@@ -28,7 +34,36 @@ export const OPTIONS = {
     help: 'divides the logits that probabilities are made of (default 1)',
     number: { least: Number.MIN_VALUE, most: Number.MAX_VALUE, whole: false },
   },
+  limit: { value: 'N', help: 'the first N positions, and no more', number: COUNT },
+  tokenizer: {
+    value: 'FILE',
+    help: 'a tokenizer.json or .gguf with the texts of tokens (default: what lies beside the weights), or none',
+  },
   norm: { help: "apply the model's final norm to the hidden states first" },
+  'last-normed': { help: "the last layer's state is already behind the final norm, as transformers' is" },
+  translators: {
+    value: 'FILE',
+    help: "a tuned lens: the layers' affine maps, as the package tuned-lens saves them (params.pt, .safetensors, .npz)",
+  },
+  affine: { help: 'they are A·h + b, not h + A·h + b' },
+  id: { value: 'N', help: 'the token whose row is compared', number: { ...COUNT, least: 0 } },
+  token: { value: 'TEXT', help: 'the same by its text, such as " cat"' },
+  metric: { value: 'NAME', help: 'dot (default) or cosine', choices: ['dot', 'cosine'] },
+  'top-k': { value: 'N', help: 'draw among the N likeliest', number: COUNT },
+  'top-p': { value: 'P', help: 'draw among the likeliest whose mass reaches P', number: SHARE },
+  'min-p': { value: 'P', help: 'draw among those of at least P times the likeliest', number: SHARE },
+  'typical-p': { value: 'P', help: 'draw among the most typical whose mass reaches P', number: SHARE },
+  seed: {
+    value: 'N',
+    help: 'of the random numbers (default: drawn from the system)',
+    number: { least: 0, most: 2 ** 53 - 1, whole: true },
+  },
+  out: { value: 'FILE', help: 'where to write what is made' },
+  html: { value: 'FILE', help: 'write a page for a browser, and print no table' },
+  inputs: {
+    value: 'I.npy',
+    help: 'the tokens at the positions, for the headings of --html, an array [n] of integers',
+  },
   'ignore-index': {
     value: 'I',
     help: 'targets that count in nothing, such as -100',
@@ -68,6 +103,8 @@ export const OPTIONS = {
     help: 'f32, f16 or bf16 (default) for random weights',
     choices: ['f32', 'f16', 'bf16'],
   },
+  output: { value: 'HEAD.safetensors', short: 'o', help: 'the file to write' },
+  force: { help: 'replace the file to write, where there is one' },
   json: { help: 'print JSON, one value a line' },
   help: { help: 'show this', short: 'h' },
 } satisfies Record<string, OptionKind>;
@@ -77,6 +114,7 @@ export type OptionName = keyof typeof OPTIONS;
 /** Values by option: numbers are numbers, switches true. */
 export interface Parsed {
   file: string | undefined;
+  second: string | undefined;
   text(name: OptionName): string | undefined;
   number(name: OptionName): number | undefined;
   flag(name: OptionName): boolean;
@@ -105,26 +143,33 @@ export function optionsOf(command: Command): OptionName[] {
   return [...command.options, ...COMMON];
 }
 
+export function kindOf(command: Command, name: OptionName): OptionKind {
+  return command.own?.[name] ?? OPTIONS[name];
+}
+
 /** @throws UsageError */
 export function parse(command: Command, args: string[]): Parsed | 'help' {
-  const kinds: Record<string, OptionKind> = OPTIONS;
   const names = optionsOf(command);
   const { values, positionals } = parsed(command, names, args);
   if (values.help) return 'help';
   const [file, ...more] = positionals;
+  const second = command.second === undefined ? undefined : more.shift();
   if (more.length > 0) throw new UsageError(`${command.name}: got the operand '${more[0]}' too many`);
   if (file === undefined && command.file === 'required') throw new UsageError(`${command.name}: want a FILE`);
+  if (command.second !== undefined && second === undefined)
+    throw new UsageError(`${command.name}: want a second file, ${command.second}`);
   for (const name of command.required ?? [])
     if (values[name] === undefined)
-      throw new UsageError(`${command.name}: want --${name} ${kinds[name].value}`);
+      throw new UsageError(`${command.name}: want --${name} ${kindOf(command, name).value}`);
 
   const result = new Map<string, string | number | boolean>();
   for (const name of names) {
     const value = values[name];
-    if (value !== undefined) result.set(name, checked(name, kinds[name], value));
+    if (value !== undefined) result.set(name, checked(name, kindOf(command, name), value));
   }
   return {
     file,
+    second,
     text: name => result.get(name) as string | undefined,
     number: name => result.get(name) as number | undefined,
     flag: name => result.get(name) === true,
@@ -132,10 +177,9 @@ export function parse(command: Command, args: string[]): Parsed | 'help' {
 }
 
 function parsed(command: Command, names: OptionName[], args: string[]) {
-  const kinds: Record<string, OptionKind> = OPTIONS;
   const options = Object.fromEntries(
     names.map(name => {
-      const { value, short } = kinds[name];
+      const { value, short } = kindOf(command, name);
       return [
         name,
         { type: value ? ('string' as const) : ('boolean' as const), ...(short ? { short } : {}) },
@@ -143,7 +187,12 @@ function parsed(command: Command, names: OptionName[], args: string[]) {
     }),
   );
   try {
-    return parseArgs({ args: joinNegative(args), options, allowPositionals: true, strict: true });
+    return parseArgs({
+      args: joinBare(command, names, joinNegative(args)),
+      options,
+      allowPositionals: true,
+      strict: true,
+    });
   } catch (error) {
     const message = (error as Error).message
       .split('\n')[0]
@@ -159,6 +208,16 @@ function parsed(command: Command, names: OptionName[], args: string[]) {
 function flagOf(name: OptionName): string {
   const { short }: OptionKind = OPTIONS[name];
   return short === name ? `-${short}` : `--${name}`;
+}
+
+/** An option whose value may be left out gets the one that stands for that. */
+function joinBare(command: Command, names: OptionName[], args: string[]): string[] {
+  return args.map((arg, i) => {
+    const name = names.find(each => arg === `--${each}`);
+    const bare = name && kindOf(command, name).bare;
+    const next = args[i + 1];
+    return bare !== undefined && (next === undefined || next.startsWith('-')) ? `${arg}=${bare}` : arg;
+  });
 }
 
 /** `--ignore-index -100` means what `--ignore-index=-100` does. */
@@ -182,6 +241,12 @@ function checked(name: string, { number, choices }: OptionKind, value: string | 
   const parsedNumber = value.trim() === '' ? Number.NaN : Number(value);
   if (parsedNumber >= least && parsedNumber <= most && (!whole || Number.isInteger(parsedNumber)))
     return parsedNumber;
-  const range = whole ? `an integer from ${least} to ${most}` : 'a number above 0';
+  const range = whole
+    ? `an integer from ${least} to ${most}`
+    : most === 1
+      ? `a number from ${least} to 1`
+      : least === 0
+        ? 'a number of at least 0'
+        : 'a number above 0';
   throw new UsageError(`--${name}: got '${value}'; want ${range}`);
 }

@@ -1,4 +1,5 @@
 /** Numbers and tables for people. */
+import { columns } from '../tokens/visible';
 
 /**
  * Rows in columns: words to the left, numbers to the right. The first rows decide which, and how wide the columns are; where later
@@ -17,7 +18,7 @@ export class Table {
   /** The lines of some rows, the first time below the titles. */
   lines(rows: readonly string[][]): string {
     const widest = (width: number, i: number) =>
-      rows.reduce((most, row) => Math.max(most, row[i].length), width);
+      rows.reduce((most, row) => Math.max(most, columns(row[i])), width);
     this.#widths = this.#widths.map(widest);
     const lines: string[] = [];
     if (!this.#isNumber) {
@@ -30,7 +31,10 @@ export class Table {
 
   #line(row: readonly string[]): string {
     return row
-      .map((cell, i) => (this.#isNumber![i] ? cell.padStart(this.#widths[i]) : cell.padEnd(this.#widths[i])))
+      .map((cell, i) => {
+        const padding = ' '.repeat(this.#widths[i] - columns(cell));
+        return this.#isNumber![i] ? padding + cell : cell + padding;
+      })
       .join('  ')
       .trimEnd();
   }
@@ -67,10 +71,20 @@ export function count(n: number): string {
   return n.toLocaleString('en-US');
 }
 
+/** What a terminal acts on, or what turns a line around; JSON has escapes for it. */
+const ACTIVE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
 /** JSON has no word for these three. */
 export function jsonLine(value: object): string {
   const text = JSON.stringify(value, (_, v) =>
     typeof v === 'number' && !Number.isFinite(v) ? String(v) : v,
   );
-  return `${text}\n`;
+  return `${text.replace(ACTIVE, escaped)}\n`;
+}
+
+function escaped(character: string): string {
+  return character
+    .split('')
+    .map(unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+    .join('');
 }

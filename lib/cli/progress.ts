@@ -31,7 +31,9 @@ export class Progress {
     const left = done > 0 ? `, ${secondsText((this.#total - done) / rate)} left` : '';
     const speed =
       done > 0 ? `  ${rate >= 100 ? count(Math.round(rate)) : rate.toPrecision(3)} ${this.#unit}/s` : '';
-    this.#stream.write(`\r\x1b[K${bar} ${count(done)} of ${count(this.#total)}${speed}${left}`);
+    const line = `${bar} ${count(done)} of ${count(this.#total)}${speed}${left}`;
+    // A line that is wrapped cannot be taken away; and some terminals wrap one that is as wide as they are.
+    this.#stream.write(`\r\x1b[K${line.slice(0, Math.max(0, (this.#stream.columns || Infinity) - 1))}`);
   }
 
   /** Takes the line away. */

@@ -1,19 +1,22 @@
 /** Where a command's results and messages go, and what ends it early. */
 import { writeSync } from 'node:fs';
-import { Writable } from 'node:stream';
+import { type Readable, Writable } from 'node:stream';
 import { LMHeadError } from '../errors';
 
 export interface Streams {
   /** Results, and nothing else. */
   stdout: Writable;
   /** Errors and, where it is a terminal, progress. */
-  stderr: Writable & { isTTY?: boolean };
+  stderr: Writable & { isTTY?: boolean; columns?: number };
+  /** What `--hidden -` reads. */
+  stdin?: Readable & { isTTY?: boolean };
 }
 
 /** What a command works with. */
 export interface Terminal {
   out: Output;
   stderr: Streams['stderr'];
+  stdin: Streams['stdin'];
   /** Aborted by a signal of the system, whose name is its reason. */
   signal: AbortSignal;
 }
@@ -26,6 +29,8 @@ export class Interrupted extends Error {}
 
 /** So much text is written at once. */
 const CHUNK = 2 ** 16;
+/** So long is waited for a reader to take the last words of a command that was stopped, milliseconds. */
+const PATIENCE = 1000;
 
 /** Results on their way. No more of them is held than a stream takes up at a time. */
 export class Output {
@@ -77,6 +82,20 @@ export class Output {
       this.#wake();
     });
     await this.#until(() => written);
+  }
+
+  /** Of a command that a signal has stopped: what is kept, and its last words, as far as somebody takes them. */
+  async last(text: string): Promise<void> {
+    const all = this.#text + text;
+    this.#text = '';
+    if (this.#error) return;
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, PATIENCE);
+      this.#stream.write(all, () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   }
 
   async #until(done: () => boolean): Promise<void> {

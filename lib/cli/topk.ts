@@ -5,12 +5,13 @@ import { HEAD_OPTIONS, withNamed } from './head';
 import type { Parsed } from './options';
 import { jsonLine, Table } from './output';
 import type { Terminal } from './streams';
+import { tokenCell, tokenTextsFor } from './tokenizer';
 
 export const topk: Command = {
   name: 'topk',
   summary: 'The best tokens after each hidden state',
   file: 'required',
-  options: ['hidden', 'k', 'temperature', 'norm', ...HEAD_OPTIONS],
+  options: ['hidden', 'k', 'temperature', 'norm', 'limit', 'tokenizer', ...HEAD_OPTIONS],
   required: ['hidden'],
   examples: [
     [
@@ -35,7 +36,8 @@ async function printBest(head: LMHead, parsed: Parsed, terminal: Terminal): Prom
   const k = parsed.number('k') ?? Math.min(10, head.vocabSize);
   const options = { temperature: parsed.number('temperature'), norm: parsed.flag('norm'), signal };
   const json = parsed.flag('json');
-  const table = new Table(['position', 'rank', 'id', 'logit', 'log p', 'p']);
+  const texts = await tokenTextsFor(parsed);
+  const table = new Table(['position', 'rank', 'id', 'logit', 'log p', 'p', ...(texts ? ['token'] : [])]);
   let rows: string[][] = [];
   const writeRows = async () => {
     await out.write(table.lines(rows));
@@ -49,6 +51,7 @@ async function printBest(head: LMHead, parsed: Parsed, terminal: Terminal): Prom
         const line = {
           position: first + i,
           ids: part(ids),
+          ...(texts ? { texts: part(ids).map(id => texts.text(id) ?? null) } : {}),
           logits: part(logits),
           logProbs: part(logProbs),
         };
@@ -61,6 +64,7 @@ async function printBest(head: LMHead, parsed: Parsed, terminal: Terminal): Prom
         rows.push([
           ...[rank === '1' ? String(first + i) : '', rank, String(ids[j])],
           ...[logits[j].toFixed(3), logProbs[j].toFixed(3), `${(100 * p).toFixed(2)} %`],
+          ...(texts ? [tokenCell(texts, ids[j])] : []),
         ]);
         if (rows.length === ROWS) await writeRows();
       }

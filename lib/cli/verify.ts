@@ -12,7 +12,7 @@ export const verify: Command = {
   name: 'verify',
   summary: 'Compare what this machine computes with a float64 reference',
   file: 'required',
-  options: ['hidden', 'positions', ...HEAD_OPTIONS],
+  options: ['hidden', 'positions', 'limit', ...HEAD_OPTIONS],
   examples: [
     [
       'lmhead verify model.safetensors',
@@ -29,6 +29,7 @@ export const verify: Command = {
 async function compare(head: LMHead, parsed: Parsed, terminal: Terminal): Promise<boolean> {
   const { out, signal } = terminal;
   const found = { ok: true, maxError: 0, bound: 0, argmaxAgrees: true };
+  let checked = 0;
   const check = async (hidden: Float32Array) => {
     if (signal.aborted) throw new Interrupted();
     const one = await head.verify(hidden);
@@ -36,28 +37,34 @@ async function compare(head: LMHead, parsed: Parsed, terminal: Terminal): Promis
     found.argmaxAgrees &&= one.argmaxAgrees;
     // The error that comes closest to its bound, as verify() itself reports of several positions.
     if (one.maxError > found.maxError) Object.assign(found, { maxError: one.maxError, bound: one.bound });
+    checked++;
   };
   const d = head.hiddenSize;
   const work = async (hidden: Float32Array) => {
     for (let at = 0; at < hidden.length; at += d) await check(hidden.subarray(at, at + d));
   };
-  const positions = parsed.text('hidden')
-    ? await forEachBlock(head, parsed, terminal, { work })
-    : await checkRandom(parsed.number('positions') ?? 4);
-  const { ok, maxError, bound, argmaxAgrees } = found;
-  if (parsed.flag('json')) await out.write(jsonLine({ positions, ...found }));
-  else
-    await out.write(
-      pairs([
-        ['result', ok ? 'every logit is within its bound' : 'NOT what the reference computes'],
-        ['positions', `${count(positions)} over ${count(head.vocabSize)} tokens`],
-        ['largest error', `${maxError.toExponential(2)}, bound there ${bound.toExponential(2)}`],
-        ['best tokens', argmaxAgrees ? 'agree' : 'DIFFER'],
-      ]),
-    );
-  return ok;
+  const summary = (complete: boolean) => {
+    const { ok, maxError, bound, argmaxAgrees } = found;
+    if (parsed.flag('json'))
+      return jsonLine({ positions: checked, ...found, ...(complete ? {} : { complete }) });
+    return pairs([
+      ['result', ok ? 'every logit is within its bound' : 'NOT what the reference computes'],
+      ['positions', `${count(checked)} over ${count(head.vocabSize)} tokens`],
+      ['largest error', `${maxError.toExponential(2)}, bound there ${bound.toExponential(2)}`],
+      ['best tokens', argmaxAgrees ? 'agree' : 'DIFFER'],
+    ]);
+  };
+  try {
+    if (parsed.text('hidden')) await forEachBlock(head, parsed, terminal, { work });
+    else await checkRandom(parsed.number('positions') ?? 4);
+  } catch (error) {
+    if (signal.aborted && checked > 0) await out.last(summary(false));
+    throw error;
+  }
+  await out.write(summary(true));
+  return found.ok;
 
-  async function checkRandom(n: number): Promise<number> {
+  async function checkRandom(n: number): Promise<void> {
     const progress = new Progress(terminal, n, 'positions');
     const next = normalNumbers(1);
     try {
@@ -65,9 +72,11 @@ async function compare(head: LMHead, parsed: Parsed, terminal: Terminal): Promis
         progress.update(i);
         await check(Float32Array.from({ length: d }, next));
       }
+    } catch (error) {
+      if (signal.aborted) throw new Interrupted(`after ${count(checked)} of ${count(n)} positions`);
+      throw error;
     } finally {
       progress.end();
     }
-    return n;
   }
 }

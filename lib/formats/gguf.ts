@@ -16,6 +16,9 @@ export interface GgufArray {
   length: number;
   /** Of strings: how many there are up to the last that is no filler, as converters write for ids without a token: [PAD7]. */
   unpadded: number;
+  /** Its strings (as bytes, which need not be UTF-8) or numbers, where the reader was asked for them. */
+  strings?: Uint8Array[];
+  numbers?: number[];
 }
 export type GgufValue = number | bigint | boolean | string | GgufArray;
 
@@ -101,14 +104,19 @@ const ARRAY = 9;
  * Reads metadata and the tensors' names, types, shapes and places, and checks all of them against each other and the file's
  * size. Shapes are given row by row, as everywhere else: GGUF writes them the other way round.
  * @param name the file's name, for messages
+ * @param wanted keys of arrays that are to be read, not only counted
  */
-export function* readGguf(name: string, fileSize: number): FilePlan<GgufHeader> {
+export function* readGguf(
+  name: string,
+  fileSize: number,
+  wanted: readonly string[] = [],
+): FilePlan<GgufHeader> {
   const longest = Math.min(fileSize, MOST_HEADER_BYTES);
   // How long the header is shows only in reading it; so what turns out too short is read again, twice as long.
   for (let length = Math.min(FIRST_READ, longest); ; length = Math.min(2 * length, longest)) {
     const cursor = new Cursor(yield { offset: 0, length }, fileSize);
     try {
-      return parseHeader(cursor);
+      return parseHeader(cursor, wanted);
     } catch (error) {
       if (error === cursor.shortage && length < longest) continue;
       if (error === cursor.shortage) {
@@ -121,7 +129,7 @@ export function* readGguf(name: string, fileSize: number): FilePlan<GgufHeader> 
   }
 }
 
-function parseHeader(cursor: Cursor): GgufHeader {
+function parseHeader(cursor: Cursor, wanted: readonly string[]): GgufHeader {
   if (cursor.uint32() !== MAGIC) throw new SyntaxError('it does not begin with GGUF');
   const version = cursor.uint32();
   if (version === 0x2000000 || version === 0x3000000) {
@@ -133,7 +141,7 @@ function parseHeader(cursor: Cursor): GgufHeader {
   const metadata = new Map<string, GgufValue>();
   requireFew('keys', keyCount, MOST_KEYS);
   requireFew('tensors', tensorCount, MOST_TENSORS);
-  for (let i = 0; i < keyCount; i++) readKey(cursor, metadata);
+  for (let i = 0; i < keyCount; i++) readKey(cursor, metadata, wanted);
   const alignment = (metadata.get('general.alignment') as number | undefined) ?? DEFAULT_ALIGNMENT;
 
   const tensors: TensorTable = new Map();
@@ -179,12 +187,12 @@ function requireFew(things: string, count: number, most: number): void {
   if (count > most) throw new SyntaxError(`it has ${count} ${things}, more than ${most}`);
 }
 
-function readKey(cursor: Cursor, metadata: Map<string, GgufValue>): void {
+function readKey(cursor: Cursor, metadata: Map<string, GgufValue>, wanted: readonly string[]): void {
   const key = cursor.string();
   if (key === '') throw new SyntaxError('it has an empty key');
   if (metadata.has(key)) throw new SyntaxError(`it has key ${quoted(key)} twice`);
   const type = cursor.uint32();
-  const value = readValue(cursor, type, key);
+  const value = readValue(cursor, type, key, wanted.includes(key));
   if (key === 'general.alignment') {
     // One bit set: a power of two.
     if (type !== UINT32 || typeof value !== 'number' || value === 0 || (value & (value - 1)) !== 0) {
@@ -194,7 +202,7 @@ function readKey(cursor: Cursor, metadata: Map<string, GgufValue>): void {
   metadata.set(key, value);
 }
 
-function readValue(cursor: Cursor, type: number, key: string): GgufValue {
+function readValue(cursor: Cursor, type: number, key: string, wanted: boolean): GgufValue {
   if (type === STRING) return cursor.string();
   if (type !== ARRAY) {
     if (!VALUE_BYTES.has(type)) throw new SyntaxError(`key ${quoted(key)} is of the unknown type ${type}`);
@@ -203,6 +211,8 @@ function readValue(cursor: Cursor, type: number, key: string): GgufValue {
   const elements = cursor.uint32();
   if (elements === STRING) {
     const length = cursor.count(`length of ${quoted(key)}`, 8);
+    if (wanted)
+      return { length, unpadded: length, strings: Array.from({ length }, () => cursor.stringBytes()) };
     let unpadded = 0;
     for (let i = 0; i < length; i++) {
       if (!cursor.skipString(`[PAD${i}]`)) unpadded = i + 1;
@@ -213,6 +223,10 @@ function readValue(cursor: Cursor, type: number, key: string): GgufValue {
   if (bytes === undefined)
     throw new SyntaxError(`key ${quoted(key)} is an array of the unknown type ${elements}`);
   const length = cursor.count(`length of ${quoted(key)}`, bytes);
+  if (wanted) {
+    const numbers = Array.from({ length }, () => Number(cursor.number(elements)));
+    return { length, unpadded: length, numbers };
+  }
   cursor.skip(length * bytes);
   return { length, unpadded: length };
 }
@@ -294,6 +308,13 @@ class Cursor {
     if (length > longest) throw new SyntaxError(`it has a name of ${length} bytes, more than ${longest}`);
     const start = this.#take(length);
     return this.#bytes.toString('utf8', start, start + length);
+  }
+
+  /** A copy of a string's bytes. */
+  stringBytes(): Uint8Array {
+    const length = this.count('length of a string', 1);
+    const start = this.#take(length);
+    return Uint8Array.from(this.#bytes.subarray(start, start + length));
   }
 
   skip(length: number): void {

@@ -34,6 +34,8 @@ export interface Weights {
   /** Files in memory, by the tensor that they are of: where the one on the disk is compressed. */
   unpacked?: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
   facts?: ModelFacts;
+  /** Names of all that there is, where `tensors` are only what by their names can be a head's. */
+  names?: readonly string[];
   /** The one tensor of a file that can hold no more. */
   only?: string;
 }
@@ -42,11 +44,10 @@ export interface Weights {
 const MOST_TOKENIZER_BYTES = 250_000_000;
 
 /**
- * @param path a file of weights, an index of several, or a folder with either
- * @param wanted a tensor that is to be found whatever its name
- * @param askTokenizer where a model's config is beside the weights, look into its tokenizer for the size of the vocabulary
+ * The file at a path, or in the folder that is there.
+ * @throws LMHeadError IO where there is none, or several
  */
-export function* readWeights(path: string, wanted: string | undefined, askTokenizer: boolean): Plan<Weights> {
+export function* weightsFile(path: string): Plan<{ file: string; size: number }> {
   let found = yield* look(path);
   let file = path;
   if (found.kind === 'folder') {
@@ -55,7 +56,16 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
     found = yield* look(file);
   }
   if (found.kind !== 'file') throw notAFile(file, found);
-  const { size } = found;
+  return { file, size: found.size };
+}
+
+/**
+ * @param path a file of weights, an index of several, or a folder with either
+ * @param wanted a tensor that is to be found whatever its name
+ * @param askTokenizer where a model's config is beside the weights, look into its tokenizer for the size of the vocabulary
+ */
+export function* readWeights(path: string, wanted: string | undefined, askTokenizer: boolean): Plan<Weights> {
+  const { file, size } = yield* weightsFile(path);
   const name = basename(file);
   const pathOf = () => file;
   const kind = yield* kindOf(file, size);
@@ -165,10 +175,10 @@ function* readIndexed(
   wanted: string | undefined,
   askTokenizer: boolean,
   own?: string,
-): Plan<Pick<Weights, 'tensors' | 'pathOf' | 'facts'>> {
+): Plan<Pick<Weights, 'tensors' | 'pathOf' | 'facts' | 'names'>> {
   const { mlx, ...weights } = yield* readShards(dirname(file), shards, wanted, own);
   const facts = yield* modelFacts(file, askTokenizer);
-  return { ...weights, facts: mlx ? factsInMlx(facts) : facts };
+  return { ...weights, names: [...shards.keys()], facts: mlx ? factsInMlx(facts) : facts };
 }
 
 const isMlx = (metadata: Map<string, string>) => metadata.get('format') === 'mlx';
@@ -186,7 +196,7 @@ function factsInMlx(facts: ModelFacts | undefined): ModelFacts | undefined {
   return left;
 }
 
-function* kindOf(path: string, size: number): Plan<FileKind> {
+export function* kindOf(path: string, size: number): Plan<FileKind> {
   return fileKind(basename(path), yield* readBytes(path, { offset: 0, length: Math.min(size, KIND_BYTES) }));
 }
 

@@ -11,6 +11,7 @@ import {
 } from '../arguments/option-names';
 import { refusePositionalMetric } from '../arguments/positional';
 import type { EffectiveRequest } from '../effective';
+import { translated } from '../lens/translate';
 import { ARGMAX, LOG_SUM_EXP, requested, SCORE, TOP } from '../pass/asked';
 import { neighborsOf } from '../pass/nearest';
 import { answer, scoreOf, topOf } from '../pass/results';
@@ -30,6 +31,7 @@ import type {
   TopK,
 } from '../types';
 import { HeadProperties, openPasses } from './head-properties';
+import type { HeadPasses } from './passes';
 
 export abstract class PassMethods extends HeadProperties {
   /**
@@ -225,16 +227,16 @@ export abstract class PassMethods extends HeadProperties {
 
   /**
    * Logit lens: what the head would say of hidden states from the middle of the model. The final norm is applied to each, then
-   * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.)
+   * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.) With
+   * `translators` it is a tuned lens: an affine map per layer comes before the norm.
    * @param hidden [layers, d], before the final norm; where a runtime has already normalized the last layer's state, use `topK`
    *   for that one
    * @returns as `topK`, a row per layer
    * @throws LMHeadError RANGE for a head made without a norm, and as every method does
    */
   async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
-    openPasses(this);
-    const own = optionsIfAny(options, LENS_OPTIONS.async);
-    return this.topK(hidden, k, { ...own, norm: true });
+    const { states, rest } = lensStates(openPasses(this), hidden, optionsIfAny(options, LENS_OPTIONS.async));
+    return this.topK(states, k, rest);
   }
 
   /**
@@ -246,9 +248,8 @@ export abstract class PassMethods extends HeadProperties {
    * @throws LMHeadError RANGE for a head made without a norm; NAN where a row has NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
   lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
-    openPasses(this);
-    const own = optionsIfAny(options, LENS_OPTIONS.sync);
-    return this.topKSync(hidden, k, { ...own, norm: true });
+    const { states, rest } = lensStates(openPasses(this), hidden, optionsIfAny(options, LENS_OPTIONS.sync));
+    return this.topKSync(states, k, rest);
   }
 
   /**
@@ -300,4 +301,15 @@ export abstract class PassMethods extends HeadProperties {
     passes.computeSync(job);
     return neighborsOf(job);
   }
+}
+
+/** Hidden states of layers, and the options of `topK` that are left. */
+function lensStates(
+  passes: HeadPasses,
+  hidden: Hidden,
+  { translators, ...rest }: LensOptions & AsyncOptions = {},
+) {
+  if (translators === undefined) return { states: hidden, rest: { ...rest, norm: true } };
+  const states = translated(passes.rows(hidden, rest), passes.hiddenSize, translators);
+  return { states, rest: { ...rest, hiddenDtype: undefined, norm: true } };
 }

@@ -5,8 +5,27 @@ import type { CallOptions, TopK } from './call';
 import type { Hidden, Ids } from './data';
 import type { SampleOf, SampleOptions } from './sampling';
 
+/**
+ * What a layer's hidden states go through before the final norm, in a tuned lens: h' = A·h + b. Belrose et al., "Eliciting latent predictions
+ * from transformers with the tuned lens" (2023).
+ */
+export interface Translator {
+  /** A, [d,d]: row i has the factors of h'[i]. */
+  weight: Float32Array;
+  /** b, [d] */
+  bias?: Float32Array | undefined;
+  /** true: h' = h + A·h + b, as the authors' package has it. Default false. */
+  residual?: boolean | undefined;
+}
+
 /** Options of `lens`. */
-export type LensOptions = Omit<CallOptions, 'norm' | 'guidance'>;
+export interface LensOptions extends Omit<CallOptions, 'norm' | 'guidance'> {
+  /**
+   * One per layer, first to last; undefined or null where a layer needs none, as the last. With n·layers hidden states, [layers, n, d],
+   * each is for the n of its layer. Computed at once in float64, d² products per hidden state, in both forms of the method.
+   */
+  translators?: readonly (Translator | null | undefined)[] | undefined;
+}
 
 /** Options of `nearest`. */
 export interface NearestOptions extends Pick<CallOptions, 'hiddenDtype' | 'rows'> {

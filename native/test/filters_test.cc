@@ -212,7 +212,7 @@ TEST(gumbel_max_does_not_depend_on_the_order_of_candidates) {
   });
 }
 
-TEST_PER_TABLE(races_in_place_draw_what_a_list_does_at_any_temperature) {
+TEST_PER_TABLE(gumbel_max_in_place_draws_what_a_list_does_at_any_temperature) {
   Random random(34);
   for (const double temperature : {DBL_TRUE_MIN, 1e-310, 1e-300, 1e-40, 1.0, 1e30, DBL_MAX})
     for (const float size : {-0x1p-149f, 0x1p-149f, -1e-40f, 1e-30f, -1.0f, 1.0f, -3e38f})

@@ -72,7 +72,7 @@ describe.each(backends)('guidance, %s', backend => {
     const h = someHidden();
     const good = { hidden: h, scale: 2 };
     await refuses('sample', [h, { guidance: 3 }], 'ARGUMENT', 'guidance');
-    await refuses('sample', [h, { guidance: { scale: 2 } }], 'DTYPE', 'guidance.hidden');
+    await refuses('sample', [h, { guidance: { scale: 2 } }], 'ARGUMENT', 'guidance.hidden');
     await refuses('topK', [h, { guidance: { ...good, scale: Number.NaN } }], 'RANGE', 'guidance.scale');
     await refuses('topK', [h, { guidance: { ...good, scale: [1, Infinity] } }], 'RANGE', 'guidance.scale[1]');
     await refuses('run', [h, { guidance: { ...good, scale: [1] } }], 'SHAPE', 'guidance.scale');

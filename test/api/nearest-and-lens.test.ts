@@ -201,4 +201,78 @@ describe.each(backends)('lens: %s', backend => {
     throwsKind(() => bare.lensSync(hidden, 1), 'RANGE', 'norm');
     await rejectsKind(() => bare.lens(hidden as Hidden, 1), 'RANGE', 'norm');
   });
+
+  describe('with translators', () => {
+    const map = (seed: number, residual?: boolean) => ({
+      weight: someNumbers(D * D, seed),
+      bias: someNumbers(D, seed + 1),
+      residual,
+    });
+    const translators = [map(20), undefined, map(22, true), null];
+    const apply = (hidden: Float32Array, n: number) => {
+      const out = hidden.slice();
+      for (let row = 0; row < 4 * n; row++) {
+        const own = translators[Math.floor(row / n)];
+        if (!own) continue;
+        for (let i = 0; i < D; i++) {
+          let sum = 0;
+          for (let k = 0; k < D; k++) sum += own.weight[i * D + k] * hidden[row * D + k];
+          sum += own.bias[i];
+          out[row * D + i] = own.residual ? hidden[row * D + i] + sum : sum;
+        }
+      }
+      return out;
+    };
+
+    it('is the lens of translated states, to the bit', async () => {
+      const wanted = head.topKSync(apply(layers, 1), 5, { norm: true });
+      expect(head.lensSync(layers, 5, { translators })).toEqual(wanted);
+      expect(await head.lens(layers, 5, { translators })).toEqual(wanted);
+      expect(wanted.logits).not.toEqual(head.lensSync(layers, 5).logits);
+      const states = someNumbers(4 * 3 * D, 30);
+      const options = { translators, rows: [7, 8, 9], temperature: 2 };
+      expect(head.lensSync(states, 2, options)).toEqual(
+        head.topKSync(apply(states, 3), 2, { rows: [7, 8, 9], temperature: 2, norm: true }),
+      );
+      const halves = Uint16Array.from(layers, x => new Uint32Array(Float32Array.of(x).buffer)[0] >>> 16);
+      const rounded = Float32Array.from(
+        halves,
+        bits => new Float32Array(Uint32Array.of(bits << 16).buffer)[0],
+      );
+      expect(head.lensSync(halves, 2, { translators, hiddenDtype: 'bf16' })).toEqual(
+        head.lensSync(rounded, 2, { translators }),
+      );
+    });
+
+    it('refuses what is no list of them', async () => {
+      const wrong: [unknown, 'ARGUMENT' | 'SHAPE' | 'DTYPE', string][] = [
+        [5, 'ARGUMENT', 'translators: got 5; want an array, one per layer'],
+        [[], 'SHAPE', 'translators: got 0 for 4 hidden states; want one per layer'],
+        [[null, null, null], 'SHAPE', 'translators: got 3 for 4 hidden states'],
+        [[{}], 'ARGUMENT', 'translators[0].weight: got undefined; want a Float32Array'],
+        [[null, 7], 'ARGUMENT', 'translators[1]: got 7'],
+        [
+          [{ weight: new Float32Array(D) }],
+          'SHAPE',
+          `translators[0].weight: got ${D} numbers; want hiddenSize² = ${D * D}`,
+        ],
+        [
+          [{ ...map(1), bias: new Float32Array(1) }],
+          'SHAPE',
+          `translators[0].bias: got 1 numbers; want hiddenSize = ${D}`,
+        ],
+        [[{ ...map(1), residual: 1 }], 'ARGUMENT', 'translators[0].residual: got 1'],
+        [
+          [{ ...map(1), scale: 1 }],
+          'ARGUMENT',
+          'scale: got an option that translators does not take; want one of weight, bias, residual',
+        ],
+        [[{ weight: new Float64Array(D * D) }], 'DTYPE', 'translators[0].weight: got a Float64Array'],
+      ];
+      for (const [translators, kind, words] of wrong) {
+        throwsKind(() => head.lensSync(layers, 1, { translators } as object), kind, words);
+        await rejectsKind(() => head.lens(layers, 1, { translators } as object), kind, words);
+      }
+    });
+  });
 });

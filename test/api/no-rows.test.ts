@@ -99,6 +99,7 @@ const VALUES: Record<string, unknown[]> = {
   topLogProbs: [0, 3],
   withLogProbs: [true, false],
   ignoreIndex: [-100],
+  translators: [[undefined], [null, { weight: new Float32Array(D * D), residual: true }]],
   entropy: [true, false],
   logits: [true, false],
   logProbs: [true, false],

@@ -199,7 +199,9 @@ describe.runIf(posix)('a signal', () => {
     setTimeout(() => child.kill('SIGINT'), 800);
     const { code, stderr } = await ended;
     // Before the program listens, it ends as any other.
-    if (code !== null) expect([code, stderr]).toEqual([130, 'lmhead: stopped by SIGINT\n']);
+    if (code === null) return;
+    expect(code).toBe(130);
+    expect(stderr).toMatch(/^lmhead: stopped by SIGINT( after [\d,]+ of [\d,]+ (lines|positions))?\n$/);
   });
 });
 

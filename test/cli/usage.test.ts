@@ -28,7 +28,10 @@ beforeAll(() => {
   t = folder.file('t.npy', npy('<i8', [2], bytesOf(BigInt64Array.of(1n, 2n))));
 });
 
-const COMMANDS = ['info', 'verify', 'topk', 'score', 'bench'];
+const COMMANDS = [
+  ...['info', 'verify', 'topk', 'sample', 'score', 'lens', 'nearest', 'diff', 'quantize', 'convert', 'bench'],
+];
+const ALL = COMMANDS.join(', ');
 
 describe('help', () => {
   it.each([[['--help']], [['-h']], [['help']]])('%j lists the commands', async args => {
@@ -63,15 +66,69 @@ describe('help', () => {
 
 describe('a wrong command line', () => {
   it.each<[string, string[], string]>([
-    ['an unknown command', ['rank'], "'rank': want one of info, verify, topk, score, bench"],
+    ['an unknown command', ['rank'], `'rank': want one of ${ALL}`],
     ['a name of every object', ['constructor'], "'constructor': want one of"],
-    ['help for an unknown command', ['help', 'rank'], "'rank': want one of info, verify, topk, score, bench"],
+    ['help for an unknown command', ['help', 'rank'], `'rank': want one of ${ALL}`],
     ['help for a name of every object', ['help', 'constructor'], "'constructor': want one of"],
+    [
+      'a misspelled command of more letters',
+      ['quantise', 'x'],
+      `'quantise': want one of ${ALL}; did you mean quantize?;`,
+    ],
+    ['one head where two are wanted', ['diff', 'x', '--hidden', 'h'], 'diff: want a second file, OTHER'],
+    ['three', ['diff', 'x', 'y', 'z', '--hidden', 'h'], "diff: got the operand 'z' too many"],
+    ['nothing to be near', ['nearest', 'x'], 'nearest: got none; want one of --id, --token, --hidden'],
+    [
+      'two things to be near',
+      ['nearest', 'x', '--id', '1', '--token', 'a'],
+      'nearest: got --id and --token; want one of --id, --token, --hidden',
+    ],
+    [
+      'a limit of one',
+      ['nearest', 'x', '--id', '1', '--limit', '1'],
+      'nearest: got --limit and --id; want it',
+    ],
+    [
+      'a limit of nothing',
+      ['quantize', 'x', '--limit', '1'],
+      'quantize: got --limit without --hidden; want both',
+    ],
+    [
+      'a limit of 0',
+      ['topk', 'x', '--hidden', 'h', '--limit', '0'],
+      "--limit: got '0'; want an integer from 1 to",
+    ],
+    [
+      'a dtype of another command',
+      ['quantize', 'x', '--dtype', 'bf16'],
+      "--dtype: got 'bf16'; want i8, q8_0",
+    ],
+    [
+      'a share above 1',
+      ['sample', 'x', '--hidden', 'h', '--top-p', '2'],
+      "--top-p: got '2'; want a number from 0 to 1",
+    ],
+    [
+      'a temperature below 0',
+      ['sample', 'x', '--hidden', 'h', '--temperature=-1'],
+      "--temperature: got '-1'; want a number of at least 0",
+    ],
     ['a file and a shape', ['bench', 'x', '--vocab', '9'], 'bench: got FILE and --vocab; want one of them'],
     [
       'hidden states and a number of random ones',
       ['verify', 'x', '--hidden', 'h', '--positions', '2'],
       'verify: got --hidden and --positions; want one of them',
+    ],
+    ['nowhere to write to', ['convert', 'x'], 'convert: want --output HEAD.safetensors'],
+    [
+      'an output of another kind',
+      ['convert', 'x', '-o', 'y.gguf'],
+      'convert: got --output y.gguf; want a name that ends in .safetensors',
+    ],
+    [
+      'a dtype that nothing is converted to',
+      ['convert', 'x', '-o', 'y.safetensors', '--dtype', 'q4_k'],
+      "--dtype: got 'q4_k'; want f32, f16, bf16, i8, q8_0",
     ],
     ['no file', ['info'], 'info: want a FILE'],
     ['two files', ['info', 'a', 'b'], "info: got the operand 'b' too many"],
@@ -94,11 +151,7 @@ describe('a wrong command line', () => {
       ['topk', 'x', '--top-k', '3'],
       "topk: Unknown option '--top-k'; want one of --hidden, -k,",
     ],
-    [
-      'a misspelled command',
-      ['topK', 'x'],
-      "'topK': want one of info, verify, topk, score, bench; did you mean topk?;",
-    ],
+    ['a misspelled command', ['topK', 'x'], `'topK': want one of ${ALL}; did you mean topk?;`],
     [
       'an option for a value',
       ['topk', 'x', '--hidden', '--json'],
@@ -163,7 +216,7 @@ describe('a wrong file', () => {
     const cut = folder.file('cut.safetensors', readFileSync(file).subarray(0, -4));
     await wrong([name, cut], 'FORMAT', 'cut.safetensors: the file has been cut short');
     const text = folder.file('text/notes.txt', 'Some notes of mine.');
-    await wrong([name, text], 'FORMAT', 'notes.txt: it begins as text does, with "Some not"');
+    await wrong([name, text], 'FORMAT', 'notes.txt: it is a text file, which begins with "Some notes');
     await wrong(
       [name, folder.path('text')],
       'IO',
@@ -185,8 +238,8 @@ describe('a wrong file', () => {
     await wrong(topk(t), 'DTYPE', 't.npy is I64; want float32');
     const wide = folder.file('wide.npy', npy('<f4', [2, D + 1], new Uint8Array(8 * (D + 1))));
     await wrong(topk(wide), 'SHAPE', 'wide.npy is [2,5]; want [n,4]');
-    const deep = folder.file('deep.npy', npy('<f4', [1, 2, D], new Uint8Array(8 * D)));
-    await wrong(topk(deep), 'SHAPE', 'deep.npy is [1,2,4]; want [n,4]');
+    const deep = folder.file('deep.npy', npy('<f4', [2, 2, D], new Uint8Array(16 * D)));
+    await wrong(topk(deep), 'SHAPE', 'deep.npy is [2,2,4]; want [n,4] or [1,n,4]');
     const columns = folder.file('columns.npy', npy('<f4', [2, D], new Uint8Array(8 * D), { fortran: true }));
     await wrong(topk(columns), 'FORMAT', 'column by column');
     await wrong([...topk(h), '-k', '12'], 'RANGE', 'k: got 12');

@@ -227,7 +227,11 @@ for (const [name, makeRest, options] of [
   ['sample', () => [], SAMPLE],
   ['candidates', () => [], SAMPLE],
   ['score', h => [ids(rowsIn(h))], SCORE],
-  ['lens', () => [2], { ...CALL }],
+  [
+    'lens',
+    () => [2],
+    { ...CALL, translators: () => pick([[null], [undefined, null], [{ weight: numbers(D * D) }]]) },
+  ],
   ['run', () => [], RUN],
 ]) {
   for (const form of ['Sync', '']) {
