@@ -4,11 +4,15 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 /** What takes longest begins first, so that no CPU waits for it at the end. */
 const LONGEST = [
   'test/memory/',
-  'test/kernels/',
-  'test/sampling/',
   'test/addon/',
-  'test/stress/',
+  'test/sampling/',
+  'test/async/',
   'test/cli/',
+  'test/kernels/',
+  'test/stress/',
+  'test/api/verify-draft.',
+  'test/workers/',
+  'test/package/',
 ];
 
 class LongestFirst extends BaseSequencer {
