@@ -2,6 +2,9 @@
  * Quantized heads of Llama 3's size against the streaming read of the same bytes, with float ones beside them; and many hidden
  * states at once. Reads and passes take turns, so trust the ratios more than the times. `node bench/quantized.mjs [dtype…]`
  */
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import limits from '../dist/backend/roofline.js';
 import rounding from '../dist/dtypes/quantized-activations.js';
@@ -27,20 +30,60 @@ const DTYPES = [
   'mxfp4',
   'q3_k',
   'q2_k',
+  'mlx8',
+  'mlx4',
 ];
+/** Numbers of a row of MLX's that share a scale and a bias. */
+const GROUP = 64;
 const MANY = 128;
 
-/** Any bytes are numbers; where two of them are a float, its exponent must be small. */
-function anyWeights(dtype) {
-  const shared = new SharedArrayBuffer(V * rowFormat.rowBytes(dtype, D));
-  const bytes = new Uint8Array(shared);
+function anyBytes(bytes) {
   let state = 1;
   for (let i = 0; i < bytes.length; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) | 0;
     bytes[i] = (state >>> 24) & 0xbf;
   }
+  return bytes;
+}
+
+/** Any bytes are numbers; where two of them are a float, its exponent must be small. Subnormal ones would take longer. */
+function anyWeights(dtype) {
+  const shared = new SharedArrayBuffer(V * rowFormat.rowBytes(dtype, D));
+  const bytes = anyBytes(new Uint8Array(shared));
+  if (dtype === 'mxfp4') for (let i = 0; i < bytes.length; i += 17) bytes[i] = 118 + (bytes[i] & 7);
   if (dtype === 'f32') return new Float32Array(shared);
   return rowFormat.isFloat(dtype) ? new Uint16Array(shared) : bytes;
+}
+
+/** MLX's formats come from files alone: a file of one, mapped. */
+function openMlx(dtype, folder) {
+  const bits = dtype === 'mlx4' ? 4 : 8;
+  const sides = { dtype: 'BF16', shape: [V, D / GROUP] };
+  const tensors = {
+    'lm_head.weight': { dtype: 'U32', shape: [V, (D * bits) / 32] },
+    'lm_head.scales': sides,
+    'lm_head.biases': sides,
+  };
+  let at = 0;
+  for (const [name, { dtype, shape }] of Object.entries(tensors)) {
+    const begin = at;
+    at += shape[0] * shape[1] * (dtype === 'U32' ? 4 : 2);
+    tensors[name] = { dtype, shape, data_offsets: [begin, at] };
+  }
+  const text = JSON.stringify(tensors);
+  const header = Buffer.alloc(8 + text.length);
+  header.writeBigUInt64LE(BigInt(text.length));
+  header.write(text, 8);
+  const path = join(folder, `${dtype}.safetensors`);
+  writeFileSync(path, header);
+  const bytes = anyBytes(new Uint8Array(at));
+  bytes.fill(0x3c, (V * D * bits) / 8); // scales and biases of one small normal number
+  appendFileSync(path, bytes);
+  writeFileSync(
+    join(folder, 'config.json'),
+    JSON.stringify({ model_type: 'llama', hidden_size: D, quantization: { bits, group_size: GROUP } }),
+  );
+  return { head: LMHead.openSync(path, { backend: 'native' }), byteLength: at };
 }
 
 /**
@@ -49,15 +92,16 @@ function anyWeights(dtype) {
  */
 export async function quantized({ dtypes = DTYPES, quick = false } = {}) {
   const rows = [];
+  const folder = mkdtempSync(join(tmpdir(), 'lmhead-bench-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   for (const dtype of dtypes) {
-    const data = anyWeights(dtype);
-    const head = LMHead.from(data, {
-      vocabSize: V,
-      hiddenSize: D,
-      dtype,
-      copy: false,
-      backend: 'native',
-    });
+    const isMlx = dtype.startsWith('mlx');
+    const data = isMlx ? undefined : anyWeights(dtype);
+    const from = more =>
+      LMHead.from(data, { vocabSize: V, hiddenSize: D, dtype, copy: false, backend: 'native', ...more });
+    const { head, byteLength } = isMlx
+      ? openMlx(dtype, folder)
+      : { head: from(), byteLength: data.byteLength };
     const hidden = randomHidden(MANY, D);
     const out = new Float32Array(V);
     const one = hidden.subarray(0, D);
@@ -67,23 +111,16 @@ export async function quantized({ dtypes = DTYPES, quick = false } = {}) {
     // Beside the head those over the same bytes with integer activations, where its dtype has them.
     const heads = { f32: head };
     for (const activations of rounding.WHOLE_WEIGHTS.includes(dtype) ? ['i8', 'i16'] : [])
-      heads[activations] = LMHead.from(data, {
-        vocabSize: V,
-        hiddenSize: D,
-        dtype,
-        copy: false,
-        backend: 'native',
-        activations,
-      });
+      heads[activations] = from({ activations });
     const scores = Object.entries(heads).map(([name, one]) => [name, () => one.scoreSync(hidden, targets)]);
     const { f32: many, ...integer } = await interleaved(Object.fromEntries(scores), quick ? 1 : 3);
     for (const one of Object.values(heads)) one.close();
     const best = { read: Math.min(...times.read), one: Math.min(...times.one), many: Math.min(...many) };
     rows.push([
       dtype,
-      (data.byteLength / 1e6).toFixed(0),
+      (byteLength / 1e6).toFixed(0),
       duration(best.read),
-      (data.byteLength / best.read / 1e9).toFixed(1),
+      (byteLength / best.read / 1e9).toFixed(1),
       duration(best.one),
       (best.read / best.one).toFixed(2),
       ratio(times.read, times.one).toFixed(2),
