@@ -10,7 +10,7 @@ import {
   specSettings,
 } from '../arguments/head-options';
 import { reading } from '../arguments/reading';
-import { integerBetween, oneOf, optionsObject } from '../arguments/values';
+import { flag, integerBetween, oneOf, optionsObject } from '../arguments/values';
 import type { HeadBackend, MatrixSource } from '../backend/backend';
 import { chooseBackend } from '../backend/choose';
 import { type Groups, isFloat, isGrouped, matrixBytes, ROW_FORMATS } from '../dtypes/row-format';
@@ -146,15 +146,25 @@ function sharedBytes(array: unknown, name: string, count: number): Uint8Array {
   return new Uint8Array(buffer, byteOffset, length);
 }
 
-function shardOf({ range, origin }: NonNullable<Handle['shard']>, vocabSize: number, valid: number): Shard {
-  const { index, count } = range;
+function shardOf(shard: NonNullable<Handle['shard']>, vocabSize: number, valid: number): Shard {
+  optionsObject(shard, 'shard');
+  const { range, origin } = shard;
+  optionsObject(range, 'shard.range');
+  optionsObject(origin, 'shard.origin');
   const { path, tensor, columns, unitRows, quantized } = origin;
   if (typeof path !== 'string' || typeof tensor !== 'string') {
     throw new LMHeadError('ARGUMENT', `shard.origin: got ${got(path)}; want a file and a tensor`);
   }
   return {
-    range: shardRange({ index, count }, vocabSize, valid),
-    origin: { path, tensor, columns, unitRows, quantized },
+    range: shardRange({ index: range.index, count: range.count }, vocabSize, valid),
+    origin: {
+      path,
+      tensor,
+      columns: integerBetween(columns, 'shard.origin.columns', 1, 2 ** 32 - 1),
+      unitRows: flag(unitRows, 'shard.origin.unitRows'),
+      quantized:
+        quantized === undefined ? undefined : oneOf(quantized, 'shard.origin.quantized', ['i8', 'q8_0']),
+    },
   };
 }
 
