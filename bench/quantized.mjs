@@ -12,7 +12,22 @@ import { duration, interleaved, ratio, table } from './timing.mjs';
 
 const V = 128256;
 const D = 2048;
-const DTYPES = ['f32', 'bf16', 'i8', 'q8_0', 'q6_k', 'q5_k', 'q4_k', 'q5_0', 'q4_0', 'iq4_nl'];
+const DTYPES = [
+  'f32',
+  'bf16',
+  'i8',
+  'q8_0',
+  'q6_k',
+  'q5_k',
+  'q4_k',
+  'q5_0',
+  'q4_0',
+  'iq4_nl',
+  'iq4_xs',
+  'mxfp4',
+  'q3_k',
+  'q2_k',
+];
 const MANY = 128;
 
 /** Any bytes are numbers; where two of them are a float, its exponent must be small. */

@@ -55,6 +55,8 @@ export type {
   RunResult,
   Sample,
   SampledToken,
+  SampledTokenOf,
+  SampleOf,
   SampleOptions,
   SamplerOptions,
   SamplerState,

@@ -1,6 +1,6 @@
 /** The class that users hold: how heads are made, what reads or writes their weights, and calls for several samplers. */
 import { firstOf, newFloats, outputArray } from './arguments/arrays';
-import { arrayType } from './arguments/describe';
+import { arrayType, because } from './arguments/describe';
 import {
   type HeadSettings,
   headSettings,
@@ -25,6 +25,7 @@ import { untilAbort } from './backend/on-abort';
 import { floats } from './dtypes/half';
 import type { QuantizeTarget } from './dtypes/quantize';
 import { ACTIVATIONS } from './dtypes/quantized-activations';
+import type { Groups } from './dtypes/row-format';
 import type { EffectiveOfSampler } from './effective';
 import { LMHeadError } from './errors';
 import { DrawingMethods } from './head/drawing-methods';
@@ -53,6 +54,7 @@ import type {
   QuantizationError,
   QuantizeOptions,
   SampledToken,
+  SampledTokenOf,
   SamplerOptions,
   Verification,
   Weight,
@@ -75,19 +77,38 @@ export class LMHead extends DrawingMethods {
   readonly #listed: ListedPasses;
   readonly #validVocabSize: number;
   readonly #dtypes: { output: Dtype; input: Dtype | undefined };
+  /** How matrices of a grouped dtype are. */
+  readonly #groups: { output?: Groups; input?: Groups };
   /** What other heads over the same weights are made with, beside the settings. */
   readonly #facts: HeadFacts;
   #handle: object | undefined;
 
   private constructor(parts: HeadParts, key: symbol) {
     super(parts, key);
-    const { vocabSize, hiddenSize, inputRows = vocabSize, untied, inputProblem, ...spec } = parts.spec;
+    const {
+      vocabSize,
+      hiddenSize,
+      inputRows = vocabSize,
+      untied,
+      inputProblem,
+      normProblem,
+      ...spec
+    } = parts.spec;
     this.#passes = passesOf(this);
     this.#listed = new ListedPasses(this.#passes);
     this.#validVocabSize = spec.epilogue.validVocabSize;
     this.#dtypes = { output: spec.output.dtype, input: spec.input?.dtype };
+    this.#groups = { output: spec.output.groups, input: spec.input?.groups };
     const tied = spec.input === undefined && !untied;
-    this.#facts = { vocabSize, hiddenSize, inputRows, untied: !tied, inputProblem, shard: parts.shard };
+    this.#facts = {
+      vocabSize,
+      hiddenSize,
+      inputRows,
+      untied: !tied,
+      inputProblem,
+      normProblem,
+      shard: parts.shard,
+    };
   }
 
   /**
@@ -198,7 +219,9 @@ export class LMHead extends DrawingMethods {
    * A sampler: draws token after token, with a history for penalties, a random stream, and mirostat.
    * @throws LMHeadError RANGE, ARGUMENT for options that are none
    */
-  sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(options?: O): Sampler {
+  sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(
+    options?: O,
+  ): Sampler<SampledTokenOf<O>> {
     this.#passes.requireOpen();
     if (this.#facts.shard) throw refuseShard('sampler', 'the whole head, or sample and mergeSamples');
     return new Sampler(this, this.#validVocabSize, options);
@@ -300,7 +323,14 @@ export class LMHead extends DrawingMethods {
   #saved(): SavedHead {
     if (this.#facts.shard) throw refuseShard('save', 'the whole head');
     const { settings, backend } = this.#passes;
-    return { ...this.#facts, ...this.#dtypes, tied: !this.#facts.untied, settings, backend };
+    return {
+      ...this.#facts,
+      ...this.#dtypes,
+      groups: this.#groups,
+      tied: !this.#facts.untied,
+      settings,
+      backend,
+    };
   }
 
   /**
@@ -349,6 +379,7 @@ export class LMHead extends DrawingMethods {
         backend,
         spec: this.#held(settings),
         inputDtype: this.#dtypes.input,
+        inputGroups: this.#groups.input,
         requireOpen: () => this.#passes.requireOpen(),
       },
       dtype,
@@ -375,8 +406,4 @@ export class LMHead extends DrawingMethods {
     const spec = { ...facts, ...specSettings(settings) };
     return shard ? heldBy(spec, shard.range) : spec;
   }
-}
-
-function because(problem: string | undefined): string {
-  return problem === undefined ? '' : ` (${problem})`;
 }

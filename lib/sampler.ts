@@ -55,7 +55,7 @@ export let beginTurns: (samplers: readonly unknown[], nameOf: (i: number) => str
  * Methods throw as `head.sample` does; an error leaves the state as it was. One call at a time: BUSY where a promise of `next`
  * is pending.
  */
-export class Sampler {
+export class Sampler<Token extends SampledToken = SampledToken> {
   readonly #head: LMHead;
   /** Ids are below it. */
   readonly #valid: number;
@@ -122,7 +122,7 @@ export class Sampler {
    *   beside the sampler's own: biases are added, and what is drawn is banned by neither and allowed by both. `rows` and `over` stand
    *   in place of the sampler's own. An AbortSignal
    */
-  async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<SampledToken> {
+  async next(hidden: Hidden, options: NextOptions & AsyncOptions = {}): Promise<Token> {
     const turn = this.#begin();
     try {
       const own = readOptions(options, NEXT_OPTIONS.async);
@@ -140,8 +140,15 @@ export class Sampler {
     }
   }
 
-  /** As `next`, at once: the event loop waits. */
-  nextSync(hidden: Hidden, options: NextOptions = {}): SampledToken {
+  /**
+   * `next` without a promise: blocks the event loop.
+   * @param hidden one hidden state
+   * @param options what holds for this token alone; see `next`
+   * @returns the token, and what `topLogProbs` asks for
+   * @throws LMHeadError BUSY where a promise of `next` is pending; NAN where the row has NaN; RANGE where nothing is left to draw; SHAPE,
+   *   DTYPE, ARGUMENT, CLOSED, MEMORY
+   */
+  nextSync(hidden: Hidden, options: NextOptions = {}): Token {
     const turn = this.#begin(); // arguments may run code when they are read
     try {
       const own = readOptions(options, NEXT_OPTIONS.sync);
@@ -181,7 +188,15 @@ export class Sampler {
     }
   }
 
-  /** As `verify`, at once: the event loop waits. */
+  /**
+   * `verify` without a promise: blocks the event loop.
+   * @param hidden one hidden state per draft id, and one more for the bonus token
+   * @param draftIds n − 1 or n ids below V
+   * @param options the draft's log-probabilities
+   * @returns how many draft ids were accepted; those and the token that follows them
+   * @throws LMHeadError BUSY where a promise of `next` is pending; NAN where a row that counts has NaN; RANGE for a sampler with mirostat,
+   *   `over` or topLogProbs; SHAPE, DTYPE, ARGUMENT, CLOSED, MEMORY
+   */
   verifySync(
     hidden: Hidden,
     draftIds: Ids,
@@ -216,9 +231,9 @@ export class Sampler {
   }
 
   /** A sampler in the same state, which goes its own way from here. */
-  clone(): Sampler {
+  clone(): Sampler<Token> {
     this.#requireIdle();
-    const clone = new Sampler(this.#head, this.#valid, { ...this.#options, history: this.#first });
+    const clone = new Sampler<Token>(this.#head, this.#valid, { ...this.#options, history: this.#first });
     clone.restore(this.toJSON());
     return clone;
   }
@@ -339,7 +354,7 @@ export class Sampler {
     return drawThroughHook(this.#hook!, logits, this.#valid, request, this.#head.backend);
   }
 
-  #acceptSample(sample: Sample): SampledToken {
+  #acceptSample(sample: Sample): Token {
     const { ids, logProbs, modelLogProbs, topLogProbs, modelTopLogProbs } = sample;
     const [id] = ids;
     const [logProb] = logProbs;
@@ -350,14 +365,14 @@ export class Sampler {
       const surprisal = -logProb / Math.LN2;
       this.#limit -= this.#mirostat.eta * (surprisal - this.#mirostat.tau);
     }
-    if (!modelLogProbs) return { id, logProb };
+    if (!modelLogProbs) return { id, logProb } as Token;
     return {
       id,
       logProb,
       modelLogProb: modelLogProbs[0],
       topLogProbs: listed(topLogProbs!),
       modelTopLogProbs: listed(modelTopLogProbs!),
-    };
+    } as TokenLogProb as Token;
   }
 }
 

@@ -54,3 +54,8 @@ export function gotShape(dims: ArrayLike<unknown>): string {
   if (length > 8) shape.push('…');
   return `[${shape.join(', ')}]`;
 }
+
+/** A cause, as part of a sentence. */
+export function because(problem: string | undefined): string {
+  return problem === undefined ? '' : ` (${problem})`;
+}

@@ -3,6 +3,7 @@
  * Everything that crosses it is checked and normalized already; a backend trusts it.
  */
 import type { QuantizeTarget } from '../dtypes/quantize';
+import type { Groups } from '../dtypes/row-format';
 import type { Activations, Candidates, CapOrder, Dtype, FloatDtype, Sample, ShardPart } from '../types';
 import type { RowName } from './row-errors';
 
@@ -265,6 +266,8 @@ export type MatrixSource =
       layout: 'vd' | 'dv';
       /** Where a head has them already: as HeadBackend.share() gave it, perhaps in another thread. */
       token?: string | undefined;
+      /** Of a grouped dtype: scales and biases are in `data`, behind the rows. */
+      groups?: Groups;
     }
   | {
       kind: 'file';
@@ -276,6 +279,8 @@ export type MatrixSource =
       /** false: read into memory */
       mmap: boolean;
       layout: 'vd' | 'dv';
+      /** Of a grouped dtype, which is mapped: where in the file scales and biases are. */
+      groups?: Groups & { scalesOffset: number; biasesOffset: number };
     }
   | {
       /** Native weights that a head of this process has already. */
@@ -284,6 +289,7 @@ export type MatrixSource =
       token: string;
       dtype: Dtype;
       layout: 'vd';
+      groups?: Groups;
     };
 
 /** What a backend is made of. */
@@ -299,6 +305,8 @@ export interface HeadSpec {
   inputRows?: number;
   /** Why `input` is absent though it is another matrix, for messages. */
   inputProblem?: string;
+  /** Why there is no final norm, for messages. */
+  normProblem?: string;
   epilogue: Epilogue;
   activations: Activations;
   threads?: number;

@@ -2,7 +2,7 @@
 
 import { notFinite, type QuantizeTarget } from '../dtypes/quantize';
 import { ACTIVATIONS } from '../dtypes/quantized-activations';
-import { ROW_FORMATS } from '../dtypes/row-format';
+import { type Groups, ROW_FORMATS } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { Capabilities, Dtype } from '../types';
 import { VERSION } from '../version';
@@ -75,7 +75,13 @@ function settleAll(result: NativeResult, list: readonly ListedJob[]): void {
 
 /** The native side's matrix; it never sees a layout, only whether to transpose. */
 function nativeMatrix(source: MatrixSource): object {
-  const common = { dtype: DTYPE_CODE[source.dtype], transposed: source.layout === 'dv' };
+  const { groups } = source;
+  const common = {
+    dtype: DTYPE_CODE[source.dtype],
+    transposed: source.layout === 'dv',
+    groupSize: groups?.size,
+    groupDtype: groups && DTYPE_CODE[groups.dtype],
+  };
   switch (source.kind) {
     case 'file':
       return {
@@ -84,6 +90,8 @@ function nativeMatrix(source: MatrixSource): object {
         offset: source.offset,
         length: source.length,
         mmap: source.mmap,
+        scalesOffset: source.groups?.scalesOffset,
+        biasesOffset: source.groups?.biasesOffset,
       };
     case 'memory':
       return { ...common, data: source.data, copy: source.copy };
@@ -94,6 +102,12 @@ function nativeMatrix(source: MatrixSource): object {
 
 /** Jobs that may be aborted are numbered, across the heads of this thread. */
 let lastTicket = 0;
+
+/** What a matrix is of. */
+type HeldAs = Pick<MatrixSource, 'dtype'> & { groups?: Groups };
+function heldAs({ dtype, groups }: MatrixSource): HeldAs {
+  return { dtype, groups: groups && { size: groups.size, dtype: groups.dtype } };
+}
 
 function isBorrowed(source: MatrixSource): boolean {
   return source.kind === 'memory' && !source.copy;
@@ -126,8 +140,8 @@ export class NativeBackend implements HeadBackend {
   readonly kind = 'native';
   readonly threads: number;
   readonly #head: NativeHead;
-  /** Output and input: borrowed ones, kept from the collector for as long as the head is; of all others only the dtype. */
-  readonly #matrices: (MatrixSource | Dtype)[];
+  /** Output and input: borrowed ones, kept from the collector for as long as the head is; of all others only what they are of. */
+  readonly #matrices: (MatrixSource | HeldAs)[];
   #pending = 0;
   #idle: (() => void)[] = [];
 
@@ -138,7 +152,7 @@ export class NativeBackend implements HeadBackend {
   constructor(addon: Addon, spec: HeadSpec) {
     this.threads = spec.threads ?? defaultThreads();
     const sources = spec.input ? [spec.output, spec.input] : [spec.output];
-    this.#matrices = sources.map(source => (isBorrowed(source) ? source : source.dtype));
+    this.#matrices = sources.map(source => (isBorrowed(source) ? source : heldAs(source)));
     this.#head = nativeHead(addon, spec, this.threads);
     if (sources.some(source => source.kind === 'file' && source.mmap)) keepMapsGuarded(addon);
   }
@@ -269,8 +283,8 @@ export class NativeBackend implements HeadBackend {
 
   share(): { output: MatrixSource; input?: MatrixSource } {
     const [output, input] = this.#matrices.map((matrix, i): MatrixSource => {
-      if (typeof matrix !== 'string') return matrix;
-      return { kind: 'shared', token: this.#head.token(i as 0 | 1), dtype: matrix, layout: 'vd' };
+      if ('kind' in matrix) return matrix;
+      return { kind: 'shared', token: this.#head.token(i as 0 | 1), ...matrix, layout: 'vd' };
     });
     return { output, input };
   }

@@ -1,5 +1,6 @@
 import type { MatrixSource } from '../backend/backend';
 import { capabilities } from '../backend/choose';
+import { ROW_FORMATS } from '../dtypes/row-format';
 import { type HeadReport, openHead } from '../head/open';
 import type { Command } from './command';
 import { HEAD_OPTIONS, openOptions, withNamed } from './head';
@@ -123,5 +124,10 @@ function tieText(facts: { tied: boolean; inputRows: number | null; vocabSize: nu
 
 function bytesOf(source: MatrixSource): number {
   if (source.kind === 'shared') throw new Error('weights that were just opened are not yet shared');
-  return source.kind === 'file' ? source.length : source.data.byteLength;
+  if (source.kind === 'memory') return source.data.byteLength;
+  // Of a group of numbers there are a scale and a bias, of 16 bits each.
+  const { length, dtype, groups } = source;
+  return groups
+    ? length + ((length / ROW_FORMATS[dtype].bytes) * ROW_FORMATS[dtype].numbers * 4) / groups.size
+    : length;
 }

@@ -6,6 +6,7 @@ import { LMHeadError } from '../errors';
 import { VERSION } from '../version';
 import { bench } from './bench';
 import type { Command } from './command';
+import { convert } from './convert';
 import { diff } from './diff';
 import { helpFor, overview } from './help';
 import { info } from './info';
@@ -29,6 +30,7 @@ const COMMANDS: Record<string, Command> = {
   nearest,
   diff,
   quantize,
+  convert,
   bench,
 };
 

@@ -103,6 +103,8 @@ export const OPTIONS = {
     help: 'f32, f16 or bf16 (default) for random weights',
     choices: ['f32', 'f16', 'bf16'],
   },
+  output: { value: 'HEAD.safetensors', short: 'o', help: 'the file to write' },
+  force: { help: 'replace the file to write, where there is one' },
   json: { help: 'print JSON, one value a line' },
   help: { help: 'show this', short: 'h' },
 } satisfies Record<string, OptionKind>;

@@ -3,12 +3,23 @@
  * those of ggml's `dequantize_row_*` (ggml-quants.c), rounded to float32 once. docs/quantization.md has a table.
  */
 
-import type { Dtype, QuantizedDtype } from '../types';
-import { floats, halfToNumber } from './half';
-import { isFloat, ROW_FORMATS, rowBytes } from './row-format';
+import type { Dtype } from '../types';
+import { floats, halfToNumber, unpack } from './half';
+import {
+  type BlockDtype,
+  type GroupedDtype,
+  type Groups,
+  isFloat,
+  ROW_FORMATS,
+  rowBytes,
+  sideBytes,
+} from './row-format';
 
-/** IQ4_NL's sixteen values: finer near zero. */
+/** The sixteen values of IQ4_NL and IQ4_XS: finer near zero. */
 const NON_LINEAR = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/** Twice the numbers of E2M1, by their codes. */
+const TWICE_E2M1 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /** Bytes of one block, from `at` on, and where its numbers go. */
 interface BlockJob {
@@ -44,7 +55,18 @@ function fourBitsOf256(view: DataView, at: number, i: number): number {
   return i & 32 ? byte >> 4 : byte & 15;
 }
 
-const readers: Record<Exclude<QuantizedDtype, 'i8'>, (job: BlockJob) => void> = {
+/** The i-th of 256 numbers of two bits: of 32 bytes the lowest bits, then the next ones, 128 numbers at a time. */
+function twoBitsOf256(view: DataView, at: number, i: number): number {
+  return (view.getUint8(at + (i >> 7) * 32 + (i & 31)) >> (((i >> 5) & 3) * 2)) & 3;
+}
+
+/** The j-th of Q3_K's sixteen 6-bit scales, in twelve bytes. */
+function sixBitsOf16(view: DataView, at: number, j: number): number {
+  const low = j < 8 ? view.getUint8(at + j) & 15 : view.getUint8(at + j - 8) >> 4;
+  return low | (((view.getUint8(at + 8 + (j & 3)) >> ((j >> 2) * 2)) & 3) << 4);
+}
+
+const readers: Record<Exclude<BlockDtype, 'i8'>, (job: BlockJob) => void> = {
   q8_0({ bytes, at, out, to }) {
     const d = half(bytes, at);
     for (let i = 0; i < 32; i++) out[to + i] = d * bytes.getInt8(at + 2 + i);
@@ -68,6 +90,35 @@ const readers: Record<Exclude<QuantizedDtype, 'i8'>, (job: BlockJob) => void> = 
   iq4_nl({ bytes, at, out, to }) {
     const d = half(bytes, at);
     for (let i = 0; i < 32; i++) out[to + i] = d * NON_LINEAR[fourBits(bytes, at + 2, i)];
+  },
+  iq4_xs({ bytes, at, out, to }) {
+    const d = half(bytes, at);
+    const high = bytes.getUint16(at + 2, true);
+    for (let i = 0; i < 256; i++) {
+      const part = i >> 5;
+      const low = (bytes.getUint8(at + 4 + (part >> 1)) >> ((part & 1) * 4)) & 15;
+      const scale = d * ((low | (((high >> (part * 2)) & 3) << 4)) - 32);
+      out[to + i] = scale * NON_LINEAR[fourBits(bytes, at + 8 + part * 16, i & 31)];
+    }
+  },
+  mxfp4({ bytes, at, out, to }) {
+    const d = 2 ** (bytes.getUint8(at) - 128);
+    for (let i = 0; i < 32; i++) out[to + i] = d * TWICE_E2M1[fourBits(bytes, at + 1, i)];
+  },
+  q2_k({ bytes, at, out, to }) {
+    const [d, dMinimum] = [half(bytes, at + 80), half(bytes, at + 82)];
+    for (let i = 0; i < 256; i++) {
+      const both = bytes.getUint8(at + (i >> 4));
+      out[to + i] = d * (both & 15) * twoBitsOf256(bytes, at + 16, i) - dMinimum * (both >> 4);
+    }
+  },
+  q3_k({ bytes, at, out, to }) {
+    const d = half(bytes, at + 108);
+    for (let i = 0; i < 256; i++) {
+      const third = (bytes.getUint8(at + (i & 31)) >> (i >> 5)) & 1;
+      const q = twoBitsOf256(bytes, at + 32, i) - (third ? 0 : 4);
+      out[to + i] = d * (sixBitsOf16(bytes, at + 96, i >> 4) - 32) * q;
+    }
   },
   q4_k({ bytes, at, out, to }) {
     const [d, dMinimum] = [half(bytes, at), half(bytes, at + 2)];
@@ -103,7 +154,7 @@ const readers: Record<Exclude<QuantizedDtype, 'i8'>, (job: BlockJob) => void> = 
  * @param d a multiple of the block's weights
  * @returns [rows, d]
  */
-export function dequantize(bytes: Uint8Array, dtype: QuantizedDtype, d: number): Float32Array {
+export function dequantize(bytes: Uint8Array, dtype: BlockDtype, d: number): Float32Array {
   const { numbers, bytes: blockBytes, header } = ROW_FORMATS[dtype];
   const stride = rowBytes(dtype, d);
   const rows = bytes.length / stride;
@@ -124,8 +175,34 @@ export function dequantize(bytes: Uint8Array, dtype: QuantizedDtype, d: number):
 }
 
 /**
+ * @param bytes rows, then the scales of all groups, then their biases
+ * @returns [rows, d]
+ */
+export function dequantizeGrouped(
+  bytes: Uint8Array,
+  dtype: GroupedDtype,
+  rows: number,
+  d: number,
+  groups: Groups,
+): Float32Array {
+  const out = new Float32Array(rows * d);
+  const side = sideBytes(rows, d, groups);
+  const scalesAt = rows * rowBytes(dtype, d);
+  // A copy, as the view may begin anywhere.
+  const sides = new Uint16Array(bytes.slice(scalesAt, scalesAt + 2 * side).buffer);
+  const numbers = unpack(sides, groups.dtype);
+  const count = numbers.length / 2;
+  for (let i = 0; i < out.length; i++) {
+    const q = dtype === 'mlx8' ? bytes[i] : (bytes[i >> 1] >> ((i & 1) * 4)) & 15;
+    const group = Math.floor(i / groups.size);
+    out[i] = numbers[group] * q + numbers[count + group];
+  }
+  return out;
+}
+
+/**
  * Weights of any dtype as float32; float32 itself is not copied.
- * @param data rows of d elements each; bytes where they are quantized
+ * @param data rows of d elements each; bytes where they are quantized, by blocks
  */
 export function unpackedRows(
   data: Float32Array | Uint16Array | Uint8Array,
@@ -134,5 +211,5 @@ export function unpackedRows(
 ): Float32Array {
   return isFloat(dtype)
     ? floats(data as Float32Array | Uint16Array, dtype)
-    : dequantize(data as Uint8Array, dtype, d);
+    : dequantize(data as Uint8Array, dtype as BlockDtype, d);
 }

@@ -47,22 +47,38 @@ export function floats(data: Float32Array | Uint16Array, dtype: 'f32' | 'f16' | 
 }
 
 /**
- * The inverse of `floats`, for numbers that it has given (of a 16-bit NaN only that it is one is kept).
- * Float32 itself is not copied.
+ * Numbers rounded to the nearest of the type, ties to even; so the inverse of `floats`, for numbers that it has given (of a NaN only
+ * that it is one is kept). Above the type's largest come infinities. Float32 itself is not copied.
  */
 export function narrow(numbers: Float32Array, dtype: 'f32' | 'f16' | 'bf16'): Float32Array | Uint16Array {
   if (dtype === 'f32') return numbers;
   const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
-  return Uint16Array.from(words, dtype === 'bf16' ? word => word >>> 16 : halfOf);
+  return Uint16Array.from(words, dtype === 'bf16' ? upperHalfOf : halfOf);
 }
 
-/** The half of the same value as a float32, by their bits. */
+/** The bfloat16 nearest to a float32, by their bits. */
+function upperHalfOf(word: number): number {
+  if ((word & 0x7fffffff) > 0x7f800000) return (word >>> 16) | 0x40;
+  // A carry out of the fraction adds itself to the exponent.
+  return (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
+}
+
+/** The half nearest to a float32, by their bits. */
 function halfOf(word: number): number {
   const sign = (word >>> 16) & 0x8000;
   const exponent = ((word >>> 23) & 255) - 127;
   const fraction = word & 0x7fffff;
   if (exponent === 128) return sign | 0x7c00 | (fraction ? 0x200 : 0);
-  if (exponent >= -14) return sign | ((exponent + 15) << 10) | (fraction >>> 13);
-  // A subnormal half: the leading bit of the float32 is written out. Below 2^-24 there is only 0.
-  return exponent < -24 ? sign : sign | ((fraction | 0x800000) >>> (-exponent - 1));
+  if (exponent > 15) return sign | 0x7c00;
+  if (exponent >= -14) return sign | (((exponent + 14) << 10) + withoutBits(fraction | 0x800000, 13));
+  // A subnormal half: the leading bit of the float32 is written out. Below 2^-25 there is only 0.
+  return exponent < -25 ? sign : sign | withoutBits(fraction | 0x800000, -exponent - 1);
+}
+
+/** Without its last bits, rounded; ties to even. */
+function withoutBits(x: number, count: number): number {
+  const rest = x & (2 ** count - 1);
+  const tie = 2 ** (count - 1);
+  const kept = x >>> count;
+  return rest > tie || (rest === tie && kept & 1) ? kept + 1 : kept;
 }

@@ -26,11 +26,43 @@ export const ROW_FORMATS: Record<Dtype, RowFormat> = {
   q5_1: block(32, 24),
   iq4_nl: block(32, 18),
   i8: block(1, 1, 4),
+  q2_k: block(256, 84),
+  q3_k: block(256, 110),
+  iq4_xs: block(256, 136),
+  mxfp4: block(32, 17),
+  mlx4: block(32, 16),
+  mlx8: block(32, 32),
 };
 
+/** MLX's formats: for each group of a row's numbers there is a scale and a bias, which lie apart from the rows. */
+export type GroupedDtype = 'mlx4' | 'mlx8';
+/** Those whose rows are all that there is. */
+export type BlockDtype = Exclude<QuantizedDtype, GroupedDtype>;
+
 export const QUANTIZED_DTYPES = (Object.keys(ROW_FORMATS) as Dtype[]).filter(
-  (dtype): dtype is QuantizedDtype => !isFloat(dtype),
+  (dtype): dtype is BlockDtype => !isFloat(dtype) && !isGrouped(dtype),
 );
+
+/** How a grouped matrix's scales and biases are: [rows, d / size] each. */
+export interface Groups {
+  /** Numbers of a row that share them: 32, 64 or 128. */
+  size: number;
+  dtype: 'f16' | 'bf16';
+}
+
+export function isGrouped(dtype: Dtype): dtype is GroupedDtype {
+  return dtype === 'mlx4' || dtype === 'mlx8';
+}
+
+/** Bytes of a matrix, with its scales and biases behind its rows if it has some. */
+export function matrixBytes(dtype: Dtype, rows: number, d: number, groups?: Groups): number {
+  return rows * rowBytes(dtype, d) + (groups ? 2 * sideBytes(rows, d, groups) : 0);
+}
+
+/** Of all scales, and of all biases. */
+export function sideBytes(rows: number, d: number, { size }: Groups): number {
+  return rows * (d / size) * 2;
+}
 
 export function isFloat(dtype: Dtype): dtype is FloatDtype {
   return dtype === 'f32' || dtype === 'f16' || dtype === 'bf16';

@@ -22,6 +22,10 @@ const BY_EXTENSION = new Map<string, FileKind>([
   ['.json', 'index'],
 ]);
 
+const ONNX = [
+  'it is an ONNX model',
+  "save the output matrix on its own, as .npy or .safetensors (onnx.numpy_helper.to_array of the graph's initializer)",
+] as const;
 const CONVERT = 'convert it to .safetensors (in Python: safetensors.torch.save_file of its tensors)';
 
 /** What else people have in the place of weights: how it begins, what it is, what to do. */
@@ -42,8 +46,7 @@ const FOREIGN: readonly [starts: readonly string[], what: string, want: string][
     Array.from({ length: 32 }, (_, version) =>
       [...'\x12\x1a\x22\x28\x32\x3a\x42'].map(tag => `\x08${String.fromCharCode(version)}${tag}`),
     ).flat(),
-    'it is an ONNX model',
-    "save the output matrix on its own, as .npy or .safetensors (onnx.numpy_helper.to_array of the graph's initializer)",
+    ...ONNX,
   ],
   [
     ['lmgg', 'fmgg', 'tjgg', 'algg'],
@@ -57,6 +60,30 @@ const FOREIGN: readonly [starts: readonly string[], what: string, want: string][
     'download the file itself',
   ],
 ];
+
+/** What files are that nothing but their name tells. */
+const FOREIGN_BY_EXTENSION = new Map<string, readonly [what: string, want: string]>([
+  ['.onnx', ONNX],
+  ['.pb', ['it is a protocol buffer, as TensorFlow and ONNX write', CONVERT]],
+  ['.tflite', ['it is a model for TensorFlow Lite', CONVERT]],
+  ['.mlmodel', ['it is a model for Core ML', CONVERT]],
+  ['.msgpack', ['it is a checkpoint of Flax', CONVERT]],
+]);
+
+/** As long as words are written, no byte below the space is in them but these. */
+const TEXT = /^(?:[\t\n\r\x20-\x7e]|[\xc2-\xf4][\x80-\xbf]+)+$/;
+
+/** What a file of words is. */
+function textKind(text: string): readonly [what: string, want: string] | undefined {
+  // The end may be in the middle of a character.
+  if (!TEXT.test(text.replace(/[\xc2-\xf4][\x80-\xbf]*$/, '')) || text === '') return undefined;
+  return /^\s*[[{]/.test(text)
+    ? ['it is JSON and has no weights in it', 'want the file of weights beside it, or the folder']
+    : [
+        `it is a text file, which begins with ${JSON.stringify(text.slice(0, 24))}`,
+        'want a file of weights (did a download fail?)',
+      ];
+}
 
 /**
  * Which reader a file is for: its first bytes decide, then its name, and without either it is .safetensors.
@@ -74,5 +101,11 @@ export function fileKind(name: string, start: Uint8Array): FileKind {
       throw new LMHeadError('FORMAT', `${name}: ${what}; ${want}`);
     }
   }
-  return BY_EXTENSION.get(extname(name).toLowerCase()) ?? 'safetensors';
+  const extension = extname(name).toLowerCase();
+  const kind = BY_EXTENSION.get(extension);
+  const foreign =
+    (kind === 'index' ? undefined : textKind(text)) ??
+    (kind === undefined ? FOREIGN_BY_EXTENSION.get(extension) : undefined);
+  if (foreign) throw new LMHeadError('FORMAT', `${name}: ${foreign[0]}; ${foreign[1]}`);
+  return kind ?? 'safetensors';
 }

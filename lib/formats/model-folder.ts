@@ -11,6 +11,8 @@ const EXTENSIONS = ['.safetensors', '.gguf', '.npy', '.npz', '.bin', '.pt', '.pt
 const OF_TRAINING = /^(?:training_args|optimizer|scheduler|scaler|rng_state\w*)\./;
 /** Weights in forms that are not read. */
 const OTHERS = ['.ckpt', '.onnx', '.h5', '.msgpack'];
+/** TensorFlow.js's weights: bare numbers, which model.json or weights_manifest.json describes. */
+const OF_TENSORFLOW_JS = /^(?:weights_manifest\.json|group\d+-shard\d+of\d+(?:\.bin)?)$/;
 const SHOWN = 4;
 
 /** Names of the indexes that may list a file as a shard. */
@@ -45,6 +47,14 @@ export function snapshotIn(folder: string, names: readonly string[], main: strin
 export function weightsIn(folder: string, names: readonly string[]): string {
   const standard = STANDARD.find(name => names.includes(name));
   if (standard) return join(folder, standard);
+  const shards = names.filter(name => OF_TENSORFLOW_JS.test(name));
+  if (shards.length > 0) {
+    throw noWeights(
+      folder,
+      `has weights of TensorFlow.js, which are not read (${shown(shards)})`,
+      'the output matrix on its own, as .npy or .safetensors',
+    );
+  }
   for (const extension of EXTENSIONS) {
     const files = names.filter(
       name => extname(name).toLowerCase() === extension && !OF_TRAINING.test(name.toLowerCase()),

@@ -7,7 +7,7 @@ import type { ModelFacts } from './model-facts';
 const KEY = 'lmhead';
 
 /** What of a head is not in its matrices and vectors. */
-export type SavedFacts = Omit<ModelFacts, 'source' | 'hiddenSize'>;
+export type SavedFacts = Omit<ModelFacts, 'source'>;
 
 export function savedMetadata(facts: SavedFacts): Record<string, string> {
   return { format: 'pt', [KEY]: JSON.stringify(facts) };
@@ -63,6 +63,7 @@ const integerAboveZero: Check = value => Number.isSafeInteger(value) && (value a
 const FIELDS: readonly [key: keyof SavedFacts, type: string, allowed?: Check][] = [
   ['tied', 'boolean'],
   ['vocabSize', 'number', integerAboveZero],
+  ['hiddenSize', 'number', integerAboveZero],
   ['logitScale', 'number', value => Number.isFinite(Math.fround(value as number))],
   ['softCap', 'number', value => Math.fround(value as number) > 0 && Math.fround(value as number) < Infinity],
   ['capOrder', 'string', value => value === 'scale-then-cap' || value === 'cap-then-scale'],

@@ -3,7 +3,7 @@
  * the file's metadata the dtype that they are of.
  */
 
-import { isFloat, QUANTIZED_DTYPES, rowBytes, rowNumbers } from '../dtypes/row-format';
+import { isFloat, isGrouped, QUANTIZED_DTYPES, rowBytes, rowNumbers } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { Dtype } from '../types';
 import { quantizedName } from './stored-numbers';
@@ -22,6 +22,8 @@ export interface SavedAs {
 export function savedAs(name: string, dtype: Dtype, shape: number[]): SavedAs {
   if (isFloat(dtype)) return { dtype: dtype.toUpperCase(), shape, metadata: {} };
   const [rows, columns] = shape;
+  // As MLX has them.
+  if (isGrouped(dtype)) return { dtype: 'U32', shape: [rows, rowBytes(dtype, columns) / 4], metadata: {} };
   return { dtype: 'U8', shape: [rows, rowBytes(dtype, columns)], metadata: { [KEY + name]: dtype } };
 }
 

@@ -15,11 +15,17 @@ export function* readShardIndex(name: string, fileSize: number): FilePlan<Map<st
   const text = yield* readText(name, fileSize);
   const shards = new Map<string, string>();
   let found = false;
+  // Of model.json the key, of weights_manifest.json how it begins.
+  let tensorFlow = /^\s*\[\s*\{\s*"(?:paths|weights)"/.test(
+    Buffer.from(text.subarray(0, 200)).toString('latin1'),
+  );
   const malformed = (what: string, cause?: unknown) =>
     new LMHeadError('FORMAT', `${name}: ${what}; want a model.safetensors.index.json`, { cause });
   try {
+    if (tensorFlow) throw tensorFlowJs(name);
     const scanner = new JsonScanner(text);
     scanner.object(key => {
+      if (key === 'weightsManifest') tensorFlow = true;
       if (key !== 'weight_map') return scanner.skip();
       found = true;
       scanner.members(tensor => {
@@ -33,7 +39,13 @@ export function* readShardIndex(name: string, fileSize: number): FilePlan<Map<st
     if (error instanceof SyntaxError) throw malformed(`it has ${error.message}`, error);
     throw error;
   }
-  if (!found) throw malformed('it has no weight_map');
+  if (tensorFlow && !found) throw tensorFlowJs(name);
+  if (!found) {
+    throw new LMHeadError(
+      'FORMAT',
+      `${name}: it has no weight_map; want a model.safetensors.index.json, or the folder that this describes`,
+    );
+  }
   for (const [tensor, shard] of shards) {
     // Nothing outside of the folder may be named, on no system.
     if (!/^[^/\\:]+$/.test(shard) || shard.includes('\0') || /^\.+$/.test(shard)) {
@@ -41,4 +53,11 @@ export function* readShardIndex(name: string, fileSize: number): FilePlan<Map<st
     }
   }
   return shards;
+}
+
+function tensorFlowJs(name: string): LMHeadError {
+  return new LMHeadError(
+    'FORMAT',
+    `${name}: it describes a model of TensorFlow.js, whose shards are not read; want the output matrix on its own, as .npy or .safetensors`,
+  );
 }

@@ -1,9 +1,9 @@
 /** The types of number that tensors come in, and what becomes of each: used in place, or converted to float32. */
 
 import { unpack } from '../dtypes/half';
-import { QUANTIZED_DTYPES } from '../dtypes/row-format';
+import { type BlockDtype, QUANTIZED_DTYPES } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import type { Dtype, QuantizedDtype } from '../types';
+import type { Dtype } from '../types';
 import type { TensorEntry } from './tensor-table';
 
 /** What a pass reads as it is; by the names that files use. */
@@ -22,7 +22,7 @@ const CONVERTIBLE = new Map([
 ]);
 
 /** As GGUF names it; 'I8' is what other files call plain int8, which has no scale. */
-export function quantizedName(dtype: QuantizedDtype): string {
+export function quantizedName(dtype: BlockDtype): string {
   return dtype === 'i8' ? 'I8_ROWS' : dtype.toUpperCase();
 }
 
@@ -45,10 +45,16 @@ export function storedAs(entry: TensorEntry, what: string): { dtype: Dtype; conv
   const dtype = DTYPES.get(entry.dtype);
   if (dtype && !entry.bigEndian) return { dtype, converted: false };
   if (CONVERTIBLE.has(entry.dtype)) return { dtype: 'f32', converted: true };
-  throw new LMHeadError(
-    'DTYPE',
-    `${what} is ${entry.dtype}; want one of ${[...DTYPES.keys()].join(', ')} or F64`,
-  );
+  throw new LMHeadError('DTYPE', `${what} is ${entry.dtype}${adviceOn(entry.dtype)}; want one of ${READ}`);
+}
+
+/** Types as their files name them: I8_ROWS is a name of this library's own. */
+const READ = [...DTYPES.keys(), 'F64'].filter(name => name !== quantizedName('i8')).join(', ');
+
+/** What to do with GGUF's types that have no reader here. */
+function adviceOn(dtype: string): string {
+  if (!/^(?:T?I?Q\d|NVFP|type )/.test(dtype)) return '';
+  return ", which isn't read here: llama-quantize --output-tensor-type q6_k --token-embedding-type q6_k writes a file with a head that is";
 }
 
 /** Bytes of one number of a tensor that is to be converted. */

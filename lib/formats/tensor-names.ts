@@ -57,6 +57,8 @@ export interface Wishes {
   normName?: string;
   quantization?: QuantizationFacts;
   hiddenSize?: number;
+  /** Of all tensors that there are, where more are than are given. */
+  names?: readonly string[];
 }
 
 /** A module that by its name is a part of a head, with its tensors by what of it they are. */
@@ -69,6 +71,10 @@ const SHOWN = 8;
 /** Tensors that say how another one's values are encoded. */
 const OF_ANOTHER = /(?:^|\.)(?:scales|biases|weight_scale\w*|weight_zero_point|qzeros|absmax|SCB)$/;
 
+/** Tensors of an adapter, which is a sum to a model's matrices. */
+const OF_ADAPTER =
+  /(?:^|\.)(?:lora_(?:[AB]|embedding_[AB]|magnitude_vector)|hada_w\d_[ab]|lokr_w\d(?:_[ab])?)(?:\.|$)/;
+
 /**
  * Finds the output matrix, the input embedding where it is another, the output's bias, and what may be the final norm.
  *
@@ -77,8 +83,9 @@ const OF_ANOTHER = /(?:^|\.)(?:scales|biases|weight_scale\w*|weight_zero_point|q
  * matrix means that. The option `tensor` takes precedence over all this.
  * @throws LMHeadError TENSOR where nothing is found, or an output only in a form that is not read; SHAPE
  */
-export function findHeadTensors(tensors: TensorTable, file: string, wishes: Wishes): HeadTensors {
+export function findHeadTensors(tensors: TensorTable, file: string, asked: Wishes): HeadTensors {
   const modules = modulesOf(tensors);
+  const wishes = { ...asked, hiddenSize: asked.hiddenSize ?? widthBeside(modules) };
   const found =
     wishes.tensor === undefined ? outputOf(tensors, modules, file, wishes) : named(tensors, file, wishes);
   const { tied, tensor } = wishes;
@@ -104,7 +111,10 @@ function named(tensors: TensorTable, file: string, wishes: Wishes): MatrixTensor
   const name = wishes.tensor!;
   const entry = tensors.get(name);
   if (!entry) {
-    throw new LMHeadError('TENSOR', `tensor: ${file} has no tensor ${quoted(name)}; ${available(tensors)}`);
+    throw new LMHeadError(
+      'TENSOR',
+      `tensor: ${file} has no tensor ${quoted(name)}; ${available(tensors, wishes.names)}`,
+    );
   }
   const module = name.slice(0, Math.max(0, name.lastIndexOf('.')));
   const leaves = new Map<string, VectorTensor>([
@@ -136,10 +146,30 @@ function outputOf(tensors: TensorTable, modules: Modules, file: string, wishes: 
   }
   const name = onlyMatrix(tensors);
   if (name !== undefined) return plain({ name, entry: tensors.get(name)! }, file);
+  if ((wishes.names ?? [...tensors.keys()]).some(each => OF_ADAPTER.test(each))) {
+    throw new LMHeadError(
+      'TENSOR',
+      `tensor: ${file} has only an adapter (LoRA) in it, without the model's matrices; want the model, with the adapter merged into it`,
+    );
+  }
   throw new LMHeadError(
     'TENSOR',
-    `tensor: ${file} has no tensor with an output matrix's name; ${available(tensors)}`,
+    `tensor: ${file} has no tensor with an output matrix's name; ${available(tensors, wishes.names)}`,
   );
+}
+
+/** Of a head that is not described: what a plain embedding or, where they agree, the norms say of the hidden size. */
+function widthBeside({ embedding, norm }: Modules): number | undefined {
+  for (const { leaves } of embedding) {
+    const entry = leaves.get('weight')?.entry;
+    if (entry?.shape.length === 2 && usable(entry)) return entry.shape[1];
+  }
+  const lengths = new Set<number>();
+  for (const { leaves } of norm) {
+    const shape = leaves.get('weight')?.entry.shape;
+    if (shape?.length === 1) lengths.add(shape[0]);
+  }
+  return lengths.size === 1 ? [...lengths][0] : undefined;
 }
 
 function isEmbedding(modules: Modules, { module }: MatrixTensor): boolean {
@@ -318,12 +348,20 @@ export function besideWeight(name: string, suffix: string): string | undefined {
   return name.endsWith('.weight') ? name.slice(0, -'.weight'.length) + suffix : undefined;
 }
 
-function available(tensors: TensorTable): string {
+function available(tensors: TensorTable, all: readonly string[] = []): string {
   const names: string[] = [];
   for (const [name, { dtype, shape }] of tensors) {
     if (shape.length === 2) names.push(`${name.slice(0, 80)} ${dtype} ${shapeText(shape)}`);
   }
-  if (names.length === 0) return 'want a file with a matrix in it: this one has none';
+  if (names.length > 0) return `want one of ${listed(names)}`;
+  // What is not read has a name alone.
+  const others = all.filter(name => /[^a-z]weight$|^[^.]+$/i.test(name));
+  if (others.length > 0)
+    return `want the option tensor with the name of one: ${listed(others.map(name => name.slice(0, 80)))}`;
+  return 'want a file with a matrix in it: this one has none';
+}
+
+function listed(names: readonly string[]): string {
   const more = names.length > SHOWN ? `, and ${names.length - SHOWN} more` : '';
-  return `want one of ${names.slice(0, SHOWN).join(', ')}${more}`;
+  return names.slice(0, SHOWN).join(', ') + more;
 }

@@ -34,6 +34,8 @@ export interface Weights {
   /** Files in memory, by the tensor that they are of: where the one on the disk is compressed. */
   unpacked?: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
   facts?: ModelFacts;
+  /** Names of all that there is, where `tensors` are only what by their names can be a head's. */
+  names?: readonly string[];
   /** The one tensor of a file that can hold no more. */
   only?: string;
 }
@@ -173,10 +175,10 @@ function* readIndexed(
   wanted: string | undefined,
   askTokenizer: boolean,
   own?: string,
-): Plan<Pick<Weights, 'tensors' | 'pathOf' | 'facts'>> {
+): Plan<Pick<Weights, 'tensors' | 'pathOf' | 'facts' | 'names'>> {
   const { mlx, ...weights } = yield* readShards(dirname(file), shards, wanted, own);
   const facts = yield* modelFacts(file, askTokenizer);
-  return { ...weights, facts: mlx ? factsInMlx(facts) : facts };
+  return { ...weights, names: [...shards.keys()], facts: mlx ? factsInMlx(facts) : facts };
 }
 
 const isMlx = (metadata: Map<string, string>) => metadata.get('format') === 'mlx';

@@ -21,7 +21,7 @@ import type {
   DraftResult,
   Hidden,
   Ids,
-  Sample,
+  SampleOf,
   SampleOptions,
   VerifyDraftOptions,
 } from '../types';
@@ -41,12 +41,12 @@ export abstract class DrawingMethods extends PassMethods {
   async sample<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
     hidden: Hidden,
     options?: O,
-  ): Promise<Sample> {
+  ): Promise<SampleOf<O>> {
     const passes = openPasses(this);
     const own = optionsIfAny(options, SAMPLE_OPTIONS.async);
     const job = passes.prepare(SAMPLE, passes.rows(hidden, own), own);
     await passes.compute(job, own);
-    return sampleOf(job);
+    return sampleOf(job) as SampleOf<O>;
   }
 
   /**
@@ -59,12 +59,12 @@ export abstract class DrawingMethods extends PassMethods {
   sampleSync<const O extends SampleOptions & Effective<O, SampleOptions>>(
     hidden: Hidden,
     options?: O,
-  ): Sample {
+  ): SampleOf<O> {
     const passes = openPasses(this);
     const own = optionsIfAny(options, SAMPLE_OPTIONS.sync);
     const job = passes.prepare(SAMPLE, passes.rows(hidden, own), own);
     passes.computeSync(job);
-    return sampleOf(job);
+    return sampleOf(job) as SampleOf<O>;
   }
 
   /**

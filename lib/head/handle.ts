@@ -1,5 +1,6 @@
 /** What one thread posts to another, so that both have a head over the same weights. */
-import { got } from '../arguments/describe';
+import { isShared, memoryOf, requireMemory } from '../arguments/arrays';
+import { arrayType, got } from '../arguments/describe';
 import {
   type HeadSettings,
   headSettings,
@@ -9,10 +10,10 @@ import {
   specSettings,
 } from '../arguments/head-options';
 import { reading } from '../arguments/reading';
-import { oneOf, optionsObject } from '../arguments/values';
+import { integerBetween, oneOf, optionsObject } from '../arguments/values';
 import type { HeadBackend, MatrixSource } from '../backend/backend';
 import { chooseBackend } from '../backend/choose';
-import { isFloat, ROW_FORMATS } from '../dtypes/row-format';
+import { type Groups, isFloat, isGrouped, matrixBytes, ROW_FORMATS } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { Shard } from '../shard/backend';
 import { heldBy, shardRange } from '../shard/range';
@@ -35,6 +36,7 @@ interface Handle {
   untied: boolean;
   inputRows?: number;
   inputProblem?: string | undefined;
+  normProblem?: string | undefined;
   settings: Partial<HeadOptions>;
   shard?: { range: { index: number; count: number }; origin: RowOrigin };
 }
@@ -47,6 +49,7 @@ export interface HeadFacts {
   untied: boolean;
   inputProblem: string | undefined;
   shard: Shard | undefined;
+  normProblem: string | undefined;
 }
 
 /** The handle of a head; it keeps nothing alive. */
@@ -89,10 +92,15 @@ function read(handle: Handle): Pick<HeadParts, 'spec' | 'settings' | 'shard'> & 
   const matrix = (source: MatrixSource, name: string, rows: number): MatrixSource => {
     optionsObject(source, name);
     const dtype = oneOf(source.dtype ?? null, `${name}.dtype`, DTYPES);
+    const groups = isGrouped(dtype) ? groupsOf(source.groups, hiddenSize) : undefined;
     if (source.kind === 'shared' && handle.backend === 'native' && typeof source.token === 'string') {
-      return { kind: 'shared', token: source.token, dtype, layout: 'vd' };
+      return { kind: 'shared', token: source.token, dtype, layout: 'vd', groups };
     }
     const { data, token } = source as { data?: unknown; token?: unknown };
+    if (groups) {
+      const bytes = sharedBytes(data, name, matrixBytes(dtype, rows, hiddenSize, groups));
+      return { kind: 'memory', data: bytes, dtype, copy: false, layout: 'vd', groups };
+    }
     // The reference has unpacked floats; the type that they had is theirs still.
     const held = handle.backend === 'reference' && isFloat(dtype) ? 'f32' : dtype;
     const numbers = memoryMatrix(data, name, held, rows, hiddenSize, 'vd', false);
@@ -104,10 +112,12 @@ function read(handle: Handle): Pick<HeadParts, 'spec' | 'settings' | 'shard'> & 
   const input =
     handle.input === undefined ? undefined : matrix(handle.input, 'input', held?.inputRows ?? inputRows);
   const untied = handle.untied === true;
-  const inputProblem = typeof handle.inputProblem === 'string' ? handle.inputProblem : undefined;
+  const words = (value: unknown) => (typeof value === 'string' ? value : undefined);
+  const inputProblem = words(handle.inputProblem);
+  const normProblem = words(handle.normProblem);
   const sizes = { vocabSize, hiddenSize, inputRows };
   return {
-    spec: { ...sizes, output, input, untied, inputProblem, ...specSettings(settings) },
+    spec: { ...sizes, output, input, untied, inputProblem, normProblem, ...specSettings(settings) },
     settings,
     shard,
     kind: handle.backend,
@@ -124,6 +134,28 @@ function shardOf({ range, origin }: NonNullable<Handle['shard']>, vocabSize: num
     range: shardRange({ index, count }, vocabSize, valid),
     origin: { path, tensor, columns, unitRows, quantized },
   };
+}
+
+function groupsOf(groups: unknown, hiddenSize: number): Groups {
+  optionsObject(groups, 'groups');
+  const { size, dtype } = groups as Groups;
+  if (hiddenSize % integerBetween(size, 'groups.size', 32, 128) !== 0) {
+    throw new LMHeadError('SHAPE', `groups.size: got ${size}; want one that divides ${hiddenSize}`);
+  }
+  return { size, dtype: oneOf(dtype, 'groups.dtype', ['f16', 'bf16']) };
+}
+
+/** Bytes of shared memory, so many of them. */
+function sharedBytes(array: unknown, name: string, count: number): Uint8Array {
+  if (arrayType(array) !== 'Uint8Array') {
+    throw new LMHeadError('ARGUMENT', `${name}: got ${got(array)}; want a Uint8Array`);
+  }
+  requireMemory(array as Uint8Array, name);
+  const { buffer, byteOffset, length } = memoryOf(array as Uint8Array);
+  if (length !== count || !isShared(buffer)) {
+    throw new LMHeadError('SHAPE', `${name}: got ${length} bytes; want ${count} of shared memory`);
+  }
+  return new Uint8Array(buffer, byteOffset, length);
 }
 
 function wellFormed<T>(reading: () => T): T {

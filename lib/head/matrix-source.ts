@@ -2,7 +2,7 @@
 import { outOfMemory } from '../arguments/arrays';
 import type { MatrixSource } from '../backend/backend';
 import { unpackedRows } from '../dtypes/dequantize';
-import { isFloat, rowBytes } from '../dtypes/row-format';
+import { isFloat, matrixBytes, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { MatrixForm } from '../formats/forms';
 import type { Plan } from '../formats/read-plan';
@@ -25,7 +25,7 @@ export function* matrixSource(
 ): Plan<MatrixSource> {
   const { name, entry, rows, columns, form } = tensor;
   const what = `tensor: ${name} in ${weights.name}`;
-  if (form) return yield* formedSource(weights, form, what, asked, unitRows);
+  if (form) return yield* formedSource(weights, form, what, asked, unitRows, mmap && !load);
   const { dtype, converted } = storedAs(entry, what);
   if (!isFloat(dtype) && asked === 'dv') {
     throw new LMHeadError(
@@ -67,6 +67,7 @@ function* formedSource(
   what: string,
   asked: 'vd' | 'dv',
   unitRows: boolean,
+  mapped: boolean,
 ): Plan<MatrixSource> {
   if (asked === 'dv') {
     throw new LMHeadError(
@@ -76,6 +77,7 @@ function* formedSource(
   }
   const { rows, columns, dtype } = form;
   for (const part of form.parts) yield* requireInFile(weights, part);
+  if (form.inPlace && !unitRows) return yield* groupedSource(weights, form, form.inPlace, mapped);
   const data = sharedNumbers(dtype, rows, columns);
   yield* form.fill(
     (part, offset, length) => readTensor(weights, part.name, { offset: part.entry.begin + offset, length }),
@@ -83,6 +85,34 @@ function* formedSource(
   );
   if (!unitRows) return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
   return unitSource(unpackedRows(data, dtype, columns), rows, columns, 'vd', { row: columns, column: 1 });
+}
+
+/** Of rows with scales and biases apart: mapped where all lie in one file, else read, one after another. */
+function* groupedSource(
+  weights: Weights,
+  { rows, columns, parts }: MatrixForm,
+  { dtype, groups }: NonNullable<MatrixForm['inPlace']>,
+  mapped: boolean,
+): Plan<MatrixSource> {
+  const [numbers, scales, biases] = parts;
+  const path = weights.pathOf(numbers.name);
+  if (mapped && parts.every(({ name }) => weights.pathOf(name) === path && !weights.unpacked?.has(name))) {
+    const { begin, end } = numbers.entry;
+    const offsets = { scalesOffset: scales.entry.begin, biasesOffset: biases.entry.begin };
+    const length = end - begin;
+    return {
+      ...{ kind: 'file', path, offset: begin, length, dtype, mmap: true, layout: 'vd' },
+      groups: { ...groups, ...offsets },
+    };
+  }
+  const data = sharedByteArray(matrixBytes(dtype, rows, columns, groups));
+  let at = 0;
+  for (const { name, entry } of parts) {
+    const length = entry.end - entry.begin;
+    yield* readTensor(weights, name, { offset: entry.begin, length, into: data.subarray(at, at + length) });
+    at += length;
+  }
+  return { kind: 'memory', data, dtype, copy: false, layout: 'vd', groups };
 }
 
 function unitSource(
@@ -117,11 +147,15 @@ export function sharedNumbers(
   rows: number,
   columns: number,
 ): Float32Array | Uint16Array | Uint8Array {
+  const { buffer } = sharedByteArray(rows * rowBytes(dtype, columns));
+  if (!isFloat(dtype)) return new Uint8Array(buffer);
+  return dtype === 'f32' ? new Float32Array(buffer) : new Uint16Array(buffer);
+}
+
+function sharedByteArray(count: number): Uint8Array {
   try {
-    const bytes = new SharedArrayBuffer(rows * rowBytes(dtype, columns));
-    if (!isFloat(dtype)) return new Uint8Array(bytes);
-    return dtype === 'f32' ? new Float32Array(bytes) : new Uint16Array(bytes);
+    return new Uint8Array(new SharedArrayBuffer(count));
   } catch (cause) {
-    throw outOfMemory(rows * columns, 'weight', cause);
+    throw outOfMemory(count, 'weight', cause);
   }
 }

@@ -147,7 +147,12 @@ export function* headPlan(
   const layout = layoutOf(options.layout);
   const weights = yield* readWeights(path, tensor, options.validVocabSize === undefined);
   const { name, tensors, facts } = weights;
-  const found = findHeadTensors(tensors, name, { ...facts, tensor: tensor ?? weights.only, layout });
+  const found = findHeadTensors(tensors, name, {
+    ...facts,
+    tensor: tensor ?? weights.only,
+    layout,
+    names: weights.names,
+  });
   // A wrong type may have the wrong shape, too: it is the cause.
   if (!found.output.form) storedAs(found.output.entry, `tensor: ${found.output.name} in ${name}`);
   const { rows, columns } = found.output;
@@ -171,6 +176,7 @@ export function* headPlan(
     hiddenSize,
     output,
     untied: found.untied,
+    normProblem: settings.norm ? undefined : normProblem(weights),
   };
   if (inputEmbedding !== undefined) {
     // The file's dtype speaks for an array of bits, which cannot speak for itself.
@@ -325,4 +331,16 @@ function finalNormOf(
       `with eps ${eps} (${key}), to which nothing is added, and no scales are set; where the model has others, pass them as options`,
   );
   return { rule: { type, eps, offset: 0 }, tensors };
+}
+
+/** Why no norm was found. */
+function normProblem({ name, facts }: Weights): string {
+  if (!facts) return `beside ${name} is nothing that describes the model`;
+  const { source, family, norm } = facts;
+  if (norm) return `${name} has no weight of the norm that ${source} speaks of`;
+  if (!family) return `${source} has none`;
+  const type = quoted(family.type);
+  return family.known
+    ? `no final norm is known of models of type ${type}`
+    : `models of type ${type}, according to ${source}, are not known`;
 }

@@ -11,7 +11,7 @@ import {
 } from '../arguments/option-names';
 import { refusePositionalMetric } from '../arguments/positional';
 import type { EffectiveRequest } from '../effective';
-import { translated } from '../lens/translate';
+import { lensStates } from '../lens/translate';
 import { ARGMAX, LOG_SUM_EXP, requested, SCORE, TOP } from '../pass/asked';
 import { neighborsOf } from '../pass/nearest';
 import { answer, scoreOf, topOf } from '../pass/results';
@@ -31,7 +31,6 @@ import type {
   TopK,
 } from '../types';
 import { HeadProperties, openPasses } from './head-properties';
-import type { HeadPasses } from './passes';
 
 export abstract class PassMethods extends HeadProperties {
   /**
@@ -227,16 +226,17 @@ export abstract class PassMethods extends HeadProperties {
 
   /**
    * Logit lens: what the head would say of hidden states from the middle of the model. The final norm is applied to each, then
-   * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.) With
-   * `translators` it is a tuned lens: an affine map per layer comes before the norm.
+   * the k best are taken, as by `topK` with `norm: true`. (nostalgebraist, "interpreting GPT: the logit lens", 2020.)
+   * With `translators` it is a tuned lens: an affine map per layer comes before the norm.
    * @param hidden [layers, d], before the final norm; where a runtime has already normalized the last layer's state, use `topK`
    *   for that one
    * @returns as `topK`, a row per layer
    * @throws LMHeadError RANGE for a head made without a norm, and as every method does
    */
   async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
-    const { states, rest } = lensStates(openPasses(this), hidden, optionsIfAny(options, LENS_OPTIONS.async));
-    return this.topK(states, k, rest);
+    const passes = openPasses(this);
+    const [states, own] = lensStates(passes, hidden, optionsIfAny(options, LENS_OPTIONS.async));
+    return this.topK(states, k, { ...own, norm: true });
   }
 
   /**
@@ -248,8 +248,9 @@ export abstract class PassMethods extends HeadProperties {
    * @throws LMHeadError RANGE for a head made without a norm; NAN where a row has NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
   lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
-    const { states, rest } = lensStates(openPasses(this), hidden, optionsIfAny(options, LENS_OPTIONS.sync));
-    return this.topKSync(states, k, rest);
+    const passes = openPasses(this);
+    const [states, own] = lensStates(passes, hidden, optionsIfAny(options, LENS_OPTIONS.sync));
+    return this.topKSync(states, k, { ...own, norm: true });
   }
 
   /**
@@ -301,15 +302,4 @@ export abstract class PassMethods extends HeadProperties {
     passes.computeSync(job);
     return neighborsOf(job);
   }
-}
-
-/** Hidden states of layers, and the options of `topK` that are left. */
-function lensStates(
-  passes: HeadPasses,
-  hidden: Hidden,
-  { translators, ...rest }: LensOptions & AsyncOptions = {},
-) {
-  if (translators === undefined) return { states: hidden, rest: { ...rest, norm: true } };
-  const states = translated(passes.rows(hidden, rest), passes.hiddenSize, translators);
-  return { states, rest: { ...rest, hiddenDtype: undefined, norm: true } };
 }

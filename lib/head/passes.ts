@@ -1,6 +1,7 @@
 /** How the methods of a head become passes: arguments checked, arrays for the results made, the pass run. */
 import { adjustmentsOf } from '../arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray, overlap } from '../arguments/arrays';
+import { because } from '../arguments/describe';
 import { draftJob } from '../arguments/draft';
 import type { HeadSettings } from '../arguments/head-options';
 import { type HiddenRows, hiddenRows, requireStill } from '../arguments/hidden';
@@ -63,6 +64,7 @@ export class HeadPasses {
   readonly hiddenSize: number;
   readonly #validVocabSize: number;
   readonly #shard: ShardRange | undefined;
+  readonly #normProblem: string | undefined;
   /** The caller's own bytes, where they are used in place; no result may be written there. */
   readonly #borrowed: ArrayBufferView[];
   #closed = false;
@@ -74,6 +76,7 @@ export class HeadPasses {
     this.vocabSize = spec.vocabSize;
     this.hiddenSize = spec.hiddenSize;
     this.#validVocabSize = spec.epilogue.validVocabSize;
+    this.#normProblem = spec.normProblem;
     this.#borrowed = borrowedMemory(spec);
   }
 
@@ -184,7 +187,7 @@ export class HeadPasses {
     if (!norm) {
       throw new LMHeadError(
         'RANGE',
-        'norm: got true for a head without one; want the option norm where the head is made',
+        `norm: got true for a head without one${because(this.#normProblem)}; want the option norm where the head is made`,
       );
     }
     return finalNorm(this.#floats(rows), rows.n, this.hiddenSize, norm);

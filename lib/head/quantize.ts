@@ -4,7 +4,7 @@ import { newFloats, newWords, outOfMemory } from '../arguments/arrays';
 import type { HeadBackend, HeadSpec, HiddenJob, MatrixSource } from '../backend/backend';
 import type { QuantizeTarget } from '../dtypes/quantize';
 import { requireRoundable } from '../dtypes/quantized-activations';
-import { isFloat, requireWholeBlocks, rowBytes } from '../dtypes/row-format';
+import { type Groups, isFloat, matrixBytes, requireWholeBlocks, rowBytes } from '../dtypes/row-format';
 import type { Dtype, QuantizationError } from '../types';
 
 /** Rows of E that are quantized at a time, and hidden states compared; between them other calls' jobs run. */
@@ -19,7 +19,10 @@ function sharedBytes(size: number): Uint8Array {
   }
 }
 
-function held(data: Float32Array | Uint16Array | Uint8Array, dtype: Dtype): MatrixSource {
+function held(
+  data: Float32Array | Uint16Array | Uint8Array,
+  dtype: Dtype,
+): MatrixSource & { kind: 'memory' } {
   return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
 }
 
@@ -29,6 +32,7 @@ export interface Quantizable {
   spec: Omit<HeadSpec, 'output' | 'input'>;
   /** Of an input embedding of its own, which the new head gets a copy of. */
   inputDtype?: Dtype;
+  inputGroups?: Groups;
   requireOpen(): void;
 }
 
@@ -68,12 +72,12 @@ export async function quantizedSpec(
   return { spec, weights: { max, rms, relative } };
 }
 
-function copyOfInput({ backend, spec, inputDtype }: Quantizable): MatrixSource | undefined {
+function copyOfInput({ backend, spec, inputDtype, inputGroups }: Quantizable): MatrixSource | undefined {
   if (inputDtype === undefined) return undefined;
   const { inputRows = spec.vocabSize } = spec;
-  const bytes = sharedBytes(inputRows * rowBytes(inputDtype, spec.hiddenSize));
+  const bytes = sharedBytes(matrixBytes(inputDtype, inputRows, spec.hiddenSize, inputGroups));
   backend.readBytes('input', 0, bytes);
-  if (!isFloat(inputDtype)) return held(bytes, inputDtype);
+  if (!isFloat(inputDtype)) return { ...held(bytes, inputDtype), groups: inputGroups };
   const { buffer } = bytes;
   return held(inputDtype === 'f32' ? new Float32Array(buffer) : new Uint16Array(buffer), inputDtype);
 }

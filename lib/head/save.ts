@@ -1,7 +1,7 @@
 /** Writes a head as a .safetensors file. */
 import type { HeadSettings } from '../arguments/head-options';
 import type { HeadBackend } from '../backend/backend';
-import { isFloat, ROW_FORMATS, rowBytes } from '../dtypes/row-format';
+import { type Groups, isFloat, ROW_FORMATS, rowBytes, sideBytes } from '../dtypes/row-format';
 import { type SavedFacts, savedMetadata } from '../formats/saved-head';
 import { savedAs } from '../formats/saved-quantized';
 import type { Dtype } from '../types';
@@ -16,9 +16,11 @@ export interface SavedHead {
   output: Dtype;
   /** Absent: tied. */
   input?: Dtype;
+  /** Of matrices of a grouped dtype. */
+  groups: { output?: Groups; input?: Groups };
   tied: boolean;
   settings: HeadSettings;
-  backend: HeadBackend;
+  backend: Pick<HeadBackend, 'readBytes'>;
 }
 
 export function saveHead(path: string, head: SavedHead): Promise<void> {
@@ -89,16 +91,34 @@ function tensorsOf({
   inputRows,
   output,
   input,
+  groups,
   tied,
   settings,
   backend,
 }: SavedHead): SavedTensor[] {
-  const matrix = (name: string, dtype: Dtype, which: 'output' | 'input'): SavedTensor => ({
-    name,
-    dtype,
-    shape: [which === 'input' ? inputRows : vocabSize, hiddenSize],
-    read: (offset, out) => backend.readBytes(which, offset, out),
-  });
+  const matrix = (name: string, dtype: Dtype, which: 'output' | 'input'): SavedTensor[] => {
+    const rows = which === 'input' ? inputRows : vocabSize;
+    const whole: SavedTensor = {
+      name,
+      dtype,
+      shape: [rows, hiddenSize],
+      read: (offset, out) => backend.readBytes(which, offset, out),
+    };
+    const its = groups[which];
+    if (!its) return [whole];
+    // Scales and biases follow the rows.
+    const first = rows * rowBytes(dtype, hiddenSize);
+    const sides = ['scales', 'biases'].map((leaf, i): SavedTensor => {
+      const start = first + i * sideBytes(rows, hiddenSize, its);
+      return {
+        name: name.replace(/weight$/, leaf),
+        dtype: its.dtype,
+        shape: [rows, hiddenSize / its.size],
+        read: (offset, out) => backend.readBytes(which, start + offset, out),
+      };
+    });
+    return [whole, ...sides];
+  };
   const vector = (name: string, numbers: Float32Array): SavedTensor => ({
     name,
     dtype: 'f32',
@@ -107,8 +127,8 @@ function tensorsOf({
   });
   const embedding = 'model.embed_tokens.weight';
   const tensors = input
-    ? [matrix('lm_head.weight', output, 'output'), matrix(embedding, input, 'input')]
-    : [matrix(tied ? embedding : 'lm_head.weight', output, 'output')];
+    ? [...matrix('lm_head.weight', output, 'output'), ...matrix(embedding, input, 'input')]
+    : matrix(tied ? embedding : 'lm_head.weight', output, 'output');
   const { epilogue, norm } = settings;
   if (epilogue.bias) tensors.push(vector('lm_head.bias', epilogue.bias));
   if (norm) tensors.push(vector('model.norm.weight', norm.weight));
@@ -116,12 +136,14 @@ function tensorsOf({
   return tensors;
 }
 
-function factsOf({ tied, settings }: SavedHead): SavedFacts {
+function factsOf({ tied, hiddenSize, groups, settings }: SavedHead): SavedFacts {
   const { epilogue, embeddingScale, norm } = settings;
   const { logitScale, softCap, capOrder, validVocabSize } = epilogue;
   return {
     tied,
     vocabSize: validVocabSize,
+    // By their shapes alone, words in groups may be of several sizes.
+    hiddenSize: groups.output || groups.input ? hiddenSize : undefined,
     logitScale,
     softCap: softCap || undefined,
     capOrder,

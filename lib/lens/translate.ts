@@ -7,13 +7,27 @@ import { isArray, reading } from '../arguments/reading';
 import { flag } from '../arguments/values';
 import { floats } from '../dtypes/half';
 import { LMHeadError } from '../errors';
-import type { Translator } from '../types';
+import type { HeadPasses } from '../head/passes';
+import type { Hidden, LensOptions, Translator } from '../types';
 
 /** With its arguments checked. */
 interface Map {
   weight: Float32Array;
   bias: Float32Array | undefined;
   residual: boolean;
+}
+
+/** The states that a lens looks at, and the other options of the call. */
+export function lensStates<O extends LensOptions>(
+  passes: HeadPasses,
+  hidden: Hidden,
+  options: O | undefined,
+): [states: Hidden, rest: Omit<O, 'translators'> | undefined] {
+  if (options === undefined) return [hidden, undefined];
+  const { translators, ...rest } = options;
+  if (translators === undefined) return [hidden, rest];
+  const states = translated(passes.rows(hidden, rest), passes.hiddenSize, translators);
+  return [states, { ...rest, hiddenDtype: undefined }];
 }
 
 /**

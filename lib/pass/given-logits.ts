@@ -17,7 +17,16 @@ import { type LogitsJob, noCandidates } from '../backend/backend';
 import { logitsBackend, logitsBackendOf } from '../backend/choose';
 import { floats } from '../dtypes/half';
 import type { Effective } from '../effective';
-import type { CallOptions, Candidates, Hidden, PerRow, Sample, SampleOptions, TopK } from '../types';
+import type {
+  CallOptions,
+  Candidates,
+  Hidden,
+  PerRow,
+  Sample,
+  SampleOf,
+  SampleOptions,
+  TopK,
+} from '../types';
 import { asJson } from './as-json';
 import { requireFree } from './pending-outputs';
 import { topOf } from './results';
@@ -124,12 +133,12 @@ export function sampleFrom<const O extends LogitsOptions & Effective<O, LogitsOp
   logits: Hidden,
   vocabSize: number,
   options?: O,
-): Sample {
+): SampleOf<O> {
   const own: LogitsOptions | undefined = optionsIfAny(options, SAMPLE_FROM_OPTIONS);
   const { job } = logitsJob(logits, vocabSize, own, 'sample', true);
   job.sample = newSample(own, job.n, job.vocabSize);
   run(job);
-  return job.sample;
+  return job.sample as SampleOf<O>;
 }
 
 /**

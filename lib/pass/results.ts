@@ -6,7 +6,7 @@ import { ARGMAX, LOG_PROBS, LOGITS, SAMPLE, SCORE, TOP } from './asked';
 
 /** What `run` returns. */
 export function answer(asked: number, job: PassJob): object {
-  const result: Partial<RunResult<Required<RunRequest>>> & Record<string, unknown> = {};
+  const result: Partial<RunResult<Required<Omit<RunRequest, 'topLogProbs'>>>> & Record<string, unknown> = {};
   if (asked & LOGITS) result.logits = job.logits;
   if (asked & LOG_PROBS) result.logProbs = job.logProbs;
   if (asked & ARGMAX) result.argmax = job.argmax;

@@ -16,13 +16,12 @@ import {
   type MatrixSource,
 } from '../backend/backend';
 import { untilAbort } from '../backend/on-abort';
-import { unpackedRows } from '../dtypes/dequantize';
+import { dequantizeGrouped, unpackedRows } from '../dtypes/dequantize';
 import { floats, narrow } from '../dtypes/half';
 import { notFinite, type QuantizeTarget, quantizeRow } from '../dtypes/quantize';
 import { roundedActivations } from '../dtypes/quantized-activations';
-import { isFloat, rowBytes } from '../dtypes/row-format';
+import { type GroupedDtype, isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import type { Dtype } from '../types';
 import { verifyRow } from './draft';
 import { logitOf } from './logits';
 import { writeResults } from './results';
@@ -33,7 +32,7 @@ function load(source: MatrixSource, rows: number, columns: number): Float32Array
   if (source.kind !== 'memory') throw new Error('the reference computes from numbers in memory');
   // Another head's, shared by its handle, is unpacked already.
   const unpacked = arrayType(source.data) === 'Float32Array';
-  const data = unpacked ? (source.data as Float32Array) : unpackedRows(source.data, source.dtype, columns);
+  const data = unpacked ? (source.data as Float32Array) : elementsOf(source, rows, columns);
   if (source.layout === 'vd') {
     if (!source.copy && data === source.data) return data;
     const copy = sharedFloats(data.length);
@@ -46,6 +45,12 @@ function load(source: MatrixSource, rows: number, columns: number): Float32Array
       turned[row * columns + column] = data[column * rows + row];
   }
   return turned;
+}
+
+function elementsOf(source: MatrixSource & { kind: 'memory' }, rows: number, columns: number): Float32Array {
+  const { data, dtype, groups } = source;
+  if (!groups) return unpackedRows(data, dtype, columns);
+  return dequantizeGrouped(data as Uint8Array, dtype as GroupedDtype, rows, columns, groups);
 }
 
 function sharedFloats(count: number): Float32Array {
@@ -228,12 +233,16 @@ class ReferenceHead implements HeadBackend {
 
   share(): { output: MatrixSource; input?: MatrixSource } {
     const { output, input } = this.#spec;
-    const source = (data: Float32Array | Uint8Array, dtype: Dtype, token?: string): MatrixSource => {
-      return { kind: 'memory', data, dtype, copy: false, layout: 'vd', token };
+    const source = (
+      data: Float32Array | Uint8Array,
+      { dtype, groups }: MatrixSource,
+      token?: string,
+    ): MatrixSource => {
+      return { kind: 'memory', data, dtype, copy: false, layout: 'vd', token, groups };
     };
     return {
-      output: source(this.#bytes.output ?? this.#output, output.dtype, this.#token),
-      input: this.#input && source(this.#bytes.input ?? this.#input, input!.dtype),
+      output: source(this.#bytes.output ?? this.#output, output, this.#token),
+      input: this.#input && source(this.#bytes.input ?? this.#input, input!),
     };
   }
 

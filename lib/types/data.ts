@@ -22,7 +22,10 @@ export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array | TensorLik
 /** Types of floating-point number that weights and hidden states come in. */
 export type FloatDtype = 'f32' | 'f16' | 'bf16';
 
-/** Quantized weights: GGUF's formats of these names, and `i8`, rows of int8 with one scale each (docs/quantization.md). */
+/**
+ * Quantized weights: GGUF's formats of these names; `i8`, rows of int8 with one scale each; and MLX's affine ones of 4 and 8 bits, which
+ * come from files alone (docs/quantization.md).
+ */
 export type QuantizedDtype =
   | 'q8_0'
   | 'q6_k'
@@ -33,7 +36,13 @@ export type QuantizedDtype =
   | 'q5_0'
   | 'q5_1'
   | 'iq4_nl'
-  | 'i8';
+  | 'i8'
+  | 'q2_k'
+  | 'q3_k'
+  | 'iq4_xs'
+  | 'mxfp4'
+  | 'mlx4'
+  | 'mlx8';
 
 /** What weights come in. */
 export type Dtype = FloatDtype | QuantizedDtype;

@@ -3,7 +3,7 @@
 import type { Sampler } from '../sampler';
 import type { CallOptions, TopK } from './call';
 import type { Hidden, Ids } from './data';
-import type { Sample, SampleOptions } from './sampling';
+import type { SampleOf, SampleOptions } from './sampling';
 
 /**
  * What a layer's hidden states go through before the final norm, in a tuned lens: h' = A·h + b. Belrose et al., "Eliciting latent predictions
@@ -211,7 +211,7 @@ export type RunResult<R extends RunRequest> = Flagged<R['logits'], { logits: Flo
   Flagged<R['logProbs'], { logProbs: Float32Array }> &
   Flagged<R['argmax'], { argmax: Uint32Array }> &
   Given<R['top'], number, { top: TopK }> &
-  Flagged<R['sample'], { sample: Sample }> &
+  Flagged<R['sample'], { sample: SampleOf<R> }> &
   Given<R['targets'], Ids, { score: Score }> & {
     /** [n], of logits over temperature (over 1 in rows sampled at temperature 0) */
     logSumExp: Float32Array;

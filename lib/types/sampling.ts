@@ -160,6 +160,11 @@ export interface Sample {
   shard?: ShardPart;
 }
 
+/** What `sample` returns with options of type O: with `topLogProbs` also what it asks for. */
+export type SampleOf<O extends Pick<SampleOptions, 'topLogProbs'>> = [O['topLogProbs']] extends [number]
+  ? Sample & { modelLogProbs: Float32Array; topLogProbs: TopLogProbs; modelTopLogProbs: TopLogProbs }
+  : Sample;
+
 /** The likeliest tokens of each row's distribution. */
 export interface TopLogProbs {
   /** How many there is room for: what was asked for, or the number of ids that there are where it is smaller. */
@@ -225,6 +230,13 @@ export interface SampledToken extends TokenLogProb {
   /** The likeliest of the model's. */
   modelTopLogProbs?: TokenLogProb[];
 }
+
+/** What a sampler with options of type O draws: with `topLogProbs` also what it asks for. */
+export type SampledTokenOf<O extends Pick<SamplerOptions, 'topLogProbs'>> = [O['topLogProbs']] extends [
+  number,
+]
+  ? SampledToken & { modelLogProb: number; topLogProbs: TokenLogProb[]; modelTopLogProbs: TokenLogProb[] }
+  : SampledToken;
 
 /** A sampler's state; survives JSON. */
 export interface SamplerState {

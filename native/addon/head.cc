@@ -1,14 +1,15 @@
 // The JavaScript class behind a native head: checks arguments, owns the core, starts passes.
 #include "head.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "../core/head/shared_matrices.h"
 #include "../core/roofline.h"
 #include "../core/storage/map_guard.h"
 #include "callbacks.h"
+#include "matrices.h"
 
 namespace lmhead {
 
@@ -16,88 +17,9 @@ namespace {
 
 constexpr napi_type_tag kHeadTag = {0x6c6d686561640001, 0x9d2f5b1c7a3e4806};
 
-size_t product_or_throw(size_t a, size_t b, const char* name) {
-  if (b != 0 && a > std::numeric_limits<size_t>::max() / b) throw bad_argument(name, "a smaller one");
-  return a * b;
-}
-
 void tell_of_memory(napi_env env, int64_t change) {
   int64_t all;
   napi_adjust_external_memory(env, change, &all);  // where it fails, V8 collects too seldom or too often
-}
-
-// ---- weights ----------------------------------------------------------------------------------------------------------------
-
-// A MatrixSource of lib/backend/backend.ts; null: not given.
-struct MatrixValues {
-  napi_value dtype, token, transposed, path, offset, length, mmap, copy, data;
-};
-
-MatrixValues matrix_values(const Call& call, napi_value from) {
-  return {call.property(from, "dtype"), call.property(from, "token"),  call.property(from, "transposed"),
-          call.property(from, "path"),  call.property(from, "offset"), call.property(from, "length"),
-          call.property(from, "mmap"),  call.property(from, "copy"),   call.property(from, "data")};
-}
-
-bool is_given_and_true(napi_env env, napi_value value) { return value && is_truthy(env, value); }
-bool is_string(napi_env env, napi_value value) { return value && type_of(env, value) == napi_string; }
-
-// Another head's, perhaps of another environment; it must be what this one's handle says.
-std::shared_ptr<StoredMatrix> shared_matrix(const std::string& token, Dtype dtype, size_t rows, size_t columns) {
-  const auto [fate, matrix] = find_matrix(token);
-  if (fate == TokenFate::foreign)
-    throw Failure{"ARGUMENT", "handle: got one of another process or copy of lmhead; want one of this process"};
-  if (fate == TokenFate::gone)
-    throw Failure{"CLOSED", "handle: every head over its weights is closed; want one to stay open until this attaches"};
-  const Matrix& view = matrix->view;
-  if (view.dtype != dtype || view.rows != rows || view.columns != columns) throw bad_argument("handle", "one of these weights");
-  return matrix;
-}
-
-std::unique_ptr<Storage> storage_from_file(napi_env env, const MatrixValues& source, size_t size) {
-  const std::string path = text_of(env, source.path);
-  const uint64_t offset = integer_between(env, source.offset, 0, size_t{1} << 53, "offset");
-  // The header's reader has it from the file, and here it comes from the shape.
-  if (integer_between(env, source.length, 0, size_t{1} << 53, "length") != size)
-    throw bad_argument("length", std::to_string(size));
-  return is_given_and_true(env, source.mmap) ? map_file(path, offset, size) : read_file(path, offset, size);
-}
-
-std::unique_ptr<Storage> storage_from_memory(Arrays& arrays, const MatrixValues& source, Dtype dtype, size_t size,
-                                             bool transposed) {
-  const size_t elements = is_float(dtype) ? size / bytes_per_element(dtype) : size;
-  const Arrays::Bytes bytes = !is_float(dtype)      ? arrays.look_at<uint8_t>(source.data, elements, "weight")
-                              : dtype == Dtype::f32 ? arrays.look_at<float>(source.data, elements, "weight")
-                                                    : arrays.look_at<uint16_t>(source.data, elements, "weight");
-  const bool copy = is_given_and_true(arrays.env(), source.copy);
-  // An ArrayBuffer may be resized or transferred away, so what is not copied or repacked has to be shared memory.
-  if (!copy && (transposed || !bytes.is_shared)) throw bad_argument("copy", "true, or a SharedArrayBuffer");
-  if (!copy || transposed) return std::make_unique<LentStorage>(bytes.data, size);
-  auto owned = std::make_unique<OwnedStorage>(size);
-  std::memcpy(owned->mutable_data(), bytes.data, size);
-  return owned;
-}
-
-// Adds what it allocates to `owned_bytes`.
-std::shared_ptr<StoredMatrix> matrix_from(Arrays& arrays, const MatrixValues& source, size_t rows, size_t columns,
-                                          int64_t& owned_bytes) {
-  const napi_env env = arrays.env();
-  const Dtype dtype = dtype_from(env, source.dtype);
-  if (is_string(env, source.token)) return shared_matrix(text_of(env, source.token), dtype, rows, columns);
-  const bool transposed = is_given_and_true(env, source.transposed);
-  if (columns % row_format(dtype).numbers != 0 || (transposed && !is_float(dtype)))
-    throw bad_argument("shape", "one that this dtype has");
-  const size_t size = product_or_throw(rows, row_bytes(dtype, columns), "shape");
-  std::unique_ptr<Storage> storage = is_string(env, source.path) ? storage_from_file(env, source, size)
-                                                                 : storage_from_memory(arrays, source, dtype, size, transposed);
-  if (transposed) {
-    std::unique_ptr<Storage> rows_first = transpose(storage->data(), dtype, rows, columns);
-    if (!storage->intact()) throw FileError{"the file changed while it was read"};
-    storage = std::move(rows_first);
-  }
-  owned_bytes += static_cast<int64_t>(storage->owned_bytes());
-  const Matrix view{storage->data(), dtype, rows, columns};
-  return std::make_shared<StoredMatrix>(std::move(storage), view);
 }
 
 float finite_float(napi_env env, napi_value value, const char* name) {
@@ -363,10 +285,10 @@ napi_value Head::read_rows(Call& call) {
   if (!call.given(2)) throw bad_argument("out", "a Float32Array");
   const uint32_t* const ids = arrays.input<uint32_t>(call.given(1), count, "ids");
   MapGuard::renew();
-  const auto unpack = head->kernels().unpack[static_cast<size_t>(matrix.dtype)];
+  const auto unpack_row = head->kernels().unpack_row[static_cast<size_t>(matrix.dtype)];
   for (size_t i = 0; i < count; i++) {
     if (ids[i] >= matrix.rows) throw bad_argument("ids", "ids below " + std::to_string(matrix.rows));
-    unpack(matrix.row(ids[i]), matrix.columns, out + i * matrix.columns);
+    unpack_row(matrix, ids[i], out + i * matrix.columns);
   }
   return result_to_js(call.env(), head->intact() ? 0 : kWeightsChanged, {});
 }
@@ -376,12 +298,26 @@ napi_value Head::read_bytes(Call& call) {
   Arrays arrays(call, Arrays::Use::in_call);
   const std::shared_ptr<HeadCore> head = core();
   const Matrix& matrix = integer_between(call.env(), call.given(0), 0, 1, "matrix") == 0 ? head->output() : head->input();
-  const size_t size = matrix.rows * matrix.row_bytes();
-  const size_t offset = integer_between(call.env(), call.given(1), 0, size, "offset");
+  // Of a grouped format, scales and biases follow the rows.
+  const size_t side = is_grouped(matrix.dtype) ? matrix.rows * matrix.groups.row_bytes(matrix.columns) : 0;
+  const std::pair<const uint8_t*, size_t> parts[] = {
+      {matrix.data, matrix.rows * matrix.row_bytes()}, {matrix.groups.scales, side}, {matrix.groups.biases, side}};
+  const size_t size = parts[0].second + 2 * side;
+  size_t offset = integer_between(call.env(), call.given(1), 0, size, "offset");
   const size_t count = arrays.length<uint8_t>(call.given(2), "out");
   if (count > size - offset) throw bad_argument("out", "at most the bytes that are left");
   MapGuard::renew();
-  if (count > 0) std::memcpy(arrays.output<uint8_t>(call.given(2), count, "out"), matrix.data + offset, count);
+  uint8_t* out = count > 0 ? arrays.output<uint8_t>(call.given(2), count, "out") : nullptr;
+  size_t left = count;
+  for (const auto& [data, bytes] : parts) {
+    const size_t here = offset < bytes ? std::min(left, bytes - offset) : 0;
+    if (here > 0) {
+      std::memcpy(out, data + offset, here);
+      out += here;
+      left -= here;
+    }
+    offset -= std::min(offset, bytes);
+  }
   return result_to_js(call.env(), head->intact() ? 0 : kWeightsChanged, {});
 }
 

@@ -125,7 +125,7 @@ size_t quantize_rows(const Kernels& kernels, const Matrix& e, size_t first, size
     float* const row = wide.data() + slot * e.columns;
     MapGuard::renew();
     for (size_t i = task * kRows; i < std::min((task + 1) * kRows, count); i++) {
-      kernels.unpack[static_cast<size_t>(e.dtype)](e.row(first + i), e.columns, row);
+      kernels.unpack_row[static_cast<size_t>(e.dtype)](e, first + i, row);
       if (is_finite(row, e.columns)) {
         errors[i] = quantize_row(row, e.columns, to, bytes + i * stride, trials.data() + slot * e.columns);
         continue;

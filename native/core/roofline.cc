@@ -28,9 +28,15 @@ double time_parts(size_t parts, unsigned threads, Work work) {
 
 double time_read(const Kernels& kernels, const Matrix& matrix, unsigned threads) {
   return time_parts((matrix.rows + kChunkRows - 1) / kChunkRows, threads, [&](size_t chunk) {
-    const size_t rows = std::min(kChunkRows, matrix.rows - chunk * kChunkRows);
+    const size_t first = chunk * kChunkRows, rows = std::min(kChunkRows, matrix.rows - first);
     MapGuard::renew();
-    return kernels.read(matrix.row(chunk * kChunkRows), rows * matrix.row_bytes());
+    float all = kernels.read(matrix.row(first), rows * matrix.row_bytes());
+    if (is_grouped(matrix.dtype)) {
+      const size_t side_bytes = matrix.groups.row_bytes(matrix.columns);
+      for (const uint8_t* const side : {matrix.groups.scales, matrix.groups.biases})
+        all += kernels.read(side + first * side_bytes, rows * side_bytes);
+    }
+    return all;
   });
 }
 

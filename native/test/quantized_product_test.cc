@@ -61,9 +61,10 @@ TEST_PER_TABLE(quantized_numbers_are_exact_at_the_ends_of_the_range) {
     for (const uint32_t scale : {0x0000u, 0x8000u, 0x0001u, 0x03ffu, 0x7bffu, 0xfbffu}) {
       if (dtype == Dtype::i8)
         put(Dtype::f32, row.data(), scale == 1 ? 0x00800000 : scale << 15 & 0x7fffff00);
+      else if (dtype == Dtype::mxfp4)  // its smallest powers of two, and the largest but for infinity
+        for (size_t at = 0; at < row.size(); at += format.bytes) row[at] = static_cast<uint8_t>(at % 2 ? at / 34 : 252 - at / 34);
       else
-        for (size_t at = 0; at < row.size(); at += format.bytes)
-          put(Dtype::f16, &row[at + (dtype == Dtype::q6_k ? 208 : 0)], scale);
+        for (size_t at = 0; at < row.size(); at += format.bytes) put(Dtype::f16, &row[at + scale_at(dtype)], scale);
       std::vector<float> wide(d);
       kernels.unpack[static_cast<size_t>(dtype)](row.data(), d, wide.data());
       for (size_t k = 0; k < d; k++) {

@@ -66,7 +66,7 @@ describe.each(backends)('%s: quantized weights', backend => {
 
   it.each<[string, object, ErrorKind, ...string[]]>([
     ['bytes of an unknown kind', {}, 'DTYPE', 'undefined', 'q8_0'],
-    ['a dtype that there is not', { dtype: 'q3_k' }, 'DTYPE', '"q3_k"', 'q8_0'],
+    ['a dtype that there is not', { dtype: 'iq2_xs' }, 'DTYPE', '"iq2_xs"', 'q8_0'],
     ['a floating-point dtype', { dtype: 'f16' }, 'DTYPE', '"f16"', 'Uint8Array'],
     ['a name of an object’s own', { dtype: '__proto__' }, 'DTYPE', '__proto__'],
     ['a dtype that is no string', { dtype: 8 }, 'ARGUMENT', 'got 8'],

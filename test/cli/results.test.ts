@@ -1,5 +1,5 @@
 /** What the commands print, against what the library returns. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { capabilities, LMHead } from '../../lib';
 import { bytesOf } from '../support/bytes';
@@ -239,6 +239,93 @@ describe('verify', () => {
     const { code, stderr } = await lmhead(['verify', file, '--activations', 'i8']);
     expect(code).toBe(1);
     expect(stderr).toContain("activations: got 'i8' for weights in f32");
+  });
+});
+
+describe('convert', () => {
+  const config = { model_type: 'gemma2', vocab_size: V - 1, hidden_size: D, final_logit_softcapping: 5 };
+  const norm = Float32Array.from({ length: D }, (_, i) => i / D);
+  let model: string;
+  beforeAll(() => {
+    folder.file('whole/config.json', JSON.stringify(config));
+    folder.file(
+      'whole/model.safetensors',
+      safetensors([
+        floats('model.embed_tokens.weight', [V, D], weight),
+        floats('model.norm.weight', [D], norm),
+        floats('model.layers.0.mlp.up_proj.weight', [9, D], someNumbers(9 * D, 5)),
+      ]),
+    );
+    model = folder.path('whole');
+  });
+
+  it.each([undefined, 'f32', 'f16', 'bf16', 'i8'] as const)(
+    'as %s, with all that makes logits',
+    async dtype => {
+      const output = folder.path(`as-${dtype}.safetensors`);
+      const options = dtype ? ['--dtype', dtype] : [];
+      const [line] = await jsonLines(['convert', model, '-o', output, ...options]);
+      const held = dtype ?? 'f32';
+      expect(line).toMatchObject({ output, family: 'gemma2', vocabSize: V, hiddenSize: D, dtype: held });
+      const whole = LMHead.openSync(model);
+      const alone = LMHead.openSync(output);
+      expect(alone).toMatchObject({ vocabSize: V, hiddenSize: D, tied: true });
+      expect(alone.dtype).toBe(held);
+      const expected = whole.logitsSync(hidden, { norm: true });
+      const got = alone.logitsSync(hidden, { norm: true });
+      if (held === 'f32') expect(got).toEqual(expected);
+      const error = { f32: 0, f16: 2 ** -8, bf16: 2 ** -5, i8: 0.1 }[held];
+      for (const [i, want] of expected.entries()) {
+        if (want === -Infinity) expect(got[i]).toBe(want);
+        else expect(Math.abs(got[i] - want)).toBeLessThanOrEqual(error);
+      }
+      expect(alone.embed([3])).toHaveLength(D);
+    },
+  );
+
+  it('rounds to the nearest number', async () => {
+    const output = folder.path('rounded.safetensors');
+    await jsonLines(['convert', file, '-o', output, '--dtype', 'bf16', '--backend', 'reference']);
+    const row = LMHead.openSync(output).embed([4]);
+    const scale = 2 ** -8; // half a unit of eight bits
+    for (let k = 0; k < D; k++) {
+      const x = weight[4 * D + k];
+      expect(Math.abs(row[k] - x)).toBeLessThanOrEqual(Math.abs(x) * scale);
+    }
+  });
+
+  it('says what it wrote to people', async () => {
+    const output = folder.path('people.safetensors');
+    const { code, stdout } = await lmhead(['convert', file, '-o', output, '--dtype', 'i8']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      /^written +.*people.safetensors\nvocabulary +211 tokens\nhidden size +13\nweights +i8, 3.59 kB\nerror +0.\d+ %\n$/,
+    );
+  });
+
+  it('replaces no file but by force', async () => {
+    const output = folder.path('there.safetensors');
+    expect((await lmhead(['convert', file, '-o', output])).code).toBe(0);
+    const { code, stderr } = await lmhead(['convert', file, '-o', output, '--dtype', 'f16']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('there.safetensors exists; want another name, or --force');
+    expect(LMHead.openSync(output).dtype).toBe('f32');
+    expect((await lmhead(['convert', file, '-o', output, '--dtype', 'f16', '--force'])).code).toBe(0);
+    expect(LMHead.openSync(output).dtype).toBe('f16');
+  });
+
+  it('makes no infinities', async () => {
+    const large = folder.file(
+      'large.safetensors',
+      safetensors([floats('lm_head.weight', [2, 2], Float32Array.of(1, 2, 65520, 4))]),
+    );
+    const output = folder.path('small.safetensors');
+    const { code, stderr } = await lmhead(['convert', large, '-o', output, '--dtype', 'f16']);
+    expect([code, stderr]).toEqual([
+      1,
+      'lmhead: ERR_LMHEAD_RANGE: dtype: got f16 for a weight of 65520; want f32 or bf16\n',
+    ]);
+    expect(existsSync(output)).toBe(false);
   });
 });
 

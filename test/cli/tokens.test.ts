@@ -1,7 +1,8 @@
 /** The texts of tokens: where they are found, and how they are shown. */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { textOfBytes, textOfPiece } from '../../lib/tokens/pieces';
 import { columns, quotedToken, visible } from '../../lib/tokens/visible';
@@ -128,14 +129,24 @@ describe('tokenizer.json', () => {
   });
 
   it('is told of where the package that reads it is not installed', () => {
-    // Out of reach of any node_modules.
-    cpSync(join(packageFolder, 'dist'), folder.path('away/dist'), { recursive: true });
+    // To Node it looks as if there were none.
+    folder.file(
+      'missing.mjs',
+      `export function resolve(specifier, context, next) {
+        if (specifier !== '@huggingface/tokenizers') return next(specifier, context);
+        throw Object.assign(new Error('no such package'), { code: 'ERR_MODULE_NOT_FOUND' });
+      }`,
+    );
+    const hook = folder.file(
+      'hook.mjs',
+      `import { register } from 'node:module'; register('./missing.mjs', import.meta.url);`,
+    );
+    const program = join(packageFolder, 'dist/cli/index.js');
+    const args = [program, 'topk', folder.path('model'), '--hidden', h];
     const run = (...more: string[]) =>
-      spawnSync(
-        process.execPath,
-        [folder.path('away/dist/cli/index.js'), 'topk', folder.path('model'), '--hidden', h, ...more],
-        { encoding: 'utf8', env: { ...process.env, LMHEAD_BACKEND: 'reference' } },
-      );
+      spawnSync(process.execPath, ['--import', pathToFileURL(hook).href, ...args, ...more], {
+        encoding: 'utf8',
+      });
     const found = run('-k', '1');
     expect(found.status).toBe(0);
     expect(found.stderr).toMatch(

@@ -29,7 +29,7 @@ beforeAll(() => {
 });
 
 const COMMANDS = [
-  ...['info', 'verify', 'topk', 'sample', 'score', 'lens', 'nearest', 'diff', 'quantize', 'bench'],
+  ...['info', 'verify', 'topk', 'sample', 'score', 'lens', 'nearest', 'diff', 'quantize', 'convert', 'bench'],
 ];
 const ALL = COMMANDS.join(', ');
 
@@ -119,6 +119,17 @@ describe('a wrong command line', () => {
       ['verify', 'x', '--hidden', 'h', '--positions', '2'],
       'verify: got --hidden and --positions; want one of them',
     ],
+    ['nowhere to write to', ['convert', 'x'], 'convert: want --output HEAD.safetensors'],
+    [
+      'an output of another kind',
+      ['convert', 'x', '-o', 'y.gguf'],
+      'convert: got --output y.gguf; want a name that ends in .safetensors',
+    ],
+    [
+      'a dtype that nothing is converted to',
+      ['convert', 'x', '-o', 'y.safetensors', '--dtype', 'q4_k'],
+      "--dtype: got 'q4_k'; want f32, f16, bf16, i8, q8_0",
+    ],
     ['no file', ['info'], 'info: want a FILE'],
     ['two files', ['info', 'a', 'b'], "info: got the operand 'b' too many"],
     ['no hidden states', ['topk', 'x'], 'topk: want --hidden H.npy'],
@@ -205,7 +216,7 @@ describe('a wrong file', () => {
     const cut = folder.file('cut.safetensors', readFileSync(file).subarray(0, -4));
     await wrong([name, cut], 'FORMAT', 'cut.safetensors: the file has been cut short');
     const text = folder.file('text/notes.txt', 'Some notes of mine.');
-    await wrong([name, text], 'FORMAT', 'notes.txt: it begins as text does, with "Some not"');
+    await wrong([name, text], 'FORMAT', 'notes.txt: it is a text file, which begins with "Some notes');
     await wrong(
       [name, folder.path('text')],
       'IO',

@@ -1,14 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { dequantize } from '../../lib/dtypes/dequantize';
-import { rowBytes } from '../../lib/dtypes/row-format';
+import { type BlockDtype, rowBytes } from '../../lib/dtypes/row-format';
 import { boundedLogitOf } from '../../lib/reference/logits';
-import type { QuantizedDtype } from '../../lib/types';
 import { backends } from '../support/backends';
 import { conformanceBytes, describeConformance } from '../support/conformance';
 
 const FOLDER = 'gguf/quants';
-const FILES: [name: string, dtype: QuantizedDtype, V: number, d: number][] = [
+const FILES: [name: string, dtype: BlockDtype, V: number, d: number][] = [
   ['q8_0', 'q8_0', 512, 64],
   ['q4_0', 'q4_0', 512, 64],
   ['q4_K', 'q4_k', 128, 256],

@@ -392,9 +392,16 @@ describe('a GGUF file without a usable head', () => {
   const open = (bytes: Uint8Array, options = {}) => LMHead.openSync(folder.file('x.gguf', bytes), options);
 
   it('of a type that is not read says which', () => {
-    const bytes = new Uint8Array(V * 84);
-    const q2 = { name: 'output.weight', type: 10, shape: [V, 256], bytes };
-    throwsKind(() => open(gguf([q2])), 'DTYPE', 'output.weight', 'Q2_K', 'x.gguf');
+    for (const [type, name, blockBytes] of [
+      [16, 'IQ2_XXS', 66],
+      [21, 'IQ3_S', 110],
+      [34, 'TQ1_0', 54],
+      [40, 'NVFP4', 144],
+    ] as const) {
+      const bytes = new Uint8Array(V * blockBytes);
+      const tensor = { name: 'output.weight', type, shape: [V, 256], bytes };
+      throwsKind(() => open(gguf([tensor])), 'DTYPE', 'output.weight', name, 'x.gguf', 'llama-quantize');
+    }
   });
 
   it('of a header alone', () => {

@@ -73,8 +73,33 @@ describe('a file of another kind', () => {
     ['a web page', 'm.safetensors', '<!DOCTYPE html><html>404</html>', 'web page'],
     ['an empty file', 'm.safetensors', '', 'empty'],
     ['an empty .gguf', 'm.gguf', '', 'cut short'],
-    ['text', 'notes.txt', 'hello, this is text', 'does not fit'],
-    ["another config's JSON", 'config.json', '{"model_type":"llama"}', 'weight_map'],
+    [
+      'an ONNX model that says only its graph',
+      'sha256-4567',
+      Buffer.from('\x08\x0a\x3a\xa4\x03\x0a', 'latin1'),
+      'it is an ONNX model',
+      'initializer',
+    ],
+    [
+      'an ONNX model by its name alone',
+      'model.onnx',
+      Buffer.from('3a0412020a00', 'hex'),
+      'it is an ONNX model',
+    ],
+    ['a protocol buffer', 'saved_model.pb', Buffer.from('080112f701', 'hex'), 'ONNX'],
+    ['another one', 'saved_model.pb', Buffer.from('0a0408011200', 'hex'), 'it is a protocol buffer'],
+    ['a checkpoint of Flax', 'flax_model.msgpack', Buffer.from('84a57061726d73', 'hex'), 'Flax'],
+    ['text', 'notes.txt', 'hello, this is text', 'it is a text', 'want a file of weights'],
+    ['text in a name of weights', 'm.safetensors', 'größer als 8 Bytes', 'it is a text'],
+    [
+      'JSON in a name of weights',
+      'm.safetensors',
+      '{"architectures": ["LlamaForCausalLM"]}',
+      'it is JSON',
+      'beside it',
+    ],
+    ['JSON in a name of GGUF', 'm.gguf', '\n [1]', 'it is JSON'],
+    ["another config's JSON", 'config.json', '{"model_type":"llama"}', 'no weight_map', 'the folder'],
   ];
   it.each(cases)('%s', async (_, name, bytes, ...words) => {
     await refuses(folder.file(name, bytes), 'FORMAT', name, ...words);

@@ -6,6 +6,7 @@ import { backends } from '../support/backends';
 import { conformancePath, describeConformance } from '../support/conformance';
 import { rejectsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
+import { gguf, QUANTIZED_TYPES } from '../support/gguf';
 import { someNumbers } from '../support/numbers';
 import { QUANTIZED, someQuantized, validWidth } from '../support/quantized';
 import { safetensors } from '../support/safetensors';
@@ -37,6 +38,25 @@ describe.each(backends)('%s: files of quantized weights', backend => {
       'layout',
     );
   });
+
+  it.each(Object.entries(QUANTIZED_TYPES) as [keyof typeof QUANTIZED_TYPES, number][])(
+    '%s: in a GGUF file, by ggml’s number %i',
+    async (dtype, type) => {
+      const d = validWidth(dtype, 512);
+      const bytes = someQuantized(dtype, V, d);
+      const path = folder.file(
+        `${dtype}.gguf`,
+        gguf([{ name: 'output.weight', type, shape: [V, d], bytes }]),
+      );
+      for (const mmap of [true, false]) {
+        const head = await LMHead.open(path, { backend, mmap });
+        expect([head.dtype, head.vocabSize, head.hiddenSize]).toEqual([dtype, V, d]);
+        const wanted = LMHead.from(bytes, { vocabSize: V, hiddenSize: d, dtype, backend });
+        const hidden = someNumbers(2 * d, 3);
+        expect(head.logitsSync(hidden)).toEqual(wanted.logitsSync(hidden));
+      }
+    },
+  );
 
   it.each([
     ['of another dtype', 'q8_0', 'F32', [V, 34]],

@@ -125,6 +125,8 @@ describe.each(backends)("MLX's affine quantization, %s", backend => {
         );
         const { result: head, warnings } = await warningsOf(() => LMHead.open(path, { backend }));
         expect(warnings).toEqual([]);
+        const inPlace = dtype !== 'F32' && (bits === 4 || bits === 8);
+        expect(head.dtype).toBe(inPlace ? `mlx${bits}` : 'f32');
         expectTied(head, weights, d);
         head.close();
       }
@@ -167,6 +169,104 @@ describe.each(backends)("MLX's affine quantization, %s", backend => {
       h.reduce((sum, x, k) => sum + x * scale * norm[k] * output.weights[id * d + k], 0),
     );
     expectClose(head.logitsSync(h, { norm: true }), expected, { absolute: 1e-4, relative: 1e-5 });
+  });
+});
+
+describe.each(backends)("MLX's 4 and 8 bits, used where they lie, %s", backend => {
+  const [v, d] = [70, 192];
+  const cases = [4, 8].flatMap(bits =>
+    (['F16', 'BF16'] as const).flatMap(dtype => [32, 64].map(group => [bits, dtype, group] as const)),
+  );
+  const config = { model_type: 'qwen3', vocab_size: v, hidden_size: d, tie_word_embeddings: true };
+
+  it.each(cases)(
+    '%i bits, %s, groups of %i: every method, as over the numbers that they stand for',
+    async (...kind) => {
+      const [bits, dtype, group] = kind;
+      const { tensors, weights } = mlx('model.embed_tokens', v, d, bits, group, dtype);
+      const path = model(tensors, { ...config, quantization: { bits, group_size: group } });
+      const same = LMHead.from(Float32Array.from(weights), { vocabSize: v, hiddenSize: d, backend });
+      const hidden = someNumbers(6 * d, 3);
+      const request = { logits: true, logProbs: true, top: 5, argmax: true, sample: true, seed: 1 } as const;
+      const saved = folder.path(`saved-mlx-${kind.join('-')}.safetensors`);
+      const mapped = LMHead.openSync(path, { backend });
+      await mapped.save(saved);
+      const heads = [
+        mapped,
+        LMHead.openSync(path, { backend, mmap: false }),
+        await LMHead.open(path, { backend, mmap: false }),
+        LMHead.attach(structuredClone(mapped.handle)),
+        LMHead.openSync(saved, { backend }),
+        LMHead.attach(LMHead.openSync(path, { backend, mmap: false }).handle),
+      ];
+      for (const head of heads) {
+        expect([head.dtype, head.tied]).toEqual([`mlx${bits}`, true]);
+        for (const n of [1, 2, 5, 6]) {
+          const some = hidden.subarray(0, n * d);
+          expect(head.runSync(some, request)).toEqual(same.runSync(some, request));
+        }
+        const rows = [3, 5, 8, 40, 69];
+        expect(head.logitsSync(hidden, { rows })).toEqual(same.logitsSync(hidden, { rows }));
+        expect(head.embed([69, 0])).toEqual(same.embed([69, 0]));
+        expect(head.nearestSync(4, 3)).toEqual(same.nearestSync(4, 3));
+        expect(await head.verify(hidden)).toMatchObject({ ok: true, argmaxAgrees: true });
+        const { head: quantized } = await head.quantize('i8');
+        const { head: wanted } = await same.quantize('i8');
+        expect(quantized.logitsSync(hidden)).toEqual(wanted.logitsSync(hidden));
+      }
+    },
+  );
+
+  it('as an input embedding of more rows, and in files of their own', async () => {
+    const output = mlx('lm_head', v, d, 8, 64, 'F16', 10);
+    const input = mlx('model.embed_tokens', v + 8, d, 4, 32, 'F16', 20);
+    const all = [...output.tensors, ...input.tensors];
+    const name = `apart-${backend}`;
+    const map: Record<string, string> = {};
+    for (const [i, tensor] of all.entries()) {
+      map[tensor.name] = `${i}.safetensors`;
+      folder.file(`${name}/${i}.safetensors`, safetensors([tensor]));
+    }
+    folder.file(`${name}/model.safetensors.index.json`, JSON.stringify({ weight_map: map }));
+    const quantization = { bits: 8, group_size: 64, 'model.embed_tokens': { bits: 4, group_size: 32 } };
+    folder.file(
+      `${name}/config.json`,
+      JSON.stringify({ ...config, tie_word_embeddings: false, quantization }),
+    );
+    const head = LMHead.openSync(folder.path(name), { backend });
+    const saved = folder.path(`saved-${name}.safetensors`);
+    head.saveSync(saved);
+    const { head: quantized } = await head.quantize('q8_0');
+    for (const each of [head, LMHead.openSync(saved, { backend }), LMHead.attach(head.handle), quantized]) {
+      expect([each.tied, each.inputVocabSize]).toEqual([false, v + 8]);
+      expect([...each.embed([v + 7])]).toEqual([...Float32Array.from(input.weights.subarray((v + 7) * d))]);
+      if (each !== quantized) expectHead(each, output.weights, d);
+    }
+  });
+
+  it('of a damaged handle is refused', () => {
+    const { tensors } = mlx('model.embed_tokens', v, d, 4, 64, 'F16');
+    const path = model(tensors, { ...config, quantization: { bits: 4, group_size: 64 } });
+    const { handle } = LMHead.openSync(path, { backend, mmap: false });
+    type Damaged = { output: { groups?: { size: unknown } } };
+    for (const groups of [
+      undefined,
+      { size: 63 },
+      { size: 0 },
+      { size: 64, dtype: 'f32' },
+      { size: 32, dtype: 'f16' },
+    ]) {
+      const damaged = structuredClone(handle) as Damaged;
+      damaged.output.groups = groups as Damaged['output']['groups'];
+      // Native weights are known by themselves: what a handle says of them need only be possible.
+      if (backend === 'native' && groups?.size === 32) continue;
+      throwsKind(() => LMHead.attach(damaged), 'ARGUMENT', 'handle', 'damaged');
+    }
+  });
+
+  it('are no dtype of weights in memory', () => {
+    const options = { vocabSize: 2, hiddenSize: 64, dtype: 'mlx4' as const, backend };
+    throwsKind(() => LMHead.from(new Uint8Array(64), options), 'DTYPE', 'mlx4', 'q8_0');
   });
 });
 

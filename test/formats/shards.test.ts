@@ -154,7 +154,12 @@ describe('a sharded model is refused', () => {
 
   it('that names what is not there', () => {
     const path = written('empty', index({ __proto__: 'x', 'model.layers.0.weight': 'y' }));
-    throwsKind(() => LMHead.openSync(path), 'TENSOR', 'index.json');
+    throwsKind(
+      () => LMHead.openSync(path),
+      'TENSOR',
+      "index.json has no tensor with an output matrix's name",
+      'want the option tensor with the name of one: model.layers.0.weight',
+    );
     const missing = written('missing', index(map));
     rmSync(folder.path('missing/model-00003-of-00003.safetensors'));
     throwsKind(() => LMHead.openSync(missing), 'IO', 'model-00003-of-00003.safetensors', 'no such file');

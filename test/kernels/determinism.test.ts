@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { nativeUnavailable } from '../../lib/backend/addon';
-import { isFloat } from '../../lib/dtypes/row-format';
-import type { Dtype, RunRequest } from '../../lib/types';
+import { type BlockDtype, isFloat } from '../../lib/dtypes/row-format';
+import type { FloatDtype, RunRequest } from '../../lib/types';
 import { narrow } from '../support/half';
 import { someNumbers } from '../support/numbers';
 import { someQuantized } from '../support/quantized';
@@ -61,7 +61,7 @@ const bits = (array: Float32Array | Uint32Array) =>
   Buffer.from(array.buffer, array.byteOffset, array.byteLength);
 
 describe.skipIf(nativeUnavailable())('the same bits', () => {
-  describe.each<Dtype>(['f32', 'f16', 'bf16', 'i8'])('weights %s', dtype => {
+  describe.each<FloatDtype | BlockDtype>(['f32', 'f16', 'bf16', 'i8'])('weights %s', dtype => {
     const weight = isFloat(dtype) ? narrow(someNumbers(V * D), dtype) : someQuantized(dtype, V, D);
     const make = (threads: number) =>
       LMHead.from(weight, {

@@ -7,10 +7,10 @@ import { type Epilogue, type LogitsJob, noCandidates, type PassJob } from '../..
 import { nativeCapabilities, nativeLogits } from '../../lib/backend/native';
 import { dequantize, unpackedRows } from '../../lib/dtypes/dequantize';
 import { floats } from '../../lib/dtypes/half';
-import { rowBytes } from '../../lib/dtypes/row-format';
+import { type BlockDtype, rowBytes } from '../../lib/dtypes/row-format';
 import { referenceLogits } from '../../lib/reference/backend';
 import { boundedLogitOf } from '../../lib/reference/logits';
-import type { CapOrder, Dtype, FloatDtype, QuantizedDtype, SampleOptions } from '../../lib/types';
+import type { CapOrder, Dtype, FloatDtype, SampleOptions } from '../../lib/types';
 import { narrow } from '../support/half';
 import { expectClose, someNumbers } from '../support/numbers';
 import { QUANTIZED, someQuantized, validWidth } from '../support/quantized';
@@ -196,7 +196,7 @@ export function kernelSuite(isa: string): void {
   );
 }
 
-function unpackedRow(weight: Uint8Array, dtype: QuantizedDtype, d: number, id: number): Float32Array {
+function unpackedRow(weight: Uint8Array, dtype: BlockDtype, d: number, id: number): Float32Array {
   return dequantize(weight.subarray(id * rowBytes(dtype, d), (id + 1) * rowBytes(dtype, d)), dtype, d);
 }
 

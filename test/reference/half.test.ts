@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { unpack } from '../../lib/dtypes/half';
+import { narrow as rounded, unpack } from '../../lib/dtypes/half';
 import { narrow } from '../support/half';
 
 describe('16-bit floating-point numbers', () => {
@@ -27,5 +27,26 @@ describe('16-bit floating-point numbers', () => {
         expect(Number.isNaN(unpack(back.subarray(i, i + 1) as Uint16Array, dtype)[0])).toBe(true);
       else if (back[i] !== i) expect.fail(`${i} became ${back[i]}`);
     }
+  });
+
+  it.each([
+    ['f16', 1 + 2 ** -11, 1],
+    ['f16', 1 + 3 * 2 ** -11, 1 + 2 ** -9],
+    ['f16', 1 + 2 ** -11 + 2 ** -20, 1 + 2 ** -10],
+    ['f16', -65519, -65504],
+    ['f16', 65520, Infinity],
+    ['f16', 1e30, Infinity],
+    ['f16', 2 ** -25, 0],
+    ['f16', 1.5 * 2 ** -25, 2 ** -24],
+    ['f16', -3 * 2 ** -25, -(2 ** -23)],
+    ['f16', 2 ** -26, 0],
+    ['f16', 2047.5 * 2 ** -25, 2 ** -14],
+    ['bf16', 1 + 2 ** -8, 1],
+    ['bf16', 1 + 3 * 2 ** -8, 1 + 2 ** -6],
+    ['bf16', -(1 + 2 ** -8 + 2 ** -20), -(1 + 2 ** -7)],
+    ['bf16', 3.4e38, Infinity],
+  ] as ['f16' | 'bf16', number, number][])('%s: %d is rounded to %d', (dtype, from, to) => {
+    const bits = rounded(Float32Array.of(from), dtype) as Uint16Array;
+    expect(unpack(bits, dtype)[0]).toBe(to);
   });
 });

@@ -1,12 +1,12 @@
 /** Good files and folders of every kind, and what has to hold of any change to them. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { rowBytes } from '../../lib/dtypes/row-format';
+import { matrixBytes } from '../../lib/dtypes/row-format';
 import { LMHeadError } from '../../lib/errors';
 import { headPlan } from '../../lib/head/open';
 import { bytesOf } from './bytes';
 import { conformancePath } from './conformance';
-import { BF16, F32, gguf } from './gguf';
+import { BF16, F32, gguf, QUANTIZED_TYPES } from './gguf';
 import { narrow } from './half';
 import { type Asked, fromFiles } from './memory-files';
 import { mutated } from './mutations';
@@ -65,6 +65,21 @@ const mlx = [
   words('model.embed_tokens.weight', 'U32', [8, 8], 4),
   words('model.embed_tokens.scales', 'F16', [8, 2], 2),
   words('model.embed_tokens.biases', 'F16', [8, 2], 2),
+];
+const mlx8 = [
+  words('lm_head.weight', 'U32', [8, 16], 4),
+  words('lm_head.scales', 'BF16', [8, 1], 2),
+  words('lm_head.biases', 'BF16', [8, 1], 2),
+];
+const nvfp4 = [words('lm_head.weight', 'U32', [8, 8], 4), words('lm_head.scales', 'U8', [8, 4], 1)];
+const awq = [
+  words('lm_head.qweight', 'I32', [64, 1], 4),
+  words('lm_head.qzeros', 'I32', [2, 1], 4),
+  words('lm_head.scales', 'F16', [2, 8], 2),
+];
+const blocks = [
+  words('lm_head.weight', 'F8_E5M2', [8, 64], 1),
+  words('lm_head.weight_scale_inv', 'F32', [2, 2], 4),
 ];
 const gptq = [
   words('lm_head.qweight', 'I32', [8, 8], 4),
@@ -151,9 +166,30 @@ export function goodMaterial(): Material[] {
         'lmhead.dtype:lm_head.weight': 'q8_0',
       }),
     ),
+    ...(['q2_k', 'q3_k', 'iq4_xs', 'mxfp4'] as const).map(dtype => {
+      const bytes = someQuantized(dtype, V, 256);
+      const quantizedTensor = { ...ggufTensor, type: QUANTIZED_TYPES[dtype], shape: [V, 256], bytes };
+      return single(`${dtype}.gguf`, gguf([quantizedTensor]));
+    }),
     ...[mlx, gptq, packed, fp8, int8].map(tensors =>
       folder({ 'model.safetensors': safetensors(tensors), 'config.json': json(quantized) }),
     ),
+    folder({
+      'model.safetensors': safetensors(mlx8),
+      'config.json': json({ ...quantized, quantization: { bits: 8, group_size: 64 } }),
+    }),
+    folder({
+      'model.safetensors': safetensors(nvfp4),
+      'config.json': json({ ...quantized, quantization: { bits: 4, group_size: 16, mode: 'nvfp4' } }),
+    }),
+    folder({
+      'model.safetensors': safetensors(awq),
+      'config.json': json({ model_type: 'llama', quantization_config: { quant_method: 'awq', bits: 4 } }),
+    }),
+    folder({
+      'model.safetensors': safetensors(blocks),
+      'config.json': json({ model_type: 'llama', quantization_config: { weight_block_size: [4, 32] } }),
+    }),
     single('pytorch_model.bin', checkpoint(records)),
     single('c.pt', checkpoint(records.map(record => ({ ...record, key: '0', parameter: true })))),
     single('old.pth', legacyCheckpoint(records)),
@@ -219,7 +255,8 @@ export function opens({ path, files }: Material): boolean {
     const { spec } = fromFiles(files, headPlan(path, {}, true, true), asked);
     const { output, vocabSize, hiddenSize } = spec;
     const held = output.kind === 'memory' ? output.data.byteLength : -1;
-    if (held !== vocabSize * rowBytes(output.dtype, hiddenSize)) throw new Error(`a matrix of ${held} bytes`);
+    if (held !== matrixBytes(output.dtype, vocabSize, hiddenSize, output.groups))
+      throw new Error(`a matrix of ${held} bytes`);
     head = true;
   } catch (error) {
     if (!(error instanceof LMHeadError) || !ALLOWED.has(error.code)) throw error;

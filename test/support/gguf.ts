@@ -22,6 +22,11 @@ export interface GgufTensorSpec {
 export const F32 = 0;
 export const F16 = 1;
 export const BF16 = 30;
+/** ggml's numbers of the quantized types that are read. */
+export const QUANTIZED_TYPES = {
+  ...{ q4_0: 2, q4_1: 3, q5_0: 6, q5_1: 7, q8_0: 8, q2_k: 10, q3_k: 11, q4_k: 12, q5_k: 13, q6_k: 14 },
+  ...{ iq4_nl: 20, iq4_xs: 23, mxfp4: 39 },
+};
 
 const u32 = (x: number) => {
   const bytes = Buffer.alloc(4);

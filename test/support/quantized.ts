@@ -1,9 +1,9 @@
-import { ROW_FORMATS, rowBytes } from '../../lib/dtypes/row-format';
-import type { QuantizedDtype } from '../../lib/types';
+import { type BlockDtype, ROW_FORMATS, rowBytes } from '../../lib/dtypes/row-format';
+
 import { narrow } from './half';
 import { someNumbers } from './numbers';
 
-export const QUANTIZED: QuantizedDtype[] = [
+export const QUANTIZED: BlockDtype[] = [
   'q8_0',
   'q6_k',
   'q5_k',
@@ -14,10 +14,14 @@ export const QUANTIZED: QuantizedDtype[] = [
   'q5_1',
   'iq4_nl',
   'i8',
+  'q2_k',
+  'q3_k',
+  'iq4_xs',
+  'mxfp4',
 ];
 
 /** Where in a block its scale lies, and its second one. */
-const SCALES: Record<QuantizedDtype, number[]> = {
+const SCALES: Record<BlockDtype, number[]> = {
   q8_0: [0],
   q6_k: [208],
   q5_k: [0, 2],
@@ -28,10 +32,14 @@ const SCALES: Record<QuantizedDtype, number[]> = {
   q5_1: [0, 2],
   iq4_nl: [0],
   i8: [],
+  q2_k: [80, 82],
+  q3_k: [108],
+  iq4_xs: [0],
+  mxfp4: [],
 };
 
 /** Rows of any bits, as every block is a valid one; only the scales are those of numbers near 1, of either sign. */
-export function someQuantized(dtype: QuantizedDtype, rows: number, d: number, seed = 1): Uint8Array {
+export function someQuantized(dtype: BlockDtype, rows: number, d: number, seed = 1): Uint8Array {
   const bytes = Uint8Array.from(someNumbers(rows * rowBytes(dtype, d), seed), x => (x + 1) * 128);
   const view = new DataView(bytes.buffer);
   const { bytes: blockBytes } = ROW_FORMATS[dtype];
@@ -48,13 +56,14 @@ export function someQuantized(dtype: QuantizedDtype, rows: number, d: number, se
     return bytes;
   }
   for (let at = 0; at < bytes.length; at += blockBytes) {
+    if (dtype === 'mxfp4') bytes[at] = 118 + (bytes[at] & 7);
     for (const offset of SCALES[dtype]) view.setUint16(at + offset, halves[at + offset], true);
   }
   return bytes;
 }
 
 /** A row length that the dtype can have, near the wanted one. */
-export function validWidth(dtype: QuantizedDtype, wanted: number): number {
+export function validWidth(dtype: BlockDtype, wanted: number): number {
   const { numbers } = ROW_FORMATS[dtype];
   return Math.max(1, Math.round(wanted / numbers)) * numbers;
 }

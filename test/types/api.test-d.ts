@@ -14,6 +14,7 @@ import {
   type OpenOptions,
   type RunRequest,
   type Sample,
+  type SampledToken,
   type SampleOptions,
   type SamplerOptions,
   type Score,
@@ -224,9 +225,18 @@ describe('results', () => {
     expectTypeOf(head.topKSync(hidden, 3)).toEqualTypeOf<TopK>();
     expectTypeOf(head.argmax(hidden)).resolves.toEqualTypeOf<Uint32Array>();
     expectTypeOf(head.sample(hidden)).resolves.toEqualTypeOf<Sample>();
-    expectTypeOf(head.sampleSync(hidden, { topLogProbs: 5 }).topLogProbs).toEqualTypeOf<
-      TopLogProbs | undefined
-    >();
+    expectTypeOf(head.sampleSync(hidden, { topLogProbs: 5 }).topLogProbs).toEqualTypeOf<TopLogProbs>();
+    expectTypeOf(head.sampleSync(hidden).topLogProbs).toEqualTypeOf<TopLogProbs | undefined>();
+    expectTypeOf(head.sample(hidden, { topLogProbs: 5 })).resolves.toHaveProperty('modelLogProbs');
+    expectTypeOf(
+      head.runSync(hidden, { sample: true, topLogProbs: 2 }).sample.modelLogProbs,
+    ).toEqualTypeOf<Float32Array>();
+    expectTypeOf(sampleFrom(hidden, 3, { topLogProbs: 2 }).modelTopLogProbs).toEqualTypeOf<TopLogProbs>();
+    const sampler = head.sampler({ topLogProbs: 3 });
+    expectTypeOf(sampler.nextSync(hidden).modelLogProb).toEqualTypeOf<number>();
+    expectTypeOf(sampler.clone().next(hidden)).resolves.toHaveProperty('topLogProbs');
+    expectTypeOf(head.nextAllSync([sampler], hidden)).toEqualTypeOf<SampledToken[]>();
+    expectTypeOf(head.sampler().nextSync(hidden)).toEqualTypeOf<SampledToken>();
     expectTypeOf(head.scoreSync(hidden, [1])).toEqualTypeOf<Score>();
     expectTypeOf(head.verify(hidden)).resolves.toEqualTypeOf<Verification>();
     expectTypeOf(head.close()).toEqualTypeOf<void>();

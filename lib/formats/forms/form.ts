@@ -1,5 +1,6 @@
 /** A matrix that is stored as more than one tensor, or as numbers that stand for others: what it takes to make it one of f32. */
 import { floats } from '../../dtypes/half';
+import type { GroupedDtype, Groups } from '../../dtypes/row-format';
 import { LMHeadError } from '../../errors';
 import type { QuantizationFacts } from '../model-facts';
 import type { Plan } from '../read-plan';
@@ -36,6 +37,8 @@ export interface MatrixForm {
   parts: readonly Part[];
   /** 'i8': rows as that dtype has them. */
   dtype: 'f32' | 'i8';
+  /** Where a pass can read it as it is: rows, scales and biases are the parts, in this order. */
+  inPlace?: { dtype: GroupedDtype; groups: Groups };
   /** Writes all of it, row by row: [rows, columns] of f32, or bytes of i8's rows. */
   fill(read: ReadPart, out: Float32Array | Uint8Array): Plan<void>;
 }

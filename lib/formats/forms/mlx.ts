@@ -56,7 +56,19 @@ export function mlxForm(leaves: Leaves, context: FormContext): MatrixForm | unde
     columns,
     parts: [weight, scales, biases],
     dtype: 'f32',
+    inPlace: inPlaceOf(affine),
     fill: (read, out) => fillAffine(affine, read, out as Float32Array),
+  };
+}
+
+/** What passes read: 4 or 8 bits, with scales and biases of 16. */
+function inPlaceOf({ bits, groupSize, scales, biases }: MlxAffine): MatrixForm['inPlace'] {
+  const { dtype } = scales.entry;
+  if ((bits !== 4 && bits !== 8) || biases.entry.dtype !== dtype || (dtype !== 'F16' && dtype !== 'BF16'))
+    return undefined;
+  return {
+    dtype: bits === 4 ? 'mlx4' : 'mlx8',
+    groups: { size: groupSize, dtype: dtype === 'F16' ? 'f16' : 'bf16' },
   };
 }
 

@@ -104,6 +104,8 @@ struct Kernels {
   // The f32 numbers that count stored ones stand for: exactly, or rounded once where f32 cannot hold them (q4_k, q5_k, q4_1,
   // q5_1, as ggml does). Of a quantized dtype: from the start of a row, whole blocks.
   void (*unpack[kDtypes])(const uint8_t* source, size_t count, float* out);
+  // The same of one row of a matrix, and of grouped formats too, which `unpack` has none for.
+  void (*unpack_row[kDtypes])(const Matrix& e, size_t row, float* out);
 
   MaxResult (*max)(const float* u, size_t count);
   // max is finite and no smaller than any u; no NaN.

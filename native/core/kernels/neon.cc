@@ -213,6 +213,22 @@ static inline F set_half(const uint8_t* p) {
   return {x, x};
 }
 
+template <Dtype dtype>
+static inline F set_16_bit(const uint8_t* p) {
+  if constexpr (dtype == Dtype::f16) return set_half(p);
+  uint16_t bits;
+  memcpy(&bits, p, sizeof bits);
+  const float32x4_t x = vreinterpretq_f32_u32(vdupq_n_u32(uint32_t{bits} << 16));
+  return {x, x};
+}
+static inline I load_nibbles(const uint8_t* p) {
+  static const int32_t kShifts[kLanes] = {0, -4, -8, -12, -16, -20, -24, -28};
+  uint32_t word;
+  memcpy(&word, p, sizeof word);
+  const uint32x4_t all = vdupq_n_u32(word);
+  return {vshlq_u32(all, vld1q_s32(kShifts)), vshlq_u32(all, vld1q_s32(kShifts + 4))};
+}
+
 constexpr size_t kByteLanes = 16;
 using Bytes = uint8x16_t;
 static inline Bytes load_bytes(const uint8_t* p) { return vld1q_u8(p); }

@@ -73,19 +73,30 @@ LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t 
   }
   // Scattered rows are gathered, some at a time: kernels like neighbors, and what they read ahead of a row is then not in vain.
   constexpr size_t kGatheredBytes = size_t{32} << 10, kMost = 64;
-  const size_t row_bytes = e_.row_bytes(), most = std::clamp<size_t>(kGatheredBytes / row_bytes, 4, kMost);
+  // Of a grouped format, scales and biases come behind the rows.
+  const size_t row_bytes = e_.row_bytes(), side_bytes = is_grouped(e_.dtype) ? e_.groups.row_bytes(e_.columns) : 0;
+  const size_t all_bytes = row_bytes + 2 * side_bytes, most = std::clamp<size_t>(kGatheredBytes / all_bytes, 4, kMost);
   thread_local std::vector<uint8_t> gathered;
-  if (gathered.size() < most * row_bytes) gathered.resize(most * row_bytes);
+  if (gathered.size() < most * all_bytes) gathered.resize(most * all_bytes);
+  uint8_t* const scales = gathered.data() + most * row_bytes;
+  uint8_t* const scale_biases = scales + most * side_bytes;
   float biases[kMost];
   for (size_t begin = 0; begin < rows; begin += most) {
     const size_t count = std::min(most, rows - begin);
     for (size_t i = 0; i < count; i++) {
-      std::memcpy(gathered.data() + i * row_bytes, e_.row(ids[begin + i]), row_bytes);
+      const size_t id = ids[begin + i];
+      std::memcpy(gathered.data() + i * row_bytes, e_.row(id), row_bytes);
+      if (side_bytes > 0) {
+        std::memcpy(scales + i * side_bytes, e_.groups.scales + id * side_bytes, side_bytes);
+        std::memcpy(scale_biases + i * side_bytes, e_.groups.biases + id * side_bytes, side_bytes);
+      }
       if (epilogue_.bias) biases[i] = epilogue_.bias[ids[begin + i]];
     }
     Matrix some = e_;
     some.data = gathered.data();
     some.rows = count;
+    some.groups.scales = scales;
+    some.groups.biases = scale_biases;
     make(some, 0, count, epilogue_.bias ? biases : nullptr, first_column, columns, scratch + begin, rows);
   }
   return {scratch, rows};

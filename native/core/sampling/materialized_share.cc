@@ -37,10 +37,10 @@ std::array<MaterializedRow::Logits, 2> MaterializedRow::logits_within(const Key&
   std::array<Logits, 2> sides = logits_of(key, range, temperature);
   for (Logits& side : sides) {
     constexpr int32_t kFirst = std::numeric_limits<int32_t>::min(), kLast = std::numeric_limits<int32_t>::max();
-    struct Places {
+    struct Ordinals {
       int32_t least = kLast, most = kFirst;
     };
-    std::vector<Places> parts(workers_.threads);
+    std::vector<Ordinals> parts(workers_.threads);
     each_chunk([&, side](const Chunk& chunk, unsigned slot) {
       if (chunk.max < side.least) return;
       const int32_t least = ordinal_of(side.least), most = ordinal_of(side.most);
@@ -54,8 +54,8 @@ std::array<MaterializedRow::Logits, 2> MaterializedRow::logits_within(const Key&
       }
       parts[slot] = {std::min(parts[slot].least, first), std::max(parts[slot].most, last)};
     });
-    Places all;
-    for (const Places& part : parts) all = {std::min(all.least, part.least), std::max(all.most, part.most)};
+    Ordinals all;
+    for (const Ordinals& part : parts) all = {std::min(all.least, part.least), std::max(all.most, part.most)};
     const auto is_inside = [&](int32_t ordinal) { return float_at(ordinal) >= side.least && float_at(ordinal) <= side.most; };
     if (is_inside(all.least) && is_inside(all.most))
       side = {float_at(all.least), float_at(all.most)};

@@ -23,7 +23,7 @@ void product(const Kernels& kernels, const Matrix& e, size_t first_row, size_t r
   if (wide.size() < step * d) wide.resize(step * d);
   for (size_t r = 0; r < rows; r += step) {
     const size_t height = std::min(step, rows - r);
-    for (size_t i = 0; i < height; i++) kernels.unpack[dtype](e.row(first_row + r + i), d, wide.data() + i * d);
+    for (size_t i = 0; i < height; i++) kernels.unpack_row[dtype](e, first_row + r + i, wide.data() + i * d);
     const Matrix unpacked{reinterpret_cast<const uint8_t*>(wide.data()), Dtype::f32, height, d};
     kernels.product[static_cast<size_t>(Dtype::f32)](unpacked, 0, height, hidden, hidden_stride, columns, out + r, out_stride);
   }

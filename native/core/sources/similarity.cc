@@ -30,7 +30,7 @@ std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, const
     float* const row = wide.data() + slot * e.columns;
     MapGuard::renew();
     for (size_t i = chunk * kChunkRows; i < std::min((chunk + 1) * kChunkRows, e.rows); i++) {
-      kernels.unpack[static_cast<size_t>(e.dtype)](e.row(i), e.columns, row);
+      kernels.unpack_row[static_cast<size_t>(e.dtype)](e, i, row);
       const double square = sum_of_squares(row, e.columns);
       result[i] = square == 0 ? 0 : 1 / std::sqrt(square);
     }
