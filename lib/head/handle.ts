@@ -13,6 +13,7 @@ import { reading } from '../arguments/reading';
 import { flag, integerBetween, oneOf, optionsObject } from '../arguments/values';
 import type { HeadBackend, MatrixSource } from '../backend/backend';
 import { chooseBackend } from '../backend/choose';
+import type { QuantizeTarget } from '../dtypes/quantize';
 import { type Groups, isFloat, isGrouped, matrixBytes, ROW_FORMATS } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { Shard } from '../shard/backend';
@@ -163,7 +164,9 @@ function shardOf(shard: NonNullable<Handle['shard']>, vocabSize: number, valid: 
       columns: integerBetween(columns, 'shard.origin.columns', 1, 2 ** 32 - 1),
       unitRows: flag(unitRows, 'shard.origin.unitRows'),
       quantized:
-        quantized === undefined ? undefined : oneOf(quantized, 'shard.origin.quantized', ['i8', 'q8_0']),
+        quantized === undefined
+          ? undefined
+          : oneOf<QuantizeTarget>(quantized, 'shard.origin.quantized', ['i8', 'q8_0']),
     },
   };
 }
