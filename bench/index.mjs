@@ -3,8 +3,8 @@
  *
  *   npm run bench -- --quick          one shape and no peers, in less than a minute
  *   npm run bench -- --summary        the figures of the README, and nothing else
- *   npm run bench -- --together       calls that share passes, and the README's table of them
- *   npm run bench -- --server         examples/http-server under load
+ *   npm run bench -- --together       calls that share passes; the first table of docs/servers.md
+ *   npm run bench -- --server         examples/http-server under load; the second one
  *   npm run bench -- --json FILE      every figure, with spread
  *   npm run bench -- --svg FILE       the roofline chart
  *   npm run bench -- --shape NAME     shapes whose name holds it, as GPT-2

@@ -1,6 +1,6 @@
 /**
  * `npm run bench -- --together`: calls that return a promise and wait for the same weights, beside one batch of as many hidden states,
- * and beside as many strict turns. Prints the table of the README. Medians of rounds in which all take their turn.
+ * and beside as many strict turns. Prints the table of docs/servers.md. Medians of rounds in which all take their turn.
  */
 import { LMHead } from '../dist/index.mjs';
 import { measureCallCost } from './call-cost.mjs';

@@ -505,6 +505,27 @@ const families: Record<string, Expected> = {
     others: { 'model.vision_model.post_layernorm.weight': [D] },
     normOf: rmsNorm(1e-2),
   },
+  'Idefics, whose further ids have matrices of their own': {
+    config: { model_type: 'idefics', ...sizes, rms_norm_eps: 1e-2, tie_word_embeddings: false },
+    embedding: 'model.embed_tokens.weight',
+    output: 'lm_head.weight',
+    norm: 'model.norm.weight',
+    others: {
+      'model.embed_tokens.additional_embedding.weight': [2, D],
+      'lm_head.additional_fc.weight': [2, D],
+    },
+    normOf: rmsNorm(1e-2),
+  },
+  'Idefics 3': {
+    config: {
+      ...{ model_type: 'idefics3', vocab_size: V, tie_word_embeddings: false },
+      text_config: { model_type: 'llama', ...sizes, rms_norm_eps: 1e-2 },
+    },
+    embedding: 'model.text_model.embed_tokens.weight',
+    output: 'lm_head.weight',
+    norm: 'model.text_model.norm.weight',
+    normOf: rmsNorm(1e-2),
+  },
   InternVL: {
     config: {
       ...{ model_type: 'internvl_chat', tie_word_embeddings: false },
