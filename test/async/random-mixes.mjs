@@ -270,7 +270,12 @@ async function round() {
     controller.abort();
   }
   if (closing) {
-    if (chance(50)) await pause();
+    // Made before any is asked, so that some wait when the head is closed.
+    const last = Array.from({ length: 20 }, () => someCall({ base: one.base, pairs: [closing] }));
+    for (const call of last) {
+      const promise = ask(call.head, call.method, call.hidden, call.list);
+      pending.push({ call, settled: Promise.allSettled([promise]) });
+    }
     closing.head.close();
   }
   for (const { call, controller, settled } of pending) judge(call, controller, (await settled)[0], closing);
