@@ -138,7 +138,7 @@ export interface ShardPart {
   readonly n: number;
   /** The chunk of 256 rows that the first of `sums` is of. */
   readonly firstChunk: number;
-  /** [n, chunks, 3]: of each chunk the maximum, Σe^x and Σx·e^x. */
+  /** [n, chunks, 3], of each chunk the maximum, Σe^x and Σx·e^x. */
   readonly sums: Float64Array;
   /** [n] */
   readonly inverseTemperatures: Float64Array;

@@ -35,6 +35,21 @@ constexpr size_t kFloatDtypes = 3;  // the first ones: what hidden states may co
 
 constexpr bool is_float(Dtype dtype) { return static_cast<size_t>(dtype) < kFloatDtypes; }
 constexpr bool is_grouped(Dtype dtype) { return dtype == Dtype::mlx4 || dtype == Dtype::mlx8; }
+// Formats whose kernels are for one hidden state alone: of more, rows are unpacked first. Kernels for more columns would make a
+// binary half as large again, for formats that few heads are in.
+constexpr bool is_for_one_column(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::q8_0:
+    case Dtype::q6_k:
+    case Dtype::q5_k:
+    case Dtype::q4_k:
+    case Dtype::q4_0:
+    case Dtype::i8:
+      return false;
+    default:
+      return !is_float(dtype);
+  }
+}
 // Of a floating-point format.
 constexpr size_t bytes_per_element(Dtype dtype) { return dtype == Dtype::f32 ? 4 : 2; }
 
