@@ -41,7 +41,6 @@ constexpr bool is_for_one_column(Dtype dtype) {
   switch (dtype) {
     case Dtype::q8_0:
     case Dtype::q6_k:
-    case Dtype::q5_k:
     case Dtype::q4_k:
     case Dtype::q4_0:
     case Dtype::i8:
