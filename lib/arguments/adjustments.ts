@@ -4,7 +4,7 @@ import type { SampleOptions } from '../types';
 import { maskTable } from './allowed';
 import { rowBiases } from './biases';
 import { historyTables } from './history';
-import { idCount, tokenIds } from './ids';
+import { allIds } from './ids';
 import { reading } from './reading';
 
 /** Options that are about single ids. */
@@ -56,12 +56,8 @@ export function adjustmentsOf(
       biases: biases?.tables,
       ...(biases && historyTables(options, n, valid, biases, draft)),
       ...maskTable(options, n, vocabulary, valid),
-      xtcProtected: xtcProtectedIds === undefined ? undefined : ascending(xtcProtectedIds, valid),
+      xtcProtected:
+        xtcProtectedIds === undefined ? undefined : allIds(xtcProtectedIds, 'xtcProtectedIds', valid).sort(),
     };
   });
-}
-
-function ascending(ids: unknown, valid: number): Uint32Array {
-  const name = 'xtcProtectedIds';
-  return tokenIds(ids, name, idCount(ids, name), valid).sort();
 }

@@ -4,7 +4,7 @@ import { LMHeadError } from '../errors';
 import type { SampleOptions } from '../types';
 import { memoryOf, newWords, requireMemory } from './arrays';
 import { arrayType, got } from './describe';
-import { idCount, idRows, tokenIds } from './ids';
+import { allIds, idRows } from './ids';
 import { perRow } from './row-lists';
 
 /** Which options these are. */
@@ -43,7 +43,7 @@ export function wordsFor(ids: number): number {
 }
 
 function allowIds(mask: Uint32Array, ids: unknown, name: string, valid: number): void {
-  for (const id of tokenIds(ids, name, idCount(ids, name), valid)) mask[id >>> 5] |= 1 << (id & 31);
+  for (const id of allIds(ids, name, valid)) mask[id >>> 5] |= 1 << (id & 31);
 }
 
 /** Writes the words of a mask that a caller has given. */

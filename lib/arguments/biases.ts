@@ -2,7 +2,7 @@
 import type { Adjustments } from '../backend/backend';
 import type { SampleOptions } from '../types';
 import { localIndex } from './ascending-ids';
-import { idCount, idRows, tokenIds } from './ids';
+import { allIds, idRows } from './ids';
 import { readBiases } from './logit-bias';
 import { Biases, type IdList, newDoubles, RowLists } from './patches';
 import { perRow } from './row-lists';
@@ -58,5 +58,5 @@ function biasList(biases: unknown, name: string, valid: number): IdList | undefi
 }
 
 function idList(ids: unknown, name: string, valid: number): Uint32Array | undefined {
-  return ids === undefined ? undefined : tokenIds(ids, name, idCount(ids, name), valid);
+  return ids === undefined ? undefined : allIds(ids, name, valid);
 }

@@ -6,12 +6,12 @@ import { newWords } from './arrays';
 import type { RowBiases } from './biases';
 import { Breakers } from './breakers';
 import { got, label } from './describe';
-import { idCount, idRows, tokenIds } from './ids';
+import { allIds, idRows } from './ids';
 import { bothBiases, type IdList, newDoubles, Patches, RowLists } from './patches';
 import { dryPenalty, TokenHistory } from './penalties';
 import { isArray } from './reading';
 import { isPerRow } from './row-parameters';
-import { sequencesOf } from './sequences';
+import { sequenceIds, sequencesOf } from './sequences';
 import type { TokenCounts } from './token-counts';
 import { integerBetween, numberBetween } from './values';
 
@@ -41,7 +41,7 @@ function historyOptions(options: SampleOptions, n: number, valid: number) {
 }
 
 function idsOf(ids: unknown, name: string, valid: number): Uint32Array {
-  return ids === undefined ? new Uint32Array(0) : tokenIds(ids, name, idCount(ids, name), valid);
+  return ids === undefined ? new Uint32Array(0) : allIds(ids, name, valid);
 }
 
 /**
@@ -223,7 +223,7 @@ function rowHistories(value: unknown, n: number, valid: number) {
 function historyFrom(tokens: unknown, name: string, valid: number): TokenHistory {
   if (tokens === undefined) return new TokenHistory(new Uint32Array(0));
   if (tokens instanceof TokenHistory) return tokens;
-  return new TokenHistory(tokenIds(tokens, name, idCount(tokens, name), valid));
+  return new TokenHistory(allIds(tokens, name, valid));
 }
 
 /** How many of a history's latest tokens count. */
@@ -244,10 +244,7 @@ export function breakersOf(value: unknown, valid: number): Breakers | undefined 
   for (let i = 0; i < value.length; i++) {
     const item: unknown = value[i];
     const sequence = typeof item === 'number' ? [item] : item;
-    const name = `dryBreakers[${i}]`;
-    const count = idCount(sequence, name);
-    if (count === 0) throw new LMHeadError('RANGE', `${name}: got no ids; want at least one`);
-    sequences.push(tokenIds(sequence, name, count, valid));
+    sequences.push(sequenceIds(sequence, `dryBreakers[${i}]`, valid));
   }
   return new Breakers(sequences);
 }

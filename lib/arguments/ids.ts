@@ -65,6 +65,11 @@ export function tokenIds(
   return reading(name, () => readIds(ids, name, count, bound, ignoreIndex));
 }
 
+/** All ids of a list, each below `bound`; a fresh Uint32Array. */
+export function allIds(ids: unknown, name: string, bound: number): Uint32Array {
+  return tokenIds(ids, name, idCount(ids, name), bound);
+}
+
 function readIds(
   ids: unknown,
   name: string,

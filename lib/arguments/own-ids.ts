@@ -2,7 +2,7 @@
 import type { NextOptions, SampleOptions } from '../types';
 import { maskTable } from './allowed';
 import { newWords } from './arrays';
-import { idCount, idRows, tokenIds } from './ids';
+import { allIds, idRows } from './ids';
 import { readBiases } from './logit-bias';
 import { perRow } from './row-lists';
 
@@ -32,8 +32,7 @@ export function ownIds(
   }
   if (options.bannedIds !== undefined) {
     const given = idRows(options.bannedIds, 'bannedIds', 1);
-    const [list, name] = [given.value(0), given.name(0)];
-    own.bannedIds = tokenIds(list, name, idCount(list, name), valid);
+    own.bannedIds = allIds(given.value(0), given.name(0), valid);
   }
   return own;
 }

@@ -5,7 +5,7 @@ import { topCount } from '../pass/sample-result';
 import type { CallOptions, SamplerOptions } from '../types';
 import { got } from './describe';
 import { breakersOf } from './history';
-import { idCount, idRows, tokenIds } from './ids';
+import { allIds, idRows } from './ids';
 import { MIROSTAT_OPTIONS, readOptions, SAMPLER_OPTIONS } from './option-names';
 import { type OwnIds, ownIds } from './own-ids';
 import { reading } from './reading';
@@ -73,7 +73,7 @@ export function requireNoRows({ rows }: CallOptions): void {
 
 export function idList(ids: unknown, name: string, bound: number): Uint32Array {
   const list = idRows(ids, name, 1);
-  return tokenIds(list.value(0), list.name(0), idCount(list.value(0), list.name(0)), bound);
+  return allIds(list.value(0), list.name(0), bound);
 }
 
 export function seedOf(seed: unknown): bigint {

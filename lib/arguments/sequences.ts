@@ -1,7 +1,7 @@
 /** Sequences of tokens whose last one is banned, or biased, where the others have come: bannedSequences and biasedSequences. */
 import { LMHeadError } from '../errors';
 import { got } from './describe';
-import { idCount, tokenIds } from './ids';
+import { allIds } from './ids';
 import { bothBiases } from './patches';
 import type { TokenHistory } from './penalties';
 import { isArray, reading } from './reading';
@@ -80,8 +80,9 @@ function* items(value: unknown, name: string, wanted: string): Generator<[name: 
   for (let i = 0; i < length; i++) yield [`${name}[${i}]`, reading(name, () => value[i] as unknown)];
 }
 
-function sequenceIds(value: unknown, name: string, valid: number): Uint32Array {
-  const count = idCount(value, name);
-  if (count === 0) throw new LMHeadError('RANGE', `${name}: got no ids; want at least one`);
-  return tokenIds(value, name, count, valid);
+/** The ids of a sequence, which has some. */
+export function sequenceIds(value: unknown, name: string, valid: number): Uint32Array {
+  const ids = allIds(value, name, valid);
+  if (ids.length === 0) throw new LMHeadError('RANGE', `${name}: got no ids; want at least one`);
+  return ids;
 }

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { backends } from '../support/backends';
-import { throwsKind } from '../support/errors';
+import { rejectsKind, throwsKind } from '../support/errors';
 import { D, headUnderTest, makeHead, someHidden, someWeight, V } from '../support/heads';
 import { someNumbers } from '../support/numbers';
 
@@ -65,6 +65,35 @@ describe.each(backends)('guidance, %s', backend => {
     expect(head.logitsSync(hidden, { guidance: { hidden: exact.fill(0), scale: 1 } })).toEqual(
       head.logitsSync(hidden),
     );
+  });
+
+  it('is of drafts, too', () => {
+    const one = hidden.map((h, i) => other[i] + scale[Math.floor(i / D)] * (h - other[i]));
+    for (const options of [{ temperature: 0 }, { seed: 3, topK: 5 }])
+      expect(head.verifyDraftSync(hidden, [1, 2], { ...options, guidance })).toEqual(
+        head.verifyDraftSync(one, [1, 2], options),
+      );
+  });
+
+  it('takes no memory for granted that reading it takes away', async () => {
+    const takingAway = (of: Float32Array, states: Float32Array) => ({
+      hidden: states,
+      get scale() {
+        structuredClone(of, { transfer: [of.buffer as ArrayBuffer] });
+        return 2;
+      },
+    });
+    const guided = someNumbers(n * D, 91);
+    const ofGuided = () => ({ guidance: takingAway(guided, guided) });
+    throwsKind(() => head.sampleSync(hidden, ofGuided()), 'SHAPE', 'guidance.hidden');
+    for (const call of [
+      (h: Float32Array, o: object) => head.sample(h, o),
+      (h: Float32Array, o: object) => head.logits(h, o),
+      async (h: Float32Array, o: object) => head.scoreSync(h, [1, 2, 3], o),
+    ]) {
+      const own = someHidden(n);
+      await rejectsKind(() => call(own, { guidance: takingAway(own, other) }), 'SHAPE');
+    }
   });
 
   it('is refused where it makes no sense', async () => {

@@ -40,6 +40,24 @@ const drawable: Record<
   },
   eosIds: { options: list => ({ eosIds: list, minLength: 1, length: 0 }), left: without },
   noRepeatNgramSize: { options: list => ({ history: list, noRepeatNgramSize: 1 }), left: without },
+  beginSuppressIds: { options: list => ({ beginSuppressIds: list }), left: without },
+  bannedSequences: {
+    options: list => ({ history: [3], bannedSequences: list.map((id, i) => (i % 2 ? [id] : [3, id])) }),
+    left: without,
+  },
+  'bannedSequences, one long one': {
+    options: list => ({ history: list, bannedSequences: [[...list, 7]] }),
+    left: () => without([7]),
+  },
+  biasedSequences: {
+    options: list => ({ history: [], biasedSequences: list.map(id => ({ ids: [id], bias: -Infinity })) }),
+    left: without,
+  },
+  // All are as likely: of those that are not protected the last stays.
+  xtcProtectedIds: {
+    options: list => ({ xtcProbability: 1, xtcThreshold: 0, xtcProtectedIds: list, seed: 1 }),
+    left: list => ascending([...list, VOCAB - 1]),
+  },
   allowedIds: { options: list => ({ allowedIds: list }), left: ascending },
   allowedMask: { options: list => ({ allowedMask: maskOf(list) }), left: ascending },
   // All that have occurred are repetitions of one token, unless it is a breaker.
