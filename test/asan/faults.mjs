@@ -10,9 +10,13 @@ import { Worker } from 'node:worker_threads';
 import { LMHead, LMHeadError } from '../../dist/index.mjs';
 import { METHODS, SLOW_METHODS } from '../memory/methods.mjs';
 
-const { loadAddon } = createRequire(import.meta.url)('../../dist/backend/addon.js');
+const require = createRequire(import.meta.url);
+const { loadAddon } = require('../../dist/backend/addon.js');
 const { armFault } = loadAddon();
 const KINDS = { allocation: 0, 'call of Node-API': 1 };
+
+// Calls draw seeds of their own: the same in every call, so that their results can be compared.
+require('node:crypto').randomFillSync = view => view.fill(7);
 
 const numbers = length => Float32Array.from({ length }, (_, i) => Math.sin(i + 1));
 const [vocabSize, hiddenSize] = [600, 33];
@@ -106,21 +110,8 @@ const CALLS = {
     });
   },
 };
-/** Those that draw seeds of their own, or hide what has failed. */
-const ANY_RESULT = [
-  'sample',
-  'run',
-  'nextAllSync',
-  'sampler.verifySync',
-  'sampler.nextSync',
-  'sampler.next',
-  'every stage',
-  'allowedIds',
-  'a call that fails',
-];
-
-const unknown = ANY_RESULT.filter(name => !(name in CALLS));
-if (unknown.length > 0) throw new Error(`no calls: ${unknown}`);
+/** Those that hide what has failed. */
+const ANY_RESULT = ['a call that fails'];
 
 function madeAndClosed(make) {
   const made = make();
