@@ -17,7 +17,8 @@ class State {
   State(State&&) = default;
   State& operator=(State&&) = default;
 
-  // Whether there is a bound at all: not where h is zero or not finite, or so large or small that float32 may not hold what comes.
+  // Whether there is a bound at all: not where h is zero or not finite, or so large or small that float32 may not hold what
+  // comes.
   bool is_usual() const { return is_usual_; }
   const StateView& view() const { return view_; }
 

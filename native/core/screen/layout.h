@@ -1,7 +1,7 @@
 // How a bounded copy of a matrix lies in memory, and what its numbers mean. docs/screening.md has the whole.
 //
-// Row i of E is mu + x_i, and Q x_i, rotated, is held in four bits a number: s (q - 7.5), s a step for each block of 64 numbers of
-// a row. The copy goes by tiles of 32 rows, read from front to back and nowhere else:
+// Row i of E is mu + x_i, and Q x_i, rotated, is held in four bits a number: s (q - 7.5), s a step for each block of 64 numbers
+// of a row. The copy goes by tiles of 32 rows, read from front to back and nowhere else:
 //   header: 32 scales S (f32), 32 times rho (bf16), 32 times N (bf16)
 //   for every two blocks: 2 x 32 factors c (u8), s = S c; and for each of the two 8 lines of 128 bytes, a line being 8 numbers of
 //   each of 32 rows: byte j of a row's four has number j in its low bits, and number j + 4 in its high ones

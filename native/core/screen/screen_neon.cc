@@ -53,7 +53,8 @@ static inline F load_scales(const uint8_t* p) {
 }
 static inline F load_bf16(const uint8_t* p) {
   const uint16x8_t bits = vreinterpretq_u16_u8(vld1q_u8(p));
-  return {vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(bits), 16)), vreinterpretq_f32_u32(vshll_n_u16(vget_high_u16(bits), 16))};
+  return {vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(bits), 16)),
+          vreinterpretq_f32_u32(vshll_n_u16(vget_high_u16(bits), 16))};
 }
 
 struct Sums {

@@ -74,7 +74,8 @@ struct Column {
 
 class Search {
  public:
-  Search(const lmhead::Kernels& kernels, const Matrix& e, const ParallelFor& workers) : kernels_(kernels), e_(e), workers_(workers) {}
+  Search(const lmhead::Kernels& kernels, const Matrix& e, const ParallelFor& workers)
+      : kernels_(kernels), e_(e), workers_(workers) {}
 
   bool add(Query& query) {
     const RowPlans plans(*query.request, query.n, query.valid);
@@ -158,15 +159,16 @@ class Search {
     const Column& column = columns_[c];
     const Query& query = *column.query;
     std::vector<Candidate> best;
-    for (size_t i = c; i < best_.size(); i += columns_.size()) best.insert(best.end(), best_[i].heap.begin(), best_[i].heap.end());
+    for (size_t i = c; i < best_.size(); i += columns_.size())
+      best.insert(best.end(), best_[i].heap.begin(), best_[i].heap.end());
     if (best.size() < column.k) return kInfinity;
     std::sort(best.begin(), best.end(), better);
     if (best.size() > column.k + kMore) best.resize(column.k + kMore);
     std::vector<uint32_t> ids;
     for (const Candidate& each : best) ids.push_back(each.id);
     std::sort(ids.begin(), ids.end());
-    const ProductSource source(kernels_, e_, *query.epilogue, query.valid,
-                               query.hidden + column.row * hidden_stride(e_.columns), 1, {ids.data(), ids.size()});
+    const ProductSource source(kernels_, e_, *query.epilogue, query.valid, query.hidden + column.row * hidden_stride(e_.columns),
+                               1, {ids.data(), ids.size()});
     AlignedFloats logits(ids.size());
     for (size_t i = 0; i < ids.size(); i += kChunkRows)
       source.logits(i, std::min(kChunkRows, ids.size() - i), 0, 1, logits.data() + i);
