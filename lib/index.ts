@@ -62,6 +62,7 @@ export type {
   SamplerState,
   Score,
   ScoreOptions,
+  Screening,
   ShardDraw,
   ShardOptions,
   ShardPart,

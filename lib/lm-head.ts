@@ -18,7 +18,7 @@ import {
   readOptions,
   VERIFY_DRAFTS_OPTIONS,
 } from './arguments/option-names';
-import { liveSignal, oneOf } from './arguments/values';
+import { flag, liveSignal, oneOf } from './arguments/values';
 import type { HeadSpec } from './backend/backend';
 import { chooseBackend, createHead } from './backend/choose';
 import { untilAbort } from './backend/on-abort';
@@ -32,7 +32,7 @@ import { DrawingMethods } from './head/drawing-methods';
 import { type HeadFacts, handleOf, partsOf } from './head/handle';
 import { constructorKey, passesOf } from './head/head-properties';
 import { ListedPasses } from './head/listed-passes';
-import { backendOfParts, filePath, type HeadParts, openHead, openHeadSync } from './head/open';
+import { backendOfPartsAsync, filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import type { HeadPasses } from './head/passes';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
@@ -41,7 +41,6 @@ import { Sampler } from './sampler';
 import { innerOf } from './shard/backend';
 import { heldBy, refuseShard } from './shard/range';
 import type {
-  Activations,
   AsyncOptions,
   Draft,
   DraftResult,
@@ -355,24 +354,26 @@ export class LMHead extends DrawingMethods {
       hidden = floats(data, dtype).slice();
     }
     const activations = oneOf(own.activations, 'activations', ACTIVATIONS);
+    const screen = flag(own.screen, 'screen');
     const signal = liveSignal(own.signal);
     this.#passes.requireOpen();
-    if (!signal) return this.#quantized(target, activations, hidden);
+    const changes = { activations, screen };
+    if (!signal) return this.#quantized(target, changes, hidden);
     const stop = new AbortController();
     return untilAbort(
       signal,
-      () => this.#quantized(target, activations, hidden, stop.signal),
+      () => this.#quantized(target, changes, hidden, stop.signal),
       error => stop.abort(error),
     );
   }
 
   async #quantized(
     dtype: QuantizeTarget,
-    activations: Activations,
+    changes: Pick<HeadSettings, 'activations' | 'screen'>,
     hidden?: Float32Array,
     signal?: AbortSignal,
   ): Promise<{ head: LMHead; error: QuantizationError }> {
-    const settings = { ...this.#passes.settings, activations };
+    const settings = { ...this.#passes.settings, ...changes };
     const backend = innerOf(this.#passes.backend);
     const { spec: held, weights } = await quantizedSpec(
       {
@@ -388,7 +389,7 @@ export class LMHead extends DrawingMethods {
     const { shard: own, ...facts } = this.#facts;
     const shard = own && { ...own, origin: { ...own.origin, quantized: dtype } };
     const spec = { ...facts, ...specSettings(settings), output: held.output, input: held.input };
-    const made = backendOfParts(backend.kind, { spec, shard });
+    const made = await backendOfPartsAsync(backend.kind, { spec, shard }, signal);
     const head = new LMHead({ spec, settings, backend: made, shard }, constructorKey);
     const error: QuantizationError = { weights };
     try {

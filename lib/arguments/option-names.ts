@@ -133,6 +133,7 @@ const HEAD: NamesOf<HeadOptions> = {
   copy: true,
   performanceMarks: true,
   coalesce: true,
+  screen: true,
 };
 const OPEN: NamesOf<OpenOptions> = {
   ...without(HEAD, 'vocabSize', 'hiddenSize', 'dtype', 'copy'),
@@ -169,7 +170,12 @@ const BEAM: NamesOf<BeamOptions> = {
   ...without(SAMPLE, 'over', 'topLogProbs', 'seed', 'step', 'stream'),
   count: true,
 };
-const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, activations: true };
+const QUANTIZE: NamesOf<QuantizeOptions> = {
+  hidden: true,
+  hiddenDtype: true,
+  activations: true,
+  screen: true,
+};
 /** Logits that are given have all the rows that they will have, and the norm behind them. */
 const HELD = without(SAMPLE, 'norm', 'guidance', 'rows', 'over');
 

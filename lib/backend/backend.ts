@@ -4,7 +4,16 @@
  */
 import type { QuantizeTarget } from '../dtypes/quantize';
 import type { Groups } from '../dtypes/row-format';
-import type { Activations, Candidates, CapOrder, Dtype, FloatDtype, Sample, ShardPart } from '../types';
+import type {
+  Activations,
+  Candidates,
+  CapOrder,
+  Dtype,
+  FloatDtype,
+  Sample,
+  Screening,
+  ShardPart,
+} from '../types';
 import type { RowName } from './row-errors';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
@@ -312,6 +321,8 @@ export interface HeadSpec {
   threads?: number;
   /** false: its calls share no passes. */
   coalesce?: boolean;
+  /** true: a bounded copy of the output matrix is read first where that will do. */
+  screen?: boolean;
 }
 
 /** What there is to tell of a pass; native/core/head/pass_task.h has the same. */
@@ -379,6 +390,12 @@ export interface HeadBackend {
     errors: Float64Array,
     signal?: AbortSignal,
   ): Promise<void>;
+  /** Makes the bounded copy of the output matrix, unless it is there. */
+  makeCopy(signal?: AbortSignal): Promise<void>;
+  /** Calls read it first from now on, where that will do; makes it, unless it is there. */
+  useCopy(): void;
+  /** What it did; undefined where none is in use. */
+  screening(): Screening | undefined;
   /** Rows of the output or the input matrix, unpacked to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
   /** Bytes of the output or the input matrix [V,d] from `offset` on, row by row in the type that it is held in. */

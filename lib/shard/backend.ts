@@ -18,7 +18,7 @@ import { follow, followSync } from '../formats/read-plan';
 import { asJson } from '../pass/as-json';
 import { inverseOf } from '../reference/distribution';
 import { samplingOf } from '../reference/results';
-import type { ShardPart } from '../types';
+import type { Screening, ShardPart } from '../types';
 import { localAdjustments } from './adjustments';
 import { drawingOf, plainParameters } from './drawing';
 import { inputRange, type ShardRange, specOfShard } from './range';
@@ -158,6 +158,18 @@ export class ShardBackend implements HeadBackend {
 
   share(): { output: MatrixSource; input?: MatrixSource } {
     return this.inner.share();
+  }
+
+  makeCopy(signal?: AbortSignal): Promise<void> {
+    return this.inner.makeCopy(signal);
+  }
+
+  useCopy(): void {
+    this.inner.useCopy();
+  }
+
+  screening(): Screening | undefined {
+    return this.inner.screening();
   }
 
   close(): void {

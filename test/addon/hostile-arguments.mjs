@@ -327,6 +327,9 @@ const KINDS = {
       list: [first, count, 12, ...results, chance(50) ? ++tickets : undefined],
     };
   },
+  makeCopy: head => ({ receiver: head, name: 'makeCopy', list: [chance(50) ? ++tickets : undefined] }),
+  useCopy: head => ({ receiver: head, name: 'useCopy', list: [] }),
+  screening: head => ({ receiver: head, name: 'screening', list: [] }),
   readRows(head) {
     const ids = ascending(below(10), V);
     return { receiver: head, name: 'readRows', list: [below(2), ids, floats(ids.length * D)] };

@@ -42,6 +42,12 @@ const CALLS = {
   ),
   'from, copied': () => madeAndClosed(() => LMHead.from(weight, sizes)),
   'from, borrowed': () => madeAndClosed(() => LMHead.from(shared, { ...sizes, copy: false })),
+  'from, screened': () =>
+    madeAndClosed(() => {
+      const head = LMHead.from(weight, { ...sizes, screen: true });
+      head.argmaxSync(hidden);
+      return head;
+    }),
   'from, transposed': () => madeAndClosed(() => LMHead.from(weight, { ...sizes, layout: 'dv' })),
   'from, untied': () =>
     madeAndClosed(() => LMHead.from(weight, { ...sizes, inputEmbedding: weight, bias: numbers(vocabSize) })),
