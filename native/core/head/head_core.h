@@ -71,8 +71,8 @@ class HeadCore {
       if (!allowed.empty()) rows = {allowed.data(), allowed.size()};
     }
     if (!rows.ids) {
-      screen::Query query{packed_hidden, n, &epilogue_, valid_, &request, screen_.get()};
-      if (n <= screen::most_states(output_->view) && screen::may_answer(query) && !screen_->sits_out()) {
+      screen::Query query{packed_hidden, n, &epilogue_, valid_, &request, in_use_};
+      if (n <= screen::most_states(output_->view) && screen::may_answer(query) && !query.use->sits_out()) {
         screen::search(kernels_, output_->view, {&query, 1}, request.workers);
         if (!query.rows.empty()) return screen::answer(kernels_, output_->view, query);
       }
@@ -104,7 +104,7 @@ class HeadCore {
     call.valid = valid_;
     call.request = request;
     call.request.workers.threads = threads_;
-    call.screen = screen_.get();
+    call.screen = in_use_;
     return call;
   }
   // Heads of one group share passes.
@@ -121,10 +121,12 @@ class HeadCore {
   }
   // From now on calls use it, where there is one.
   void use_copy() {
-    if (std::shared_ptr<const screen::Copy> copy = output_->copy())
-      screen_ = std::make_unique<const screen::Use>(std::move(copy), epilogue_.bias);
+    std::shared_ptr<const screen::Copy> copy = output_->copy();
+    if (screen_ || !copy) return;
+    screen_ = std::make_unique<const screen::Use>(std::move(copy), epilogue_.bias);
+    in_use_ = screen_.get();
   }
-  const screen::Use* screen() const { return screen_.get(); }  // null: there is none
+  const screen::Use* screen() const { return in_use_; }  // null: there is none
 
   // nan: of row `row`, which has NaN or an infinity. workers: its threads are the head's.
   PassResult quantize(const Quantization& q, ParallelFor workers) const {
@@ -172,6 +174,7 @@ class HeadCore {
   const Activations activations_;
   const unsigned threads_;
   std::unique_ptr<const screen::Use> screen_;
+  std::atomic<const screen::Use*> in_use_{nullptr};  // that, once it is there: jobs may run meanwhile
   mutable std::mutex norms_mutex_;
   mutable std::shared_ptr<const std::vector<double>> inverse_norms_;  // made when they are first asked for
 };

@@ -31,6 +31,8 @@ static inline void add_block(const uint8_t* block, const uint8_t* factors, const
   for (size_t r = 0; r < kVectors; r++) low[r] = high[r] = _mm256_setzero_si256();
   const __m256i mask = _mm256_set1_epi8(15);
   for (size_t line = 0; line < kBlock / kLanes; line++) {
+    prefetch_far(block + kLineBytes * line + kPrefetchDistance);
+    prefetch_far(block + kLineBytes * line + kPrefetchDistance + kLineBytes / 2);
     const __m256i v_low = _mm256_set1_epi32(four_numbers(numbers + kLanes * line));
     const __m256i v_high = _mm256_set1_epi32(four_numbers(numbers + kLanes * line + 4));
     LMHEAD_UNROLL

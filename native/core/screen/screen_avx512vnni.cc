@@ -30,6 +30,8 @@ static inline void add_block(const uint8_t* block, const uint8_t* factors, const
   const __m512i mask = _mm512_set1_epi8(15);
   LMHEAD_UNROLL
   for (size_t line = 0; line < kBlock / kLanes; line++) {
+    prefetch_far(block + kLineBytes * line + kPrefetchDistance);
+    prefetch_far(block + kLineBytes * line + kPrefetchDistance + kLineBytes / 2);
     const __m512i v_low = _mm512_set1_epi32(four_numbers(numbers + kLanes * line));
     const __m512i v_high = _mm512_set1_epi32(four_numbers(numbers + kLanes * line + 4));
     LMHEAD_UNROLL
