@@ -7,6 +7,7 @@
 
 #include "../pass/block.h"
 #include "../sampling/filtered_set.h"
+#include "../sampling/gumbel_max.h"
 #include "thresholds.h"
 
 namespace lmhead::screen {
@@ -21,19 +22,40 @@ constexpr size_t kMostLeft = 4;
 // Bounds of a search that a thread keeps memory for.
 constexpr size_t kKeptBounds = size_t{1} << 20;
 
-// How many of a row's best ids its results depend on; 0: on others too.
-size_t best_of(const PassRequest& request, const RowPlans& plans, size_t row) {
-  size_t k = std::max<size_t>(request.argmax ? 1 : 0, request.top.ids ? request.top.k : 0);
+// What a row's results depend on.
+struct Asked {
+  bool is_known = true;  // false: on others, too
+  size_t k = 0;          // so many of the best ids
+  bool reaches = false;  // and all within reach of the best
+  bool draws = false;    // the id that wins by its key
+};
+Asked asked_of(const PassRequest& request, const RowPlans& plans, size_t row) {
+  Asked asked;
+  asked.k = std::max<size_t>(request.argmax ? 1 : 0, request.top.ids ? request.top.k : 0);
+  if (request.draft.accepted) {
+    asked.is_known = plans.rows[row].temperature == 0;
+    asked.k = 1;
+    return asked;
+  }
   switch (plans.ways[row]) {
     case Sampling::none:
-      return k;
-    case Sampling::greedy:
+      return asked;
     case Sampling::reach:
-      return std::max<size_t>(k, 1);
+      asked.reaches = true;
+      [[fallthrough]];
+    case Sampling::greedy:
+      asked.k = std::max<size_t>(asked.k, 1);
+      return asked;
     case Sampling::top_k:
-      return std::max(k, plans.rows[row].top_k);
+      asked.k = std::max(asked.k, plans.rows[row].top_k);
+      return asked;
+    case Sampling::gumbel_max:  // log-probabilities of these are of all ids
+      asked.draws = true;
+      asked.is_known = !request.sample.log_probs;
+      return asked;
     default:
-      return 0;
+      asked.is_known = false;
+      return asked;
   }
 }
 
@@ -66,10 +88,18 @@ struct Best {
 // A hidden state of a query.
 struct Column {
   Query* query;
-  size_t row, k;
+  size_t row;
+  Asked asked;
   State state;
   RowSampling sampling;
-  bool reaches;  // it asks for all within reach of its best
+
+  // Only of ids that nothing adjusts.
+  void offer(const lmhead::Kernels& kernels, const float* u, size_t first, size_t count, GumbelMaxLeader& leader) const {
+    const MaxResult max = kernels.max(u, count);
+    if (max.nan_at >= 0) return;
+    gumbel_max_chunk(kernels, {u, count, static_cast<uint32_t>(first), nullptr, max.max}, sampling.stream, sampling.temperature,
+                     leader);
+  }
 };
 
 class Search {
@@ -81,9 +111,8 @@ class Search {
     const RowPlans plans(*query.request, query.n, query.valid);
     const size_t before = columns_.size();
     for (size_t i = 0; i < query.n; i++) {
-      columns_.push_back({&query, i, best_of(*query.request, plans, i),
-                          State(query.use->copy(), query.hidden + i * hidden_stride(e_.columns)), plans.rows[i],
-                          plans.ways[i] == Sampling::reach});
+      columns_.push_back({&query, i, asked_of(*query.request, plans, i),
+                          State(query.use->copy(), query.hidden + i * hidden_stride(e_.columns)), plans.rows[i]});
       if (columns_.back().state.is_usual()) continue;
       columns_.erase(columns_.begin() + static_cast<ptrdiff_t>(before), columns_.end());
       return false;
@@ -98,25 +127,21 @@ class Search {
     upper.resize(columns_.size() * stride_);
     upper_ = upper.data();
     best_.resize(workers_.threads * columns_.size());
-    for (size_t i = 0; i < best_.size(); i++) best_[i].most = columns_[i % columns_.size()].k + kMore;
+    leaders_.resize(best_.size());
+    for (size_t i = 0; i < best_.size(); i++) {
+      const size_t k = columns_[i % columns_.size()].asked.k;
+      best_[i].most = k > 0 ? k + kMore : 0;
+    }
     workers_.parallel_for(stride_ / kChunkRows, [&](size_t chunk, unsigned slot) { bound_chunk(chunk, slot); });
   }
 
   // Ids of the rows that a column's results may depend on, added to `rows`. False where they are too many, or not known.
   bool find(size_t c, std::vector<uint32_t>& rows) const {
     const Column& column = columns_[c];
-    const float least = threshold(c);
-    if (!std::isfinite(least)) return false;
-    const float bound = product_below(least, *column.query->epilogue);
-    const float* const upper = upper_ + c * stride_;
-    const size_t valid = column.query->valid, most = valid / kMostLeft;
-    uint32_t found[kChunkRows];
-    for (size_t first = 0, all = 0; first < valid; first += kChunkRows) {
-      const size_t count = kernels_.indices_above(upper + first, std::min(kChunkRows, valid - first), bound, true, found);
-      if ((all += count) > most) return false;
-      for (size_t i = 0; i < count; i++) rows.push_back(static_cast<uint32_t>(first) + found[i]);
-    }
-    adjusted_ids(column.query->request->adjustments, column.row, 0, valid, [&](uint32_t id) { rows.push_back(id); });
+    if (column.asked.k > 0 && !find_best(c, rows)) return false;
+    if (column.asked.draws && !find_winners(c, rows)) return false;
+    const Query& query = *column.query;
+    adjusted_ids(query.request->adjustments, column.row, 0, query.valid, [&](uint32_t id) { rows.push_back(id); });
     return true;
   }
 
@@ -147,6 +172,13 @@ class Search {
       // They are looked at in any case, and their logits say nothing of others'.
       adjusted_ids(query.request->adjustments, columns_[c].row, first, first + count,
                    [&](uint32_t id) { estimate[id - first] = -kInfinity; });
+      if (columns_[c].asked.draws) {
+        thread_local AlignedFloats logits;
+        logits.assign(estimate, estimate + count);
+        finish(*query.epilogue, logits.data(), count);
+        columns_[c].offer(kernels_, logits.data(), first, count, leaders_[slot * columns + c]);
+      }
+      if (columns_[c].asked.k == 0) continue;
       Best& best = best_[slot * columns + c];
       uint32_t found[kChunkRows];
       const size_t above = kernels_.indices_above(estimate, count, best.least(), false, found);
@@ -154,39 +186,108 @@ class Search {
     }
   }
 
-  // Of a column: a logit such that no result depends on ids whose logits are below it. Not finite: there is none.
-  float threshold(size_t c) const {
-    const Column& column = columns_[c];
+  // Makes logits of products to which the bias has been added.
+  void finish(Epilogue epilogue, float* u, size_t count) const {
+    epilogue.bias = nullptr;
+    if (!epilogue.is_identity()) kernels_.epilogue(u, count, nullptr, epilogue);
+  }
+
+  // Of a column and some ids, ascending.
+  AlignedFloats logits_of(const Column& column, const std::vector<uint32_t>& ids) const {
     const Query& query = *column.query;
-    std::vector<Candidate> best;
-    for (size_t i = c; i < best_.size(); i += columns_.size())
-      best.insert(best.end(), best_[i].heap.begin(), best_[i].heap.end());
-    if (best.size() < column.k) return kInfinity;
-    std::sort(best.begin(), best.end(), better);
-    if (best.size() > column.k + kMore) best.resize(column.k + kMore);
-    std::vector<uint32_t> ids;
-    for (const Candidate& each : best) ids.push_back(each.id);
-    std::sort(ids.begin(), ids.end());
-    const ProductSource source(kernels_, e_, *query.epilogue, query.valid, query.hidden + column.row * hidden_stride(e_.columns),
-                               1, {ids.data(), ids.size()});
+    const ProductSource source(kernels_, e_, *query.epilogue, query.valid,
+                               query.hidden + column.row * hidden_stride(e_.columns), 1, {ids.data(), ids.size()});
     AlignedFloats logits(ids.size());
     for (size_t i = 0; i < ids.size(); i += kChunkRows)
       source.logits(i, std::min(kChunkRows, ids.size() - i), 0, 1, logits.data() + i);
+    return logits;
+  }
+
+  bool find_best(size_t c, std::vector<uint32_t>& rows) const {
+    const Column& column = columns_[c];
+    const float least = threshold(c);
+    if (!std::isfinite(least)) return false;
+    const float bound = product_below(least, *column.query->epilogue);
+    const float* const upper = upper_ + c * stride_;
+    const size_t valid = column.query->valid, most = valid / kMostLeft;
+    uint32_t found[kChunkRows];
+    for (size_t first = 0, all = 0; first < valid; first += kChunkRows) {
+      const size_t count = kernels_.indices_above(upper + first, std::min(kChunkRows, valid - first), bound, true, found);
+      if ((all += count) > most) return false;
+      for (size_t i = 0; i < count; i++) rows.push_back(static_cast<uint32_t>(first) + found[i]);
+    }
+    return true;
+  }
+
+  // Of a column: a logit such that no result depends on ids whose logits are below it. Not finite: there is none.
+  float threshold(size_t c) const {
+    const Column& column = columns_[c];
+    const size_t k = column.asked.k;
+    std::vector<Candidate> best;
+    for (size_t i = c; i < best_.size(); i += columns_.size()) best.insert(best.end(), best_[i].heap.begin(), best_[i].heap.end());
+    if (best.size() < k) return kInfinity;
+    std::sort(best.begin(), best.end(), better);
+    if (best.size() > k + kMore) best.resize(k + kMore);
+    std::vector<uint32_t> ids;
+    for (const Candidate& each : best) ids.push_back(each.id);
+    std::sort(ids.begin(), ids.end());
+    AlignedFloats logits = logits_of(column, ids);
     if (!std::all_of(logits.begin(), logits.end(), [](float u) { return std::isfinite(u); })) return kInfinity;
     std::sort(logits.begin(), logits.end(), std::greater<>());
-    float least = logits[column.k - 1];
-    if (column.reaches) {
+    float least = logits[k - 1];
+    if (column.asked.reaches) {
       const double reach = column.sampling.first_filter().temperature * column.sampling.log_min_p;
       least = std::min(least, Floor(static_cast<double>(logits[0]) + reach).least());
     }
     return least;
   }
 
+  // Those whose key, with the largest logit that they may have, is not below that of an id whose logit is known.
+  bool find_winners(size_t c, std::vector<uint32_t>& rows) const {
+    const Column& column = columns_[c];
+    const Query& query = *column.query;
+    const double temperature = column.sampling.temperature, inverse_temperature = 1 / temperature;
+    std::vector<uint32_t> ids;
+    for (size_t i = c; i < leaders_.size(); i += columns_.size())
+      if (leaders_[i].candidate.id != kNoId) ids.push_back(leaders_[i].candidate.id);
+    std::sort(ids.begin(), ids.end());
+    const AlignedFloats logits = logits_of(column, ids);
+    GumbelMaxLeader leader;
+    for (size_t i = 0; i < ids.size(); i++) {
+      if (!std::isfinite(logits[i])) return false;
+      leader.offer(Candidate{logits[i], ids[i]}, column.sampling.stream, temperature);
+    }
+    const double to_beat = leader.key - std::abs(leader.key) * 0x1p-49;
+    if (!std::isfinite(to_beat) || !std::isfinite(inverse_temperature)) return false;
+    const GumbelMaxState state{column.sampling.stream, inverse_temperature, to_beat};
+    const float* const upper = upper_ + c * stride_;
+    std::vector<std::vector<uint32_t>> found(workers_.threads);
+    std::atomic<size_t> all{0};
+    const size_t most = query.valid / kMostLeft;
+    workers_.parallel_for((query.valid + kChunkRows - 1) / kChunkRows, [&](size_t chunk, unsigned slot) {
+      if (all.load(std::memory_order_relaxed) > most) return;
+      const size_t first = chunk * kChunkRows, count = std::min(kChunkRows, query.valid - first);
+      alignas(64) float u[kChunkRows];
+      uint32_t at[kChunkRows];
+      std::copy_n(upper + first, count, u);
+      finish(*query.epilogue, u, count);
+      make_safe(*query.epilogue, u, count);
+      const uint32_t first_id = static_cast<uint32_t>(first) + state.stream.first_id;
+      const size_t its = kernels_.gumbel_max_candidates(u, count, first_id, state, at);
+      for (size_t i = 0; i < its; i++) found[slot].push_back(static_cast<uint32_t>(first) + at[i]);
+      all.fetch_add(its, std::memory_order_relaxed);
+    });
+    if (all > most || workers_.aborted()) return false;
+    for (const std::vector<uint32_t>& its : found) rows.insert(rows.end(), its.begin(), its.end());
+    return true;
+  }
+
   const lmhead::Kernels& kernels_;
   const Matrix& e_;
   const ParallelFor workers_;
   std::vector<Column> columns_;
-  std::vector<Best> best_;  // [threads, columns]
+  std::vector<Best> best_;                // [threads, columns]
+  std::vector<GumbelMaxLeader> leaders_;  // the same, by estimates
   size_t valid_ = 0, stride_ = 0;
   float* upper_ = nullptr;  // [columns, stride]
 };
@@ -231,13 +332,13 @@ bool may_answer(const Query& query) {
   const PassRequest& r = *query.request;
   if (!query.use || query.n == 0 || !query.use->has_finite_bias() || !rises(*query.epilogue)) return false;
   if (r.logits || r.log_probs || r.probs || r.score.targets || r.log_sum_exp || r.sample.model_log_probs) return false;
-  if (r.partial.sums || r.normalizer || r.draft.accepted || r.adjustments.allowed) return false;
+  if (r.partial.sums || r.normalizer || r.draft.log_probs || r.adjustments.allowed) return false;
   if (r.top.ids && (r.top.log_probs || r.top.k > kMaxHeap)) return false;
-  if (!r.argmax && !r.top.ids && !r.draws()) return false;
+  if (!r.argmax && !r.top.ids && !r.draws() && !r.draft.accepted) return false;
   const RowPlans plans(r, query.n, query.valid);
   for (size_t i = 0; i < query.n; i++) {
-    const size_t k = best_of(r, plans, i);
-    if (k == 0 || k + kMore > query.valid / kMostLeft) return false;
+    const Asked asked = asked_of(r, plans, i);
+    if (!asked.is_known || asked.k + kMore > query.valid / kMostLeft) return false;
   }
   return true;
 }
