@@ -44,11 +44,14 @@ import type {
   AsyncOptions,
   Draft,
   DraftResult,
+  DrawnToken,
   Dtype,
   HeadOptions,
   Hidden,
   Ids,
+  LogProbsOption,
   NextAllOptions,
+  NextTokens,
   OpenOptions,
   QuantizationError,
   QuantizeOptions,
@@ -58,6 +61,8 @@ import type {
   Verification,
   Weight,
 } from './types';
+
+type SamplerCall = SamplerOptions & LogProbsOption;
 
 /**
  * The last layer of a language model: logits u = h·Eᵀ over a vocabulary, and what follows from them.
@@ -218,7 +223,7 @@ export class LMHead extends DrawingMethods {
    * A sampler: draws token after token, with a history for penalties, a random stream, and mirostat.
    * @throws LMHeadError RANGE, ARGUMENT for options that are none
    */
-  sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(
+  sampler<const O extends SamplerCall & EffectiveOfSampler<O, SamplerCall> = SamplerOptions>(
     options?: O,
   ): Sampler<SampledTokenOf<O>> {
     this.#passes.requireOpen();
@@ -236,11 +241,11 @@ export class LMHead extends DrawingMethods {
    *   state of all as it was
    * @throws LMHeadError BUSY where a promise of one of them is pending, and as `next` does
    */
-  async nextAll(
-    samplers: readonly Sampler[],
+  async nextAll<Token extends DrawnToken = SampledToken>(
+    samplers: readonly Sampler<Token>[],
     hidden: Hidden,
     options?: NextAllOptions & AsyncOptions,
-  ): Promise<SampledToken[]> {
+  ): Promise<NextTokens<Token>> {
     this.#passes.requireOpen();
     return this.#listed.nextAll(samplers, hidden, optionsIfAny(options, NEXT_ALL_OPTIONS.async));
   }
@@ -253,7 +258,11 @@ export class LMHead extends DrawingMethods {
    * @returns in the order of the samplers
    * @throws LMHeadError BUSY where a promise of one of them is pending; NAN where a row has NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
-  nextAllSync(samplers: readonly Sampler[], hidden: Hidden, options?: NextAllOptions): SampledToken[] {
+  nextAllSync<Token extends DrawnToken = SampledToken>(
+    samplers: readonly Sampler<Token>[],
+    hidden: Hidden,
+    options?: NextAllOptions,
+  ): NextTokens<Token> {
     this.#passes.requireOpen();
     return this.#listed.nextAllSync(samplers, hidden, optionsIfAny(options, NEXT_ALL_OPTIONS.sync));
   }

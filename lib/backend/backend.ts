@@ -192,6 +192,9 @@ export interface PartialResults {
   targetLogits?: Float32Array;
 }
 
+/** A sample, perhaps without log-probabilities: they take a sum over all ids, which a pass then need not make. */
+export type DrawnSample = Omit<Sample, 'logProbs'> & Partial<Pick<Sample, 'logProbs'>>;
+
 /** What one pass is to compute: every array that is present gets filled. n rows, V ids, d elements per hidden state. */
 export interface PassJob {
   n: number;
@@ -216,13 +219,13 @@ export interface PassJob {
   /** [n] */
   argmax?: Uint32Array;
   /** [n,k] each, best first. */
-  top?: { k: number; ids: Uint32Array; logits: Float32Array; logProbs: Float32Array } | undefined;
+  top?: { k: number; ids: Uint32Array; logits: Float32Array; logProbs?: Float32Array } | undefined;
   /** Of what `sample` and `candidates` see. */
   adjustments?: Adjustments;
   /** Gets what the filters leave; its size is known only then. */
   candidates?: Candidates;
-  /** What is told beside the tokens is there as a whole, or not at all; see newSample. */
-  sample?: Sample;
+  /** What topLogProbs tells beside the tokens is there as a whole, or not at all; see newSample. */
+  sample?: DrawnSample;
   /** [n] each; IGNORED targets get logProb 0, rank 0, entropy 0. */
   score?: { targets: Uint32Array; logProbs: Float32Array; ranks: Uint32Array; entropy?: Float32Array };
   /** [n], of logits over temperature (over 1 in rows whose temperature is 0). */

@@ -230,7 +230,7 @@ export class ShardBackend implements HeadBackend {
     if (top) {
       const k = Math.min(top.k, own);
       const [ids, logits] = [top.ids.subarray(0, n * k), top.logits.subarray(0, n * k)];
-      local.top = k === 0 ? undefined : { k, ids, logits, logProbs: top.logProbs.subarray(0, n * k) };
+      local.top = k === 0 ? undefined : { k, ids, logits, logProbs: top.logProbs!.subarray(0, n * k) };
     }
     local.adjustments = job.adjustments && localAdjustments(job.adjustments, n, base, rows);
     const drawing = sample && drawingOf(job, this.range);

@@ -59,6 +59,9 @@ const CALLS = {
   },
   'large hidden states': () => head.argmax(numbers(2000 * hiddenSize)),
   'many rows': () => head.sample(many, { minP: 0.01, topLogProbs: 3, seed: 1 }),
+  'many rows, without log-probabilities': () =>
+    head.sample(many, { temperature: 0.7, seed: 1, withLogProbs: false }),
+  'the best, without log-probabilities': () => head.topK(many, 3, { withLogProbs: false }),
   'candidates of many rows': () => head.candidates(many, {}),
   'candidates of many rows, at once': () => head.candidatesSync(many, {}),
   'a draft and its log-probabilities': () =>

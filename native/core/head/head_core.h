@@ -79,7 +79,7 @@ class HeadCore {
       return run_pass(kernels_, all, request);
     }
     const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows, activations_);
-    if (view.over_vocabulary) request.normalizer = &all;
+    if (view.over_vocabulary && request.tells_of_all()) request.normalizer = &all;
     const PassResult result = run_pass(kernels_, subset, request);
     // Whether all of such a row is -inf, or what is allowed of it, these few do not say.
     if (!allowed.empty() && result.status == PassResult::unnormalized && result.id < 0) return run_pass(kernels_, all, request);
