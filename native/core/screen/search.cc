@@ -195,8 +195,8 @@ class Search {
   // Of a column and some ids, ascending.
   AlignedFloats logits_of(const Column& column, const std::vector<uint32_t>& ids) const {
     const Query& query = *column.query;
-    const ProductSource source(kernels_, e_, *query.epilogue, query.valid,
-                               query.hidden + column.row * hidden_stride(e_.columns), 1, {ids.data(), ids.size()});
+    const ProductSource source(kernels_, e_, *query.epilogue, query.valid, query.hidden + column.row * hidden_stride(e_.columns),
+                               1, {ids.data(), ids.size()});
     AlignedFloats logits(ids.size());
     for (size_t i = 0; i < ids.size(); i += kChunkRows)
       source.logits(i, std::min(kChunkRows, ids.size() - i), 0, 1, logits.data() + i);
@@ -224,7 +224,8 @@ class Search {
     const Column& column = columns_[c];
     const size_t k = column.asked.k;
     std::vector<Candidate> best;
-    for (size_t i = c; i < best_.size(); i += columns_.size()) best.insert(best.end(), best_[i].heap.begin(), best_[i].heap.end());
+    for (size_t i = c; i < best_.size(); i += columns_.size())
+      best.insert(best.end(), best_[i].heap.begin(), best_[i].heap.end());
     if (best.size() < k) return kInfinity;
     std::sort(best.begin(), best.end(), better);
     if (best.size() > k + kMore) best.resize(k + kMore);
