@@ -9,6 +9,7 @@
 #include "../sampling/filtered_set.h"
 #include "../sampling/gumbel_max.h"
 #include "../sources/similarity.h"
+#include "../storage/map_guard.h"
 #include "thresholds.h"
 
 namespace lmhead::screen {
@@ -150,6 +151,7 @@ class Search {
   void bound_chunk(size_t chunk, unsigned slot) {
     const size_t first = chunk * kChunkRows, end = std::min(first + kChunkRows, valid_);
     const size_t columns = columns_.size();
+    MapGuard::renew();
     thread_local AlignedFloats estimates;
     if (estimates.size() < columns * kChunkRows) estimates.resize(columns * kChunkRows);
     const Copy& copy = columns_[0].query->use->copy();
