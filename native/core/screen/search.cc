@@ -187,6 +187,8 @@ class Search {
         thread_local AlignedFloats logits;
         logits.assign(estimate, estimate + count);
         finish(*query.epilogue, logits.data(), count);
+        for (size_t i = 0; i < count; i++)  // of which a cap would make a number
+          if (estimate[i] == -kInfinity) logits[i] = -kInfinity;
         columns_[c].offer(kernels_, logits.data(), first, count, leaders_[slot * columns + c]);
       }
       if (columns_[c].asked.k == 0) continue;
