@@ -42,6 +42,12 @@ const CALLS = {
   ),
   'from, copied': () => madeAndClosed(() => LMHead.from(weight, sizes)),
   'from, borrowed': () => madeAndClosed(() => LMHead.from(shared, { ...sizes, copy: false })),
+  'from, screened': () =>
+    madeAndClosed(() => {
+      const head = LMHead.from(weight, { ...sizes, screen: true });
+      head.argmaxSync(hidden);
+      return head;
+    }),
   'from, transposed': () => madeAndClosed(() => LMHead.from(weight, { ...sizes, layout: 'dv' })),
   'from, untied': () =>
     madeAndClosed(() => LMHead.from(weight, { ...sizes, inputEmbedding: weight, bias: numbers(vocabSize) })),
@@ -53,6 +59,9 @@ const CALLS = {
   },
   'large hidden states': () => head.argmax(numbers(2000 * hiddenSize)),
   'many rows': () => head.sample(many, { minP: 0.01, topLogProbs: 3, seed: 1 }),
+  'many rows, without log-probabilities': () =>
+    head.sample(many, { temperature: 0.7, seed: 1, withLogProbs: false }),
+  'the best, without log-probabilities': () => head.topK(many, 3, { withLogProbs: false }),
   'candidates of many rows': () => head.candidates(many, {}),
   'candidates of many rows, at once': () => head.candidatesSync(many, {}),
   'a draft and its log-probabilities': () =>

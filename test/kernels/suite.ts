@@ -295,7 +295,7 @@ function compareRow(u: Float32Array, temperature: number): void {
     expect(native.argmax).toEqual(reference.argmax);
     expect(native.top!.ids).toEqual(reference.top!.ids);
     expect(native.top!.logits).toEqual(reference.top!.logits);
-    expectClose(native.top!.logProbs, reference.top!.logProbs, ROUNDED);
+    expectClose(native.top!.logProbs!, reference.top!.logProbs!, ROUNDED);
     expectClose(native.logSumExp!, reference.logSumExp!, ROUNDED);
     expectClose(native.score!.logProbs, reference.score!.logProbs, ROUNDED);
     expect(native.score!.ranks).toEqual(reference.score!.ranks);
@@ -362,7 +362,7 @@ function compareSamples(u: Float32Array, V: number, options: SampleOptions, coun
   nativeLogits().runLogits(native);
   referenceLogits.runLogits(reference);
   expect(native.sample!.ids, JSON.stringify(options)).toEqual(reference.sample!.ids);
-  expectClose(native.sample!.logProbs, reference.sample!.logProbs, ROUNDED);
+  expectClose(native.sample!.logProbs!, reference.sample!.logProbs!, ROUNDED);
   const left = native.candidates!;
   const wanted = reference.candidates!;
   expect(left.ids).toEqual(wanted.ids);
