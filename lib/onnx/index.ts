@@ -1,0 +1,1 @@
+export { type CutHeadOptions, type CutReport, cutHead } from './cut-head';
