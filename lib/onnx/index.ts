@@ -1,0 +1,3 @@
+export { OnnxDecoder } from './decoder';
+export { DecoderState } from './state';
+export type { GenerateOptions, OnnxDecoderOptions, OnnxScoreOptions } from './types';
