@@ -4,17 +4,19 @@ import { writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-for (const folder of ['../dist/', '../dist/onnx/']) {
-  const dist = new URL(folder, import.meta.url);
-  // Loading an entry loads no binary: that happens at the first call that needs one.
-  const names = Object.keys(createRequire(import.meta.url)(fileURLToPath(new URL('index.js', dist)))).sort();
+const dist = new URL('../dist/', import.meta.url);
+const require = createRequire(import.meta.url);
 
+for (const entry of ['', 'onnx/']) {
+  const folder = new URL(entry, dist);
+  // Loading an entry loads no binary: that happens at the first call that needs one.
+  const names = Object.keys(require(fileURLToPath(new URL('index.js', folder)))).sort();
   const lines = [
     "import lmhead from './index.js';",
     '',
     ...names.map(name => `export const ${name} = lmhead.${name};`),
     '',
   ];
-  writeFileSync(new URL('index.mjs', dist), lines.join('\n'));
-  writeFileSync(new URL('index.d.mts', dist), "export * from './index.js';\n");
+  writeFileSync(new URL('index.mjs', folder), lines.join('\n'));
+  writeFileSync(new URL('index.d.mts', folder), "export * from './index.js';\n");
 }

@@ -1,27 +1,39 @@
-/** onnxruntime, where it is installed; it is large, and no dependency of the project's. */
+/** onnxruntime-node, where examples/onnxruntime has it: it is no dependency of the project's own install. */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { resolve } from 'node:path';
+import { describe, it } from 'vitest';
 
-export interface Tensor {
-  data: Float32Array | Uint16Array | BigInt64Array;
-  type: string;
-  dims: number[];
+const FOLDER = resolve(__dirname, '../../examples/onnxruntime');
+const INSTALL = 'npm install --ignore-scripts --no-package-lock --prefix examples/onnxruntime';
+
+/** A package of the example's; undefined where it is not installed. */
+export function examplePackage<T extends object>(name: string): T | undefined {
+  if (!existsSync(resolve(FOLDER, 'node_modules', name))) return undefined;
+  return createRequire(resolve(FOLDER, 'package.json'))(name) as T;
 }
-export interface Session {
-  readonly inputNames: string[];
-  readonly outputNames: string[];
-  run(feeds: Record<string, unknown>): Promise<Record<string, Tensor>>;
+
+export interface RuntimeTensor {
+  data: Float32Array;
+  dims: readonly number[];
+  type: string;
+}
+
+export interface RuntimeSession {
+  inputMetadata: readonly { name: string; type: string; shape: readonly (number | string)[] }[];
+  outputMetadata: RuntimeSession['inputMetadata'];
+  run(feeds: Record<string, unknown>): Promise<Record<string, RuntimeTensor>>;
   release(): Promise<void>;
 }
-interface OnnxRuntime {
-  InferenceSession: { create(path: string, options?: object): Promise<Session> };
-  Tensor: new (type: string, data: unknown, dims: readonly number[]) => Tensor;
+
+export interface OnnxRuntime {
+  InferenceSession: { create(path: string | Uint8Array): Promise<RuntimeSession> };
+  Tensor: new (type: string, data: unknown, dims: readonly number[]) => RuntimeTensor;
 }
 
-const folder = join(__dirname, '../../examples/onnxruntime');
-
-/** undefined: `npm install --ignore-scripts --no-package-lock --prefix examples/onnxruntime` has not been run. */
-export const onnxruntime: OnnxRuntime | undefined = existsSync(join(folder, 'node_modules/onnxruntime-node'))
-  ? (createRequire(join(folder, 'package.json'))('onnxruntime-node') as OnnxRuntime)
-  : undefined;
+/** Tests over onnxruntime; where it is not installed, a skipped test says so, and `tests` isn't called. */
+export function describeOnnxruntime(title: string, tests: (runtime: OnnxRuntime) => void): void {
+  const runtime = examplePackage<OnnxRuntime>('onnxruntime-node');
+  if (runtime) describe(title, () => tests(runtime));
+  else describe.skip(title, () => it(`skipped: onnxruntime-node is not installed (${INSTALL})`, () => {}));
+}
