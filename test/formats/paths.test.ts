@@ -12,6 +12,7 @@ import { F32, gguf } from '../support/gguf';
 import { npy } from '../support/npy';
 import { expectClose, someNumbers } from '../support/numbers';
 import { floats, safetensors, withHeader } from '../support/safetensors';
+import { warningsOf } from '../support/warnings';
 
 const folder = temporaryFolder();
 const weight = someNumbers(6, 1);
@@ -197,6 +198,15 @@ describe('a folder', () => {
     folder.file('hub/refs/main', 'def\n');
     expect(LMHead.openSync(folder.path('hub')).vocabSize).toBe(2);
     expect((await LMHead.open(folder.path('hub'))).vocabSize).toBe(2);
+    expect(LMHead.openSync(folder.path('hub/snapshots')).vocabSize).toBe(2);
+  });
+
+  it('that is a cache of one model leads to it, of several not', async () => {
+    folder.file('cache/models--a--b/snapshots/abc/model.safetensors', good);
+    folder.file('cache/version.txt', '1');
+    expect(LMHead.openSync(folder.path('cache')).vocabSize).toBe(3);
+    folder.file('cache/models--c--d/snapshots/abc/model.safetensors', good);
+    await refuses(folder.path('cache'), 'IO', 'a cache of 2 models (models--a--b, models--c--d)');
   });
 });
 
@@ -235,6 +245,36 @@ describe('consolidated.safetensors', () => {
   ] as [string, ErrorKind, string][])('with %s is refused', async (text, kind, word) => {
     folder.file('mistral/params.json', text);
     await refuses(folder.path('mistral'), kind, word);
+  });
+
+  it.each(['model.safetensors', 'other.safetensors', 'consolidated.safetensors'])(
+    'and so is %s alone',
+    name => {
+      folder.file(`params-${name}/${name}`, safetensors(tensors));
+      folder.file(`params-${name}/params.json`, '{"dim":2,"vocab_size":3,"norm_eps":0.25}');
+      const head = LMHead.openSync(folder.path(`params-${name}`));
+      expect([head.tied, head.logitsSync(h, { norm: true })[0]]).toEqual([false, expect.any(Number)]);
+    },
+  );
+
+  it('is untied where params.json has no word on it, as those have', async () => {
+    folder.file('untied/consolidated.safetensors', safetensors([tensors[0], tensors[2]]));
+    folder.file('untied/params.json', '{"dim":2,"vocab_size":3,"norm_eps":0.25}');
+    const { warnings } = await warningsOf(() => LMHead.open(folder.path('untied')));
+    expect(warnings).toEqual([expect.stringContaining('according to params.json')]);
+  });
+
+  it("with Mistral's scales of FP8", () => {
+    const fp8 = {
+      name: 'output.weight',
+      dtype: 'F8_E4M3',
+      shape: [3, 2],
+      bytes: new Uint8Array(6).fill(0x38),
+    };
+    const scale = floats('output.qscale_weight', [1], Float32Array.of(0.5));
+    folder.file('fp8/consolidated.safetensors', safetensors([tensors[0], fp8, scale, tensors[2]]));
+    folder.file('fp8/params.json', '{"dim":2,"vocab_size":3,"norm_eps":0.25}');
+    expect([...LMHead.openSync(folder.path('fp8')).logitsSync(h)]).toEqual([-0.25, -0.25, -0.25]);
   });
 
   it("has a vocabulary of -1 where Meta's had none yet", () => {
