@@ -9,8 +9,10 @@ const STANDARD = [
 const EXTENSIONS = ['.safetensors', '.gguf', '.npy', '.npz', '.bin', '.pt', '.pth'];
 /** What training leaves beside a model. */
 const OF_TRAINING = /^(?:training_args|optimizer|scheduler|scaler|rng_state\w*)\./;
+/** Beside a model: what is no model itself, though it may be all that there is. */
+const BESIDE_A_MODEL = /^(?:mmproj|adapter_model|adapters|imatrix)\b|imatrix\.gguf$/i;
 /** Weights in forms that are not read. */
-const OTHERS = ['.ckpt', '.onnx', '.h5', '.msgpack'];
+const OTHERS = /\.(?:ckpt|ckpt\.index|onnx|h5|keras|msgpack|flax|pb|tflite|mlmodel|ot)$/i;
 /** TensorFlow.js's weights: bare numbers, which model.json or weights_manifest.json describes. */
 const OF_TENSORFLOW_JS = /^(?:weights_manifest\.json|group\d+-shard\d+of\d+(?:\.bin)?)$/;
 const SHOWN = 4;
@@ -111,7 +113,8 @@ export function weightsIn(folder: string, names: readonly string[]): string {
     const all = names.filter(
       name => extname(name).toLowerCase() === extension && !OF_TRAINING.test(name.toLowerCase()),
     );
-    const files = withoutFollowers(all);
+    const models = all.filter(name => !BESIDE_A_MODEL.test(name));
+    const files = withoutFollowers(models.length > 0 ? models : all);
     if (files.length === 1) return join(folder, files[0]);
     if (files.length > 1) {
       throw noWeights(
@@ -121,7 +124,7 @@ export function weightsIn(folder: string, names: readonly string[]): string {
       );
     }
   }
-  const others = names.filter(name => OTHERS.includes(extname(name).toLowerCase()));
+  const others = names.filter(name => OTHERS.test(name));
   if (others.length > 0) {
     throw noWeights(
       folder,

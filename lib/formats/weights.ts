@@ -20,8 +20,9 @@ import { savedFacts } from './saved-head';
 import { nameQuantized } from './saved-quantized';
 import { readShardIndex } from './shard-index';
 import { isMlx, kindOf, readDirectory, readShard, readShards, shardsOf, twice } from './shards';
-import type { TensorTable } from './tensor-table';
+import { quoted, type TensorTable } from './tensor-table';
 import { addedTokensSize, tokenizerConfigSize, tokenizerSize } from './tokenizer-size';
+import type { ZipMember } from './zip';
 
 /** The tensors at a path, and what is said of them. */
 export interface Weights {
@@ -133,11 +134,18 @@ function* readArchive(
   if (!isNpz(members)) {
     throw new LMHeadError(
       'FORMAT',
-      `${name}: it is a ZIP archive, but neither a PyTorch checkpoint nor an .npz; want the file of weights that is in it`,
+      `${name}: it is a ZIP archive of ${contents(members)}, but neither a PyTorch checkpoint nor an .npz; want the file of weights that is in it`,
     );
   }
   const arrays = yield* within(file, size, bytes => readNpz(name, bytes, members, wanted));
   return { name, ...arrays, pathOf, facts };
+}
+
+/** What is in an archive, for messages. */
+function contents(members: ReadonlyMap<string, ZipMember>): string {
+  const shown = [...members.keys()].slice(0, 3).map(quoted);
+  if (members.size > shown.length) shown.push('…');
+  return shown.join(', ') || 'nothing';
 }
 
 /** Where in a folder the model is: in a hub's cache, that is the snapshot that its main branch leads to. */
