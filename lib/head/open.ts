@@ -176,21 +176,23 @@ export function* headPlan(
 ): Plan<FilePlanned> {
   const { tensor, inputEmbedding } = options;
   const layout = layoutOf(options.layout);
-  const weights = yield* readWeights(path, tensor, options.validVocabSize === undefined);
-  const { name, tensors, facts } = weights;
-  if (weights.head) requireOwnLayout(name, layout);
+  const read = yield* readWeights(path, tensor, options.validVocabSize === undefined);
+  const { name, tensors } = read;
+  if (read.head) requireOwnLayout(name, layout);
   const found =
-    weights.head ??
+    read.head ??
     findHeadTensors(tensors, name, {
-      ...facts,
-      tensor: tensor ?? weights.only,
+      ...read.facts,
+      tensor: tensor ?? read.only,
       layout,
-      names: weights.names,
+      names: read.names,
     });
   // A wrong type may have the wrong shape, too: it is the cause.
   if (!found.output.form) storedAs(found.output.entry, `tensor: ${found.output.name} in ${name}`);
   const { rows, columns } = found.output;
   const { vocabSize, hiddenSize } = layout === 'vd' ? headSizes(rows, columns) : headSizes(columns, rows);
+  const facts = read.facts?.atWidth?.(hiddenSize) ?? read.facts;
+  const weights: Weights = { ...read, facts };
   if (facts) requireFit(facts, found.output, vocabSize, hiddenSize, options);
   if (isOnePlace(weights, found)) join(found, found.output);
   if (found.saidTied) yield* resolveTie(weights, found);
