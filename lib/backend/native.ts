@@ -291,6 +291,11 @@ export class NativeBackend implements HeadBackend {
     return { bytes, passes, fullPasses, survivors: { mean, max: most } };
   }
 
+  /** Bytes of the copy from `offset` on; behind its tiles, the mean [d] that is subtracted from rows. */
+  readCopy(offset: number, out: Uint8Array): void {
+    this.#head.readCopy(offset, out);
+  }
+
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
     settle(this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out));
   }

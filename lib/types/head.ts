@@ -79,7 +79,8 @@ export interface HeadOptions {
   /**
    * true: keeps a small copy of E with a proven bound on how far each row's logit may be from what it says (an eighth of f32's bytes,
    * a quarter of bf16's). Results that depend on the best ids alone read it first, and then only the rows of E that it cannot rule
-   * out: argmax, greedy tokens, tokens after topK or minP. Same ids, same bits; what cannot be had so takes the whole of E as ever.
+   * out: argmax, greedy tokens and drafts, tokens after topK or minP; with `withLogProbs: false` topK, and tokens of any temperature. Same
+   * ids, same bits; what cannot be had so takes the whole of E as ever.
    * docs/screening.md. Not with weights of fewer than 5 bits, `activations` or `shard`. The reference backend has none. Default false.
    */
   screen?: boolean | undefined;

@@ -137,6 +137,7 @@ napi_value Head::make_class(napi_env env, Binding& binding) {
                                            method<on_this<&Head::make_copy>>("makeCopy"),
                                            method<on_this<&Head::use_copy>>("useCopy"),
                                            method<on_this<&Head::screening>>("screening"),
+                                           method<on_this<&Head::read_copy>>("readCopy"),
                                            method<on_this<&Head::abort>>("abort"),
                                            method<on_this<&Head::read_rows>>("readRows"),
                                            method<on_this<&Head::read_bytes>>("readBytes"),
@@ -288,6 +289,27 @@ napi_value Head::screening(Call& call) {
                       {"states", count(counts.states)},
                       {"rows", count(counts.rows)},
                       {"most", count(counts.most_rows)}});
+}
+
+// (offset, out) -> undefined: bytes of the copy, tile by tile, and behind them its mean [columns], f32
+napi_value Head::read_copy(Call& call) {
+  Arrays arrays(call, Arrays::Use::in_call);
+  const std::shared_ptr<HeadCore> head = core();
+  if (!head->screen()) throw bad_argument("screen", "a head with a copy");
+  const screen::Copy& copy = head->screen()->copy();
+  const size_t tiles = copy.bytes(), size = tiles + copy.mean().size() * sizeof(float);
+  const size_t offset = integer_between(call.env(), call.given(0), 0, size, "offset");
+  const size_t count = arrays.length<uint8_t>(call.given(1), "out");
+  if (count > size - offset) throw bad_argument("out", "at most the bytes that are left");
+  if (count == 0) return undefined(call.env());
+  uint8_t* const out = arrays.output<uint8_t>(call.given(1), count, "out");
+  const size_t of_tiles = offset < tiles ? std::min(count, tiles - offset) : 0;
+  if (of_tiles > 0) std::memcpy(out, copy.tile(0) + offset, of_tiles);
+  if (count > of_tiles) {
+    const auto* const mean = reinterpret_cast<const uint8_t*>(copy.mean().data());
+    std::memcpy(out + of_tiles, mean + (offset + of_tiles - tiles), count - of_tiles);
+  }
+  return undefined(call.env());
 }
 
 napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue,

@@ -179,6 +179,7 @@ TEST_PER_TABLE(copies_are_the_same_on_every_cpu) {
 
 // Rows that a search may be asked about: those of kWays whose results depend on the best alone.
 constexpr size_t kBestWays[] = {1, 2, 3, 6, 10, 14};
+constexpr size_t kDrawnWays[] = {0, 5, 7, 12, 13, 0};  // without log-probabilities, these too
 constexpr AdjustmentKind kListKinds[] = {AdjustmentKind::none,    AdjustmentKind::none,     AdjustmentKind::patches,
                                          AdjustmentKind::bans,    AdjustmentKind::biases,   AdjustmentKind::one_patch_list,
                                          AdjustmentKind::counted, AdjustmentKind::penalties};
@@ -188,17 +189,33 @@ struct BestCall {
   BestCall(const Weights& weights, const HeadSettings& its_head, size_t first_row, size_t its_n, Random& random)
       : head(its_head), n(its_n), hidden(weights.problem.hidden.data() + first_row * hidden_stride(weights.problem.d)) {
     std::vector<RowSampling> rows;
+    tells = random.below(2) == 0;
     for (size_t i = 0; i < n; i++) {
-      rows.push_back(kWays[kBestWays[random.below(std::size(kBestWays))]]);
+      const bool draws = !tells && random.below(2);
+      rows.push_back(kWays[(draws ? kDrawnWays : kBestWays)[random.below(std::size(kBestWays))]]);
       rows.back().stream = {static_cast<uint32_t>(random.bits()), 3, static_cast<uint32_t>(random.bits())};
     }
-    parameters = parameter_table(rows);
     sinks = random.below(4) == 0 ? kArgmax : random.below(3) ? kSample : kArgmax | kSample;
+    if (!tells && random.below(3) == 0) sinks |= kTop;
+    k = static_cast<uint32_t>(1 + random.below(std::min<size_t>(head.valid, 20)));
+    if (tells && random.below(5) == 0) draft.assign(n - random.below(2), 0);
+    for (uint32_t& id : draft) id = static_cast<uint32_t>(random.below(head.valid));
+    if (!draft.empty())
+      for (RowSampling& row : rows) row.temperature = 0;
+    parameters = parameter_table(rows);
     adjustments.emplace(n, weights.problem.vocabulary, head.valid, kListKinds[random.below(std::size(kListKinds))], random);
   }
   PassRequest request(Results& results, size_t vocabulary, unsigned threads) const {
-    PassRequest request = request_for(results, n, vocabulary, parameters.data(), nullptr, 1, sinks);
-    if (request.draws()) request.adjustments = adjustments->view();
+    PassRequest request = request_for(results, n, vocabulary, parameters.data(), nullptr, k, draft.empty() ? sinks : 0);
+    if (!tells) request.top.log_probs = request.sample.log_probs = nullptr;
+    if (request.draws() || !draft.empty()) request.adjustments = adjustments->view();
+    if (!draft.empty()) {
+      results.argmax.assign(n, 7);
+      results.sample_ids.assign(n, 7);
+      results.sample_log_probs.assign(n, 7);
+      request.draft = {
+          draft.data(), draft.size(), nullptr, results.argmax.data(), results.sample_ids.data(), results.sample_log_probs.data()};
+    }
     request.workers.threads = threads;
     return request;
   }
@@ -207,6 +224,9 @@ struct BestCall {
   size_t n;
   const float* hidden;
   std::vector<double> parameters;
+  std::vector<uint32_t> draft;
+  bool tells;  // log-probabilities
+  uint32_t k;
   unsigned sinks;
   std::optional<SomeAdjustments> adjustments;
 };

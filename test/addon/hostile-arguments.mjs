@@ -330,6 +330,14 @@ const KINDS = {
   makeCopy: head => ({ receiver: head, name: 'makeCopy', list: [chance(50) ? ++tickets : undefined] }),
   useCopy: head => ({ receiver: head, name: 'useCopy', list: [] }),
   screening: head => ({ receiver: head, name: 'screening', list: [] }),
+  readCopy(head) {
+    try {
+      head.useCopy();
+    } catch {
+      // A head that is closed says so again.
+    }
+    return { receiver: head, name: 'readCopy', list: [below(600), arrayOf(Uint8Array, below(600))] };
+  },
   readRows(head) {
     const ids = ascending(below(10), V);
     return { receiver: head, name: 'readRows', list: [below(2), ids, floats(ids.length * D)] };

@@ -55,7 +55,7 @@ describe.skipIf(nativeUnavailable())('a head that screens', () => {
     expect(bytes).toBeGreaterThan(SCREENED_V * SCREENED_D * 0.5);
     expect(bytes).toBeLessThan(SCREENED_V * SCREENED_D * 0.6);
     if (options.logitScale === -1) {
-      expect(passes + fullPasses).toBe(0);
+      expect(passes + fullPasses).toBe(12); // of nearest alone, which has no scale
       return;
     }
     expect(passes).toBeGreaterThan(fullPasses);

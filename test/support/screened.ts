@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import { LMHead } from '../../lib';
 import { type BlockDtype, isFloat } from '../../lib/dtypes/row-format';
-import type { FloatDtype, HeadOptions, SampleOptions, SamplerOptions } from '../../lib/types';
+import type { FloatDtype, HeadOptions, LogProbsOption, SampleOptions, SamplerOptions } from '../../lib/types';
 import { narrow } from './half';
 import { someNumbers } from './numbers';
 import { someQuantized } from './quantized';
@@ -59,7 +59,7 @@ export function bothHeads(
   return { screened: LMHead.from(data, { ...all, screen: true }), plain: LMHead.from(data, all) };
 }
 
-const SAMPLES: SampleOptions[] = [
+const SAMPLES: (SampleOptions & LogProbsOption)[] = [
   { temperature: 0 },
   { topK: 8 },
   { topK: 40, topP: 0.9, temperature: 1.4 },
@@ -71,11 +71,16 @@ const SAMPLES: SampleOptions[] = [
   { topP: 0.8 },
   { topK: 20, allowedIds: Array.from({ length: 1400 }, (_, i) => 2 * i) },
   { topK: 3, topLogProbs: 2 },
+  { withLogProbs: false },
+  { withLogProbs: false, temperature: 1.7, bannedIds: [1, 2, 3], history: [5], presencePenalty: 1 },
+  { withLogProbs: false, temperature: 0.4 },
+  { withLogProbs: false, topK: 9 },
 ];
-const SAMPLERS: SamplerOptions[] = [
+const SAMPLERS: (SamplerOptions & LogProbsOption)[] = [
   { temperature: 0, repetitionPenalty: 1.2, history: [4, 5] },
   { topK: 12, seed: 3 },
   { minP: 0.2, seed: 4, temperature: 1.1 },
+  { seed: 9, withLogProbs: false, frequencyPenalty: 0.1 },
 ];
 
 /** Everything that may be answered by the copy, and some that may not. */
@@ -100,6 +105,8 @@ export async function expectSameAnswers(
     await both(head => head.runSync(h, { argmax: true, sample: true, topK: 6, ...at }));
     await both(head => head.candidatesSync(h, { topK: 7, topP: 0.95 }));
     await both(head => head.topKSync(h, 12));
+    await both(head => head.topK(h, 12, { withLogProbs: false }));
+    await both(head => head.runSync(h, { top: 30, sample: true, withLogProbs: false, ...at }));
     await both(head => head.verifyDraftSync(h, new Uint32Array(n - 1), { temperature: 0 }));
     const first = h.subarray(0, SCREENED_D);
     await both(head => head.nearestSync(first, 9));

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "../quantize.h"
@@ -71,11 +72,7 @@ class HeadCore {
       if (!allowed.empty()) rows = {allowed.data(), allowed.size()};
     }
     if (!rows.ids) {
-      screen::Query query{packed_hidden, n, &epilogue_, valid_, &request, in_use_};
-      if (n <= screen::most_states(output_->view) && screen::may_answer(query) && !query.use->sits_out()) {
-        screen::search(kernels_, output_->view, {&query, 1}, request.workers);
-        if (!query.rows.empty()) return screen::answer(kernels_, output_->view, query);
-      }
+      if (const auto found = search({packed_hidden, n, &epilogue_, valid_, &request, in_use_})) return *found;
       return run_pass(kernels_, all, request);
     }
     const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows, activations_);
@@ -144,11 +141,27 @@ class HeadCore {
     return needs_no_others ? request.adjustments.few_allowed(n) : std::vector<uint32_t>();
   }
 
+  // The answer, where the rows that a search leaves have it.
+  std::optional<PassResult> search(screen::Query query) const {
+    const Matrix& e = output_->view;
+    if (query.n > screen::most_states(e) || !screen::may_answer(query) || query.use->sits_out()) return std::nullopt;
+    screen::search(kernels_, e, {&query, 1}, query.request->workers);
+    if (query.rows.empty()) return std::nullopt;
+    return screen::answer(kernels_, e, query);
+  }
+
   PassResult run_similarity(const float* packed_hidden, size_t n, const PassRequest& request, const PassView& view) const {
     const ProductSource dots(kernels_, output_->view, {}, valid_, packed_hidden, n, view.rows);
-    if (view.metric == Metric::dot) return run_pass(kernels_, dots, request);
+    const Epilogue none;
+    screen::Query query{packed_hidden, n, &none, valid_, &request, view.rows.ids ? nullptr : in_use_.load()};
+    if (view.metric == Metric::dot) {
+      if (const auto found = search(query)) return *found;
+      return run_pass(kernels_, dots, request);
+    }
     const std::shared_ptr<const std::vector<double>> norms = norms_for(request.workers);
     if (!norms) return {PassResult::aborted};
+    query.factors = norms->data();
+    if (const auto found = search(query)) return *found;
     return run_pass(kernels_, ScaledSource(dots, norms->data()), request);
   }
 

@@ -8,6 +8,7 @@
 #include "../pass/block.h"
 #include "../sampling/filtered_set.h"
 #include "../sampling/gumbel_max.h"
+#include "../sources/similarity.h"
 #include "thresholds.h"
 
 namespace lmhead::screen {
@@ -169,6 +170,14 @@ class Search {
           upper[i] += bias[first + i];
         }
       }
+      if (query.factors) {
+        float* const upper = upper_ + c * stride_ + first;
+        for (size_t i = 0; i < count; i++) {
+          estimate[i] = static_cast<float>(estimate[i] * query.factors[first + i]);
+          if (upper[i] < kInfinity)
+            upper[i] = static_cast<float>(upper[i] * query.factors[first + i]);  // rises with what it is of
+        }
+      }
       // They are looked at in any case, and their logits say nothing of others'.
       adjusted_ids(query.request->adjustments, columns_[c].row, first, first + count,
                    [&](uint32_t id) { estimate[id - first] = -kInfinity; });
@@ -195,11 +204,17 @@ class Search {
   // Of a column and some ids, ascending.
   AlignedFloats logits_of(const Column& column, const std::vector<uint32_t>& ids) const {
     const Query& query = *column.query;
-    const ProductSource source(kernels_, e_, *query.epilogue, query.valid,
-                               query.hidden + column.row * hidden_stride(e_.columns), 1, {ids.data(), ids.size()});
+    const ProductSource source(kernels_, e_, *query.epilogue, query.valid, query.hidden + column.row * hidden_stride(e_.columns),
+                               1, {ids.data(), ids.size()});
     AlignedFloats logits(ids.size());
-    for (size_t i = 0; i < ids.size(); i += kChunkRows)
-      source.logits(i, std::min(kChunkRows, ids.size() - i), 0, 1, logits.data() + i);
+    const auto make = [&](const LogitSource& from) {
+      for (size_t i = 0; i < ids.size(); i += kChunkRows)
+        from.logits(i, std::min(kChunkRows, ids.size() - i), 0, 1, logits.data() + i);
+    };
+    if (query.factors)
+      make(ScaledSource(source, query.factors));
+    else
+      make(source);
     return logits;
   }
 
@@ -224,7 +239,8 @@ class Search {
     const Column& column = columns_[c];
     const size_t k = column.asked.k;
     std::vector<Candidate> best;
-    for (size_t i = c; i < best_.size(); i += columns_.size()) best.insert(best.end(), best_[i].heap.begin(), best_[i].heap.end());
+    for (size_t i = c; i < best_.size(); i += columns_.size())
+      best.insert(best.end(), best_[i].heap.begin(), best_[i].heap.end());
     if (best.size() < k) return kInfinity;
     std::sort(best.begin(), best.end(), better);
     if (best.size() > k + kMore) best.resize(k + kMore);
@@ -272,6 +288,8 @@ class Search {
       std::copy_n(upper + first, count, u);
       finish(*query.epilogue, u, count);
       make_safe(*query.epilogue, u, count);
+      for (size_t i = 0; i < count; i++)  // a cap would hide rows that are not finite
+        if (upper[first + i] == kInfinity) u[i] = kInfinity;
       const uint32_t first_id = static_cast<uint32_t>(first) + state.stream.first_id;
       const size_t its = kernels_.gumbel_max_candidates(u, count, first_id, state, at);
       for (size_t i = 0; i < its; i++) found[slot].push_back(static_cast<uint32_t>(first) + at[i]);
@@ -386,6 +404,7 @@ void search(const lmhead::Kernels& kernels, const Matrix& e, std::span<Query> qu
 PassResult answer(const lmhead::Kernels& kernels, const Matrix& e, const Query& query) {
   const ProductSource source(kernels, e, *query.epilogue, query.valid, query.hidden, query.n,
                              {query.rows.data(), query.rows.size()});
+  if (query.factors) return run_pass(kernels, ScaledSource(source, query.factors), *query.request);
   return run_pass(kernels, source, *query.request);
 }
 

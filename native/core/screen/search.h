@@ -48,6 +48,8 @@ struct Query {
   size_t valid;
   const PassRequest* request;
   const Use* use;  // null: it has no copy
+  // Of each row of E, which its product is multiplied by, at least 0, in the place of an epilogue; or null.
+  const double* factors = nullptr;
   // Found by the search; none where the call needs a full pass.
   std::vector<uint32_t> rows = {};
 };
