@@ -5,11 +5,15 @@ import { backends } from '../support/backends';
 import { conformancePath, describeConformance } from '../support/conformance';
 import { temporaryFolder } from '../support/folders';
 import { expectClose, someNumbers } from '../support/numbers';
-import { floatDecoders, type Made, mergedDecoder } from './decoders';
+import { floatDecoders, type Made, mergedDecoder, quantizedDecoders } from './decoders';
 
 const folder = temporaryFolder();
 
-const MADE: Record<string, Made> = { ...floatDecoders(), 'a merged decoder': mergedDecoder() };
+const MADE: Record<string, Made> = {
+  ...floatDecoders(),
+  ...quantizedDecoders(),
+  'a merged decoder': mergedDecoder(),
+};
 
 function written(name: string, { bytes, beside }: Made): string {
   const own = name.replace(/\W+/g, '-');
@@ -19,7 +23,7 @@ function written(name: string, { bytes, beside }: Made): string {
 
 describe.each(backends)('%s', backend => {
   it.each(Object.entries(MADE))('%s', async (name, made) => {
-    const { V, d, weight, of, embedding, tied, dtype } = made;
+    const { V, d, weight, of, embedding, tied, dtype, maxWeightError = 0 } = made;
     const path = written(name, made);
     const head = await LMHead.open(path, { backend });
     expect(head).toMatchObject({ vocabSize: V, hiddenSize: d, tied, dtype });
@@ -31,7 +35,7 @@ describe.each(backends)('%s', backend => {
       for (let k = 0; k < d; k++) product += hidden[row * d + k] * weight[id * d + k];
       return of(product, id);
     });
-    expectClose(head.logitsSync(hidden), expected, { absolute: 2e-5, relative: 1e-6 });
+    expectClose(head.logitsSync(hidden), expected, { absolute: 2e-5 + d * maxWeightError, relative: 1e-6 });
     const ids = [0, V - 1, 7];
     const rows = ids.flatMap(id => [...embedding!.subarray(id * d, (id + 1) * d)]);
     expectClose(head.embed(ids), rows, { relative: 1e-6 });

@@ -1,11 +1,12 @@
 /** The input embedding of an ONNX decoder: what its ids are looked up in. */
 import { LMHeadError } from '../../errors';
 import type { Plan } from '../read-plan';
+import { countOf } from '../tensor-table';
 import type { OnnxGraph, OnnxModel, OnnxNode } from './model';
-import { resolveOperand } from './operand';
-import { constantNumbers, HANDS_ON, isOnnx, nested, Scope, upstream } from './scope';
-import { blockMatrix, type StoredMatrix, sameMatrix, storedMatrix } from './stored-matrix';
-import { type TensorReader, TYPE } from './tensor-data';
+import { type Operand, resolveOperand } from './operand';
+import { constantNumbers, constantTensor, HANDS_ON, isOnnx, nested, Scope, upstream } from './scope';
+import { blockMatrix, perRowMatrix, type StoredMatrix, sameMatrix, storedMatrix } from './stored-matrix';
+import { isFloating, type TensorReader, TYPE } from './tensor-data';
 
 export interface Embedding {
   /** Is it the head's matrix? */
@@ -74,6 +75,9 @@ function* lookups(graph: OnnxGraph, parent: Scope | undefined): Generator<Lookup
 function* tableOf(reader: TensorReader, { node, scope, table }: Lookup): Plan<StoredMatrix | undefined> {
   const operand = yield* resolveOperand(reader, scope, table);
   if (operand?.dims.length !== 2 || operand.dims[0] === 0 || operand.dims[1] === 0) return undefined;
+  if (node.op === 'Gather' && !operand.dequantized && !isFloating(operand.tensor.type)) {
+    return yield* dequantizedLater(reader, node, scope, operand);
+  }
   if (node.op !== 'GatherBlockQuantized') return yield* storedMatrix(reader, operand, true);
   const number = (name: string, otherwise: number) => node.attributes.get(name)?.integer ?? otherwise;
   const [rows, width] = operand.dims;
@@ -96,6 +100,22 @@ function* tableOf(reader: TensorReader, { node, scope, table }: Lookup): Plan<St
   );
 }
 
+/** Of a table of integers, whose rows become numbers once they are looked up: by one scale for all. */
+function* dequantizedLater(
+  reader: TensorReader,
+  { outputs }: OnnxNode,
+  scope: Scope,
+  operand: Operand,
+): Plan<StoredMatrix | undefined> {
+  const user = scope.graph.nodes.find(({ inputs }) => inputs[0] === outputs[0]);
+  if (user?.op !== 'DequantizeLinear') return undefined;
+  const [, scaleName = '', zeroName = ''] = user.inputs;
+  const scales = constantTensor(scope, scaleName);
+  const zeros = zeroName === '' ? undefined : constantTensor(scope, zeroName);
+  if (!scales || countOf(scales.dims) !== 1 || (zeroName !== '' && !zeros)) return undefined;
+  return yield* perRowMatrix(reader, { ...operand, turned: !operand.turned }, scales, zeros, user.op);
+}
+
 /** Do its ids come from the graph's input of tokens? */
 function isOfTokens({ scope, ids }: Lookup): boolean {
   let name = ids;
@@ -114,7 +134,7 @@ function* factorOf(reader: TensorReader, { node, scope }: Lookup): Plan<number> 
     const users = scope.graph.nodes.filter(({ inputs }) => inputs.includes(value!));
     const [user] = users;
     if (users.length !== 1 || !isOnnx(user)) return 1;
-    if (user.op === 'Cast' || user.op === 'Identity') {
+    if (['Cast', 'Identity', 'DequantizeLinear'].includes(user.op)) {
       [value] = user.outputs;
       continue;
     }

@@ -27,7 +27,10 @@ export interface HeadNode {
 const MOST = 2 ** 26;
 
 const ROUNDED_STATES =
-  'onnxruntime rounds the hidden states to 8 bits here, and lmhead does not: some tokens will differ, and lmhead’s are the more exact';
+  'onnxruntime rounds the hidden states to 8 bits here, and lmhead does not: some tokens will differ, and lmhead is the more exact';
+
+const MAYBE_ROUNDED =
+  'onnxruntime may turn this into MatMulNBits with accuracy level 4, which rounds the hidden states to 8 bits; lmhead does not';
 
 /** @throws LMHeadError TENSOR where it is none that is read, with its name */
 export function* headNode(
@@ -49,6 +52,7 @@ export function* headNode(
     if (node.op === 'MatMul') {
       const operand = yield* resolveMatrix(reader, scope, node.inputs[1] ?? '', what);
       const matrix = yield* storedMatrix(reader, operand, false);
+      if (matrix.quantized) found.notes.push(MAYBE_ROUNDED);
       return {
         ...found,
         hidden: node.inputs[0],

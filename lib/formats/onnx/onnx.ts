@@ -106,7 +106,7 @@ function dtypeOf(type: number): string {
 /** Reads a tensor's integers where they are. */
 function* levelsOf(reader: TensorReader, tensor: OnnxTensor): Plan<ReadLevels> {
   if (tensor.encoding === 'varints') {
-    const bytes = Uint8Array.from(yield* reader.stored(tensor));
+    const bytes = bytesView(yield* reader.whole(tensor));
     // biome-ignore lint/correctness/useYield: a plan that needs nothing.
     return function* (offset, length) {
       return bytes.subarray(offset, offset + length);
@@ -116,7 +116,7 @@ function* levelsOf(reader: TensorReader, tensor: OnnxTensor): Plan<ReadLevels> {
   return (offset, length) => readBytes(at.path, { offset: at.begin + offset, length });
 }
 
-function bytesView(numbers: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+function bytesView(numbers: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
 }
 
@@ -153,12 +153,12 @@ class Table {
   /** @param turned stored as the shape's transpose is */
   *add(tensor: OnnxTensor, shape: number[], turned: boolean): Plan<Part> {
     const { reader } = this;
-    const isReal = isFloating(tensor.type);
     if (tensor.encoding === 'varints') {
-      const numbers = isReal
-        ? bytesView(Float32Array.from(yield* reader.numbers(tensor)))
-        : Uint8Array.from(yield* reader.stored(tensor));
-      const part = this.made(tensor.name, { dtype: isReal ? 'F32' : typeName(tensor.type), shape }, numbers);
+      const part = this.made(
+        tensor.name,
+        { dtype: typeName(tensor.type), shape },
+        bytesView(yield* reader.whole(tensor)),
+      );
       if (turned) part.entry.columnMajor = true;
       return part;
     }

@@ -147,6 +147,17 @@ export class TensorReader {
     return unpack(Uint16Array.from(words), type === TYPE.float16 ? 'f16' : 'bf16');
   }
 
+  /** A tensor of 'varints' as its bytes would lie. */
+  *whole(tensor: OnnxTensor): Plan<ArrayBufferView<ArrayBuffer>> {
+    const words = yield* this.stored(tensor);
+    const bits = bitsOf(tensor.type)!;
+    return bits === 16
+      ? Uint16Array.from(words)
+      : bits === 32
+        ? Uint32Array.from(words)
+        : Uint8Array.from(words);
+  }
+
   /** The integers of a tensor of 'varints': of 16-bit floats they are the bits, of less than 8 bits several numbers. */
   *stored(tensor: OnnxTensor): Plan<Float64Array> {
     this.bytesOf(tensor);
