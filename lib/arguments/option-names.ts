@@ -227,6 +227,7 @@ export const LOG_SOFTMAX_OPTIONS = only('logSoftmax', { hiddenDtype: true, tempe
 export const SOFTMAX_OPTIONS = only('softmax', { hiddenDtype: true, temperature: true, out: true });
 export const TOP_K_OF_OPTIONS = only('topKOf', { hiddenDtype: true });
 export const SAMPLE_FROM_OPTIONS = only('sampleFrom', HELD);
+export const CUT_HEAD_OPTIONS = only('cutHead', { output: true, overwrite: true });
 export const CANDIDATES_OF_OPTIONS = only('candidatesOf', HELD);
 
 export function without<T extends object, K extends keyof T>(names: T, ...left: K[]): Omit<T, K> {

@@ -3,7 +3,7 @@ import { extname } from 'node:path';
 import { LMHeadError } from '../errors';
 import { LEGACY_MAGIC } from './pytorch';
 
-export type FileKind = 'safetensors' | 'gguf' | 'npy' | 'index' | 'zip' | 'pytorch-legacy';
+export type FileKind = 'safetensors' | 'gguf' | 'npy' | 'index' | 'zip' | 'pytorch-legacy' | 'onnx';
 
 /** So many bytes tell all kinds apart. */
 export const KIND_BYTES = 64;
@@ -20,12 +20,14 @@ const BY_EXTENSION = new Map<string, FileKind>([
   ['.gguf', 'gguf'],
   ['.npy', 'npy'],
   ['.json', 'index'],
+  ['.onnx', 'onnx'],
 ]);
 
-const ONNX = [
-  'it is an ONNX model',
-  "save the output matrix on its own, as .npy or .safetensors (onnx.numpy_helper.to_array of the graph's initializer)",
-] as const;
+/** A protocol buffer: field 1, the version of the format; then one of fields 2 to 8, since those that are empty are left out. */
+const ONNX = Array.from({ length: 32 }, (_, version) =>
+  [...'\x12\x1a\x22\x28\x32\x3a\x42'].map(tag => `\x08${String.fromCharCode(version)}${tag}`),
+).flat();
+
 const CONVERT = 'convert it to .safetensors (in Python: safetensors.torch.save_file of its tensors)';
 
 /** What else people have in the place of weights: how it begins, what it is, what to do. */
@@ -41,13 +43,6 @@ const FOREIGN: readonly [starts: readonly string[], what: string, want: string][
     CONVERT,
   ],
   [['\x89HDF\r\n\x1a\n'], 'it is an HDF5 file, as Keras and TensorFlow write', CONVERT],
-  // A protocol buffer: field 1, the version of the format; then one of fields 2 to 8, since those that are empty are left out.
-  [
-    Array.from({ length: 32 }, (_, version) =>
-      [...'\x12\x1a\x22\x28\x32\x3a\x42'].map(tag => `\x08${String.fromCharCode(version)}${tag}`),
-    ).flat(),
-    ...ONNX,
-  ],
   [
     ['lmgg', 'fmgg', 'tjgg', 'algg'],
     'it is a GGML file of before GGUF',
@@ -63,7 +58,6 @@ const FOREIGN: readonly [starts: readonly string[], what: string, want: string][
 
 /** What files are that nothing but their name tells. */
 const FOREIGN_BY_EXTENSION = new Map<string, readonly [what: string, want: string]>([
-  ['.onnx', ONNX],
   ['.pb', ['it is a protocol buffer, as TensorFlow and ONNX write', CONVERT]],
   ['.tflite', ['it is a model for TensorFlow Lite', CONVERT]],
   ['.mlmodel', ['it is a model for Core ML', CONVERT]],
@@ -96,6 +90,7 @@ export function fileKind(name: string, start: Uint8Array): FileKind {
   if (magic) return magic[1];
   // Eight bytes of length, of which the upper four are 0, and then JSON: the length may begin as something else does.
   if (text.startsWith('\0\0\0\0', 4) && '{ \t\r\n'.includes(text.charAt(8))) return 'safetensors';
+  if (ONNX.some(bytes => text.startsWith(bytes))) return 'onnx';
   for (const [starts, what, want] of FOREIGN) {
     if (starts.some(bytes => text.startsWith(bytes))) {
       throw new LMHeadError('FORMAT', `${name}: ${what}; ${want}`);

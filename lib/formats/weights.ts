@@ -12,6 +12,7 @@ import type { ModelFacts } from './model-facts';
 import { indexNames, snapshotIn, weightsIn } from './model-folder';
 import { readNpy } from './npy';
 import { isNpz, readNpz } from './npz';
+import { readOnnx } from './onnx/onnx';
 import { describesParams, factsOfParams } from './params';
 import { isCheckpoint, readPytorchLegacy, readPytorchZip } from './pytorch';
 import { type FilePlan, look, notAFile, type Plan, readBytes, readText, within } from './read-plan';
@@ -19,7 +20,7 @@ import { readSafetensors, type SafetensorsHeader } from './safetensors';
 import { savedFacts } from './saved-head';
 import { nameQuantized } from './saved-quantized';
 import { readShardIndex } from './shard-index';
-import { besideWeight } from './tensor-names';
+import { besideWeight, type HeadTensors } from './tensor-names';
 import { quoted, type TensorTable } from './tensor-table';
 import { addedTokensSize, tokenizerConfigSize, tokenizerSize } from './tokenizer-size';
 import { readZip, type ZipMember } from './zip';
@@ -38,6 +39,8 @@ export interface Weights {
   names?: readonly string[];
   /** The one tensor of a file that can hold no more. */
   only?: string;
+  /** The head's tensors, of a file that says itself which they are. */
+  head?: HeadTensors;
 }
 
 /** Tokenizers of large vocabularies have tens of megabytes. */
@@ -79,6 +82,8 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
       const entry = yield* within(file, size, bytes => readNpy(name, bytes));
       return { name, tensors: new Map([[only, entry]]), pathOf, only };
     }
+    case 'onnx':
+      return { name, ...(yield* readOnnx(file, size, wanted)) };
     case 'index': {
       const shards = yield* within(file, size, bytes => readShardIndex(name, bytes));
       return { name, ...(yield* readIndexed(file, shards, wanted, askTokenizer)) };

@@ -27,7 +27,7 @@ export interface RuntimeSession {
 }
 
 export interface OnnxRuntime {
-  InferenceSession: { create(path: string | Uint8Array): Promise<RuntimeSession> };
+  InferenceSession: { create(path: string | Uint8Array, options?: object): Promise<RuntimeSession> };
   Tensor: new (type: string, data: unknown, dims: readonly number[]) => RuntimeTensor;
 }
 
