@@ -267,7 +267,7 @@ Weights screened_weights(const Kernels& kernels, size_t vocabulary, size_t d, Dt
 TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
   Random random(190);
   size_t tried = 0, answered = 0;
-  for (uint64_t turn = 0; turn < 60; turn++) {
+  for (uint64_t turn = 0; turn < 200; turn++) {
     constexpr size_t kVocabularies[] = {257, 1000, 2500, 4096};
     constexpr size_t kColumns[] = {33, 64, 130, 320};
     const size_t vocabulary = kVocabularies[random.below(4)], d = kColumns[random.below(4)];
