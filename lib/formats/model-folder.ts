@@ -6,11 +6,11 @@ const STANDARD = [
   ...['model.safetensors', 'model.safetensors.index.json'],
   ...['pytorch_model.bin', 'pytorch_model.bin.index.json'],
 ];
-const EXTENSIONS = ['.safetensors', '.gguf', '.npy', '.npz', '.bin', '.pt', '.pth'];
+const EXTENSIONS = ['.safetensors', '.gguf', '.npy', '.npz', '.bin', '.pt', '.pth', '.onnx'];
 /** What training leaves beside a model. */
 const OF_TRAINING = /^(?:training_args|optimizer|scheduler|scaler|rng_state\w*)\./;
 /** Weights in forms that are not read. */
-const OTHERS = ['.ckpt', '.onnx', '.h5', '.msgpack'];
+const OTHERS = ['.ckpt', '.h5', '.msgpack'];
 /** TensorFlow.js's weights: bare numbers, which model.json or weights_manifest.json describes. */
 const OF_TENSORFLOW_JS = /^(?:weights_manifest\.json|group\d+-shard\d+of\d+(?:\.bin)?)$/;
 const SHOWN = 4;

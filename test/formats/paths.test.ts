@@ -142,7 +142,7 @@ describe('a folder', () => {
     ['of what training leaves', ['training_args.bin', 'optimizer.pt'], 'no weights', 'training_args.bin'],
     ['of two PyTorch checkpoints', ['a.bin', 'b.bin'], '2 .bin files'],
     ['of a TensorFlow checkpoint', ['model.ckpt', 'config.json'], 'not read', 'model.ckpt', 'safetensors'],
-    ['of an ONNX model', ['model.onnx'], 'model.onnx'],
+    ['of two ONNX models', ['a.onnx', 'b.onnx'], '2 .onnx files'],
     [
       'with three files to choose from',
       ['a.gguf', 'b.gguf', 'c.GGUF'],
