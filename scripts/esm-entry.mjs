@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 const dist = new URL('../dist/', import.meta.url);
 const require = createRequire(import.meta.url);
 
-for (const entry of ['', 'onnx/']) {
+for (const entry of ['', 'onnx/', 'transformers/']) {
   const folder = new URL(entry, dist);
   // Loading an entry loads no binary: that happens at the first call that needs one.
   const names = Object.keys(require(fileURLToPath(new URL('index.js', folder)))).sort();

@@ -9,7 +9,7 @@ import { keptWeight, type OnnxFile, openOnnx } from '../formats/onnx/onnx';
 import { typeName } from '../formats/onnx/tensor-data';
 import type { Piece } from '../formats/onnx/wire';
 import { follow, look, notAFile, type Plan } from '../formats/read-plan';
-import { kindOf } from '../formats/weights';
+import { kindOf } from '../formats/shards';
 import { filePath } from '../head/open';
 import { replaceFile } from '../head/replace-file';
 

@@ -17,12 +17,17 @@ export interface TinyModel {
 }
 
 /** The small model of the examples, and its graph. */
-export async function tinyDecoder(): Promise<{ model: TinyModel; graph: (withHead: boolean) => Buffer }> {
+export async function tinyDecoder(): Promise<{
+  model: TinyModel;
+  graph: (withHead: boolean) => Buffer;
+  tokenizerJson: (words: string[]) => string;
+}> {
   const load = (name: string) => import(pathToFileURL(resolve(examples, name)).href);
   const { loadModel } = await load('tiny-lm/model.mjs');
   const { decoder } = await load('onnxruntime/decoder.mjs');
+  const { tokenizerJson } = await load('onnxruntime/tokenizer-json.mjs');
   const model = loadModel(ASSET);
-  return { model, graph: withHead => decoder(model, withHead) };
+  return { model, tokenizerJson, graph: withHead => decoder(model, withHead) };
 }
 
 /** A whole graph, run token by token over its caches by the plainest code: logits of the last token. */
