@@ -6,13 +6,13 @@ const STANDARD = [
   ...['model.safetensors', 'model.safetensors.index.json'],
   ...['pytorch_model.bin', 'pytorch_model.bin.index.json'],
 ];
-const EXTENSIONS = ['.safetensors', '.gguf', '.npy', '.npz', '.bin', '.pt', '.pth'];
+const EXTENSIONS = ['.safetensors', '.gguf', '.npy', '.npz', '.bin', '.pt', '.pth', '.onnx'];
 /** What training leaves beside a model. */
 const OF_TRAINING = /^(?:training_args|optimizer|scheduler|scaler|rng_state\w*)\./;
 /** Beside a model: what is no model itself, though it may be all that there is. */
 const BESIDE_A_MODEL = /^(?:mmproj|adapter_model|adapters|imatrix)\b|imatrix\.gguf$/i;
 /** Weights in forms that are not read. */
-const OTHERS = /\.(?:ckpt|ckpt\.index|onnx|h5|keras|msgpack|flax|pb|tflite|mlmodel|ot)$/i;
+const OTHERS = /\.(?:ckpt|ckpt\.index|h5|keras|msgpack|flax|pb|tflite|mlmodel|ot)$/i;
 /** TensorFlow.js's weights: bare numbers, which model.json or weights_manifest.json describes. */
 const OF_TENSORFLOW_JS = /^(?:weights_manifest\.json|group\d+-shard\d+of\d+(?:\.bin)?)$/;
 const SHOWN = 4;

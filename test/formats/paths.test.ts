@@ -238,7 +238,7 @@ describe('a folder', () => {
     ['of what training leaves', ['training_args.bin', 'optimizer.pt'], 'no weights', 'training_args.bin'],
     ['of two PyTorch checkpoints', ['a.bin', 'b.bin'], '2 .bin files'],
     ['of a TensorFlow checkpoint', ['model.ckpt', 'config.json'], 'not read', 'model.ckpt', 'safetensors'],
-    ['of an ONNX model', ['model.onnx'], 'model.onnx'],
+    ['of two ONNX models', ['a.onnx', 'b.onnx'], '2 .onnx files'],
     ...['tf_model.h5', 'saved_model.pb', 'flax_model.msgpack', 'm.tflite', 'model.ckpt.index'].map(
       (name): [string, string[], ...string[]] => [`with nothing but ${name}`, [name], 'not read', name],
     ),

@@ -92,7 +92,11 @@ export function* keptWeight(
   reader: TensorReader,
   { tensor, quantized }: StoredMatrix,
 ): Plan<{ dtype: string; maxWeightError: number }> {
-  if (!quantized) return { dtype: dtypeOf(tensor.type), maxWeightError: 0 };
+  if (!quantized) {
+    if (tensor.encoding === 'varints') yield* reader.stored(tensor);
+    else yield* reader.locate(tensor);
+    return { dtype: dtypeOf(tensor.type), maxWeightError: 0 };
+  }
   const read = yield* levelsOf(reader, tensor);
   const kept = yield* keptAs(quantized, read);
   return { dtype: kept.dtype, maxWeightError: yield* largestError(quantized, kept, read) };
