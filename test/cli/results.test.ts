@@ -40,6 +40,7 @@ describe('info', () => {
       dtype: 'f32',
       bytes: V * D * 4,
       mapped: true,
+      screen: null,
       tied: true,
       inputRows: V,
       parameters: V * D,
