@@ -267,7 +267,7 @@ Weights screened_weights(const Kernels& kernels, size_t vocabulary, size_t d, Dt
 TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
   Random random(190);
   size_t tried = 0, answered = 0;
-  for (uint64_t turn = 0; turn < 200; turn++) {
+  for (uint64_t turn = 0; turn < 60; turn++) {
     constexpr size_t kVocabularies[] = {257, 1000, 2500, 4096};
     constexpr size_t kColumns[] = {33, 64, 130, 320};
     const size_t vocabulary = kVocabularies[random.below(4)], d = kColumns[random.below(4)];
@@ -310,6 +310,39 @@ TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
     }
   }
   CHECK(answered > 100 && 3 * answered > tried, "%zu of %zu answered", answered, tried);
+}
+
+// Where a cap makes all logits much alike and noise decides, ids that are banned and rows that are not finite are in all races.
+TEST_PER_TABLE(tokens_that_noise_decides_are_those_of_a_full_pass) {
+  Random random(192);
+  constexpr size_t kRows = 1500;
+  size_t answered = 0;
+  for (uint64_t turn = 0; turn < 60; turn++) {
+    const Weights weights = screened_weights(kernels, kRows, 64, Dtype::f32, turn % 3 == 0, turn + 500);
+    const HeadSettings head{make_epilogue(turn % 2 ? 4 : 3, weights.bias.data()), kRows - turn % 5};
+    const std::shared_ptr<const Copy> copy = Copy::make(kernels, weights.e(), ParallelFor{2});
+    const screen::Use use(copy, head.epilogue.bias);
+    BestCall call(weights, head, random.below(23), 1, random);
+    RowSampling row;
+    row.temperature = turn % 4 ? 100 : 1;
+    row.stream = {static_cast<uint32_t>(random.bits()), 1, static_cast<uint32_t>(turn)};
+    call.parameters = parameter_table({row});
+    call.tells = false;
+    call.sinks = kSample;
+    call.draft.clear();
+    call.adjustments.emplace(1, kRows, head.valid, turn % 2 ? AdjustmentKind::bans : AdjustmentKind::penalties, random);
+    Results results, all;
+    const PassRequest request = call.request(results, kRows, 3), whole = call.request(all, kRows, 1);
+    screen::Query query{call.hidden, 1, &head.epilogue, head.valid, &request, &use};
+    if (!screen::may_answer(query)) continue;
+    screen::search(kernels, weights.e(), {&query, 1}, request.workers);
+    if (query.rows.empty()) continue;
+    answered++;
+    const PassResult got = screen::answer(kernels, weights.e(), query);
+    const ProductSource source(kernels, weights.e(), head.epilogue, head.valid, call.hidden, 1);
+    check_same(call, got, results, run_pass(kernels, source, whole), all, "by noise");
+  }
+  CHECK(answered > 20, "%zu", answered);
 }
 
 // Calls that may be searched for, beside those that may not: each is answered as alone.
