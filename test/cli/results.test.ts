@@ -40,6 +40,7 @@ describe('info', () => {
       hiddenSize: D,
       dtype: 'f32',
       bytes: V * D * 4,
+      screen: null,
       mapped: true,
       tied: true,
       inputRows: V,
@@ -247,6 +248,10 @@ describe('verify', () => {
       const screened = await LMHead.open(file, { screen: true, backend: 'native' });
       screened.saveSync(path);
       expect((await jsonLines(['verify', path]))[0]).toMatchObject({ ok: true, screening: { ok: true } });
+      expect((await jsonLines(['info', path]))[0].screen).toBe(screened.screening!.bytes);
+      expect((await lmhead(['info', path])).stdout).toMatch(
+        /^screening +a bounded copy of [\d.]+ kB, read first$/m,
+      );
       const bytes = readFileSync(path);
       const tiles = 8 + Number(bytes.readBigUInt64LE(0));
       bytes.writeUInt16LE(0, tiles + 4 * 32 + 2 * 3); // ρ of row 3
