@@ -42,7 +42,6 @@ describe('info', () => {
       bytes: V * D * 4,
       screen: null,
       mapped: true,
-      screen: null,
       tied: true,
       inputRows: V,
       parameters: V * D,
