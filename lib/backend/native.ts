@@ -297,12 +297,12 @@ export class NativeBackend implements HeadBackend {
     return { bytes, passes, fullPasses, survivors: { mean, max: most } };
   }
 
-  /** Bytes of the copy from `offset` on; behind its tiles, the mean [d] that is subtracted from rows. */
   copyToSave(): CopyBytes | undefined {
     const size = this.#head.screening()?.saved;
     return size === undefined ? undefined : { size, read: (offset, out) => this.readCopy(offset, out) };
   }
 
+  /** Bytes of the copy from `offset` on; behind its tiles, the mean [d] that is subtracted from rows. */
   readCopy(offset: number, out: Uint8Array): void {
     settle(this.#head.readCopy(offset, out));
   }
