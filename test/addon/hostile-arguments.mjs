@@ -329,6 +329,11 @@ const KINDS = {
   },
   makeCopy: head => ({ receiver: head, name: 'makeCopy', list: [chance(50) ? ++tickets : undefined] }),
   useCopy: head => ({ receiver: head, name: 'useCopy', list: [] }),
+  loadCopy: head => ({
+    receiver: head,
+    name: 'loadCopy',
+    list: [process.argv[1], below(99), 1 + below(9999), chance(50)],
+  }),
   screening: head => ({ receiver: head, name: 'screening', list: [] }),
   readCopy(head) {
     try {
