@@ -93,12 +93,12 @@ async function benchmark() {
   const small = smallHead();
   console.log('\nA small head, 512 × 64: a synchronous call.\n');
   table(['', 'time'], small);
-  await sampling(quick ? 5 : 21);
+  await sampling(quick ? 3 : 21);
   await histories(quick ? 3 : 11);
-  headers();
-  await quantized(quick ? { dtypes: ['bf16', 'i8', 'q4_k'], quick } : {});
+  headers(quick ? [1] : undefined);
+  await quantized(quick ? { dtypes: ['i8', 'q4_k'], quick } : {});
   console.log('\nAgainst pure JS.\n');
-  await againstPureJs(quick ? 9 : 21);
+  await againstPureJs(quick ? 5 : 21);
 
   if (values.json) writeFileSync(values.json, `${JSON.stringify({ machine, measured, small }, null, 1)}\n`);
   if (values.svg) writeFileSync(values.svg, rooflineChart(machine, measured));

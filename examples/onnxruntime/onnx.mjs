@@ -17,9 +17,9 @@ export class Graph {
   #outputs = [];
   #names = 0;
 
-  /** An input of integers, [name of its length]. */
-  input(name, length) {
-    this.#inputs.push(bytes(11, valueInfo(name, INT64, [length])));
+  /** An input of integers. @param {string | (string | number)[]} shape as of an output; or the name of a list's length */
+  input(name, shape) {
+    this.#inputs.push(bytes(11, valueInfo(name, INT64, [shape].flat())));
     return name;
   }
 

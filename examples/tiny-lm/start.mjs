@@ -1,5 +1,9 @@
-/** npm start: a story by the small model, its check against the reference, and native against plain JavaScript. */
+/**
+ * npm start: a story by the small model, its check against the reference, native against plain JavaScript, and where onnxruntime-node is
+ * installed, the model as an ONNX decoder.
+ */
 import { againstPureJs } from '../../bench/against-pure-js.mjs';
+import { againstWhole, loadOnnxruntime } from '../onnxruntime/against-whole.mjs';
 import { continueStory } from './continue-a-story.mjs';
 import { verifyHead } from './verify.mjs';
 
@@ -19,3 +23,12 @@ if (!right) process.exitCode = 1;
 
 console.log('\n3. Is it fast?\n');
 await againstPureJs(5);
+
+const runtime = await loadOnnxruntime();
+if (runtime) {
+  console.log('\n4. As an ONNX decoder without its head, in onnxruntime\n');
+  const { failed } = await againstWhole(runtime, [PROMPT]);
+  if (failed > 0) process.exitCode = 1;
+} else {
+  console.log('\nWith onnxruntime-node installed, it runs as an ONNX decoder too: see docs/onnx-decoder.md');
+}

@@ -42,7 +42,7 @@ interface BothForms {
 }
 
 /** Every name of an interface: the compiler asks for those that are missing. */
-type NamesOf<T> = { readonly [K in keyof T]-?: true };
+export type NamesOf<T> = { readonly [K in keyof T]-?: true };
 
 const ASYNC: NamesOf<AsyncOptions> = { signal: true };
 const CALL: NamesOf<CallOptions> = {
@@ -100,7 +100,7 @@ const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   topLogProbs: true,
 };
 const SAMPLE: NamesOf<SampleOptions> = { ...CALL, ...DRAWING };
-const SAMPLER: NamesOf<SamplerOptions> = {
+export const SAMPLER: NamesOf<SamplerOptions> = {
   ...without(SAMPLE, 'step', 'length', 'guidance'),
   logits: true,
   mirostat: true,
@@ -235,16 +235,17 @@ export const LOG_SOFTMAX_OPTIONS = only('logSoftmax', { hiddenDtype: true, tempe
 export const SOFTMAX_OPTIONS = only('softmax', { hiddenDtype: true, temperature: true, out: true });
 export const TOP_K_OF_OPTIONS = only('topKOf', { hiddenDtype: true });
 export const SAMPLE_FROM_OPTIONS = only('sampleFrom', HELD);
+export const CUT_HEAD_OPTIONS = only('cutHead', { output: true, overwrite: true });
 export const CANDIDATES_OF_OPTIONS = only('candidatesOf', HELD);
 
-function without<T extends object, K extends keyof T>(names: T, ...left: K[]): Omit<T, K> {
+export function without<T extends object, K extends keyof T>(names: T, ...left: K[]): Omit<T, K> {
   const rest = { ...names };
   for (const name of left) delete rest[name];
   return rest;
 }
 
 /** @param later what the method has of its own, or gets in a later call */
-function only(method: string, names: object, later: string[] = []): OptionNames {
+export function only(method: string, names: object, later: string[] = []): OptionNames {
   const needed = (name: string) =>
     [name in DRAWING ? 'sample' : '', NEEDED[name] ?? ''].filter(
       other => other in names && !later.includes(other),

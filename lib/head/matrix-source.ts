@@ -81,7 +81,7 @@ function* formedSource(
   const data = sharedNumbers(dtype, rows, columns);
   yield* form.fill(
     (part, offset, length) => readTensor(weights, part.name, { offset: part.entry.begin + offset, length }),
-    data as Float32Array | Uint8Array,
+    data,
   );
   if (!unitRows) return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
   return unitSource(unpackedRows(data, dtype, columns), rows, columns, 'vd', { row: columns, column: 1 });

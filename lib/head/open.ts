@@ -21,6 +21,7 @@ import type { CopySource } from '../backend/saved-copy';
 import { isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { ModelFacts } from '../formats/model-facts';
+import { requireOwnLayout } from '../formats/onnx/onnx';
 import { follow, followSync, type Plan } from '../formats/read-plan';
 import { COPY_FORM, COPY_TENSOR } from '../formats/saved-head';
 import { storedAs } from '../formats/stored-numbers';
@@ -142,20 +143,23 @@ function checked(
   return { file, options, kind: chooseBackend(options.backend), mmap: flag(options.mmap, 'mmap', true) };
 }
 
-/** Where a path or a file: URL points. */
-export function filePath(path: unknown): string {
+/**
+ * Where a path or a file: URL points.
+ * @param name the argument's, for messages
+ */
+export function filePath(path: unknown, name = 'path'): string {
   if (typeof path === 'string') return resolve(path);
-  const href = reading('path', () => hrefOf(path));
+  const href = reading(name, () => hrefOf(path));
   if (href !== undefined) {
     try {
       return fileURLToPath(href);
     } catch (cause) {
-      throw new LMHeadError('ARGUMENT', `path: got ${href.slice(0, 80)}; want a path or a file: URL`, {
+      throw new LMHeadError('ARGUMENT', `${name}: got ${href.slice(0, 80)}; want a path or a file: URL`, {
         cause,
       });
     }
   }
-  throw new LMHeadError('ARGUMENT', `path: got ${got(path)}; want a path or a file: URL`);
+  throw new LMHeadError('ARGUMENT', `${name}: got ${got(path)}; want a path or a file: URL`);
 }
 
 /** What a URL says, be it this realm's, another's, or a browser environment's. */
@@ -174,18 +178,23 @@ export function* headPlan(
 ): Plan<FilePlanned> {
   const { tensor, inputEmbedding } = options;
   const layout = layoutOf(options.layout);
-  const weights = yield* readWeights(path, tensor, options.validVocabSize === undefined);
-  const { name, tensors, facts } = weights;
-  const found = findHeadTensors(tensors, name, {
-    ...facts,
-    tensor: tensor ?? weights.only,
-    layout,
-    names: weights.names,
-  });
+  const read = yield* readWeights(path, tensor, options.validVocabSize === undefined);
+  const { name, tensors } = read;
+  if (read.head) requireOwnLayout(name, layout);
+  const found =
+    read.head ??
+    findHeadTensors(tensors, name, {
+      ...read.facts,
+      tensor: tensor ?? read.only,
+      layout,
+      names: read.names,
+    });
   // A wrong type may have the wrong shape, too: it is the cause.
   if (!found.output.form) storedAs(found.output.entry, `tensor: ${found.output.name} in ${name}`);
   const { rows, columns } = found.output;
   const { vocabSize, hiddenSize } = layout === 'vd' ? headSizes(rows, columns) : headSizes(columns, rows);
+  const facts = read.facts?.atWidth?.(hiddenSize) ?? read.facts;
+  const weights: Weights = { ...read, facts };
   if (facts) requireFit(facts, found.output, vocabSize, hiddenSize, options);
   if (isOnePlace(weights, found)) join(found, found.output);
   if (found.saidTied) yield* resolveTie(weights, found);

@@ -3,6 +3,7 @@
 import { adjustmentsOf } from '../arguments/adjustments';
 import { firstOf, newFloats, newWords, outputArray } from '../arguments/arrays';
 import { hiddenRows, requireStill } from '../arguments/hidden';
+import { tokenIds } from '../arguments/ids';
 import {
   CANDIDATES_OF_OPTIONS,
   LOG_SOFTMAX_OPTIONS,
@@ -21,15 +22,18 @@ import type {
   CallOptions,
   Candidates,
   Hidden,
+  Ids,
   PerRow,
   Sample,
   SampleOf,
   SampleOptions,
+  Score,
+  ScoreOptions,
   TopK,
 } from '../types';
 import { asJson } from './as-json';
 import { requireFree } from './pending-outputs';
-import { topOf } from './results';
+import { scoreOf, topOf } from './results';
 import { newSample } from './sample-result';
 
 /** How to draw from logits that are held, which have all the rows that they will have, and the norm behind them. */
@@ -174,6 +178,18 @@ export function drawnFrom(
   counts[0] = k;
   sample.modelLogProbs = score.logProbs;
   return sample;
+}
+
+/** Log-probabilities of given tokens, as a head's `score` has them. */
+export function scoreGiven(logits: Hidden, vocabSize: number, ids: Ids, options: ScoreOptions = {}): Score {
+  const { ignoreIndex, entropy, hiddenDtype, temperature } = options;
+  const { job } = logitsJob(logits, vocabSize, { hiddenDtype, temperature }, 'distribution', false);
+  const { n } = job;
+  const targets = tokenIds(ids, 'targets', n, vocabSize, ignoreIndex);
+  job.score = { targets, logProbs: newFloats(n, 'logProbs'), ranks: newWords(n, 'ranks') };
+  if (entropy) job.score.entropy = newFloats(n, 'entropy');
+  run(job);
+  return scoreOf(job);
 }
 
 /**

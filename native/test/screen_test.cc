@@ -81,8 +81,9 @@ TEST_PER_TABLE(bounds_of_the_copy_hold_for_every_row) {
   const screen::Kernels& own = screen::kernels_for(kernels);
   size_t held = 0, unbounded = 0;
   for (int kind = 0; kind < kKinds; kind++)
-    for (const size_t d : {size_t{1}, size_t{7}, size_t{64}, size_t{65}, size_t{127}, size_t{300}, size_t{640}, size_t{4500}})
-      for (const size_t rows : {size_t{1}, size_t{31}, size_t{70}}) {
+    for (const size_t d : {size_t{1}, size_t{7}, size_t{64}, size_t{65}, size_t{127}, size_t{300}, size_t{4500}})
+      for (const size_t rows : {size_t{1}, size_t{35}}) {
+        if (d > 4096 && (kind > 1 || rows > 1)) continue;  // there for its sums alone, which no int32 holds
         const std::vector<float> e = matrix_of(static_cast<Kind>(kind), rows, d, random);
         const Matrix matrix = view_of(e, rows, d);
         const std::shared_ptr<const Copy> copy = Copy::make(kernels, matrix, ParallelFor{2});

@@ -35,12 +35,12 @@ export interface MatrixForm {
   columns: number;
   /** All tensors that it is made of. */
   parts: readonly Part[];
-  /** 'i8': rows as that dtype has them. */
-  dtype: 'f32' | 'i8';
+  /** A quantized one: rows as that dtype has them. */
+  dtype: 'f32' | 'bf16' | 'i8' | 'q4_0' | 'q4_1' | 'q8_0';
   /** Where a pass can read it as it is: rows, scales and biases are the parts, in this order. */
   inPlace?: { dtype: GroupedDtype; groups: Groups };
-  /** Writes all of it, row by row: [rows, columns] of f32, or bytes of i8's rows. */
-  fill(read: ReadPart, out: Float32Array | Uint8Array): Plan<void>;
+  /** Writes all of it, row by row: [rows, columns] of floats, or bytes of quantized rows. */
+  fill(read: ReadPart, out: Float32Array | Uint16Array | Uint8Array): Plan<void>;
 }
 
 export function wrongShape(

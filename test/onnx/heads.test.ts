@@ -1,0 +1,61 @@
+/** Heads in ONNX files: what `LMHead.open` makes of them. */
+import { describe, expect, it } from 'vitest';
+import { LMHead } from '../../lib';
+import { backends } from '../support/backends';
+import { conformancePath, describeConformance } from '../support/conformance';
+import { temporaryFolder } from '../support/folders';
+import { expectClose, someNumbers } from '../support/numbers';
+import { floatDecoders, type Made, mergedDecoder, quantizedDecoders } from './decoders';
+
+const folder = temporaryFolder();
+
+const MADE: Record<string, Made> = {
+  ...floatDecoders(),
+  ...quantizedDecoders(),
+  'a merged decoder': mergedDecoder(),
+};
+
+function written(name: string, { bytes, beside }: Made): string {
+  const own = name.replace(/\W+/g, '-');
+  for (const [file, contents] of Object.entries(beside)) folder.file(`${own}/${file}`, contents);
+  return folder.file(`${own}/model.onnx`, bytes);
+}
+
+describe.each(backends)('%s', backend => {
+  it.each(Object.entries(MADE))('%s', async (name, made) => {
+    const { V, d, weight, of, embedding, tied, dtype, maxWeightError = 0 } = made;
+    const path = written(name, made);
+    const head = await LMHead.open(path, { backend });
+    expect(head).toMatchObject({ vocabSize: V, hiddenSize: d, tied, dtype });
+    const n = 3;
+    const hidden = someNumbers(n * d, 11);
+    const expected = Float64Array.from({ length: n * V }, (_, i) => {
+      const [row, id] = [Math.floor(i / V), i % V];
+      let product = 0;
+      for (let k = 0; k < d; k++) product += hidden[row * d + k] * weight[id * d + k];
+      return of(product, id);
+    });
+    expectClose(head.logitsSync(hidden), expected, { absolute: 2e-5 + d * maxWeightError, relative: 1e-6 });
+    const ids = [0, V - 1, 7];
+    const rows = ids.flatMap(id => [...embedding!.subarray(id * d, (id + 1) * d)]);
+    expectClose(head.embed(ids), rows, { relative: 1e-6 });
+    const again = LMHead.openSync(path, { backend, mmap: false });
+    expect(again.logitsSync(hidden)).toEqual(head.logitsSync(hidden));
+    again.close();
+    head.close();
+  });
+});
+
+describeConformance('onnx-decoders', 'of onnxruntime-genai', () => {
+  it.each([
+    ['gpt2-f32', 1000, 32, true],
+    ['lfm2-f32', 1000, 32, true],
+    ['text-decoder', 10, 64, false],
+  ])('%s', async (name, vocabSize, hiddenSize, embeds) => {
+    const head = await LMHead.open(conformancePath(`onnx-decoders/${name}.onnx`)!);
+    expect(head).toMatchObject({ vocabSize, hiddenSize, dtype: 'f32', tied: false });
+    if (embeds) expect(head.embed([1]).length).toBe(hiddenSize);
+    else expect(() => head.embed([1])).toThrow('looks up no ids');
+    head.close();
+  });
+});
