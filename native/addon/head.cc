@@ -17,11 +17,6 @@ namespace {
 
 constexpr napi_type_tag kHeadTag = {0x6c6d686561640001, 0x9d2f5b1c7a3e4806};
 
-void tell_of_memory(napi_env env, int64_t change) {
-  int64_t all;
-  napi_adjust_external_memory(env, change, &all);  // where it fails, V8 collects too seldom or too often
-}
-
 float finite_float(napi_env env, napi_value value, const char* name) {
   const double number = value ? number_of(env, value) : NAN;
   if (!std::isfinite(number)) throw bad_argument(name, "a finite number");
@@ -168,6 +163,11 @@ Head::Head(std::shared_ptr<HeadCore> core, bool coalesces)
       shared_head_queue_(coalesces ? std::make_shared<HeadQueue>(core_->sharing_group()) : std::make_shared<HeadQueue>()),
       own_head_queue_(coalesces ? std::make_shared<HeadQueue>() : shared_head_queue_),
       long_head_queue_(coalesces ? std::make_shared<HeadQueue>() : shared_head_queue_) {}
+
+void Head::tell_of_memory(napi_env env, int64_t change) {
+  int64_t all;
+  napi_adjust_external_memory(env, change, &all);  // where it fails, V8 collects too seldom or too often
+}
 
 void Head::finalize(napi_env env) {
   if (core_) tell_of_memory(env, -external_bytes_);

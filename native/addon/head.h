@@ -38,6 +38,7 @@ class Head {
   napi_value time_read(Call& call);
   napi_value token(Call& call);
   napi_value close(Call& call);
+  static void tell_of_memory(napi_env env, int64_t change);
   bool coalesces() const { return shared_head_queue_ != own_head_queue_; }
   // To be asked when no JavaScript runs any more, which could close the head, and held as long as it is used. Throws CLOSED.
   std::shared_ptr<HeadCore> core() const;

@@ -25,6 +25,9 @@ napi_value Head::use_copy(Call& call) {
     head->make_copy({}, nullptr);
     head->use_copy();
   });
+  const int64_t bytes = static_cast<int64_t>(head->stored(0)->take_copy_bytes());
+  external_bytes_ += bytes;
+  tell_of_memory(call.env(), bytes);
   return result_to_js(call.env(), head->intact() ? 0 : kWeightsChanged, {});
 }
 

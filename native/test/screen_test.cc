@@ -268,7 +268,7 @@ Weights screened_weights(const Kernels& kernels, size_t vocabulary, size_t d, Dt
 TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
   Random random(190);
   size_t tried = 0, answered = 0;
-  for (uint64_t turn = 0; turn < 60; turn++) {
+  for (uint64_t turn = 0; turn < 40; turn++) {
     constexpr size_t kVocabularies[] = {257, 1000, 2500, 4096};
     constexpr size_t kColumns[] = {33, 64, 130, 320};
     const size_t vocabulary = kVocabularies[random.below(4)], d = kColumns[random.below(4)];
@@ -310,7 +310,7 @@ TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
       CHECK(counts.passes + counts.full_passes == calls.size());
     }
   }
-  CHECK(answered > 100 && 3 * answered > tried, "%zu of %zu answered", answered, tried);
+  CHECK(answered > 70 && 3 * answered > tried, "%zu of %zu answered", answered, tried);
 }
 
 // Where a cap makes all logits much alike and noise decides, ids that are banned and rows that are not finite are in all races.

@@ -4,6 +4,7 @@
 #include <array>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "../pass/shared_pass.h"
 #include "../screen/copy.h"
@@ -32,6 +33,11 @@ struct StoredMatrix {
     const std::lock_guard lock(copy_mutex_);
     return copy_;
   }
+  // Of the process's own memory that it takes: to whoever asks first; then 0.
+  size_t take_copy_bytes() {
+    const std::lock_guard lock(copy_mutex_);
+    return copy_ && !std::exchange(is_copy_told_, true) ? copy_->owned_bytes() : 0;
+  }
   void keep_copy(std::shared_ptr<const screen::Copy> made) {
     const std::lock_guard lock(copy_mutex_);
     if (!copy_) copy_ = std::move(made);
@@ -41,6 +47,7 @@ struct StoredMatrix {
  private:
   mutable std::mutex copy_mutex_;
   std::shared_ptr<const screen::Copy> copy_;
+  bool is_copy_told_ = false;
 };
 
 }  // namespace lmhead

@@ -24,7 +24,8 @@ class Copy {
   static size_t saved_bytes(const Matrix& e);
   size_t saved_bytes() const { return bytes() + (mean_.size() + 1) * sizeof(float); }
   void read(size_t offset, size_t count, uint8_t* out) const;
-  // As Storage::intact.
+  // As Storage::owned_bytes and intact.
+  size_t owned_bytes() const { return storage_->owned_bytes(); }
   bool intact() const { return storage_->intact(); }
 
   const Rotation& rotation() const { return rotation_; }
