@@ -16,6 +16,7 @@ const KINDS = {
   'from memory': () => LMHead.from(weight, options),
   'from memory, left to the collector': () => LMHead.from(weight, options),
   borrowed: () => LMHead.from(borrowed, { ...options, copy: false }),
+  'with a bounded copy': () => LMHead.from(weight, { ...options, screen: true }),
   transposed: () => LMHead.from(weight, { ...options, layout: 'dv' }),
   'from a file, mapped': () => LMHead.openSync(file, { backend }),
   'from a file, read': () => LMHead.open(file, { backend, mmap: false }),

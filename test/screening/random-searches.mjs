@@ -1,13 +1,14 @@
 /**
  * Random calls of heads that screen beside the same calls of heads that do not, over matrices of many kinds: every result has the same
  * bits, every error the same words. Prints counts, in JSON; what is wrong goes to stderr, and the program then ends with 1.
- * Arguments: seed, calls. The instruction set is LMHEAD_ISA's.
+ * Arguments: seed, calls, and `quick` for short calls alone, many of each head. The instruction set is LMHEAD_ISA's.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { capabilities, LMHead } from '../../dist/index.mjs';
 import { random } from '../stress/random.mjs';
 
-const [seed, wanted] = process.argv.slice(2).map(Number);
+const [seed, wanted] = process.argv.slice(2, 4).map(Number);
+const quick = process.argv[4] === 'quick';
 const { below } = random(seed);
 const chance = percent => below(100) < percent;
 const pick = list => list[below(list.length)];
@@ -208,14 +209,36 @@ async function outcome(ask, head) {
   }
 }
 
+/** A short call of one hidden state, which a search may answer. */
+function quickCall(of) {
+  const { V } = of;
+  const hidden = state(of);
+  const at = { seed: below(1e6), step: below(1e6), withLogProbs: false };
+  const k = 1 + below(20);
+  return pick([
+    () => ['argmax', head => head.argmaxSync(hidden)],
+    () => ['topK', head => head.topKSync(hidden, k, { withLogProbs: false })],
+    () => {
+      const options = { ...at, temperature: pick([0.3, 0.7, 1, 1.5]) };
+      return ['sample', head => head.sampleSync(hidden, options)];
+    },
+    () => ['sample, topK', head => head.sampleSync(hidden, { ...at, topK: k })],
+    () => ['sample, minP', head => head.sampleSync(hidden, { ...at, minP: 0.1 })],
+    () => {
+      const options = { ...at, bannedIds: [k, V - k], logitBias: { [below(V)]: 2 } };
+      return ['sample, biased', head => head.sampleSync(hidden, options)];
+    },
+  ])();
+}
+
 // ---- -------------------------------------------------------------------------------------------------------------------------
 
 const counts = { isa: capabilities().isa, calls: 0, searches: 0, fullPasses: 0, heads: 0, errors: 0 };
 while (counts.calls < wanted) {
   const of = await heads();
   counts.heads++;
-  for (let i = 0; i < 60 && counts.calls < wanted; i++) {
-    const [name, ask] = call(of);
+  for (let i = 0; i < (quick ? 4000 : 60) && counts.calls < wanted; i++) {
+    const [name, ask] = quick ? quickCall(of) : call(of);
     const [got, want] = [await outcome(ask, of.screened), await outcome(ask, of.plain)];
     counts.calls++;
     if (typeof want === 'string') counts.errors++;

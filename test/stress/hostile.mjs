@@ -180,6 +180,7 @@ const FROM = {
   threads: () => 2,
   copy: () => true,
   performanceMarks: () => false,
+  screen: () => pick([true, false]),
 };
 const SAMPLER = {
   ...TELL,

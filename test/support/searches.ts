@@ -11,9 +11,15 @@ export interface SearchCounts {
 }
 
 /** Runs test/screening/random-searches.mjs, which throws where an answer differs. */
-export function searchedAtRandom(program: string, seed: number, calls: number, isa?: string): SearchCounts {
+export function searchedAtRandom(
+  program: string,
+  seed: number,
+  calls: number,
+  isa?: string,
+  ...more: string[]
+): SearchCounts {
   const env = { ...process.env, ...(isa && { LMHEAD_ISA: isa }) };
-  const printed = execFileSync(process.execPath, [program, `${seed}`, `${calls}`], {
+  const printed = execFileSync(process.execPath, [program, `${seed}`, `${calls}`, ...more], {
     env,
     encoding: 'utf8',
     maxBuffer: 1 << 28,
