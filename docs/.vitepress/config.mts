@@ -48,6 +48,7 @@ export default defineConfig({
           page('The LM head', '/the-lm-head'),
           page('Model families', '/model-families'),
           page('Quantization', '/quantization'),
+          page('Screening', '/screening'),
           page('Instruction sets', '/instruction-sets'),
           page('Logit lens and similarity', '/logit-lens-and-similarity'),
           page('A part of the vocabulary', '/subsets'),

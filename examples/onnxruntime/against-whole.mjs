@@ -1,11 +1,11 @@
 /**
- * onnxruntime as the body and lmhead as the head: the small decoder without its last layer gives hidden states, and a head says what
+ * onnxruntime as the body and lmhead as the head: the small decoder is cut apart, its body gives hidden states, and its head says what
  * follows. Held against the same decoder whole, whose logits `sampleFrom` draws from: the same tokens come out, greedy and drawn.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { LMHead, sampleFrom } from '../../dist/index.mjs';
+import { sampleFrom } from '../../dist/index.mjs';
 import { OnnxDecoder } from '../../dist/onnx/index.mjs';
 import { loadModel } from '../tiny-lm/model.mjs';
 import { END } from '../tiny-lm/tokenizer.mjs';
@@ -40,11 +40,10 @@ export async function againstWhole(runtime, prompts) {
   const folder = mkdtempSync(join(tmpdir(), 'lmhead-decoder-'));
   const counts = { passed: 0, failed: 0 };
   try {
-    const body = join(folder, 'body.onnx');
-    writeFileSync(body, decoder(model, false));
-    const head = await LMHead.open(ASSET);
-    const cut = await OnnxDecoder.open(body, { head, runtime });
-    const whole = await WholeGraph.open(runtime, decoder(model, true), config);
+    const file = join(folder, 'model.onnx');
+    writeFileSync(file, decoder(model, true));
+    const cut = await OnnxDecoder.open(file, { runtime });
+    const whole = await WholeGraph.open(runtime, file, config);
     for (const prompt of prompts) {
       const ids = [END, ...tokenizer.encode(prompt)];
       const maxTokens = config.positions - ids.length;
@@ -64,7 +63,6 @@ export async function againstWhole(runtime, prompts) {
     }
     await cut.close();
     await whole.close();
-    head.close();
   } finally {
     rmSync(folder, { recursive: true });
   }

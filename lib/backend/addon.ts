@@ -35,10 +35,19 @@ export interface NativeHead {
   makeCopy(ticket?: number): Promise<NativeResult>;
   useCopy(): NativeResult;
   screening():
-    | { bytes: number; passes: number; fullPasses: number; states: number; rows: number; most: number }
+    | {
+        bytes: number;
+        saved: number;
+        passes: number;
+        fullPasses: number;
+        states: number;
+        rows: number;
+        most: number;
+      }
     | undefined;
   abort(ticket: number): void;
-  readCopy(offset: number, out: Uint8Array): void;
+  readCopy(offset: number, out: Uint8Array): NativeResult;
+  loadCopy(path: string, offset: number, length: number, mmap: boolean): 0 | 1;
   readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): NativeResult;
   readBytes(matrix: 0 | 1, offset: number, out: Uint8Array): NativeResult;
   timeRead(): number;

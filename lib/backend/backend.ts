@@ -15,6 +15,7 @@ import type {
   ShardPart,
 } from '../types';
 import type { RowName } from './row-errors';
+import type { CopyBytes, CopySource } from './saved-copy';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
 export const RowParameter = {
@@ -326,6 +327,8 @@ export interface HeadSpec {
   coalesce?: boolean;
   /** true: a bounded copy of the output matrix is read first where that will do. */
   screen?: boolean;
+  /** Where that copy is, if it has been saved. */
+  savedCopy?: CopySource;
 }
 
 /** What there is to tell of a pass; native/core/head/pass_task.h has the same. */
@@ -399,6 +402,8 @@ export interface HeadBackend {
   useCopy(): void;
   /** What it did; undefined where none is in use. */
   screening(): Screening | undefined;
+  /** The copy, where one is in use. */
+  copyToSave(): CopyBytes | undefined;
   /** Rows of the output or the input matrix, unpacked to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
   /** Bytes of the output or the input matrix [V,d] from `offset` on, row by row in the type that it is held in. */

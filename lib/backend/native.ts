@@ -28,6 +28,7 @@ import type {
 import { keepMapsGuarded } from './map-signal';
 import { untilAbort } from './on-abort';
 import { idOf, nameOf, nanError, nothingLeftError, unnormalizedError } from './row-errors';
+import { type CopyBytes, type CopySource, notTheCopy } from './saved-copy';
 import { defaultThreads } from './threads';
 
 const METRIC_CODE: Record<Metric, number> = { dot: 1, cosine: 2 };
@@ -279,6 +280,11 @@ export class NativeBackend implements HeadBackend {
     );
   }
 
+  loadCopy({ path, offset, length, mmap }: CopySource): void {
+    if (this.#head.loadCopy(path, offset, length, mmap) === 0) throw notTheCopy(path);
+    if (mmap) keepMapsGuarded(loadAddon());
+  }
+
   useCopy(): void {
     settle(this.#head.useCopy());
   }
@@ -291,9 +297,14 @@ export class NativeBackend implements HeadBackend {
     return { bytes, passes, fullPasses, survivors: { mean, max: most } };
   }
 
+  copyToSave(): CopyBytes | undefined {
+    const size = this.#head.screening()?.saved;
+    return size === undefined ? undefined : { size, read: (offset, out) => this.readCopy(offset, out) };
+  }
+
   /** Bytes of the copy from `offset` on; behind its tiles, the mean [d] that is subtracted from rows. */
   readCopy(offset: number, out: Uint8Array): void {
-    this.#head.readCopy(offset, out);
+    settle(this.#head.readCopy(offset, out));
   }
 
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
@@ -376,7 +387,8 @@ function requestArguments(job: PassJob): unknown[] {
 /** Throws LOAD or ISA where there is no binary, IO, MEMORY. */
 export function createNativeHead(spec: HeadSpec): HeadBackend {
   const backend = new NativeBackend(loadAddon(), spec);
-  if (spec.screen) backend.useCopy();
+  if (spec.savedCopy) backend.loadCopy(spec.savedCopy);
+  if (spec.screen || spec.savedCopy) backend.useCopy();
   return backend;
 }
 

@@ -6,12 +6,13 @@ import type { OptionName, Parsed } from './options';
 /** Options of every command that opens a head. */
 export const HEAD_OPTIONS: readonly OptionName[] = ['tensor', 'threads', 'backend', 'activations'];
 
-export function openOptions({ text, number }: Parsed): OpenOptions {
+export function openOptions({ text, number, flag }: Parsed): OpenOptions {
   return {
     tensor: text('tensor'),
     threads: number('threads'),
     backend: text('backend') as OpenOptions['backend'],
     activations: text('activations') as OpenOptions['activations'],
+    screen: flag('screen') || undefined, // where it is not asked for, a saved head says it
   };
 }
 

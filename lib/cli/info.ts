@@ -33,6 +33,7 @@ export const info: Command = {
         hiddenSize: head.hiddenSize,
         dtype: head.dtype,
         bytes,
+        screen: head.screening?.bytes ?? null,
         mapped: output.kind === 'file' && output.mmap && output.layout === 'vd',
         tied: head.tied,
         inputRows: head.tied || input ? head.inputVocabSize : null,
@@ -62,6 +63,7 @@ function forPeople(facts: {
   hiddenSize: number;
   dtype: string;
   bytes: number;
+  screen: number | null;
   mapped: boolean;
   tied: boolean;
   inputRows: number | null;
@@ -105,6 +107,9 @@ function forPeople(facts: {
       'weights',
       `${facts.dtype}, ${bytesText(facts.bytes)}, ${facts.mapped ? 'mapped and used in place' : 'read into memory'}`,
     ],
+    ...(facts.screen === null
+      ? []
+      : [['screening', `a bounded copy of ${bytesText(facts.screen)}, read first`] as [string, string]]),
     ['tied', `${tieText(facts)} (${origins.tied})`],
     ['parameters', count(facts.parameters)],
     ...optional.filter((entry): entry is [string, string] => entry[1] !== undefined),

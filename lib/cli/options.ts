@@ -87,6 +87,7 @@ export const OPTIONS = {
     help: `f32 (default), or i8 or i16: round hidden states, over weights in ${WHOLE_WEIGHTS.join(', ')}`,
     choices: ACTIVATIONS,
   },
+  screen: { help: 'make the copy that screening reads first, and hold every row of it to its bound' },
   positions: {
     value: 'N',
     help: 'how many random hidden states (default 4)',

@@ -28,6 +28,8 @@ export interface ModelFacts {
   softCap?: number;
   capOrder?: CapOrder;
   embeddingScale?: number;
+  /** A bounded copy of the output lies beside it, in the form of that number. */
+  screen?: number;
   /** Each row of the output is divided by its length. */
   unitRows?: boolean;
   /** What of this MLX's converter has already brought into the weights. */

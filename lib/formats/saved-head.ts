@@ -6,6 +6,10 @@ import type { ModelFacts } from './model-facts';
 /** The metadata's key. */
 const KEY = 'lmhead';
 
+/** The name of a head's bounded copy among tensors, and the form that it has now. */
+export const COPY_TENSOR = 'lmhead.screen';
+export const COPY_FORM = 1;
+
 /** What of a head is not in its matrices and vectors. */
 export type SavedFacts = Omit<ModelFacts, 'source'>;
 
@@ -68,4 +72,5 @@ const FIELDS: readonly [key: keyof SavedFacts, type: string, allowed?: Check][] 
   ['softCap', 'number', value => Math.fround(value as number) > 0 && Math.fround(value as number) < Infinity],
   ['capOrder', 'string', value => value === 'scale-then-cap' || value === 'cap-then-scale'],
   ['embeddingScale', 'number', finite],
+  ['screen', 'number', integerAboveZero],
 ];

@@ -58,8 +58,15 @@ export class CopyReader {
 /**
  * @param hidden [n,d], each of which is compared with every row of E
  * @param rows of E
+ * @param told how many rows have been looked at; what it throws ends the check
  */
-export async function checkCopy(backend: HeadBackend, rows: number, hidden: Float32Array, d: number) {
+export async function checkCopy(
+  backend: HeadBackend,
+  rows: number,
+  hidden: Float32Array,
+  d: number,
+  told?: (done: number) => void,
+): Promise<CopyCheck> {
   const copy = new CopyReader(backend, rows, d);
   const { rotation, mean } = copy;
   const states = Array.from({ length: hidden.length / d }, (_, i) => {
@@ -69,6 +76,7 @@ export async function checkCopy(backend: HeadBackend, rows: number, hidden: Floa
   const found: CopyCheck = { held: 0, ok: true, worst: 0, badRow: undefined };
   const e = new Float32Array(TILE_ROWS * d);
   for (let first = 0; first < rows; first += TILE_ROWS) {
+    told?.(first);
     const count = Math.min(TILE_ROWS, rows - first);
     const ids = Uint32Array.from({ length: count }, (_, i) => first + i);
     backend.readRows('output', ids, e.subarray(0, count * d));

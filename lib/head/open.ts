@@ -17,11 +17,13 @@ import { requireScreenable } from '../arguments/screenable';
 import { flag } from '../arguments/values';
 import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
 import { type BackendKind, chooseBackend, createHead } from '../backend/choose';
+import type { CopySource } from '../backend/saved-copy';
 import { isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { ModelFacts } from '../formats/model-facts';
 import { requireOwnLayout } from '../formats/onnx/onnx';
 import { follow, followSync, type Plan } from '../formats/read-plan';
+import { COPY_FORM, COPY_TENSOR } from '../formats/saved-head';
 import { storedAs } from '../formats/stored-numbers';
 import {
   besideWeight,
@@ -70,7 +72,7 @@ export async function backendOfPartsAsync(
   { spec, shard }: Pick<HeadParts, 'spec' | 'shard'>,
   signal?: AbortSignal,
 ): Promise<HeadBackend> {
-  if (!spec.screen || shard) return backendOfParts(kind, { spec, shard });
+  if (!spec.screen || spec.savedCopy || shard) return backendOfParts(kind, { spec, shard });
   requireScreenable(spec);
   const backend = createHead(kind, { ...spec, screen: false });
   try {
@@ -197,6 +199,8 @@ export function* headPlan(
   if (isOnePlace(weights, found)) join(found, found.output);
   if (found.saidTied) yield* resolveTie(weights, found);
   const said = yield* saidOptions(weights, found, vocabSize, hiddenSize);
+  const savedCopy = copySource(weights, options, mmap);
+  if (savedCopy) said.screen = true;
   const settings = headSettings({ ...said, ...given(options) }, vocabSize, hiddenSize);
   const range = options.shard && shardRange(options.shard, vocabSize, settings.epilogue.validVocabSize);
   const { unitRows } = facts ?? {};
@@ -211,6 +215,7 @@ export function* headPlan(
     vocabSize,
     hiddenSize,
     output,
+    savedCopy: settings.screen ? savedCopy : undefined,
     untied: found.untied,
     normProblem: settings.norm ? undefined : normProblem(weights),
   };
@@ -233,6 +238,20 @@ export function* headPlan(
     origin: { path, tensor: found.output.name, columns: hiddenSize, unitRows },
   };
   return { spec: { ...spec, ...specSettings(settings) }, settings, report, shard };
+}
+
+/** The bounded copy that `save` has written, where it is of the rows that are asked for and of use with the options. */
+function copySource(
+  { tensors, facts, unpacked, pathOf }: Weights,
+  { tensor, shard, layout, activations }: OpenOptions,
+  mmap: boolean,
+): CopySource | undefined {
+  const entry = facts?.screen === COPY_FORM ? tensors.get(COPY_TENSOR) : undefined;
+  if (!entry || unpacked?.has(COPY_TENSOR) || tensor !== undefined || shard || layout === 'dv')
+    return undefined;
+  if (activations !== undefined && activations !== 'f32') return undefined;
+  const { begin, end } = entry;
+  return { path: pathOf(COPY_TENSOR), offset: begin, length: end - begin, mmap };
 }
 
 /** Of a matrix that lies in memory, some rows. */

@@ -1,8 +1,9 @@
 /** Writes a head as a .safetensors file. */
 import type { HeadSettings } from '../arguments/head-options';
 import type { HeadBackend } from '../backend/backend';
+import type { CopyBytes } from '../backend/saved-copy';
 import { type Groups, isFloat, ROW_FORMATS, rowBytes, sideBytes } from '../dtypes/row-format';
-import { type SavedFacts, savedMetadata } from '../formats/saved-head';
+import { COPY_FORM, COPY_TENSOR, type SavedFacts, savedMetadata } from '../formats/saved-head';
 import { savedAs } from '../formats/saved-quantized';
 import type { Dtype } from '../types';
 import { replaceFile, replaceFileSync } from './replace-file';
@@ -20,7 +21,8 @@ export interface SavedHead {
   groups: { output?: Groups; input?: Groups };
   tied: boolean;
   settings: HeadSettings;
-  backend: Pick<HeadBackend, 'readBytes'>;
+  /** A bounded copy is written where it has one. */
+  backend: Pick<HeadBackend, 'readBytes'> & Partial<Pick<HeadBackend, 'copyToSave'>>;
 }
 
 export function saveHead(path: string, head: SavedHead): Promise<void> {
@@ -59,9 +61,15 @@ function byteCount(dtype: Dtype, shape: number[]): number {
 function* pieces(head: SavedHead): Generator<Uint8Array> {
   // The larger numbers first, as the format's own writer does: so all of them are aligned.
   const tensors = tensorsOf(head).sort((a, b) => numberBytes(b.dtype) - numberBytes(a.dtype));
-  const metadata = savedMetadata(factsOf(head));
+  const copy = head.backend.copyToSave?.();
+  const metadata = savedMetadata(factsOf(head, copy && COPY_FORM));
   const header: Record<string, unknown> = { __metadata__: metadata };
   let end = 0;
+  if (copy) {
+    // First, where it begins on a cache line; filled up, so that what follows does too.
+    end = Math.ceil(copy.size / ALIGNMENT) * ALIGNMENT;
+    header[COPY_TENSOR] = { dtype: 'U8', shape: [end], data_offsets: [0, end] };
+  }
   for (const { name, dtype, shape } of tensors) {
     const begin = end;
     end += byteCount(dtype, shape);
@@ -75,6 +83,7 @@ function* pieces(head: SavedHead): Generator<Uint8Array> {
   text.copy(start, 8);
   yield start;
   const piece = new Uint8Array(Math.min(PIECE, end));
+  if (copy) yield* copyPieces(copy, piece);
   for (const { dtype, shape, read } of tensors) {
     const size = byteCount(dtype, shape);
     for (let at = 0; at < size; at += piece.length) {
@@ -82,6 +91,15 @@ function* pieces(head: SavedHead): Generator<Uint8Array> {
       read(at, part);
       yield part;
     }
+  }
+}
+
+function* copyPieces({ size, read }: CopyBytes, piece: Uint8Array): Generator<Uint8Array> {
+  const end = Math.ceil(size / ALIGNMENT) * ALIGNMENT;
+  for (let at = 0; at < end; at += piece.length) {
+    const part = piece.subarray(0, Math.min(piece.length, end - at)).fill(0);
+    read(at, part.subarray(0, size - at));
+    yield part;
   }
 }
 
@@ -136,7 +154,7 @@ function tensorsOf({
   return tensors;
 }
 
-function factsOf({ tied, hiddenSize, groups, settings }: SavedHead): SavedFacts {
+function factsOf({ tied, hiddenSize, groups, settings }: SavedHead, screen?: number): SavedFacts {
   const { epilogue, embeddingScale, norm } = settings;
   const { logitScale, softCap, capOrder, validVocabSize } = epilogue;
   return {
@@ -148,6 +166,7 @@ function factsOf({ tied, hiddenSize, groups, settings }: SavedHead): SavedFacts 
     softCap: softCap || undefined,
     capOrder,
     embeddingScale,
+    screen,
     norm: norm && { type: norm.type, eps: norm.eps, offset: norm.offset ?? 0 },
   };
 }

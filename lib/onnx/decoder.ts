@@ -2,7 +2,7 @@
 import { got } from '../arguments/describe';
 import { allIds } from '../arguments/ids';
 import { readOptions } from '../arguments/option-names';
-import { integerBetween, liveSignal } from '../arguments/values';
+import { flag, integerBetween, liveSignal } from '../arguments/values';
 import { LMHeadError } from '../errors';
 import { LMHead } from '../lm-head';
 import type { HeldLogits } from '../pass/held-logits';
@@ -26,6 +26,7 @@ import { loadRuntime } from './runtime';
 import { joinedScores } from './scores';
 import { DecoderState } from './state';
 import type { GenerateOptions, OnnxDecoderOptions, OnnxScoreOptions } from './types';
+import { partsOf } from './whole-model';
 
 const CHUNK = 512;
 const DRAFT_TOKENS = 8;
@@ -47,10 +48,18 @@ export class OnnxDecoder {
   readonly #drawing: LMHead | HeldLogits;
   readonly #rounds: Rounds;
   readonly #chunk: number;
+  /** Taken from the model, and closed with it. */
+  readonly #ownHead: LMHead | undefined;
   #closed = false;
 
   /** @hidden */
-  constructor(key: symbol, body: Body, drawing: LMHead | HeldLogits, chunk: number) {
+  constructor(
+    key: symbol,
+    body: Body,
+    drawing: LMHead | HeldLogits,
+    chunk: number,
+    ownHead: LMHead | undefined,
+  ) {
     if (key !== constructorKey) {
       throw new LMHeadError('ARGUMENT', 'OnnxDecoder: got a call of its constructor; want OnnxDecoder.open');
     }
@@ -59,10 +68,13 @@ export class OnnxDecoder {
     this.#head = drawing instanceof LMHead ? drawing : undefined;
     this.#rounds = new Rounds(drawing);
     this.#chunk = chunk;
+    this.#ownHead = ownHead;
   }
 
   /**
-   * Opens a model: a body, which `cutHead` writes, with its head; or a whole one.
+   * Opens a model: a body, which `cutHead` writes, with its head; or a whole one, whose head is cut off and opened (through a file in the
+   * system's folder for temporary ones, or beside the model's external data, that is gone when the session is there). Where its head is
+   * none that can be cut, tokens are chosen from its logits.
    * @param model a .onnx file; what its external data is called lies beside it
    * @throws LMHeadError LOAD without onnxruntime-node; IO, FORMAT where it cannot open the file; TENSOR, DTYPE for what is no decoder of
    *   text; SHAPE for a head of another size; ARGUMENT
@@ -84,13 +96,22 @@ export class OnnxDecoder {
     }
     if (own.runtime !== undefined) requireObject(own.runtime, 'runtime');
     const runtime = await loadRuntime(own.runtime);
-    const body = await Body.open(runtime, path, session, output);
+    const parts = flag(own.cut, 'cut', true) ? await partsOf(path, head !== undefined) : undefined;
+    const cut = parts instanceof LMHeadError ? undefined : parts;
+    const all = head ?? cut?.head;
+    let body: Body | undefined;
     try {
-      body.embed = embed ?? (head && (ids => head.embed(ids)));
-      const drawing = await drawingOf(body, head);
-      return new OnnxDecoder(constructorKey, body, drawing, chunk);
+      body = await Body.open(runtime, cut?.body ?? path, session, output);
+      await cut?.removeBody();
+      body.embed = embed ?? (all && (ids => all.embed(ids)));
+      // Why a head that is given does not go with a whole model.
+      if (head && body.facts.givesLogits && parts instanceof LMHeadError) throw parts;
+      const drawing = await drawingOf(body, all);
+      return new OnnxDecoder(constructorKey, body, drawing, chunk, cut?.head);
     } catch (error) {
-      await body.release();
+      await cut?.removeBody();
+      cut?.head?.close();
+      await body?.release();
       throw error;
     }
   }
@@ -213,12 +234,13 @@ export class OnnxDecoder {
     return joinedScores(scores);
   }
 
-  /** Ends it: what runs ends first. The head is the caller's. */
+  /** Ends it: what runs ends first. A head that was given stays open. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     await this.#rounds.settled();
     await this.#body.release();
+    this.#ownHead?.close();
   }
 
   /** As `close`. */

@@ -21,7 +21,7 @@ export async function drawingOf(body: Body, head: LMHead | undefined): Promise<L
   if (givesLogits) {
     throw new LMHeadError(
       'ARGUMENT',
-      'head: got one for a whole model, whose output is logits; want its body, which cutHead writes, or no head',
+      'head: got one beside cut: false for a model whose output is logits; want no head, or the model cut',
     );
   }
   const given = await sizeOf(body, size);

@@ -8,6 +8,7 @@ const OPEN: NamesOf<OnnxDecoderOptions> = {
   session: true,
   runtime: true,
   output: true,
+  cut: true,
   chunk: true,
   embed: true,
 };

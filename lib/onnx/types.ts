@@ -19,6 +19,8 @@ export interface OnnxDecoderOptions {
   runtime?: object | undefined;
   /** The output with the hidden states. By default it is found by the names that exporters use. */
   output?: string | undefined;
+  /** false: a whole model is run whole, and tokens are chosen from its logits. Default true. */
+  cut?: boolean | undefined;
   /** How many tokens of a prompt, or of a text to score, are read in one run. Default 512. */
   chunk?: number | undefined;
   /** Of a model that takes `inputs_embeds`: rows [ids.length, d]. By default the head's `embed`. */

@@ -255,6 +255,10 @@ class ReferenceHead implements HeadBackend {
     return undefined;
   }
 
+  copyToSave(): undefined {
+    return undefined;
+  }
+
   close(): void {
     this.#closed = true;
   }

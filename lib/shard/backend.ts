@@ -172,6 +172,10 @@ export class ShardBackend implements HeadBackend {
     return this.inner.screening();
   }
 
+  copyToSave(): undefined {
+    return undefined;
+  }
+
   close(): void {
     this.inner.close();
   }

@@ -31,6 +31,7 @@ class Head {
   napi_value use_copy(Call& call);
   napi_value screening(Call& call);
   napi_value read_copy(Call& call);
+  napi_value load_copy(Call& call);
   napi_value abort(Call& call);
   napi_value read_rows(Call& call);
   napi_value read_bytes(Call& call);

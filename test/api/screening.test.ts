@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -112,6 +112,49 @@ describe.skipIf(nativeUnavailable())('a head that screens', () => {
     expect(plain.screening).toBeUndefined();
     expect(made.screening).toBeUndefined();
   });
+
+  it.each(['f32', 'q6_k'] as const)(
+    'is saved with its copy, and opened with it in place: %s',
+    async dtype => {
+      const { screened, plain } = bothHeads(dtype, weight, { bias: new Float32Array(SCREENED_V).fill(0.5) });
+      const path = join(folder, `copy-${dtype}.safetensors`);
+      await screened.save(path);
+      const h = screenedStates(2, weight, 21);
+      const want = plain.sampleSync(h, { topK: 5, seed: 2 });
+      const bytes = screened.screening!.bytes;
+      const opened = [
+        await LMHead.open(path),
+        LMHead.openSync(path),
+        await LMHead.open(path, { mmap: false }),
+      ];
+      for (const head of opened) {
+        expect(head.screening).toMatchObject({ bytes, passes: 0 });
+        expect(head.sampleSync(h, { topK: 5, seed: 2 })).toEqual(want);
+        expect(await head.sample(h.subarray(0, SCREENED_D), { temperature: 0 })).toEqual(
+          plain.sampleSync(h.subarray(0, SCREENED_D), { temperature: 0 }),
+        );
+        expect(head.screening!.passes).toBeGreaterThan(0);
+        expect(head.logitsSync(h)).toEqual(plain.logitsSync(h));
+      }
+      expect((await LMHead.open(path, { screen: false })).screening).toBeUndefined();
+      if (dtype === 'q6_k')
+        expect((await LMHead.open(path, { activations: 'i8' })).screening).toBeUndefined();
+      const again = join(folder, `again-${dtype}.safetensors`);
+      opened[0].saveSync(again);
+      expect(readFileSync(again).equals(readFileSync(path))).toBe(true);
+      // Bytes that cannot be a copy.
+      const damaged = readFileSync(path);
+      damaged.fill(
+        0xff,
+        damaged.readUInt32LE(0) + 8,
+        damaged.readUInt32LE(0) + 8 + bytes + 4 * SCREENED_D + 4,
+      );
+      const broken = join(folder, `broken-${dtype}.safetensors`);
+      writeFileSync(broken, damaged);
+      await rejectsKind(() => LMHead.open(broken), 'FORMAT', 'the copy that screen keeps');
+      expect((await LMHead.open(broken, { screen: false })).argmaxSync(h)).toEqual(plain.argmaxSync(h));
+    },
+  );
 
   it('tells of an aborted quantization as ever', async () => {
     const made = LMHead.from(weight, sizes);

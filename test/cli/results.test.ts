@@ -1,7 +1,8 @@
 /** What the commands print, against what the library returns. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { capabilities, LMHead } from '../../lib';
+import { nativeUnavailable } from '../../lib/backend/addon';
 import { bytesOf } from '../support/bytes';
 import { jsonLines, lmhead } from '../support/command';
 import { temporaryFolder } from '../support/folders';
@@ -39,6 +40,7 @@ describe('info', () => {
       hiddenSize: D,
       dtype: 'f32',
       bytes: V * D * 4,
+      screen: null,
       mapped: true,
       tied: true,
       inputRows: V,
@@ -229,6 +231,36 @@ describe('verify', () => {
     const { code, stdout } = await lmhead(['verify', file]);
     expect([code, stdout.split('\n')[0]]).toEqual([0, 'result         every logit is within its bound']);
   });
+
+  it.skipIf(nativeUnavailable())(
+    'holds every row of the copy that screening reads to its bound',
+    async () => {
+      const [found] = await jsonLines(['verify', file, '--hidden', h, '--screen']);
+      expect(found).toMatchObject({ ok: true, screening: { ok: true, held: head.vocabSize } });
+      expect((found.screening as { worst: number }).worst).toBeLessThan(1);
+      const { code, stdout } = await lmhead(['verify', file, '--screen']);
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/^screening +[\d,]+ rows are within their bounds, at most \d+ % of them$/m);
+      expect((await jsonLines(['verify', file, '--hidden', h]))[0]).not.toHaveProperty('screening');
+
+      // One that is saved is looked at unasked; and found out where a row is not as it says.
+      const path = folder.path('screened.safetensors');
+      const screened = await LMHead.open(file, { screen: true, backend: 'native' });
+      screened.saveSync(path);
+      expect((await jsonLines(['verify', path]))[0]).toMatchObject({ ok: true, screening: { ok: true } });
+      expect((await jsonLines(['info', path]))[0].screen).toBe(screened.screening!.bytes);
+      expect((await lmhead(['info', path])).stdout).toMatch(
+        /^screening +a bounded copy of [\d.]+ kB, read first$/m,
+      );
+      const bytes = readFileSync(path);
+      const tiles = 8 + Number(bytes.readBigUInt64LE(0));
+      bytes.writeUInt16LE(0, tiles + 4 * 32 + 2 * 3); // ρ of row 3
+      writeFileSync(path, bytes);
+      const damaged = await lmhead(['verify', path]);
+      expect(damaged.code).toBe(1);
+      expect(damaged.stdout).toMatch(/^screening +row 3 is NOT as its copy says$/m);
+    },
+  );
 
   it('and so with integer activations, over weights that have them', async () => {
     const { head: small } = await head.quantize('i8');

@@ -1,4 +1,6 @@
 /** Decoders in onnxruntime, whose tokens a head chooses. */
+import { readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LMHead, type LMHeadError, logSoftmax } from '../../lib';
 import { OnnxDecoder } from '../../lib/onnx';
@@ -6,6 +8,7 @@ import { conformancePath } from '../support/conformance';
 import { temporaryFolder } from '../support/folders';
 import { ASSET, idsOf, tinyDecoder, WholeGraph } from '../support/onnx-decoders';
 import { describeOnnxruntime } from '../support/onnxruntime';
+import { floatDecoders, type Made, mergedDecoder, quantizedDecoders } from './decoders';
 
 const folder = temporaryFolder();
 const GREEDY = { temperature: 0 };
@@ -33,17 +36,18 @@ describeOnnxruntime('over a body with a cache', runtime => {
   let whole: WholeGraph;
   let decoder: OnnxDecoder;
   let overLogits: OnnxDecoder;
+  let complete: string;
   let head: LMHead;
   let prompt: number[];
   let body: string;
   beforeAll(async () => {
     const { model, graph } = await tinyDecoder();
     body = folder.file('body.onnx', graph(false));
-    const complete = folder.file('model.onnx', graph(true));
+    complete = folder.file('model.onnx', graph(true));
     whole = await WholeGraph.open(runtime, complete);
     head = await LMHead.open(ASSET);
     decoder = await OnnxDecoder.open(body, { head, runtime });
-    overLogits = await OnnxDecoder.open(complete, { runtime });
+    overLogits = await OnnxDecoder.open(complete, { runtime, cut: false });
     prompt = [0, ...model.tokenizer.encode('One summer there was a little rabbit named Lily.')];
   });
   afterAll(async () => {
@@ -60,6 +64,29 @@ describeOnnxruntime('over a body with a cache', runtime => {
     const wanted = await whole.continued(prompt, 60, options);
     expect(await idsOf(decoder.generate(prompt, { ...options, maxTokens: 60 }))).toEqual(wanted);
     expect(await idsOf(overLogits.generate(prompt, { ...options, maxTokens: 60 }))).toEqual(wanted);
+  });
+
+  it('cuts a whole model apart, and leaves no file', async () => {
+    const before = readdirSync(tmpdir()).filter(name => name.startsWith('lmhead-body-'));
+    const own = await OnnxDecoder.open(complete, { runtime });
+    const given = await OnnxDecoder.open(complete, { runtime, head });
+    expect(readdirSync(tmpdir()).filter(name => name.startsWith('lmhead-body-'))).toEqual(before);
+    expect(own.head).toMatchObject({ vocabSize: head.vocabSize, tied: true });
+    expect(given.head).toBe(head);
+    for (const options of [GREEDY, SEEDED]) {
+      const wanted = await idsOf(overLogits.generate(prompt, { ...options, maxTokens: 30 }));
+      expect(await idsOf(own.generate(prompt, { ...options, maxTokens: 30 }))).toEqual(wanted);
+      expect(await idsOf(given.generate(prompt, { ...options, maxTokens: 30 }))).toEqual(wanted);
+    }
+    await own.close();
+    await given.close();
+    expect(() => own.head!.argmaxSync(new Float32Array(own.head!.hiddenSize))).toThrow(/closed|close/);
+    await expect(OnnxDecoder.open(complete, { runtime, head, cut: false })).rejects.toMatchObject({
+      message: expect.stringContaining('cut: false'),
+    });
+    await expect(OnnxDecoder.open(body, { runtime })).rejects.toMatchObject({
+      message: expect.stringMatching(/^head: got none for a body/),
+    });
   });
 
   it('reads a prompt in chunks, and token by token, to the same state', async () => {
@@ -265,12 +292,43 @@ describeOnnxruntime('over a body with a cache', runtime => {
   });
 });
 
+describeOnnxruntime('over heads of every kind', runtime => {
+  const made: Record<string, Made> = {
+    ...floatDecoders(),
+    ...quantizedDecoders(),
+    'a merged decoder': mergedDecoder(),
+  };
+  it.each(Object.entries(made))('%s', async (name, { bytes, beside, tolerance }) => {
+    const own = name.replace(/\W+/g, '-');
+    for (const [file, contents] of Object.entries(beside)) folder.file(`${own}/${file}`, contents);
+    const path = folder.file(`${own}/model.onnx`, bytes);
+    const options = { runtime, session: { intraOpNumThreads: 1 } };
+    const decoder = await OnnxDecoder.open(path, options);
+    expect(decoder.head).toBeDefined();
+    expect(readdirSync(folder.path(own)).sort()).toEqual(['model.onnx', ...Object.keys(beside)].sort());
+    const whole = await OnnxDecoder.open(path, { ...options, cut: false });
+    for (const way of [GREEDY, SEEDED]) {
+      const ids = await idsOf(decoder.generate([1, 2, 3], { ...way, maxTokens: 10 }));
+      expect(ids).toHaveLength(10);
+      // Where the graph rounds hidden states, or their products, it may choose others.
+      if (tolerance > 1e-4) continue;
+      expect(await idsOf(whole.generate([1, 2, 3], { ...way, maxTokens: 10 }))).toEqual(ids);
+    }
+    await decoder.close();
+    await whole.close();
+  });
+});
+
 describeOnnxruntime('over real graphs', runtime => {
   describe.each(['gpt2-f32', 'lfm2-f32'])('%s', name => {
     const path = conformancePath(`onnx-decoders/${name}.onnx`);
-    it.skipIf(!path)('gives the tokens of the whole graph, from its logits', async () => {
+    it.skipIf(!path).each([
+      ['its hidden states', true],
+      ['its logits', false],
+    ])('gives the tokens of the whole graph, from %s', async (_, cut) => {
       const whole = await WholeGraph.open(runtime, path!);
-      const decoder = await OnnxDecoder.open(path!, { runtime });
+      const decoder = await OnnxDecoder.open(path!, { runtime, cut });
+      expect(decoder.head === undefined).toBe(!cut);
       expect(decoder.vocabSize).toBe(1000);
       for (const options of [GREEDY, SEEDED]) {
         const wanted = await whole.continued([5, 17, 200, 3], 60, options);
@@ -279,5 +337,32 @@ describeOnnxruntime('over real graphs', runtime => {
       await decoder.close();
       await whole.close();
     });
+
+    it.skipIf(!path)('drafts, and scores in chunks', async () => {
+      const decoder = await OnnxDecoder.open(path!, { runtime, chunk: 5 });
+      const prompt = [5, 17, 200, 3, 5, 17, 200, 3, 5, 17];
+      const ids = await idsOf(decoder.generate(prompt, { ...GREEDY, maxTokens: 40 }));
+      const draft = 'prompt-lookup';
+      expect(await idsOf(decoder.generate(prompt, { ...GREEDY, maxTokens: 40, draft }))).toEqual(ids);
+      const text = [...prompt, ...ids];
+      const whole = await OnnxDecoder.open(path!, { runtime, cut: false });
+      const [a, b] = [await decoder.score(text), await whole.score(text)];
+      expect(a.nll).toBeCloseTo(b.nll, 5);
+      expect(a.ranks).toEqual(b.ranks);
+      await decoder.close();
+      await whole.close();
+    });
   });
+
+  it.skipIf(!conformancePath('onnx-decoders/text-decoder.onnx'))(
+    'takes embeddings, of an option',
+    async () => {
+      const path = conformancePath('onnx-decoders/text-decoder.onnx')!;
+      const embed = (ids: Uint32Array) =>
+        Float32Array.from({ length: 64 * ids.length }, (_, i) => Math.sin(i + ids[0]));
+      const decoder = await OnnxDecoder.open(path, { runtime, embed });
+      expect(await idsOf(decoder.generate([1, 2, 3], { ...GREEDY, maxTokens: 12 }))).toHaveLength(12);
+      await decoder.close();
+    },
+  );
 });

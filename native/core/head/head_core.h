@@ -59,7 +59,10 @@ class HeadCore {
   unsigned threads() const { return threads_; }
   size_t valid() const { return valid_; }
   // To be asked after the weights were read: were they still those of the beginning?
-  bool intact() const { return output_->storage->intact() && (!input_ || input_->storage->intact()); }
+  bool intact() const {
+    const screen::Use* const use = in_use_;
+    return output_->storage->intact() && (!input_ || input_->storage->intact()) && (!use || use->copy().intact());
+  }
 
   PassResult run(const float* packed_hidden, size_t n, PassRequest request, const PassView& view) const {
     request.workers.threads = threads_;
@@ -113,6 +116,12 @@ class HeadCore {
     workers.threads = threads_;
     if (output_->copy()) return true;
     std::shared_ptr<const screen::Copy> copy = screen::Copy::make(kernels_, output_->view, workers, done);
+    if (copy) output_->keep_copy(std::move(copy));
+    return output_->copy() != nullptr;
+  }
+  // The same, of a file; false where the bytes cannot be one.
+  bool load_copy(std::unique_ptr<Storage> saved) const {
+    std::shared_ptr<const screen::Copy> copy = screen::Copy::load(std::move(saved), output_->view);
     if (copy) output_->keep_copy(std::move(copy));
     return output_->copy() != nullptr;
   }

@@ -150,6 +150,7 @@ void SharedPass::answer_by_search(SharedPassHost& host) {
   if (std::any_of(queries.begin(), queries.end(), [](const screen::Query& query) { return query.use->sits_out(); })) return;
   screen::search(kernels_, e_, queries, workers);
   std::vector<SharedCall*> answered;
+  answered.reserve(count_);  // nothing throws from here on, where calls change their places
   size_t left = 0;
   for (size_t i = 0; i < count_; i++) {
     SharedCall& call = *calls_[i];

@@ -35,9 +35,38 @@ constexpr size_t kMeanRows = 8192, kMeanParts = 64;
 
 }  // namespace
 
-Copy::Copy(const Matrix& e) : rotation_(e.columns), rows_(e.rows), mean_(e.columns) {
-  const size_t tiles = (e.rows + kTileRows - 1) / kTileRows;
-  storage_ = std::make_unique<OwnedStorage>(tiles * tile_bytes(blocks()));
+Copy::Copy(const Matrix& e, std::unique_ptr<Storage> storage)
+    : rotation_(e.columns), rows_(e.rows), storage_(std::move(storage)), mean_(e.columns) {}
+
+size_t Copy::saved_bytes(const Matrix& e) {
+  return (e.rows + kTileRows - 1) / kTileRows * tile_bytes(blocks_of(e.columns)) + (e.columns + 1) * sizeof(float);
+}
+
+std::shared_ptr<const Copy> Copy::load(std::unique_ptr<Storage> saved, const Matrix& e) {
+  if (saved->size() != saved_bytes(e)) return nullptr;
+  const std::shared_ptr<Copy> copy(new Copy(e, std::move(saved)));
+  const uint8_t* const behind = copy->tile(0) + copy->bytes();
+  std::memcpy(copy->mean_.data(), behind, e.columns * sizeof(float));
+  std::memcpy(&copy->most_norm_, behind + e.columns * sizeof(float), sizeof(float));
+  copy->measure_mean();
+  if (!std::isfinite(copy->mean_norm_) || !std::isfinite(copy->most_norm_) || copy->most_norm_ < 0) return nullptr;
+  return copy;
+}
+
+void Copy::read(size_t offset, size_t count, uint8_t* out) const {
+  const size_t of_tiles = std::min(count, bytes() - std::min(offset, bytes()));
+  if (of_tiles > 0) std::memcpy(out, tile(0) + offset, of_tiles);
+  std::vector<float> behind = mean_;
+  behind.push_back(most_norm_);
+  if (count > of_tiles)
+    std::memcpy(out + of_tiles, reinterpret_cast<const uint8_t*>(behind.data()) + (offset + of_tiles - bytes()),
+                count - of_tiles);
+}
+
+void Copy::measure_mean() {
+  double square = 0;
+  for (const float x : mean_) square += static_cast<double>(x) * x;
+  mean_norm_ = std::sqrt(square) * (1 + 0x1p-30);
 }
 
 // In parts of a constant number, so that threads do not change it.
@@ -61,14 +90,12 @@ void Copy::find_mean(const lmhead::Kernels& kernels, const Matrix& e, const Para
   });
   size_t all = 0;
   for (const size_t each : counts) all += each;
-  double square = 0;
   for (size_t k = 0; k < d && all > 0; k++) {
     double sum = 0;
     for (size_t part = 0; part < kMeanParts; part++) sum += sums[part * d + k];
     mean_[k] = static_cast<float>(sum / static_cast<double>(all));
-    square += static_cast<double>(mean_[k]) * mean_[k];
   }
-  mean_norm_ = std::sqrt(square) * (1 + 0x1p-30);
+  measure_mean();
 }
 
 struct Copy::Scratch {
@@ -153,10 +180,10 @@ void Copy::make_tile(const lmhead::Kernels& kernels, const Matrix& e, size_t til
 
 std::shared_ptr<const Copy> Copy::make(const lmhead::Kernels& kernels, const Matrix& e, const ParallelFor& workers,
                                        std::atomic<size_t>* done) {
-  const std::shared_ptr<Copy> copy(new Copy(e));
+  const size_t tiles = (e.rows + kTileRows - 1) / kTileRows, size = tile_bytes(blocks_of(e.columns));
+  const std::shared_ptr<Copy> copy(new Copy(e, std::make_unique<OwnedStorage>(tiles * size)));
   copy->find_mean(kernels, e, workers);
   uint8_t* const data = static_cast<OwnedStorage&>(*copy->storage_).mutable_data();
-  const size_t tiles = (e.rows + kTileRows - 1) / kTileRows, size = tile_bytes(copy->blocks());
   std::vector<std::unique_ptr<Scratch>> scratch(workers.threads);
   workers.parallel_for(tiles, [&](size_t i, unsigned slot) {
     MapGuard::renew();

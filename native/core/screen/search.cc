@@ -9,6 +9,7 @@
 #include "../sampling/filtered_set.h"
 #include "../sampling/gumbel_max.h"
 #include "../sources/similarity.h"
+#include "../storage/map_guard.h"
 #include "thresholds.h"
 
 namespace lmhead::screen {
@@ -150,6 +151,7 @@ class Search {
   void bound_chunk(size_t chunk, unsigned slot) {
     const size_t first = chunk * kChunkRows, end = std::min(first + kChunkRows, valid_);
     const size_t columns = columns_.size();
+    MapGuard::renew();
     thread_local AlignedFloats estimates;
     if (estimates.size() < columns * kChunkRows) estimates.resize(columns * kChunkRows);
     const Copy& copy = columns_[0].query->use->copy();
@@ -185,6 +187,8 @@ class Search {
         thread_local AlignedFloats logits;
         logits.assign(estimate, estimate + count);
         finish(*query.epilogue, logits.data(), count);
+        for (size_t i = 0; i < count; i++)  // of which a cap would make a number
+          if (estimate[i] == -kInfinity) logits[i] = -kInfinity;
         columns_[c].offer(kernels_, logits.data(), first, count, leaders_[slot * columns + c]);
       }
       if (columns_[c].asked.k == 0) continue;
