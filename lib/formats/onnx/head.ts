@@ -96,6 +96,7 @@ function* headOf(reader: TensorReader, model: OnnxModel, scope: Scope, output: s
     return yield* mergedHead(reader, model, output, walked, end.node, end.scope);
   }
   const head = yield* headNode(reader, model, end, value);
+  yield* reader.requireHeld(head.matrix.tensor);
   const tail = tailOf(reader, walked, head.matrix.rows, head.steps);
   const found = { head, tail, walked };
   const cut = cutOf(found, model.graph, at);
@@ -131,6 +132,7 @@ function* mergedHead(
       casts: [...outer.casts, ...inner.casts],
     };
     const head = yield* headNode(reader, model, inner.end, inner.value);
+    yield* reader.requireHeld(head.matrix.tensor);
     const one = { head, tail: tailOf(reader, walked, head.matrix.rows, head.steps), walked };
     found.push(one);
     cuts.push(cutOf(one, graph, index));
