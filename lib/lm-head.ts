@@ -117,7 +117,7 @@ export class LMHead extends DrawingMethods {
 
   /**
    * Opens a head over a file of weights: a .safetensors file or an index of several (model.safetensors.index.json), a .gguf
-   * file, a .npy file of [V,d], or a model's folder.
+   * file, a .npy file of [V,d], an .onnx decoder with its head, or a model's folder.
    *
    * The output matrix is found by the names that architectures use, or is `options.tensor`; where there is another input
    * embedding the head is untied. Bias and final norm come from the file too; whether the head is tied, the norm's kind and

@@ -272,6 +272,19 @@ describe('hostile graphs', () => {
       /fewer than 2\^50/,
     ],
     [
+      'a bias of as many numbers as a shape says',
+      wrap(
+        message(
+          output,
+          bytes(1, message(bytes(1, 'y'), bytes(1, 'b'), bytes(2, 'logits'), bytes(4, 'Add'))),
+          bytes(1, message(bytes(1, 'x'), bytes(1, 'W'), bytes(2, 'y'), bytes(4, 'MatMul'))),
+          bytes(5, tensor('b', 'f32', [1], Float32Array.of(1))),
+          bytes(5, tensor('W', 'f32', [4, 2 ** 36], new Uint8Array())),
+        ),
+      ),
+      /has 0 bytes/,
+    ],
+    [
       'a tensor of no bytes',
       wrap(message(output, product('W'), bytes(5, tensor('W', 'f32', [2 ** 20, 2 ** 20], new Uint8Array())))),
       /has 0 bytes/,

@@ -60,7 +60,7 @@ function* weightsOf(table: Table, head: OnnxHead): Plan<OnnxWeights> {
   const { file } = table.reader;
   const { matrix, tail, embedding } = head;
   const output = yield* table.matrix(matrix);
-  const input = embedding.matrix && (yield* table.matrix(embedding.matrix));
+  const input = embedding.matrix && !embedding.tied ? yield* table.matrix(embedding.matrix) : undefined;
   const found: HeadTensors = {
     output: output.tensor,
     input: input?.tensor,

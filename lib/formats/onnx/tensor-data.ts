@@ -147,6 +147,12 @@ export class TensorReader {
     return unpack(Uint16Array.from(words), type === TYPE.float16 ? 'f16' : 'bf16');
   }
 
+  /** What is computed by a tensor's shape may have no more than the file has. @throws LMHeadError as `locate` does */
+  *requireHeld(tensor: OnnxTensor): Plan<void> {
+    if (tensor.encoding !== 'varints') yield* this.locate(tensor);
+    else if (this.bytesOf(tensor) > 8 * (tensor.end - tensor.begin)) throw this.#wrongCount(tensor);
+  }
+
   /** A tensor of 'varints' as its bytes would lie. */
   *whole(tensor: OnnxTensor): Plan<ArrayBufferView<ArrayBuffer>> {
     const words = yield* this.stored(tensor);
