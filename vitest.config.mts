@@ -1,15 +1,15 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** What takes longest begins first, so that no CPU waits for it at the end. */
 const LONGEST = [
+  'test/examples/bulk-scoring.',
   'test/memory/',
-  'test/addon/',
   'test/sampling/',
   'test/async/',
   'test/cli/',
   'test/kernels/',
-  'test/stress/',
   'test/api/verify-draft.',
   'test/workers/',
   'test/package/',
@@ -25,13 +25,16 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
-export default defineConfig({
+/** `npm run test:slow` is of mode slow: what measures, draws or damages many thousands of times. `npm test` has a little of each. */
+export default defineConfig(({ mode }) => ({
   test: {
-    include: ['test/**/*.test.ts'],
+    include: [mode === 'slow' ? 'test/**/*.slow.ts' : 'test/**/*.test.ts'],
     exclude: ['test/installed/**'], // npm run test:package
+    setupFiles: ['test/support/setup.ts'],
     pool: 'forks',
-    maxWorkers: '100%', // by default one CPU stays free
+    // By default one CPU stays free; and programs that tests wait for leave another.
+    maxWorkers: availableParallelism() + 1,
     sequence: { sequencer: LongestFirst },
     testTimeout: 60000,
   },
-});
+}));

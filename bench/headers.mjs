@@ -89,8 +89,8 @@ function cost(work) {
 /** What is reachable from here is not collected. */
 const held = {};
 
-function headerRows(name, make, work) {
-  return [1, 5, 24].map(megabytes => {
+function headerRows(sizes, name, make, work) {
+  return sizes.map(megabytes => {
     const made = make(megabytes * MEGABYTE);
     const { seconds, heap } = cost(() => work(made));
     const perMegabyte = `${duration(seconds / megabytes)} per MB`;
@@ -113,16 +113,19 @@ function sparseFile(path) {
   closeSync(file);
 }
 
-export function headers() {
+/** @param {readonly number[]} sizes in megabytes */
+export function headers(sizes = [1, 5, 24]) {
   console.log('\nReading headers: CPU time with garbage collection, and memory for what was read.\n');
   table(
     ['', 'time', '', 'heap'],
     [
-      ...headerRows('.safetensors', safetensorsHeader, ({ header, fileSize }) =>
+      ...headerRows(sizes, '.safetensors', safetensorsHeader, ({ header, fileSize }) =>
         read(safetensors.readSafetensors, header, fileSize),
       ),
-      ...headerRows('.gguf', ggufHeader, ({ header, fileSize }) => read(gguf.readGguf, header, fileSize)),
-      ...headerRows('tokenizer.json', tokenizerText, text => tokenizer.tokenizerSize(text)),
+      ...headerRows(sizes, '.gguf', ggufHeader, ({ header, fileSize }) =>
+        read(gguf.readGguf, header, fileSize),
+      ),
+      ...headerRows(sizes, 'tokenizer.json', tokenizerText, text => tokenizer.tokenizerSize(text)),
     ],
   );
 

@@ -5,6 +5,7 @@
  *   npm run bench -- --summary        the figures of the README, and nothing else
  *   npm run bench -- --together       calls that share passes; the first table of docs/servers.md
  *   npm run bench -- --server         examples/http-server under load; the second one
+ *   npm run bench -- --screen         heads with `screen: true` against heads without it; docs/screening.md
  *   npm run bench -- --json FILE      every figure, with spread
  *   npm run bench -- --svg FILE       the roofline chart
  *   npm run bench -- --shape NAME     shapes whose name holds it, as GPT-2
@@ -25,6 +26,7 @@ import { loadPeers } from './peers/index.mjs';
 import { quantized } from './quantized.mjs';
 import { rooflineChart } from './roofline-chart.mjs';
 import { sampling } from './sampling.mjs';
+import { printScreened } from './screened.mjs';
 import { printServer } from './server/load.mjs';
 import { smallHead } from './small-head.mjs';
 import { printSummary } from './summary.mjs';
@@ -44,6 +46,7 @@ const { values } = parseArgs({
     summary: { type: 'boolean', default: false },
     together: { type: 'boolean', default: false },
     server: { type: 'boolean', default: false },
+    screen: { type: 'boolean', default: false },
     json: { type: 'string' },
     svg: { type: 'string' },
     shape: { type: 'string' },
@@ -51,7 +54,8 @@ const { values } = parseArgs({
   },
   allowNegative: true,
 });
-const { quick, together, server, peers: withPeers = !quick && !together && !server } = values;
+const { quick, together, server, screen } = values;
+const { peers: withPeers = !quick && !together && !server && !screen } = values;
 const shapes = SHAPES.filter(({ name }) => name.includes(values.shape ?? (quick ? SHAPES[0].name : '')));
 if (shapes.length === 0)
   throw new Error(`--shape: want a part of ${SHAPES.map(({ name }) => name).join('; ')}`);
@@ -69,6 +73,7 @@ const machine = {
 const peers = withPeers ? await loadPeers(line => console.log(line)) : [];
 if (values.summary) await printSummary(machine, peers);
 else if (together) await printTogether(machine, quick ? 5 : 21);
+else if (screen) await printScreened(machine, quick);
 else if (server) await printServer(machine, quick ? 2 : 8);
 else await benchmark();
 
@@ -88,12 +93,12 @@ async function benchmark() {
   const small = smallHead();
   console.log('\nA small head, 512 × 64: a synchronous call.\n');
   table(['', 'time'], small);
-  await sampling(quick ? 5 : 21);
+  await sampling(quick ? 3 : 21);
   await histories(quick ? 3 : 11);
-  headers();
-  await quantized(quick ? { dtypes: ['bf16', 'i8', 'q4_k'], quick } : {});
+  headers(quick ? [1] : undefined);
+  await quantized(quick ? { dtypes: ['i8', 'q4_k'], quick } : {});
   console.log('\nAgainst pure JS.\n');
-  await againstPureJs(quick ? 9 : 21);
+  await againstPureJs(quick ? 5 : 21);
 
   if (values.json) writeFileSync(values.json, `${JSON.stringify({ machine, measured, small }, null, 1)}\n`);
   if (values.svg) writeFileSync(values.svg, rooflineChart(machine, measured));

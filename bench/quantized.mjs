@@ -106,7 +106,7 @@ export async function quantized({ dtypes = DTYPES, quick = false } = {}) {
     const out = new Float32Array(V);
     const one = hidden.subarray(0, D);
     const read = limits.readTimer(head);
-    const times = await interleaved({ read, one: () => head.logitsSync(one, { out }) }, quick ? 7 : 21);
+    const times = await interleaved({ read, one: () => head.logitsSync(one, { out }) }, quick ? 5 : 21);
     const targets = new Uint32Array(MANY);
     // Beside the head those over the same bytes with integer activations, where its dtype has them.
     const heads = { f32: head };

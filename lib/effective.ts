@@ -26,6 +26,13 @@ type OneOf<O, A, B extends string> = [Said<O, A>] extends [never]
     ? unknown
     : { readonly [K in B]?: undefined };
 
+/** Without log-probabilities, nothing that tells some. */
+type Untold<O, Names> = 'withLogProbs' extends keyof O
+  ? [O['withLogProbs']] extends [false]
+    ? { readonly [K in Said<O, Names>]?: false | undefined }
+    : unknown
+  : unknown;
+
 /** Names that are no option of a call; of an index all may be. */
 type Unknown<O, All> = string extends keyof O
   ? unknown
@@ -43,6 +50,7 @@ type OfHistory = Exclude<
  * asked; the call looks again.
  */
 export type Effective<O, All> = Unknown<O, All> &
+  Untold<O, 'topLogProbs'> &
   Need<O, 'over', 'rows', Ids> &
   Need<O, OfHistory, 'history', Ids | readonly Ids[]> &
   Need<O, 'minLength', 'eosIds', Ids> &
@@ -50,10 +58,12 @@ export type Effective<O, All> = Unknown<O, All> &
 
 /** The same of a sampler, which has a history, and may get rows with each token. */
 export type EffectiveOfSampler<O, All> = Unknown<O, All> &
+  Untold<O, 'topLogProbs'> &
   Need<O, 'minLength', 'eosIds', Ids> &
   OneOf<O, 'allowedIds', 'allowedMask'>;
 
 /** The same of a request, which has to ask for what its options are about. */
 export type EffectiveRequest<R, All> = Effective<R, All> &
+  Untold<R, 'logProbs' | 'targets'> &
   Need<R, Drawing, 'sample', true> &
   Need<R, 'ignoreIndex' | 'entropy', 'targets', Ids>;

@@ -18,7 +18,7 @@ import {
   readOptions,
   VERIFY_DRAFTS_OPTIONS,
 } from './arguments/option-names';
-import { liveSignal, oneOf } from './arguments/values';
+import { flag, liveSignal, oneOf } from './arguments/values';
 import type { HeadSpec } from './backend/backend';
 import { chooseBackend, createHead } from './backend/choose';
 import { untilAbort } from './backend/on-abort';
@@ -32,7 +32,7 @@ import { DrawingMethods } from './head/drawing-methods';
 import { type HeadFacts, handleOf, partsOf } from './head/handle';
 import { constructorKey, passesOf } from './head/head-properties';
 import { ListedPasses } from './head/listed-passes';
-import { backendOfParts, filePath, type HeadParts, openHead, openHeadSync } from './head/open';
+import { backendOfPartsAsync, filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import type { HeadPasses } from './head/passes';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
@@ -41,15 +41,17 @@ import { Sampler } from './sampler';
 import { innerOf } from './shard/backend';
 import { heldBy, refuseShard } from './shard/range';
 import type {
-  Activations,
   AsyncOptions,
   Draft,
   DraftResult,
+  DrawnToken,
   Dtype,
   HeadOptions,
   Hidden,
   Ids,
+  LogProbsOption,
   NextAllOptions,
+  NextTokens,
   OpenOptions,
   QuantizationError,
   QuantizeOptions,
@@ -59,6 +61,8 @@ import type {
   Verification,
   Weight,
 } from './types';
+
+type SamplerCall = SamplerOptions & LogProbsOption;
 
 /**
  * The last layer of a language model: logits u = h·Eᵀ over a vocabulary, and what follows from them.
@@ -113,7 +117,7 @@ export class LMHead extends DrawingMethods {
 
   /**
    * Opens a head over a file of weights: a .safetensors file or an index of several (model.safetensors.index.json), a .gguf
-   * file, a .npy file of [V,d], or a model's folder.
+   * file, a .npy file of [V,d], an .onnx decoder with its head, or a model's folder.
    *
    * The output matrix is found by the names that architectures use, or is `options.tensor`; where there is another input
    * embedding the head is untied. Bias and final norm come from the file too; whether the head is tied, the norm's kind and
@@ -219,7 +223,7 @@ export class LMHead extends DrawingMethods {
    * A sampler: draws token after token, with a history for penalties, a random stream, and mirostat.
    * @throws LMHeadError RANGE, ARGUMENT for options that are none
    */
-  sampler<const O extends SamplerOptions & EffectiveOfSampler<O, SamplerOptions>>(
+  sampler<const O extends SamplerCall & EffectiveOfSampler<O, SamplerCall> = SamplerOptions>(
     options?: O,
   ): Sampler<SampledTokenOf<O>> {
     this.#passes.requireOpen();
@@ -237,11 +241,11 @@ export class LMHead extends DrawingMethods {
    *   state of all as it was
    * @throws LMHeadError BUSY where a promise of one of them is pending, and as `next` does
    */
-  async nextAll(
-    samplers: readonly Sampler[],
+  async nextAll<Token extends DrawnToken = SampledToken>(
+    samplers: readonly Sampler<Token>[],
     hidden: Hidden,
     options?: NextAllOptions & AsyncOptions,
-  ): Promise<SampledToken[]> {
+  ): Promise<NextTokens<Token>> {
     this.#passes.requireOpen();
     return this.#listed.nextAll(samplers, hidden, optionsIfAny(options, NEXT_ALL_OPTIONS.async));
   }
@@ -254,7 +258,11 @@ export class LMHead extends DrawingMethods {
    * @returns in the order of the samplers
    * @throws LMHeadError BUSY where a promise of one of them is pending; NAN where a row has NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
-  nextAllSync(samplers: readonly Sampler[], hidden: Hidden, options?: NextAllOptions): SampledToken[] {
+  nextAllSync<Token extends DrawnToken = SampledToken>(
+    samplers: readonly Sampler<Token>[],
+    hidden: Hidden,
+    options?: NextAllOptions,
+  ): NextTokens<Token> {
     this.#passes.requireOpen();
     return this.#listed.nextAllSync(samplers, hidden, optionsIfAny(options, NEXT_ALL_OPTIONS.sync));
   }
@@ -355,24 +363,26 @@ export class LMHead extends DrawingMethods {
       hidden = floats(data, dtype).slice();
     }
     const activations = oneOf(own.activations, 'activations', ACTIVATIONS);
+    const screen = flag(own.screen, 'screen');
     const signal = liveSignal(own.signal);
     this.#passes.requireOpen();
-    if (!signal) return this.#quantized(target, activations, hidden);
+    const changes = { activations, screen };
+    if (!signal) return this.#quantized(target, changes, hidden);
     const stop = new AbortController();
     return untilAbort(
       signal,
-      () => this.#quantized(target, activations, hidden, stop.signal),
+      () => this.#quantized(target, changes, hidden, stop.signal),
       error => stop.abort(error),
     );
   }
 
   async #quantized(
     dtype: QuantizeTarget,
-    activations: Activations,
+    changes: Pick<HeadSettings, 'activations' | 'screen'>,
     hidden?: Float32Array,
     signal?: AbortSignal,
   ): Promise<{ head: LMHead; error: QuantizationError }> {
-    const settings = { ...this.#passes.settings, activations };
+    const settings = { ...this.#passes.settings, ...changes };
     const backend = innerOf(this.#passes.backend);
     const { spec: held, weights } = await quantizedSpec(
       {
@@ -388,7 +398,7 @@ export class LMHead extends DrawingMethods {
     const { shard: own, ...facts } = this.#facts;
     const shard = own && { ...own, origin: { ...own.origin, quantized: dtype } };
     const spec = { ...facts, ...specSettings(settings), output: held.output, input: held.input };
-    const made = backendOfParts(backend.kind, { spec, shard });
+    const made = await backendOfPartsAsync(backend.kind, { spec, shard }, signal);
     const head = new LMHead({ spec, settings, backend: made, shard }, constructorKey);
     const error: QuantizationError = { weights };
     try {

@@ -8,14 +8,17 @@ import { TokenHistory } from './arguments/penalties';
 import { reading } from './arguments/reading';
 import { idList, requireNoRows, samplerSettings, seedOf } from './arguments/sampler-settings';
 import { integerBetween, numberBetween, optionsObject } from './arguments/values';
+import type { DrawnSample } from './backend/backend';
 import { LMHeadError } from './errors';
 import type { LMHead } from './lm-head';
 import { drawThroughHook, type LogitsHook, statesOf } from './pass/logits-hook';
 import type {
   AsyncOptions,
   DraftResult,
+  DrawnToken,
   Hidden,
   Ids,
+  LogProbsOption,
   NextOptions,
   Sample,
   SampledToken,
@@ -34,11 +37,11 @@ export interface Turn {
   readonly head: LMHead;
   readonly hiddenDtype: SamplerOptions['hiddenDtype'];
   /** The stateless options of the next draw, and of a draft's. */
-  request(options: NextOptions): SampleOptions;
+  request(options: NextOptions): SampleOptions & LogProbsOption;
   draftRequest(): VerifyDraftOptions;
   /** Where the token is not drawn by the pass, but of logits [V] that it makes of the hidden state. */
   readonly draw: ((logits: Float32Array, request: SampleOptions) => Sample) | undefined;
-  acceptSample(sample: Sample): SampledToken;
+  acceptSample(sample: DrawnSample): DrawnToken;
   acceptVerdict(verdict: DraftResult): void;
   /** Nothing was drawn; a pass that was canceled may go on for a while. */
   failed(): void;
@@ -55,11 +58,11 @@ export let beginTurns: (samplers: readonly unknown[], nameOf: (i: number) => str
  * Methods throw as `head.sample` does; an error leaves the state as it was. One call at a time: BUSY where a promise of `next`
  * is pending.
  */
-export class Sampler<Token extends SampledToken = SampledToken> {
+export class Sampler<Token extends DrawnToken = SampledToken> {
   readonly #head: LMHead;
   /** Ids are below it. */
   readonly #valid: number;
-  readonly #options: SamplerOptions;
+  readonly #options: SamplerOptions & LogProbsOption;
   readonly #ids: OwnIds;
   readonly #first: Uint32Array;
   readonly #hook: LogitsHook | undefined;
@@ -92,7 +95,7 @@ export class Sampler<Token extends SampledToken = SampledToken> {
   }
 
   /** @hidden */
-  constructor(head: LMHead, validVocabSize: number, given: SamplerOptions = {}) {
+  constructor(head: LMHead, validVocabSize: number, given: SamplerOptions & LogProbsOption = {}) {
     const { options, ids, history, mirostat, hook, seed } = samplerSettings(
       given,
       head.vocabSize,
@@ -308,7 +311,7 @@ export class Sampler<Token extends SampledToken = SampledToken> {
   }
 
   /** The options and the state, as of a stateless call. */
-  #stated(): SampleOptions {
+  #stated(): SampleOptions & LogProbsOption {
     const { mirostat, logits, ...own } = this.#options;
     const { promptLength } = own;
     return {
@@ -321,7 +324,7 @@ export class Sampler<Token extends SampledToken = SampledToken> {
   }
 
   #draftRequest(): VerifyDraftOptions {
-    const { over, topLogProbs, ...request } = this.#stated();
+    const { over, topLogProbs, withLogProbs, ...request } = this.#stated();
     const notForDrafts = { mirostat: this.#mirostat, logits: this.#hook, over, topLogProbs };
     for (const [name, value] of Object.entries(notForDrafts)) {
       if (value !== undefined)
@@ -340,9 +343,12 @@ export class Sampler<Token extends SampledToken = SampledToken> {
     this.#step += ids.length;
   }
 
-  #request(options: NextOptions): SampleOptions {
+  #request(options: NextOptions): SampleOptions & LogProbsOption {
     const request = this.#stated();
-    if (this.#mirostat) request.maxSurprisal = Math.max(this.#limit, 0);
+    if (this.#mirostat) {
+      request.maxSurprisal = Math.max(this.#limit, 0);
+      request.withLogProbs = undefined; // it is steered by them
+    }
     for (const name of ['rows', 'over', 'guidance'] as const) {
       if (options[name] !== undefined) Object.assign(request, { [name]: options[name] });
     }
@@ -354,25 +360,26 @@ export class Sampler<Token extends SampledToken = SampledToken> {
     return drawThroughHook(this.#hook!, logits, this.#valid, request, this.#head.backend);
   }
 
-  #acceptSample(sample: Sample): Token {
+  #acceptSample(sample: DrawnSample): Token {
     const { ids, logProbs, modelLogProbs, topLogProbs, modelTopLogProbs } = sample;
     const [id] = ids;
-    const [logProb] = logProbs;
     this.#history.push(id);
     this.#generated++;
     this.#step++;
     if (this.#mirostat) {
-      const surprisal = -logProb / Math.LN2;
+      const surprisal = -logProbs![0] / Math.LN2;
       this.#limit -= this.#mirostat.eta * (surprisal - this.#mirostat.tau);
     }
-    if (!modelLogProbs) return { id, logProb } as Token;
+    if (this.#options.withLogProbs === false) return { id } as Token;
+    const [logProb] = logProbs!;
+    if (!modelLogProbs) return { id, logProb } as TokenLogProb as DrawnToken as Token;
     return {
       id,
       logProb,
       modelLogProb: modelLogProbs[0],
       topLogProbs: listed(topLogProbs!),
       modelTopLogProbs: listed(modelTopLogProbs!),
-    } as TokenLogProb as Token;
+    } as TokenLogProb as DrawnToken as Token;
   }
 }
 

@@ -37,6 +37,7 @@ export default defineConfig({
           page('On many machines', '/many-machines'),
           page('In an app, a bundle', '/embedding-in-an-app'),
           page('onnxruntime as the body', '/onnxruntime'),
+          page('The head of an ONNX file', '/onnx'),
           page('An ONNX decoder', '/onnx-decoder'),
           page('Command line', '/cli'),
         ],

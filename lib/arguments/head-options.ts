@@ -18,6 +18,7 @@ export interface HeadSettings {
   embeddingScale: number;
   performanceMarks: boolean;
   coalesce: boolean;
+  screen: boolean;
   norm?: NormOptions;
   threads?: number;
 }
@@ -64,6 +65,7 @@ export function headSettings(
     embeddingScale: finiteNumber(options.embeddingScale, 'embeddingScale', 1),
     performanceMarks: flag(options.performanceMarks, 'performanceMarks'),
     coalesce: flag(options.coalesce, 'coalesce', true),
+    screen: flag(options.screen, 'screen'),
     norm: norm === undefined ? undefined : normOptions(norm, hiddenSize),
     threads: threads === undefined ? undefined : integerBetween(threads, 'threads', 1, MOST_THREADS),
   };
@@ -75,8 +77,9 @@ export function specSettings({
   activations,
   threads,
   coalesce,
-}: HeadSettings): Pick<HeadSpec, 'epilogue' | 'activations' | 'threads' | 'coalesce'> {
-  return { epilogue, activations, threads, coalesce };
+  screen,
+}: HeadSettings): Pick<HeadSpec, 'epilogue' | 'activations' | 'threads' | 'coalesce' | 'screen'> {
+  return { epilogue, activations, threads, coalesce, screen };
 }
 
 /** A copy of a caller's vector. */

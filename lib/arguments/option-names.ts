@@ -7,6 +7,7 @@ import type {
   Draft,
   HeadOptions,
   LensOptions,
+  LogProbsOption,
   NearestOptions,
   NextAllOptions,
   NextOptions,
@@ -52,6 +53,7 @@ const CALL: NamesOf<CallOptions> = {
   rows: true,
   over: true,
 };
+const LOG_PROBS: NamesOf<LogProbsOption> = { withLogProbs: true };
 /** What is about drawing a token, and nothing else. */
 const DRAWING: NamesOf<Omit<SampleOptions, keyof CallOptions>> = {
   history: true,
@@ -133,6 +135,7 @@ const HEAD: NamesOf<HeadOptions> = {
   copy: true,
   performanceMarks: true,
   coalesce: true,
+  screen: true,
 };
 const OPEN: NamesOf<OpenOptions> = {
   ...without(HEAD, 'vocabSize', 'hiddenSize', 'dtype', 'copy'),
@@ -169,7 +172,12 @@ const BEAM: NamesOf<BeamOptions> = {
   ...without(SAMPLE, 'over', 'topLogProbs', 'seed', 'step', 'stream'),
   count: true,
 };
-const QUANTIZE: NamesOf<QuantizeOptions> = { hidden: true, hiddenDtype: true, activations: true };
+const QUANTIZE: NamesOf<QuantizeOptions> = {
+  hidden: true,
+  hiddenDtype: true,
+  activations: true,
+  screen: true,
+};
 /** Logits that are given have all the rows that they will have, and the norm behind them. */
 const HELD = without(SAMPLE, 'norm', 'guidance', 'rows', 'over');
 
@@ -199,23 +207,23 @@ export const OPEN_OPTIONS = only('LMHead.open', OPEN);
 export const NORM_OPTIONS = only('norm', NORM);
 export const SHARD_OPTIONS = only('shard', SHARD);
 export const MERGE_TOP_K_OPTIONS = only('mergeTopK', { offsets: true });
-export const RUN_OPTIONS = bothForms('run', RUN);
+export const RUN_OPTIONS = bothForms('run', { ...RUN, ...LOG_PROBS });
 export const DENSE_OPTIONS = {
   logits: bothForms('logits', { ...CALL, out: true }),
   logProbs: bothForms('logProbs', { ...CALL, out: true }),
   probs: bothForms('probs', { ...CALL, out: true }),
 };
-export const TOP_K_OPTIONS = bothForms('topK', CALL);
+export const TOP_K_OPTIONS = bothForms('topK', { ...CALL, ...LOG_PROBS });
 export const ARGMAX_OPTIONS = bothForms('argmax', CALL);
-export const SAMPLE_OPTIONS = bothForms('sample', SAMPLE);
-export const CANDIDATES_OPTIONS = bothForms('candidates', SAMPLE);
+export const SAMPLE_OPTIONS = bothForms('sample', { ...SAMPLE, ...LOG_PROBS });
+export const CANDIDATES_OPTIONS = bothForms('candidates', { ...SAMPLE, ...LOG_PROBS });
 export const SCORE_OPTIONS = bothForms('score', SCORE);
-export const LENS_OPTIONS = bothForms('lens', LENS);
+export const LENS_OPTIONS = bothForms('lens', { ...LENS, ...LOG_PROBS });
 export const TRANSLATOR_OPTIONS = only('translators', TRANSLATOR);
 export const NEAREST_OPTIONS = bothForms('nearest', NEAREST);
 export const VERIFY_DRAFT_OPTIONS = bothForms('verifyDraft', VERIFY_DRAFT);
 export const BEAM_OPTIONS = bothForms('beam', BEAM);
-export const SAMPLER_OPTIONS = only('sampler', SAMPLER, ['history', 'rows']);
+export const SAMPLER_OPTIONS = only('sampler', { ...SAMPLER, ...LOG_PROBS }, ['history', 'rows']);
 export const MIROSTAT_OPTIONS = only('mirostat', { tau: true, eta: true });
 export const NEXT_OPTIONS = bothForms('next', NEXT, ['rows']);
 export const NEXT_ALL_OPTIONS = bothForms('nextAll', NEXT_ALL);

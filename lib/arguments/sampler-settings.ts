@@ -2,10 +2,11 @@
 import { LMHeadError } from '../errors';
 import type { LogitsHook } from '../pass/logits-hook';
 import { topCount } from '../pass/sample-result';
-import type { CallOptions, SamplerOptions } from '../types';
+import type { CallOptions, LogProbsOption, SamplerOptions } from '../types';
 import { got } from './describe';
 import { breakersOf } from './history';
 import { allIds, idRows } from './ids';
+import { tellsLogProbs } from './log-probs';
 import { MIROSTAT_OPTIONS, readOptions, SAMPLER_OPTIONS } from './option-names';
 import { type OwnIds, ownIds } from './own-ids';
 import { reading } from './reading';
@@ -17,7 +18,7 @@ const SEEDS = 1n << 64n;
 
 export interface SamplerSettings {
   /** As its draws take them. */
-  options: SamplerOptions;
+  options: SamplerOptions & LogProbsOption;
   ids: OwnIds;
   history: Uint32Array;
   mirostat: { tau: number; eta: number } | undefined;
@@ -25,7 +26,11 @@ export interface SamplerSettings {
   seed: bigint;
 }
 
-export function samplerSettings(given: SamplerOptions, vocabulary: number, valid: number): SamplerSettings {
+export function samplerSettings(
+  given: SamplerOptions & LogProbsOption,
+  vocabulary: number,
+  valid: number,
+): SamplerSettings {
   const options = readOptions(given, SAMPLER_OPTIONS);
   const { logits, promptLength, seed } = options;
   if (logits !== undefined && typeof logits !== 'function') {
@@ -41,6 +46,7 @@ export function samplerSettings(given: SamplerOptions, vocabulary: number, valid
   const history =
     options.history === undefined ? new Uint32Array(0) : idList(options.history, 'history', valid);
   topCount(options);
+  tellsLogProbs({ ...options, logits: undefined });
   return {
     options: {
       ...options,

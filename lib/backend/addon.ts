@@ -32,7 +32,13 @@ export interface NativeHead {
     errors: Float64Array,
     ticket?: number,
   ): Promise<NativeResult>;
+  makeCopy(ticket?: number): Promise<NativeResult>;
+  useCopy(): NativeResult;
+  screening():
+    | { bytes: number; passes: number; fullPasses: number; states: number; rows: number; most: number }
+    | undefined;
   abort(ticket: number): void;
+  readCopy(offset: number, out: Uint8Array): void;
   readRows(matrix: 0 | 1, ids: Uint32Array, out: Float32Array): NativeResult;
   readBytes(matrix: 0 | 1, offset: number, out: Uint8Array): NativeResult;
   timeRead(): number;

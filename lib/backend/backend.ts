@@ -4,7 +4,16 @@
  */
 import type { QuantizeTarget } from '../dtypes/quantize';
 import type { Groups } from '../dtypes/row-format';
-import type { Activations, Candidates, CapOrder, Dtype, FloatDtype, Sample, ShardPart } from '../types';
+import type {
+  Activations,
+  Candidates,
+  CapOrder,
+  Dtype,
+  FloatDtype,
+  Sample,
+  Screening,
+  ShardPart,
+} from '../types';
 import type { RowName } from './row-errors';
 
 /** Columns of `PassJob.rowParameters`, one row of them per hidden state. */
@@ -183,6 +192,9 @@ export interface PartialResults {
   targetLogits?: Float32Array;
 }
 
+/** A sample, perhaps without log-probabilities: they take a sum over all ids, which a pass then need not make. */
+export type DrawnSample = Omit<Sample, 'logProbs'> & Partial<Pick<Sample, 'logProbs'>>;
+
 /** What one pass is to compute: every array that is present gets filled. n rows, V ids, d elements per hidden state. */
 export interface PassJob {
   n: number;
@@ -207,13 +219,13 @@ export interface PassJob {
   /** [n] */
   argmax?: Uint32Array;
   /** [n,k] each, best first. */
-  top?: { k: number; ids: Uint32Array; logits: Float32Array; logProbs: Float32Array } | undefined;
+  top?: { k: number; ids: Uint32Array; logits: Float32Array; logProbs?: Float32Array } | undefined;
   /** Of what `sample` and `candidates` see. */
   adjustments?: Adjustments;
   /** Gets what the filters leave; its size is known only then. */
   candidates?: Candidates;
-  /** What is told beside the tokens is there as a whole, or not at all; see newSample. */
-  sample?: Sample;
+  /** What topLogProbs tells beside the tokens is there as a whole, or not at all; see newSample. */
+  sample?: DrawnSample;
   /** [n] each; IGNORED targets get logProb 0, rank 0, entropy 0. */
   score?: { targets: Uint32Array; logProbs: Float32Array; ranks: Uint32Array; entropy?: Float32Array };
   /** [n], of logits over temperature (over 1 in rows whose temperature is 0). */
@@ -312,6 +324,8 @@ export interface HeadSpec {
   threads?: number;
   /** false: its calls share no passes. */
   coalesce?: boolean;
+  /** true: a bounded copy of the output matrix is read first where that will do. */
+  screen?: boolean;
 }
 
 /** What there is to tell of a pass; native/core/head/pass_task.h has the same. */
@@ -379,6 +393,12 @@ export interface HeadBackend {
     errors: Float64Array,
     signal?: AbortSignal,
   ): Promise<void>;
+  /** Makes the bounded copy of the output matrix, unless it is there. */
+  makeCopy(signal?: AbortSignal): Promise<void>;
+  /** Calls read it first from now on, where that will do; makes it, unless it is there. */
+  useCopy(): void;
+  /** What it did; undefined where none is in use. */
+  screening(): Screening | undefined;
   /** Rows of the output or the input matrix, unpacked to f32, unscaled: `out` is [ids.length, d]. Every id is below V. */
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void;
   /** Bytes of the output or the input matrix [V,d] from `offset` on, row by row in the type that it is held in. */

@@ -1,5 +1,6 @@
 /** Native or reference: which backend to use, and what to say where it cannot be the one that was wished for. */
 
+import { requireScreenable } from '../arguments/screenable';
 import { oneOf } from '../arguments/values';
 import { requireRoundable } from '../dtypes/quantized-activations';
 import type { LMHeadError } from '../errors';
@@ -44,6 +45,7 @@ function mustBeSaid(problem: LMHeadError): boolean {
 /** @throws DTYPE, RANGE where the weights don't go with the spec's `activations`; and what the backend throws */
 export function createHead(kind: BackendKind, spec: HeadSpec): HeadBackend {
   requireRoundable(spec.activations, spec.output.dtype, spec.hiddenSize);
+  if (spec.screen) requireScreenable(spec);
   return kind === 'native' ? createNativeHead(spec) : createReferenceHead(spec);
 }
 

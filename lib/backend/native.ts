@@ -4,7 +4,7 @@ import { notFinite, type QuantizeTarget } from '../dtypes/quantize';
 import { ACTIVATIONS } from '../dtypes/quantized-activations';
 import { type Groups, ROW_FORMATS } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import type { Capabilities, Dtype } from '../types';
+import type { Capabilities, Dtype, Screening } from '../types';
 import { VERSION } from '../version';
 import {
   type Addon,
@@ -273,6 +273,29 @@ export class NativeBackend implements HeadBackend {
     );
   }
 
+  makeCopy(signal?: AbortSignal): Promise<void> {
+    return this.#abortable(signal, ticket =>
+      this.#until(this.#head.makeCopy(ticket), result => settle(result)),
+    );
+  }
+
+  useCopy(): void {
+    settle(this.#head.useCopy());
+  }
+
+  screening(): Screening | undefined {
+    const told = this.#head.screening();
+    if (!told) return undefined;
+    const { bytes, passes, fullPasses, states, rows, most } = told;
+    const mean = states === 0 ? 0 : rows / states;
+    return { bytes, passes, fullPasses, survivors: { mean, max: most } };
+  }
+
+  /** Bytes of the copy from `offset` on; behind its tiles, the mean [d] that is subtracted from rows. */
+  readCopy(offset: number, out: Uint8Array): void {
+    this.#head.readCopy(offset, out);
+  }
+
   readRows(matrix: 'output' | 'input', ids: Uint32Array, out: Float32Array): void {
     settle(this.#head.readRows(matrix === 'output' ? 0 : 1, ids, out));
   }
@@ -352,7 +375,9 @@ function requestArguments(job: PassJob): unknown[] {
 
 /** Throws LOAD or ISA where there is no binary, IO, MEMORY. */
 export function createNativeHead(spec: HeadSpec): HeadBackend {
-  return new NativeBackend(loadAddon(), spec);
+  const backend = new NativeBackend(loadAddon(), spec);
+  if (spec.screen) backend.useCopy();
+  return backend;
 }
 
 /** Passes over logits that the caller holds. Throws LOAD or ISA where there is no binary. */

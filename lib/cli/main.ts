@@ -7,6 +7,7 @@ import { VERSION } from '../version';
 import { bench } from './bench';
 import type { Command } from './command';
 import { convert } from './convert';
+import { cut } from './cut';
 import { diff } from './diff';
 import { helpFor, overview } from './help';
 import { info } from './info';
@@ -31,6 +32,7 @@ const COMMANDS: Record<string, Command> = {
   diff,
   quantize,
   convert,
+  cut,
   bench,
 };
 

@@ -224,33 +224,35 @@ class PipeSource implements ByteSource {
 
 /** [n] token ids. To be closed. */
 export class TargetFile {
+  readonly count: number;
   readonly #file: FileHandle;
   readonly #entry: TensorEntry;
   readonly #name: string;
 
-  private constructor(file: FileHandle, entry: TensorEntry, name: string) {
+  private constructor(file: FileHandle, entry: TensorEntry, name: string, count: number) {
+    this.count = count;
     this.#file = file;
     this.#entry = entry;
     this.#name = name;
   }
 
   /**
-   * @param count n, which the array has to have
+   * @param count n, which the array has to have; undefined: any
    * @throws LMHeadError IO, FORMAT, DTYPE for no integers, SHAPE
    */
-  static async open(path: string, count: number, option = 'targets'): Promise<TargetFile> {
+  static async open(path: string, count: number | undefined, option = 'targets'): Promise<TargetFile> {
     const entry = await follow(describe(path, option));
     const name = basename(path);
     if (!INTEGERS.has(entry.dtype))
       throw new LMHeadError('DTYPE', `${option}: ${name} is ${entry.dtype}; want integers`);
     const length = entry.shape.reduce((product, size) => product * size, 1);
     // [1, n] and [n, 1] are what tokenizers and loaders leave.
-    if (length !== count || entry.shape.filter(size => size !== 1).length > 1)
+    if ((count ?? length) !== length || entry.shape.filter(size => size !== 1).length > 1)
       throw new LMHeadError(
         'SHAPE',
-        `${option}: ${name} is ${shapeText(entry.shape)}; want [${count}], one per hidden state`,
+        `${option}: ${name} is ${shapeText(entry.shape)}; want ${count === undefined ? 'one dimension' : `[${count}], one per hidden state`}`,
       );
-    return new TargetFile(await open(path), entry, name);
+    return new TargetFile(await open(path), entry, name, length);
   }
 
   /** Those of [first, first + count). */

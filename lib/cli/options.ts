@@ -104,6 +104,7 @@ export const OPTIONS = {
     choices: ['f32', 'f16', 'bf16'],
   },
   output: { value: 'HEAD.safetensors', short: 'o', help: 'the file to write' },
+  verify: { help: 'compare the body and the head with the whole model, in onnxruntime-node' },
   force: { help: 'replace the file to write, where there is one' },
   json: { help: 'print JSON, one value a line' },
   help: { help: 'show this', short: 'h' },

@@ -2,7 +2,8 @@
 import { dirname, join, resolve } from 'node:path';
 import { LMHeadError } from '../errors';
 import { follow, look, type Plan } from '../formats/read-plan';
-import { kindOf, weightsFile } from '../formats/weights';
+import { kindOf } from '../formats/shards';
+import { weightsFile } from '../formats/weights';
 import { ggufVocabulary } from '../tokens/gguf-vocabulary';
 import type { TokenTexts } from '../tokens/token-texts';
 import { readTokenizerJson } from '../tokens/tokenizer-json';

@@ -21,10 +21,20 @@ const NORM_NAMES = new Map([
 /** Architectures whose logits are capped without a key too. */
 const CAPPED = /^gemma(?:2|3n|4)$/;
 
+/** What files are that have no model in them, by their type or architecture. */
+const INSTEAD = new Map<GgufValue | undefined, string>([
+  ['adapter', 'an adapter (LoRA), which is a sum to a model'],
+  ['imatrix', 'an importance matrix, by which a model is quantized'],
+  ['mmproj', "a projector (mmproj), which is a model's part for images or sound"],
+  ['clip', "a projector (mmproj), which is a model's part for images or sound"],
+  ['vocab', 'a vocabulary'],
+]);
+
 /** What the code of an architecture does without a key that says so. MiniCPM's converters used to write no scales. */
 const DEFAULTS: readonly [architecture: RegExp, scales: (hiddenSize: number) => Partial<ModelFacts>][] = [
   [/^(?:gemma|afmoe$)/, size => ({ embeddingScale: Math.sqrt(size) })],
   [/^grok$/, () => ({ logitScale: 0.5773502691896257, embeddingScale: 78.38367176906169 })],
+  [/^(?:command-r|cohere2)$/, () => ({ logitScale: 0.0625 })],
   [/^minicpm3?$/, size => ({ logitScale: 256 / size, embeddingScale: 12 })],
 ];
 
@@ -32,13 +42,15 @@ const DEFAULTS: readonly [architecture: RegExp, scales: (hiddenSize: number) => 
  * Converters have brought the weights into the form of their arithmetic: where the norm of a family adds 1 to its weight, the
  * file's weight has it already.
  * @param file its name, for messages
+ * @param width the hidden size, where it is known from elsewhere and the file has no key for it
  * @throws LMHeadError FORMAT for a value that cannot be
  */
-export function ggufFacts(metadata: Metadata, file: string): ModelFacts {
+export function ggufFacts(metadata: Metadata, file: string, width?: number): ModelFacts {
   const architecture = metadata.get('general.architecture');
   const facts: ModelFacts = { source: file, origins: { norm: 'file', vocabSize: 'file' } };
   const tokens = metadata.get('tokenizer.ggml.tokens') as GgufArray | undefined;
   if (tokens?.unpadded) facts.vocabSize = tokens.unpadded;
+  facts.instead = INSTEAD.get(metadata.get('general.type') ?? metadata.get('general.architecture'));
   if (typeof architecture !== 'string') return facts;
 
   const number = (name: string): number | undefined => {
@@ -59,11 +71,13 @@ export function ggufFacts(metadata: Metadata, file: string): ModelFacts {
     if (WEIGHTLESS.test(architecture)) facts.norm.weightless = true;
   }
   facts.outputFactor = '.scale';
+  const size = facts.hiddenSize ?? width;
   // llama.cpp leaves it out; the model's own code does not.
-  if (architecture === 't5' && facts.hiddenSize) facts.tiedLogitScale = 1 / Math.sqrt(facts.hiddenSize);
+  if (architecture === 't5' && size) facts.tiedLogitScale = 1 / Math.sqrt(size);
   facts.normName = NORM_NAMES.get(architecture);
   const [, scales] = DEFAULTS.find(([pattern]) => pattern.test(architecture)) ?? [];
-  if (scales && facts.hiddenSize) Object.assign(facts, scales(facts.hiddenSize));
+  if (scales && size) Object.assign(facts, scales(size));
+  if (!size) facts.atWidth = columns => ggufFacts(metadata, file, columns);
   const logitScale = number('logit_scale');
   // 0 stands for none.
   if (logitScale) facts.logitScale = DIVIDED.test(architecture) ? 1 / logitScale : logitScale;

@@ -135,7 +135,10 @@ function parseHeader(cursor: Cursor, wanted: readonly string[]): GgufHeader {
   if (version === 0x2000000 || version === 0x3000000) {
     throw new SyntaxError('it is big-endian, which gguf_convert_endian.py can change');
   }
-  if (version !== 2 && version !== 3) throw new SyntaxError(`its version is ${version}, not 2 or 3`);
+  if (version !== 2 && version !== 3) {
+    const older = version === 1 ? ', which the llama.cpp of that time wrote: convert the model again' : '';
+    throw new SyntaxError(`its version is ${version}, not 2 or 3${older}`);
+  }
   const tensorCount = cursor.count('number of tensors', 24); // a tensor's entry has at least that many bytes
   const keyCount = cursor.count('number of keys', 13);
   const metadata = new Map<string, GgufValue>();

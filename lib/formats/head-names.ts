@@ -119,7 +119,10 @@ const UNMISTAKABLE: Record<PartKind, ReadonlySet<string>> = {
 const BIAS_MODULES = ['cls.predictions', 'predictions'];
 
 /** What a leaf of several modules may begin with: adapters, and tensors that are parts of a weight. */
-const PART_OF_WEIGHT = /^(?:weight|base_layer|lora_\w+|original_module|modules_to_save)\./;
+const PART_OF_WEIGHT =
+  /^(?:weight|base_layer|lora_\w+|original_module|modules_to_save|parametrizations|(?:res_)?centroids)\./;
+/** Parts of an output whose names are joined to it. */
+const JOINED = /(^|\.)(lm_head|embed_out)_(blocks|scales)$/;
 
 /** Longer ones, and those of more modules, are no architecture's. */
 const LONGEST_NAME = 300;
@@ -131,8 +134,9 @@ for (const kind of Object.keys(NAMES) as PartKind[]) {
 }
 
 /** What of a head a tensor of that name is. */
-export function namedPart(name: string): NamedPart | undefined {
-  if (isTooLong(name)) return undefined;
+export function namedPart(given: string): NamedPart | undefined {
+  if (isTooLong(given)) return undefined;
+  const name = given.replace(JOINED, '$1$2.$3');
   let found: NamedPart | undefined;
   for (const start of starts(name)) {
     const part = partFrom(name, start);
@@ -147,15 +151,19 @@ const dots = (text: string) => text.split('.').length;
 /** Names of the tensors that can be part of a head, of all that there are: others need not be there to be read. */
 export function headTensorNames(names: Iterable<string>): Set<string> {
   const found = new Set<string>();
-  const elsewhere: string[] = [];
-  let named = false;
+  const elsewhere: [name: string, kind: PartKind][] = [];
+  const named = new Set<PartKind>();
   for (const name of names) {
     const part = namedPart(name);
     if (part || isLogitBias(name)) found.add(name);
-    else if (partAnywhere(name)) elsewhere.push(name);
-    named ||= part !== undefined && part.kind !== 'norm';
+    if (part) named.add(part.kind);
+    else {
+      const other = partAnywhere(name);
+      if (other) elsewhere.push([name, other.kind]);
+    }
   }
-  if (!named) for (const name of elsewhere) found.add(name);
+  const all = !named.has('output') && !named.has('embedding');
+  for (const [name, kind] of elsewhere) if (all || !named.has(kind)) found.add(name);
   return found;
 }
 
@@ -182,6 +190,12 @@ export function partAnywhere(name: string): NamedPart | undefined {
     if (part && isUnmistakable(part)) return part;
   }
   return undefined;
+}
+
+/** Is a tensor of that name of an output, in whatever form? */
+export function isOutput(name: string): boolean {
+  const part = namedPart(name) ?? partAnywhere(name);
+  return part?.kind === 'output' && part.leaf !== 'bias';
 }
 
 /** Can a module of that name stand for nothing else, in whatever model? */

@@ -2,7 +2,7 @@
 import { LMHeadError } from '../errors';
 import type { JsonValue } from './json-scanner';
 import type { ModelFacts, NormEps, Origins, QuantizationFacts } from './model-facts';
-import { type ConfigMembers, FAMILIES, type Family } from './model-families';
+import { type ConfigMembers, FAMILIES, type Family, knownType } from './model-families';
 
 type Members = Map<string, JsonValue>;
 
@@ -17,18 +17,36 @@ const CAP = 'final_logit_softcapping';
 const RMS_EPS = ['rms_norm_eps'];
 const LAYER_EPS = ['layer_norm_eps', 'layer_norm_epsilon', 'layernorm_epsilon', 'norm_eps', 'norm_epsilon'];
 
+/** Parts of models that are about something else, though a text model may be in them. */
+const OTHER_PARTS = /vision|image|audio|speech|sound|talker|encoder|qformer|codec|draft|speculat|assistant/i;
+
 /** Is it a model's config.json, and not just some file of that name? */
 export function describesModel(config: JsonValue): config is Members {
-  return config instanceof Map && typeof config.get('model_type') === 'string';
+  return config instanceof Map && partsOf(config).some(part => typesOf(part).length > 0);
+}
+
+/** From the whole to the part about text. */
+function partsOf(config: Members): Members[] {
+  const parts = [config];
+  for (let part = textPart(config); part; part = textPart(part)) parts.push(part);
+  return parts;
+}
+
+/** What a part says of which model it describes, the more certain first. */
+function typesOf(part: Members): string[] {
+  const architectures = part.get('architectures');
+  const names = [part.get('model_type'), Array.isArray(architectures) ? architectures[0] : undefined];
+  return names.filter(name => typeof name === 'string');
 }
 
 /**
  * What the config says. Of a family that is not known neither scales nor the kind of its norm can be told.
  * @param file the config's name, for messages
+ * @param width the hidden size, where it is known from elsewhere and the config does not say
  * @throws LMHeadError FORMAT for a value that cannot be
  */
-export function factsOf(config: Members, file: string): ModelFacts {
-  const reader = new ConfigReader(config, file);
+export function factsOf(config: Members, file: string, width?: number): ModelFacts {
+  const reader = new ConfigReader(config, file, width);
   const family = FAMILIES.get(reader.modelType);
   const origins: ModelFacts['origins'] = {};
   /** What `read` reads, and whether the config or only the family says so. */
@@ -57,6 +75,10 @@ export function factsOf(config: Members, file: string): ModelFacts {
   facts.unitRows = family.unitRows?.(reader);
   facts.logitScale = said('logitScale', () => family.logitScale?.(reader));
   facts.embeddingScale = said('embeddingScale', () => family.embeddingScale?.(reader));
+  if (reader.lacksWidth) {
+    facts.logitScale = facts.embeddingScale = undefined;
+    facts.atWidth = size => factsOf(config, file, size);
+  }
   for (const scale of [facts.logitScale, facts.embeddingScale]) {
     if (scale !== undefined && !Number.isFinite(Math.fround(scale))) {
       throw reader.malformed(`its scales come to ${scale}`);
@@ -118,16 +140,18 @@ class ConfigReader implements ConfigMembers {
   readonly #text: Members;
   readonly #file: string;
 
-  constructor(config: Members, file: string) {
-    this.#parts = [config];
-    for (let part: Members | undefined = config; part; ) {
-      part = textPart(part);
-      if (part) this.#parts.push(part);
-    }
+  /** Becomes true where the hidden size is asked for, and nobody knows it. */
+  lacksWidth = false;
+  readonly #width: number | undefined;
+
+  constructor(config: Members, file: string, width: number | undefined) {
+    this.#parts = partsOf(config);
     this.#text = this.#parts[this.#parts.length - 1];
     this.#file = file;
-    const types = this.#parts.map(part => part.get('model_type')).filter(type => typeof type === 'string');
-    this.modelType = types[types.length - 1];
+    this.#width = width;
+    // The innermost part that says it, by its type if that is known, or else by its class.
+    const types = this.#parts.map(typesOf).findLast(names => names.length > 0)!;
+    this.modelType = types.map(knownType).find(type => type !== undefined) ?? types[0];
   }
 
   get tied(): boolean | undefined {
@@ -143,9 +167,9 @@ class ConfigReader implements ConfigMembers {
   }
 
   get hiddenSize(): number {
-    const size = this.size(HIDDEN_SIZES);
-    if (size === undefined) throw this.malformed('hidden_size is missing');
-    return size;
+    const size = this.size(HIDDEN_SIZES) ?? this.#width;
+    this.lacksWidth ||= size === undefined;
+    return size ?? Number.NaN;
   }
 
   /** Of an encoder-decoder whose two sides have vocabularies of their own, the decoder's. */
@@ -234,5 +258,13 @@ function textPart(config: Members): Members | undefined {
     // A decoder that is not a description of a model may be anything.
     if (part instanceof Map && (key !== 'decoder' || typeof part.get('model_type') === 'string')) return part;
   }
-  return undefined;
+  if (typesOf(config).some(type => knownType(type) !== undefined)) return undefined;
+  // Under whatever key: the one part that describes a model whose family is known.
+  const parts = [...config].filter(
+    ([key, part]) =>
+      part instanceof Map &&
+      !OTHER_PARTS.test(key) &&
+      typesOf(part as Members).some(type => knownType(type) !== undefined),
+  );
+  return parts.length === 1 ? (parts[0][1] as Members) : undefined;
 }

@@ -31,7 +31,11 @@ export interface ModelFacts {
   /** Each row of the output is divided by its length. */
   unitRows?: boolean;
   /** What of this MLX's converter has already brought into the weights. */
-  inMlx?: 'offset' | 'scales';
+  inMlx?: 'offset' | 'scales' | 'unitRows';
+  /** The same, where the scales depend on the hidden size and the description does not say it. */
+  atWidth?: (hiddenSize: number) => ModelFacts;
+  /** What a file is instead of a model, for messages. */
+  instead?: string;
   /** How matrices are quantized. */
   quantization?: QuantizationFacts;
   /** Of things that are said: by whom. */

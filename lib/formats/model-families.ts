@@ -40,7 +40,7 @@ export interface Family {
   /** Are the rows of the output brought to length 1? */
   unitRows?: (config: ConfigMembers) => boolean;
   /** What of it mlx-lm's converter writes into the weights. */
-  inMlx?: 'offset' | 'scales';
+  inMlx?: 'offset' | 'scales' | 'unitRows';
   /** The width of the matrix is another than `hidden_size`. */
   ownWidth?: true;
   /** The tokenizer does not have all ids that the model predicts. */
@@ -92,19 +92,24 @@ export const FAMILIES = new Map<string, Family>([
     rmsNorm(UNTIED, 1e-6),
     `llama mistral ministral mistral4 qwen2 qwen2_moe qwen3 qwen3_moe qwen3_vl_text qwen3_omni_moe_text deepseek
      deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 deepseek_ocr2_text kimi_k2 jamba seed_oss minimax_m2 dots1
-     flex_olmo olmo_hybrid internlm internlm2 internlm3 mimo mellum idefics aria_text xverse`,
+     flex_olmo olmo_hybrid internlm internlm2 internlm3 mimo mellum idefics aria_text xverse Yi axk1 axk2 laguna doge
+     plamo`,
   ),
   ...each(
     rmsNorm(UNTIED, 1e-5),
     `mixtral ministral3 phi3 gpt_oss olmo2 olmo3 olmoe llama4_text mllama_text_model glm4_moe glm4_moe_lite glm_moe_dsa
      glm4v_text glm4v_moe_text exaone4 exaone_moe hunyuan_v1_dense hunyuan_v1_moe bitnet minimax kimi_linear
      longcat_flash mimo_v2_flash arcee apertus bamba diffllama cwm solar_open chameleon emu3_text_model PanguEmbedded
-     qwen2_vl qwen2_vl_text qwen2_5_vl qwen2_5_vl_text`,
+     qwen2_vl qwen2_vl_text qwen2_5_vl qwen2_5_vl_text hy_v3 hy_v4 glm_ocr_text glm5_next_text phi4_multimodal phi4mm
+     nemotron-nas`,
   ),
   ...each(rmsNorm(UNTIED, 1.5625e-7), 'glm glm4'),
   ['helium', rmsNorm(UNTIED, 1e-8)],
   ...each(rmsNorm(TIED, 1e-6), 'smollm3 youtu jetmoe qwen3_vl_moe_text qwen2_5_omni_text'),
-  ...each(rmsNorm(TIED, 1e-5), 'ernie4_5 ernie4_5_moe ernie4_5_vl_moe_text hunyuan_vl_text zamba zamba2'),
+  ...each(
+    rmsNorm(TIED, 1e-5),
+    `ernie4_5 ernie4_5_moe ernie4_5_vl_moe_text hunyuan_vl_text zamba zamba2 paddleocr_vl_text zaya`,
+  ),
 
   // ---- RMSNorm under another key
   ...each(rmsNorm(TIED, 1e-5, { key: 'norm_eps' }), 'lfm2 lfm2_moe'),
@@ -121,7 +126,7 @@ export const FAMILIES = new Map<string, Family>([
 
   // ---- RMSNorm with more around it
   ['gemma', rmsNorm(TIED, 1e-6, gemma)],
-  ...each(rmsNorm(TIED, 1e-6, gemma), 'gemma3 gemma3_text'),
+  ...each(rmsNorm(TIED, 1e-6, gemma), 'gemma3 gemma3_text t5gemma2_text t5gemma2_decoder'),
   ...each(rmsNorm(TIED, 1e-6, { ...gemma, softCap: { fallback: 30 } }), 'gemma2 vaultgemma t5_gemma_module'),
   ['recurrent_gemma', rmsNorm(TIED, 1e-6, { ...gemma, softCap: { key: 'logits_soft_cap', fallback: 30 } })],
   ...each(
@@ -137,6 +142,26 @@ export const FAMILIES = new Map<string, Family>([
     rmsNorm(UNTIED, 1e-6, granite),
     'granite granitemoe granitemoeshared granitemoehybrid granite4_vision_text',
   ),
+  ['granitemoe_swa', rmsNorm(UNTIED, 1e-6, granite)],
+  ['granite_swa', rmsNorm(TIED, 1e-5, granite)],
+  ['plamo2', rmsNorm(TIED, 1e-6, { offset: 1 })],
+  ['minimax_m3_vl_text', rmsNorm(UNTIED, 1e-6, { offset: 1 })],
+  ['step3p5', rmsNorm(UNTIED, 1e-5, { offset: 1, inMlx: 'offset' })],
+  [
+    'muse_glimmer_text',
+    rmsNorm(UNTIED, 1e-5, {
+      logitScale: config => config.number('output_multiplier', 0.19611613513818404),
+      softCap: { fallback: 20 },
+    }),
+  ],
+  // Its second version has this one's name in `architectures` alone, and a cap.
+  [
+    'grok-1',
+    rmsNorm(TIED, 1e-5, {
+      logitScale: config => config.number('output_multiplier_scale', 0.5773502691896257),
+      embeddingScale: config => config.number('embedding_multiplier_scale', 78.38367176906169),
+    }),
+  ],
   [
     'hyperclovax',
     rmsNorm(UNTIED, 1e-6, {
@@ -188,8 +213,11 @@ export const FAMILIES = new Map<string, Family>([
   ],
   // Its second version divides each row of the output by its length. Both have the same type, and the first has 64,000 rows.
   ['baichuan', rmsNorm(UNTIED, 1e-6, { unitRows: config => config.number('vocab_size', 0) !== 64000 })],
-  ['baichuan_m1', rmsNorm(UNTIED, 1e-6, { unitRows: () => true })],
-  ['bailing_moe', rmsNorm(UNTIED, 1e-6, { unitRows: config => config.flag('norm_head') === true })],
+  ['baichuan_m1', rmsNorm(UNTIED, 1e-6, { unitRows: () => true, inMlx: 'unitRows' })],
+  ...each(
+    rmsNorm(UNTIED, 1e-6, { unitRows: config => config.flag('norm_head') === true, inMlx: 'unitRows' }),
+    'bailing_moe bailing_moe_linear',
+  ),
   // ChatGLM's first version has another norm and no word for it.
   [
     'chatglm',
@@ -225,9 +253,21 @@ export const FAMILIES = new Map<string, Family>([
   // ---- LayerNorm
   ...each(
     layerNorm('layer_norm_epsilon', TIED),
-    'gpt2 gpt_neo gpt_bigcode bloom falcon mpt RefinedWeb RefinedWebModel',
+    'gpt2 gpt_neo gpt_bigcode bloom falcon mpt RefinedWeb RefinedWebModel codeshell',
   ),
-  ...each(layerNorm('layer_norm_epsilon', UNTIED), 'gptj codegen'),
+  ...each(layerNorm('layer_norm_epsilon', UNTIED), 'gptj codegen phi-msft mixformer-sequential'),
+  ['stablelm_epoch', layerNorm('norm_eps', UNTIED)],
+  // What its newer configs have under keys that begin with mup, its older ones have for both factors in one.
+  [
+    'jais',
+    layerNorm('layer_norm_epsilon', TIED, {
+      logitScale: config =>
+        config.has('mup_width_scale')
+          ? config.number('mup_output_alpha', 1) * config.number('mup_width_scale')
+          : config.number('width_scale', 1),
+      embeddingScale: config => config.number('mup_embeddings_scale', config.number('embeddings_scale', 1)),
+    }),
+  ],
   ...each(layerNorm('layer_norm_eps', UNTIED), 'gpt_neox phi stablelm persimmon jais2'),
   ['gpt_neox_japanese', layerNorm('layer_norm_eps', TIED)],
   ['starcoder2', layerNorm('norm_epsilon', TIED)],
@@ -248,6 +288,19 @@ export const FAMILIES = new Map<string, Family>([
   ],
   ['cohere', layerNorm('layer_norm_eps', TIED, cohereLogits)],
   ['cohere2', layerNorm('layer_norm_eps', TIED, cohereLogits)],
+  ['cohere_compass_text', layerNorm('layer_norm_eps', TIED, { logitScale: multiplier('logit_scale') })],
+  // It has the norm whose eps it has.
+  [
+    'cohere2_moe',
+    {
+      norm: config =>
+        config.has('rms_norm_eps')
+          ? { type: 'rmsnorm', eps: ['rms_norm_eps', 1e-5] }
+          : { type: 'layernorm', eps: ['layer_norm_eps', 1e-5] },
+      tied: TIED,
+      ...cohereLogits,
+    },
+  ],
   [
     'phi3small',
     layerNorm('layer_norm_epsilon', TIED, {
@@ -259,13 +312,27 @@ export const FAMILIES = new Map<string, Family>([
   ['whisper', layerNorm(undefined, TIED, { beyondTokenizer: true })],
   ['moonshine', layerNorm(undefined, TIED, { beyondTokenizer: true })],
   ...each(layerNorm(undefined, TIED, scaledIfSaid), 'mbart pegasus blenderbot'),
-  ...each(layerNorm(undefined, TIED, scaledUnlessDenied), 'm2m_100 nllb-moe xglm biogpt'),
+  ...each(
+    layerNorm(undefined, TIED, scaledUnlessDenied),
+    'm2m_100 nllb-moe xglm biogpt pegasus_x speech_to_text',
+  ),
 
   // ---- No norm of its own before the head
   ...each({ tied: TIED, ...scaledIfSaid }, 'bart marian blenderbot-small led mvp plbart trocr'),
+  ...each({ tied: TIED, ...scaledUnlessDenied }, 'bigbird_pegasus'),
   ...each(
     { tied: TIED },
-    `bert roberta xlm-roberta xlm-roberta-xl camembert distilbert mpnet ernie modernbert deberta deberta-v2`,
+    `bert roberta xlm-roberta xlm-roberta-xl camembert distilbert mpnet ernie modernbert modernbert-decoder deberta
+     deberta-v2`,
   ),
   ...each({ tied: TIED, ownWidth: true }, 'electra albert'),
 ]);
+
+/** Letters and digits alone tell one family from another: 'GPTNeoX' is 'gpt_neox'. */
+const plain = (type: string) => type.toLowerCase().replace(/[^a-z0-9]/g, '');
+const TYPES = new Map([...FAMILIES.keys()].map(type => [plain(type), type]));
+
+/** The type that a config's `model_type`, or the name of its class, stands for: Gemma2ForCausalLM. */
+export function knownType(name: string): string | undefined {
+  return TYPES.get(plain(name)) ?? TYPES.get(plain(name.replace(/(?:For[A-Z]\w+|LMHeadModel|Model)$/, '')));
+}

@@ -6,22 +6,74 @@ const STANDARD = [
   ...['model.safetensors', 'model.safetensors.index.json'],
   ...['pytorch_model.bin', 'pytorch_model.bin.index.json'],
 ];
-const EXTENSIONS = ['.safetensors', '.gguf', '.npy', '.npz', '.bin', '.pt', '.pth'];
+const EXTENSIONS = ['.safetensors', '.gguf', '.npy', '.npz', '.bin', '.pt', '.pth', '.onnx'];
 /** What training leaves beside a model. */
 const OF_TRAINING = /^(?:training_args|optimizer|scheduler|scaler|rng_state\w*)\./;
+/** Beside a model: what is no model itself, though it may be all that there is. */
+const BESIDE_A_MODEL = /^(?:mmproj|adapter_model|adapters|imatrix)\b|imatrix\.gguf$/i;
 /** Weights in forms that are not read. */
-const OTHERS = ['.ckpt', '.onnx', '.h5', '.msgpack'];
+const OTHERS = /\.(?:ckpt|ckpt\.index|h5|keras|msgpack|flax|pb|tflite|mlmodel|ot)$/i;
 /** TensorFlow.js's weights: bare numbers, which model.json or weights_manifest.json describes. */
 const OF_TENSORFLOW_JS = /^(?:weights_manifest\.json|group\d+-shard\d+of\d+(?:\.bin)?)$/;
 const SHOWN = 4;
+const MOST_SHARDS = 1000;
+
+/** Of a shard: all before its number, how many there are, and what is behind that. */
+const SHARD = /^(.+-)\d{5}-of-(\d{5})(\.\w+)$/i;
+const INDEX = /\.(?:safetensors|bin)\.index(?:\.[\w-]+)?\.json$/;
 
 /** Names of the indexes that may list a file as a shard. */
 export function indexNames(file: string): string[] {
   if (STANDARD.includes(file)) return [];
-  const [, base, extension] = /^(.+)-\d{5}-of-\d{5}(\.safetensors|\.bin)$/i.exec(file) ?? [];
   const names = new Set(STANDARD.filter(name => name.endsWith('.index.json')));
-  if (base !== undefined) names.add(`${base}${extension.toLowerCase()}.index.json`);
+  const [, start, , extension] = SHARD.exec(file) ?? [];
+  if (start === undefined) return [...names];
+  const base = start.slice(0, -1);
+  names.add(`${base}${extension.toLowerCase()}.index.json`);
+  // Of a variant its name stands behind the model's in shards, and behind the index's: model.fp16-00001-of-00002, index.fp16.
+  const [, model, variant] = /^(.+)\.([^.]+)$/.exec(base) ?? [];
+  if (variant !== undefined) names.add(`${model}${extension.toLowerCase()}.index.${variant}.json`);
   return [...names];
+}
+
+/** All shards of the model that a file is one of, by their names; undefined where it is none. */
+export function shardsBeside(file: string): string[] | undefined {
+  const [, start, count, extension] = SHARD.exec(file) ?? [];
+  if (!(Number(count) > 1 && Number(count) <= MOST_SHARDS)) return undefined;
+  return Array.from(
+    { length: Number(count) },
+    (_, i) => `${start}${String(i + 1).padStart(5, '0')}-of-${count}${extension}`,
+  );
+}
+
+/** Of shards the first alone, which leads to the others; of other files all. */
+function withoutFollowers(files: readonly string[]): string[] {
+  const all = new Set(files);
+  return files.filter(file => {
+    const [, start, count, extension] = SHARD.exec(file) ?? [];
+    const first = start === undefined ? file : `${start}00001-of-${count}${extension}`;
+    return file === first || !all.has(first);
+  });
+}
+
+/** Is it one of the parts that Meta cuts a model into, each with some rows or columns of every matrix? */
+export function isSlice(file: string, beside: readonly string[]): boolean {
+  const slices = beside.filter(name => /^consolidated\.\d\d\.pth$/.test(name));
+  return slices.length > 1 && slices.includes(file);
+}
+
+/**
+ * The folder of the model in a hub's cache of models; undefined where it is no such cache.
+ * @throws LMHeadError IO where there are several
+ */
+export function modelInCache(folder: string, names: readonly string[]): string | undefined {
+  const models = names.filter(name => name.startsWith('models--'));
+  if (models.length < 2) return models[0];
+  throw noWeights(
+    folder,
+    `is a cache of ${models.length} models (${shown(models)})`,
+    'the path of one of them',
+  );
 }
 
 /**
@@ -47,6 +99,8 @@ export function snapshotIn(folder: string, names: readonly string[], main: strin
 export function weightsIn(folder: string, names: readonly string[]): string {
   const standard = STANDARD.find(name => names.includes(name));
   if (standard) return join(folder, standard);
+  const indexes = names.filter(name => INDEX.test(name));
+  if (indexes.length === 1) return join(folder, indexes[0]);
   const shards = names.filter(name => OF_TENSORFLOW_JS.test(name));
   if (shards.length > 0) {
     throw noWeights(
@@ -56,9 +110,11 @@ export function weightsIn(folder: string, names: readonly string[]): string {
     );
   }
   for (const extension of EXTENSIONS) {
-    const files = names.filter(
+    const all = names.filter(
       name => extname(name).toLowerCase() === extension && !OF_TRAINING.test(name.toLowerCase()),
     );
+    const models = all.filter(name => !BESIDE_A_MODEL.test(name));
+    const files = withoutFollowers(models.length > 0 ? models : all);
     if (files.length === 1) return join(folder, files[0]);
     if (files.length > 1) {
       throw noWeights(
@@ -68,7 +124,7 @@ export function weightsIn(folder: string, names: readonly string[]): string {
       );
     }
   }
-  const others = names.filter(name => OTHERS.includes(extname(name).toLowerCase()));
+  const others = names.filter(name => OTHERS.test(name));
   if (others.length > 0) {
     throw noWeights(
       folder,

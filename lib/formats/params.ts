@@ -40,7 +40,8 @@ export function factsOfParams(params: Members, file: string): ModelFacts {
   const tied = params.get('tied_embeddings') ?? undefined;
   if (tied !== undefined && typeof tied !== 'boolean')
     throw malformed('tied_embeddings is neither true nor false');
-  facts.tied = tied;
+  facts.tied = tied ?? false;
+  if (tied === undefined) facts.origins!.tied = 'family';
   const eps = number('norm_eps');
   if (eps === undefined) return facts;
   if (!(eps >= 0 && eps < Infinity)) throw malformed(`norm_eps is ${eps}`);

@@ -44,7 +44,10 @@ export function* readSafetensors(name: string, fileSize: number): FilePlan<Safet
   const length = new DataView(start.buffer, start.byteOffset).getBigUint64(0, true);
   if (length > BigInt(fileSize - 8)) {
     const text = Buffer.from(start).toString('latin1');
-    const fault = /^[\t\n\r -~]*$/.test(text) ? `it begins as text does, with ${JSON.stringify(text)}: ` : '';
+    const asText = /^[\t\n\r -~]*$/.test(text)
+      ? `it begins as text does, with ${JSON.stringify(text)}: `
+      : '';
+    const fault = length <= MOST_HEADER_BYTES ? 'it has been cut short: ' : asText;
     throw malformed(name, `${fault}a header of ${length} bytes does not fit in a file of ${fileSize}`);
   }
   if (length > MOST_HEADER_BYTES) {

@@ -7,6 +7,16 @@ import { LONGEST_NAME, quoted } from './tensor-table';
 /** The largest mixtures of experts have 300,000. */
 const MOST_TENSORS = 500_000;
 
+/** What a file of JSON is that has such a key. */
+const WHAT = new Map([
+  ['model_type', 'describes a model'],
+  ['architectures', 'describes a model'],
+  ['n_layers', 'describes a model'],
+  ['added_tokens', 'is a tokenizer'],
+  ['pre_tokenizer', 'is a tokenizer'],
+  ['added_tokens_decoder', 'is a part of a tokenizer'],
+]);
+
 /**
  * @param name the file's name, for messages
  * @returns the shard of each tensor: a file's bare name
@@ -15,6 +25,7 @@ export function* readShardIndex(name: string, fileSize: number): FilePlan<Map<st
   const text = yield* readText(name, fileSize);
   const shards = new Map<string, string>();
   let found = false;
+  let what: string | undefined;
   // Of model.json the key, of weights_manifest.json how it begins.
   let tensorFlow = /^\s*\[\s*\{\s*"(?:paths|weights)"/.test(
     Buffer.from(text.subarray(0, 200)).toString('latin1'),
@@ -26,6 +37,7 @@ export function* readShardIndex(name: string, fileSize: number): FilePlan<Map<st
     const scanner = new JsonScanner(text);
     scanner.object(key => {
       if (key === 'weightsManifest') tensorFlow = true;
+      what ??= WHAT.get(key);
       if (key !== 'weight_map') return scanner.skip();
       found = true;
       scanner.members(tensor => {
@@ -43,7 +55,7 @@ export function* readShardIndex(name: string, fileSize: number): FilePlan<Map<st
   if (!found) {
     throw new LMHeadError(
       'FORMAT',
-      `${name}: it has no weight_map; want a model.safetensors.index.json, or the folder that this describes`,
+      `${name}: it ${what ? `${what} and ` : ''}has no weight_map; want a model.safetensors.index.json, or the folder that this describes`,
     );
   }
   for (const [tensor, shard] of shards) {

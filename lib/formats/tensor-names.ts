@@ -57,6 +57,8 @@ export interface Wishes {
   normName?: string;
   quantization?: QuantizationFacts;
   hiddenSize?: number;
+  /** What the file is instead of a model. */
+  instead?: string;
   /** Of all tensors that there are, where more are than are given. */
   names?: readonly string[];
 }
@@ -73,7 +75,7 @@ const OF_ANOTHER = /(?:^|\.)(?:scales|biases|weight_scale\w*|weight_zero_point|q
 
 /** Tensors of an adapter, which is a sum to a model's matrices. */
 const OF_ADAPTER =
-  /(?:^|\.)(?:lora_(?:[AB]|embedding_[AB]|magnitude_vector)|hada_w\d_[ab]|lokr_w\d(?:_[ab])?)(?:\.|$)/;
+  /(?:^|\.)(?:lora_(?:[ABab]|embedding_[AB]|magnitude_vector)|hada_w\d_[ab]|lokr_w\d(?:_[ab])?)(?:\.|$)/;
 
 /**
  * Finds the output matrix, the input embedding where it is another, the output's bias, and what may be the final norm.
@@ -84,7 +86,7 @@ const OF_ADAPTER =
  * @throws LMHeadError TENSOR where nothing is found, or an output only in a form that is not read; SHAPE
  */
 export function findHeadTensors(tensors: TensorTable, file: string, asked: Wishes): HeadTensors {
-  const modules = modulesOf(tensors);
+  const modules = modulesOf(tensors, asked.tied);
   const wishes = { ...asked, hiddenSize: asked.hiddenSize ?? widthBeside(modules) };
   const found =
     wishes.tensor === undefined ? outputOf(tensors, modules, file, wishes) : named(tensors, file, wishes);
@@ -146,6 +148,12 @@ function outputOf(tensors: TensorTable, modules: Modules, file: string, wishes: 
   }
   const name = onlyMatrix(tensors);
   if (name !== undefined) return plain({ name, entry: tensors.get(name)! }, file);
+  if (wishes.instead !== undefined) {
+    throw new LMHeadError(
+      'TENSOR',
+      `tensor: ${file} has no output matrix: it is ${wishes.instead}; want the file of the model`,
+    );
+  }
   if ((wishes.names ?? [...tensors.keys()]).some(each => OF_ADAPTER.test(each))) {
     throw new LMHeadError(
       'TENSOR',
@@ -176,10 +184,18 @@ function isEmbedding(modules: Modules, { module }: MatrixTensor): boolean {
   return module !== undefined && modules.embedding.some(each => each.module === module);
 }
 
-function modulesOf(tensors: TensorTable): Modules {
-  const byName = collect(tensors, namedPart);
-  if (byName.output.length > 0 || byName.embedding.length > 0) return byName;
-  return collect(tensors, partAnywhere);
+/** Of a part that has no place where architectures have it, the only one with its name elsewhere is taken. */
+function modulesOf(tensors: TensorTable, tied: boolean | undefined): Modules {
+  const modules = collect(tensors, namedPart);
+  const elsewhere = collect(tensors, partAnywhere);
+  if (modules.output.length === 0 && modules.embedding.length === 0) return elsewhere;
+  if (modules.output.length === 0 && tied !== true && elsewhere.output.length === 1)
+    modules.output = elsewhere.output;
+  if (modules.embedding.length === 0 && elsewhere.embedding.length === 1)
+    modules.embedding = elsewhere.embedding;
+  const beside = new Set(modules.embedding.map(({ prefix }) => prefix));
+  if (modules.norm.length === 0) modules.norm = elsewhere.norm.filter(({ prefix }) => beside.has(prefix));
+  return modules;
 }
 
 function collect(tensors: TensorTable, partOf: (name: string) => NamedPart | undefined): Modules {

@@ -1,29 +1,30 @@
 /** From a path to tensors: whichever format the file has, and whether it is one of several, or in a model's folder. */
 import { basename, dirname, join } from 'node:path';
 import { LMHeadError } from '../errors';
-import { type FileKind, fileKind, KIND_BYTES } from './file-kind';
+import type { FileKind } from './file-kind';
 import { type GgufHeader, readGguf } from './gguf';
 import { ggufFacts } from './gguf-facts';
 import { ggufParts } from './gguf-parts';
-import { headTensorNames, requiredNames } from './head-names';
+import { isOutput } from './head-names';
 import { JsonScanner, type JsonValue } from './json-scanner';
 import { describesModel, endsWithTokenizer, factsOf, quantizationOf } from './model-config';
 import type { ModelFacts } from './model-facts';
-import { indexNames, snapshotIn, weightsIn } from './model-folder';
+import { indexNames, isSlice, modelInCache, shardsBeside, snapshotIn, weightsIn } from './model-folder';
 import { readNpy } from './npy';
 import { isNpz, readNpz } from './npz';
 import { readOnnx } from './onnx/onnx';
 import { describesParams, factsOfParams } from './params';
 import { isCheckpoint, readPytorchLegacy, readPytorchZip } from './pytorch';
-import { type FilePlan, look, notAFile, type Plan, readBytes, readText, within } from './read-plan';
-import { readSafetensors, type SafetensorsHeader } from './safetensors';
+import { type FilePlan, look, notAFile, type Plan, readText, within } from './read-plan';
+import { readSafetensors } from './safetensors';
 import { savedFacts } from './saved-head';
 import { nameQuantized } from './saved-quantized';
 import { readShardIndex } from './shard-index';
-import { besideWeight, type HeadTensors } from './tensor-names';
+import { isMlx, kindOf, readDirectory, readShard, readShards, shardsOf, twice } from './shards';
+import type { HeadTensors } from './tensor-names';
 import { quoted, type TensorTable } from './tensor-table';
 import { addedTokensSize, tokenizerConfigSize, tokenizerSize } from './tokenizer-size';
-import { readZip, type ZipMember } from './zip';
+import type { ZipMember } from './zip';
 
 /** The tensors at a path, and what is said of them. */
 export interface Weights {
@@ -92,6 +93,10 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
   // Of the others any may be one of several.
   const indexed = yield* indexOf(file);
   if (indexed) return { name, ...(yield* readIndexed(file, indexed, wanted, askTokenizer, name)) };
+  if (/^consolidated\.\d\d\.pth$/.test(name)) yield* requireWhole(file);
+  const siblings = shardsBeside(name);
+  if (siblings && !(yield* isSavedHead(file, kind)))
+    return yield* readSiblings(file, siblings, wanted, askTokenizer);
   switch (kind) {
     case 'zip':
       return yield* readArchive(file, size, wanted, askTokenizer);
@@ -108,6 +113,13 @@ export function* readWeights(path: string, wanted: string | undefined, askTokeni
       return { name, tensors, pathOf, facts: isMlx(metadata) ? factsInMlx(facts) : facts };
     }
   }
+}
+
+/** A head of this library's own, which is whole whatever its name. */
+function* isSavedHead(file: string, kind: FileKind): Plan<boolean> {
+  if (kind !== 'safetensors') return false;
+  const { metadata } = yield* readShard(file);
+  return savedFacts(metadata, basename(file)) !== undefined;
 }
 
 /** A PyTorch checkpoint, or an archive of NumPy's arrays. */
@@ -128,28 +140,28 @@ function* readArchive(
   if (!isNpz(members)) {
     throw new LMHeadError(
       'FORMAT',
-      `${name}: it is a ZIP archive, but neither a PyTorch checkpoint nor an .npz; want the file of weights that is in it`,
+      `${name}: it is a ZIP archive of ${contents(members)}, but neither a PyTorch checkpoint nor an .npz; want the file of weights that is in it`,
     );
   }
   const arrays = yield* within(file, size, bytes => readNpz(name, bytes, members, wanted));
   return { name, ...arrays, pathOf, facts };
 }
 
-function* readDirectory(name: string, size: number): FilePlan<Map<string, ZipMember>> {
-  try {
-    return yield* readZip(size);
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    throw new LMHeadError(
-      'FORMAT',
-      `${name}: it is a ZIP archive, as PyTorch checkpoints and .npz files are, but ${error.message}; want a whole file`,
-      { cause: error },
-    );
-  }
+/** What is in an archive, for messages. */
+function contents(members: ReadonlyMap<string, ZipMember>): string {
+  const shown = [...members.keys()].slice(0, 3).map(quoted);
+  if (members.size > shown.length) shown.push('…');
+  return shown.join(', ') || 'nothing';
 }
 
 /** Where in a folder the model is: in a hub's cache, that is the snapshot that its main branch leads to. */
 function* modelFolder(path: string, names: string[]): Plan<{ path: string; names: string[] }> {
+  if (basename(path) === 'snapshots') return yield* modelFolder(dirname(path), ['snapshots']);
+  const model = modelInCache(path, names);
+  if (model !== undefined) {
+    const found = yield* look(join(path, model));
+    if (found.kind === 'folder') return yield* modelFolder(join(path, model), found.names);
+  }
   if (!names.includes('snapshots')) return { path, names };
   const snapshots = yield* look(join(path, 'snapshots'));
   if (snapshots.kind !== 'folder') return { path, names };
@@ -173,6 +185,37 @@ function* indexOf(file: string): Plan<Map<string, string> | undefined> {
   return undefined;
 }
 
+/**
+ * A file whose name says that it is one of several, which no index describes: what they have is read from those that are there.
+ * @throws LMHeadError IO where the output may be in one that is not
+ */
+function* readSiblings(
+  file: string,
+  siblings: readonly string[],
+  wanted: string | undefined,
+  askTokenizer: boolean,
+): Plan<Weights> {
+  const name = basename(file);
+  const { shards, missing } = yield* shardsOf(dirname(file), siblings);
+  const weights = yield* readIndexed(file, shards, wanted, askTokenizer, name);
+  const whole = missing.length === 0 || wanted !== undefined || weights.facts?.tied === true;
+  if (whole || [...shards.keys()].some(isOutput)) return { name, ...weights };
+  throw new LMHeadError(
+    'IO',
+    `path: ${file} is one of ${siblings.length} files of a model, and has no output matrix; want ${missing[0]} beside it, too`,
+  );
+}
+
+/** @throws LMHeadError FORMAT for one of the parts that a model was cut into for several devices */
+function* requireWhole(file: string): Plan<void> {
+  const beside = yield* look(dirname(file));
+  if (beside.kind !== 'folder' || !isSlice(basename(file), beside.names)) return;
+  throw new LMHeadError(
+    'FORMAT',
+    `${basename(file)}: it has a part of every matrix, as a model has it that is cut for several devices (model parallel); want the model in one piece, as .safetensors`,
+  );
+}
+
 /** @param own the shard that was named, where it was one: others need not be there for what can be done without */
 function* readIndexed(
   file: string,
@@ -186,12 +229,14 @@ function* readIndexed(
   return { ...weights, names: [...shards.keys()], facts: mlx ? factsInMlx(facts) : facts };
 }
 
-const isMlx = (metadata: Map<string, string>) => metadata.get('format') === 'mlx';
-
 /** What is left to do where mlx-lm's converter has written a part of it into the weights. */
 function factsInMlx(facts: ModelFacts | undefined): ModelFacts | undefined {
   if (facts === undefined) return undefined;
-  const left = { ...facts, unitRows: undefined };
+  const left: ModelFacts = {
+    ...facts,
+    atWidth: facts.atWidth && (size => factsInMlx(facts.atWidth!(size))!),
+  };
+  if (facts.inMlx === 'unitRows') left.unitRows = undefined;
   if (facts.inMlx === 'offset' && facts.norm) left.norm = { ...facts.norm, offset: 0 };
   if (facts.inMlx === 'scales') {
     left.embeddingScale = undefined;
@@ -199,10 +244,6 @@ function factsInMlx(facts: ModelFacts | undefined): ModelFacts | undefined {
     left.logitScale = facts.tied ? facts.logitScale! / facts.embeddingScale! : undefined;
   }
   return left;
-}
-
-export function* kindOf(path: string, size: number): Plan<FileKind> {
-  return fileKind(basename(path), yield* readBytes(path, { offset: 0, length: Math.min(size, KIND_BYTES) }));
 }
 
 /** The tensors of a GGUF file, of all its parts if it has several. */
@@ -219,12 +260,7 @@ function* readParts(
     const read = part === name ? header : yield* readFile(path, readGguf);
     facts ??= ggufFacts(read.metadata, part);
     for (const [tensor, entry] of read.tensors) {
-      if (tensors.has(tensor)) {
-        throw new LMHeadError(
-          'FORMAT',
-          `${part}: it has tensor ${quoted(tensor)} of another part; want parts of one file`,
-        );
-      }
+      if (tensors.has(tensor)) throw twice(part, tensor);
       tensors.set(tensor, entry);
       paths.set(tensor, path);
     }
@@ -240,70 +276,6 @@ function* readFile<T>(path: string, reader: (name: string, size: number) => File
   return yield* within(path, found.size, size => reader(basename(path), size));
 }
 
-/** The header of a shard: of .safetensors, or a PyTorch checkpoint. */
-function* readShard(path: string): Plan<SafetensorsHeader> {
-  const found = yield* look(path);
-  if (found.kind !== 'file') throw notAFile(path, found);
-  const name = basename(path);
-  const kind = yield* kindOf(path, found.size);
-  if (kind === 'zip') {
-    const members = yield* within(path, found.size, size => readDirectory(name, size));
-    if (!isCheckpoint(members)) {
-      throw new LMHeadError(
-        'FORMAT',
-        `${name}: it is a ZIP archive without a PyTorch checkpoint in it; want a shard`,
-      );
-    }
-    const tensors = yield* within(path, found.size, size => readPytorchZip(name, size, members));
-    return { tensors, metadata: new Map() };
-  }
-  if (kind === 'pytorch-legacy') {
-    const tensors = yield* within(path, found.size, size => readPytorchLegacy(name, size));
-    return { tensors, metadata: new Map() };
-  }
-  return yield* within(path, found.size, size => readSafetensors(name, size));
-}
-
-/** The tensors that can be part of a head. Only the shards that have them need be there. */
-function* readShards(
-  folder: string,
-  shards: Map<string, string>,
-  wanted: string | undefined,
-  own: string | undefined,
-): Plan<{ tensors: TensorTable; pathOf(tensor: string): string; mlx: boolean }> {
-  const names = headTensorNames(shards.keys());
-  for (const name of [wanted, wanted && besideWeight(wanted, '.bias')]) {
-    if (name !== undefined && shards.has(name)) names.add(name);
-  }
-  const required = requiredNames(names, wanted);
-  const tensors: TensorTable = new Map();
-  let mlx = false;
-  const byShard = new Map<string, string[]>();
-  for (const name of names) {
-    const its = byShard.get(shards.get(name)!);
-    if (its) its.push(name);
-    else byShard.set(shards.get(name)!, [name]);
-  }
-  for (const [shard, its] of byShard) {
-    const path = join(folder, shard);
-    if (own !== undefined && !its.some(name => required.has(name)) && (yield* look(path)).kind !== 'file')
-      continue;
-    const header = yield* readShard(path);
-    mlx ||= isMlx(header.metadata);
-    for (const name of its) {
-      const entry = header.tensors.get(name);
-      if (!entry) {
-        throw new LMHeadError(
-          'FORMAT',
-          `${shard}: it has no tensor ${quoted(name)}, which the index says it has; want files of one model`,
-        );
-      }
-      tensors.set(name, entry);
-    }
-  }
-  return { tensors, pathOf: name => join(folder, shards.get(name)!), mlx };
-}
-
 /** What config.json says, if there is one, and the tokenizer's files beside it. */
 function* modelFacts(file: string, askTokenizer: boolean): Plan<ModelFacts | undefined> {
   const folder = dirname(file);
@@ -313,7 +285,11 @@ function* modelFacts(file: string, askTokenizer: boolean): Plan<ModelFacts | und
     if (params !== undefined && describesParams(params)) return factsOfParams(params, 'params.json');
   }
   const config = yield* readJson(folder, 'config.json');
-  if (config === undefined || !describesModel(config)) return undefined;
+  if (config === undefined) {
+    const params = yield* readJson(folder, 'params.json');
+    return params !== undefined && describesParams(params) ? factsOfParams(params, 'params.json') : undefined;
+  }
+  if (!describesModel(config)) return undefined;
   const facts = factsOf(config, 'config.json');
   if (facts.quantization === undefined) {
     const quantize = yield* readJson(folder, 'quantize_config.json');

@@ -21,12 +21,15 @@ import type {
   DraftResult,
   Hidden,
   Ids,
+  LogProbsOption,
   SampleOf,
   SampleOptions,
   VerifyDraftOptions,
 } from '../types';
 import { openPasses } from './head-properties';
 import { PassMethods } from './pass-methods';
+
+type Drawing = SampleOptions & LogProbsOption;
 
 export abstract class DrawingMethods extends PassMethods {
   /**
@@ -35,15 +38,15 @@ export abstract class DrawingMethods extends PassMethods {
    * @param hidden n·d elements
    * @param options how to draw: temperature, filters, penalties, seed…
    * @returns ids [n]; logProbs [n] under the distribution that was sampled; with `topLogProbs` also what is likeliest, raw and
-   *   as sampled
+   *   as sampled; with `withLogProbs: false` ids alone
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
-  async sample<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
+  async sample<const O extends Drawing & AsyncOptions & Effective<O, Drawing & AsyncOptions> = SampleOptions>(
     hidden: Hidden,
     options?: O,
   ): Promise<SampleOf<O>> {
     const passes = openPasses(this);
-    const own = optionsIfAny(options, SAMPLE_OPTIONS.async);
+    const own: (Drawing & AsyncOptions) | undefined = optionsIfAny(options, SAMPLE_OPTIONS.async);
     const job = passes.prepare(SAMPLE, passes.rows(hidden, own), own);
     await passes.compute(job, own);
     return sampleOf(job) as SampleOf<O>;
@@ -53,15 +56,16 @@ export abstract class DrawingMethods extends PassMethods {
    * `sample` without a promise: blocks the event loop.
    * @param hidden n·d elements
    * @param options how to draw: temperature, filters, penalties, seed…
-   * @returns ids [n]; logProbs [n] under the distribution that was sampled; with `topLogProbs` the likeliest tokens too
+   * @returns ids [n]; logProbs [n] under the distribution that was sampled; with `topLogProbs` the likeliest tokens too; with
+   *   `withLogProbs: false` ids alone
    * @throws LMHeadError NAN where a row has NaN; RANGE where nothing is left to draw; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
-  sampleSync<const O extends SampleOptions & Effective<O, SampleOptions>>(
+  sampleSync<const O extends Drawing & Effective<O, Drawing> = SampleOptions>(
     hidden: Hidden,
     options?: O,
   ): SampleOf<O> {
     const passes = openPasses(this);
-    const own = optionsIfAny(options, SAMPLE_OPTIONS.sync);
+    const own: Drawing | undefined = optionsIfAny(options, SAMPLE_OPTIONS.sync);
     const job = passes.prepare(SAMPLE, passes.rows(hidden, own), own);
     passes.computeSync(job);
     return sampleOf(job) as SampleOf<O>;
@@ -70,17 +74,17 @@ export abstract class DrawingMethods extends PassMethods {
   /**
    * What `sample` draws from: the ids that the filters leave, and their probabilities.
    * @param hidden n·d elements
-   * @param options as sample's, so that the same object serves both; topLogProbs has no effect here, and seed, step and stream have one
+   * @param options as sample's, so that the same object serves both; topLogProbs and withLogProbs have no effect here, and seed, step and stream have one
    *   on XTC alone. Temperature 0 leaves the likeliest token alone
    * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalized probabilities; offsets [n+1]
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
-  async candidates<const O extends SampleOptions & AsyncOptions & Effective<O, SampleOptions & AsyncOptions>>(
+  async candidates<const O extends Drawing & AsyncOptions & Effective<O, Drawing & AsyncOptions>>(
     hidden: Hidden,
     options?: O,
   ): Promise<Candidates> {
     const passes = openPasses(this);
-    const own = optionsIfAny(options, CANDIDATES_OPTIONS.async);
+    const own: (Drawing & AsyncOptions) | undefined = optionsIfAny(options, CANDIDATES_OPTIONS.async);
     const job = passes.prepare(CANDIDATES, passes.rows(hidden, own), own);
     await passes.compute(job, own);
     return asJson(job.candidates!);
@@ -93,12 +97,9 @@ export abstract class DrawingMethods extends PassMethods {
    * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalized probabilities; offsets [n+1]
    * @throws LMHeadError NAN where a row has NaN; RANGE where nothing is left to draw; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
-  candidatesSync<const O extends SampleOptions & Effective<O, SampleOptions>>(
-    hidden: Hidden,
-    options?: O,
-  ): Candidates {
+  candidatesSync<const O extends Drawing & Effective<O, Drawing>>(hidden: Hidden, options?: O): Candidates {
     const passes = openPasses(this);
-    const own = optionsIfAny(options, CANDIDATES_OPTIONS.sync);
+    const own: Drawing | undefined = optionsIfAny(options, CANDIDATES_OPTIONS.sync);
     const job = passes.prepare(CANDIDATES, passes.rows(hidden, own), own);
     passes.computeSync(job);
     return asJson(job.candidates!);

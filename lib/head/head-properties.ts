@@ -5,7 +5,7 @@ import type { HeadSpec } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import type { Shard } from '../shard/backend';
 import { specOfShard } from '../shard/range';
-import type { Activations, Dtype } from '../types';
+import type { Activations, Dtype, Screening } from '../types';
 import type { HeadParts } from './open';
 import { HeadPasses } from './passes';
 
@@ -108,6 +108,14 @@ export abstract class HeadProperties {
   /** The backend: 'native', or 'reference' (plain TypeScript). */
   get backend(): 'native' | 'reference' {
     return this.#passes.backend.kind;
+  }
+
+  /**
+   * What the option `screen` did so far; undefined for a head without it.
+   * @throws LMHeadError CLOSED
+   */
+  get screening(): Screening | undefined {
+    return openPasses(this).backend.screening();
   }
 
   /** Threads that a pass may use. */

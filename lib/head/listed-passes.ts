@@ -18,15 +18,16 @@ import { LMHeadError } from '../errors';
 import { SAMPLE } from '../pass/asked';
 import { isWatched, timed, timedSync } from '../pass/diagnostics';
 import { verdictOf } from '../pass/verify-draft';
-import { beginTurns, type Turn } from '../sampler';
+import { beginTurns, type Sampler, type Turn } from '../sampler';
 import type {
   AsyncOptions,
   Draft,
   DraftResult,
+  DrawnToken,
   Hidden,
   NextAllOptions,
   NextOptions,
-  SampledToken,
+  NextTokens,
   SampleOptions,
 } from '../types';
 import { passesOf } from './head-properties';
@@ -47,25 +48,29 @@ export class ListedPasses {
     this.#own = own;
   }
 
-  async nextAll(
-    samplers: unknown,
+  async nextAll<Token extends DrawnToken>(
+    samplers: readonly Sampler<Token>[],
     hidden: Hidden,
     options: (NextAllOptions & AsyncOptions) | undefined,
-  ): Promise<SampledToken[]> {
+  ): Promise<NextTokens<Token>> {
     const turns = turnsOf(samplers);
     return during(turns, async () => {
       const list = this.#nextJobs(turns, hidden, options);
       await this.#compute('nextAll', list, options);
-      return tokensOf(list, turns);
+      return tokensOf(list, turns) as NextTokens<Token>;
     });
   }
 
-  nextAllSync(samplers: unknown, hidden: Hidden, options: NextAllOptions | undefined): SampledToken[] {
+  nextAllSync<Token extends DrawnToken>(
+    samplers: readonly Sampler<Token>[],
+    hidden: Hidden,
+    options: NextAllOptions | undefined,
+  ): NextTokens<Token> {
     const turns = turnsOf(samplers);
     return duringSync(turns, () => {
       const list = this.#nextJobs(turns, hidden, options);
       this.#computeSync('nextAll', list);
-      return tokensOf(list, turns);
+      return tokensOf(list, turns) as NextTokens<Token>;
     });
   }
 
@@ -259,7 +264,7 @@ function duringSync<T>(turns: readonly Turn[], call: () => T): T {
   }
 }
 
-function tokensOf(list: readonly Listed[], turns: readonly Turn[]): SampledToken[] {
+function tokensOf(list: readonly Listed[], turns: readonly Turn[]): DrawnToken[] {
   // All of them before any is taken, as an error leaves every sampler as it was.
   const samples = list.map(({ job, request }, i) => turns[i].draw?.(job.logits!, request!) ?? job.sample!);
   return turns.map((turn, i) => turn.acceptSample(samples[i]));

@@ -13,6 +13,7 @@ import {
 } from '../arguments/head-options';
 import { OPEN_OPTIONS, readOptions } from '../arguments/option-names';
 import { reading } from '../arguments/reading';
+import { requireScreenable } from '../arguments/screenable';
 import { flag } from '../arguments/values';
 import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
 import { type BackendKind, chooseBackend, createHead } from '../backend/choose';
@@ -53,7 +54,33 @@ export function backendOfParts(
   kind: BackendKind,
   { spec, shard }: Pick<HeadParts, 'spec' | 'shard'>,
 ): HeadBackend {
-  return shard ? new ShardBackend(kind, spec, shard) : createHead(kind, spec);
+  if (!shard) return createHead(kind, spec);
+  if (spec.screen) {
+    throw new LMHeadError(
+      'RANGE',
+      'screen: got true beside shard; want one of them, as a part of the vocabulary has no best ids of its own',
+    );
+  }
+  return new ShardBackend(kind, spec, shard);
+}
+
+/** The same, while the event loop runs on: the copy of a head that screens is made on the native side's threads. */
+export async function backendOfPartsAsync(
+  kind: BackendKind,
+  { spec, shard }: Pick<HeadParts, 'spec' | 'shard'>,
+  signal?: AbortSignal,
+): Promise<HeadBackend> {
+  if (!spec.screen || shard) return backendOfParts(kind, { spec, shard });
+  requireScreenable(spec);
+  const backend = createHead(kind, { ...spec, screen: false });
+  try {
+    await backend.makeCopy(signal);
+    backend.useCopy();
+    return backend;
+  } catch (error) {
+    backend.close();
+    throw error;
+  }
 }
 
 /** What was found in files, and who says so. */
@@ -91,7 +118,7 @@ export async function openHead(
   // What a backend reads, it reads at once; so bytes that are to be read are read here, while the loop runs on.
   const load = kind === 'reference' || !mmap;
   const plan = await follow(headPlan(file, options, mmap, load));
-  return { ...plan, backend: backendOfParts(kind, plan) };
+  return { ...plan, backend: await backendOfPartsAsync(kind, plan) };
 }
 
 export function openHeadSync(path: unknown, given: OpenOptions = {}): HeadParts {
@@ -149,21 +176,23 @@ export function* headPlan(
 ): Plan<FilePlanned> {
   const { tensor, inputEmbedding } = options;
   const layout = layoutOf(options.layout);
-  const weights = yield* readWeights(path, tensor, options.validVocabSize === undefined);
-  const { name, tensors, facts } = weights;
-  if (weights.head) requireOwnLayout(name, layout);
+  const read = yield* readWeights(path, tensor, options.validVocabSize === undefined);
+  const { name, tensors } = read;
+  if (read.head) requireOwnLayout(name, layout);
   const found =
-    weights.head ??
+    read.head ??
     findHeadTensors(tensors, name, {
-      ...facts,
-      tensor: tensor ?? weights.only,
+      ...read.facts,
+      tensor: tensor ?? read.only,
       layout,
-      names: weights.names,
+      names: read.names,
     });
   // A wrong type may have the wrong shape, too: it is the cause.
   if (!found.output.form) storedAs(found.output.entry, `tensor: ${found.output.name} in ${name}`);
   const { rows, columns } = found.output;
   const { vocabSize, hiddenSize } = layout === 'vd' ? headSizes(rows, columns) : headSizes(columns, rows);
+  const facts = read.facts?.atWidth?.(hiddenSize) ?? read.facts;
+  const weights: Weights = { ...read, facts };
   if (facts) requireFit(facts, found.output, vocabSize, hiddenSize, options);
   if (isOnePlace(weights, found)) join(found, found.output);
   if (found.saidTied) yield* resolveTie(weights, found);

@@ -10,7 +10,7 @@ import {
   TOP_K_OPTIONS,
 } from '../arguments/option-names';
 import { refusePositionalMetric } from '../arguments/positional';
-import type { EffectiveRequest } from '../effective';
+import type { Effective, EffectiveRequest } from '../effective';
 import { lensStates } from '../lens/translate';
 import { ARGMAX, LOG_SUM_EXP, requested, SCORE, TOP } from '../pass/asked';
 import { neighborsOf } from '../pass/nearest';
@@ -21,6 +21,7 @@ import type {
   Hidden,
   Ids,
   LensOptions,
+  LogProbsOption,
   NearestOptions,
   Neighbors,
   OutOption,
@@ -28,23 +29,27 @@ import type {
   RunResult,
   Score,
   ScoreOptions,
-  TopK,
+  TopKOf,
 } from '../types';
 import { HeadProperties, openPasses } from './head-properties';
+
+type TopKOptions = CallOptions & LogProbsOption;
+type LensCall = LensOptions & LogProbsOption;
+type Request = RunRequest & LogProbsOption;
 
 export abstract class PassMethods extends HeadProperties {
   /**
    * Any set of results from one pass over E; the other methods are shorthands.
    * @param hidden n·d elements
    * @param request what to return, and how; temperature 0 only where a sample is the one distribution asked for
-   * @returns what was asked for, and logSumExp [n], of logits over temperature
+   * @returns what was asked for, and logSumExp [n], of logits over temperature, unless `withLogProbs` is false
    */
-  async run<const R extends RunRequest & AsyncOptions & EffectiveRequest<R, RunRequest & AsyncOptions>>(
+  async run<const R extends Request & AsyncOptions & EffectiveRequest<R, Request & AsyncOptions>>(
     hidden: Hidden,
     request: R,
   ): Promise<RunResult<R>> {
     const passes = openPasses(this);
-    const own: RunRequest & AsyncOptions = readOptions(request, RUN_OPTIONS.async, 'request');
+    const own: Request & AsyncOptions = readOptions(request, RUN_OPTIONS.async, 'request');
     const asked = requested(own);
     const job = passes.runJob(asked, hidden, own);
     await passes.compute(job, own);
@@ -55,15 +60,12 @@ export abstract class PassMethods extends HeadProperties {
    * `run` without a promise: blocks the event loop.
    * @param hidden n·d elements
    * @param request what to return, and how; temperature 0 only where a sample is the one distribution asked for
-   * @returns what was asked for, and logSumExp [n]
+   * @returns what was asked for, and logSumExp [n], unless `withLogProbs` is false
    * @throws LMHeadError NAN where a row has NaN and a token is ranked or drawn; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
-  runSync<const R extends RunRequest & EffectiveRequest<R, RunRequest>>(
-    hidden: Hidden,
-    request: R,
-  ): RunResult<R> {
+  runSync<const R extends Request & EffectiveRequest<R, Request>>(hidden: Hidden, request: R): RunResult<R> {
     const passes = openPasses(this);
-    const own: RunRequest = readOptions(request, RUN_OPTIONS.sync, 'request');
+    const own: Request = readOptions(request, RUN_OPTIONS.sync, 'request');
     const asked = requested(own);
     const job = passes.runJob(asked, hidden, own);
     passes.computeSync(job);
@@ -137,31 +139,38 @@ export abstract class PassMethods extends HeadProperties {
    * The k best ids of each row, best first, equal logits by lower id.
    * @param hidden n·d elements
    * @param k from 1 to validVocabSize
-   * @returns ids, raw logits and logProbs (under the whole vocabulary, over temperature), [n,k] each; logSumExp [n]
+   * @returns ids, raw logits and logProbs (under the whole vocabulary, over temperature), [n,k] each; logSumExp [n]. With
+   *   `withLogProbs: false` ids and logits alone
    * @throws LMHeadError NAN where a row has NaN, and as every method does
    */
-  async topK(hidden: Hidden, k: number, options?: CallOptions & AsyncOptions): Promise<TopK> {
+  async topK<
+    const O extends TopKOptions & AsyncOptions & Effective<O, TopKOptions & AsyncOptions> = CallOptions,
+  >(hidden: Hidden, k: number, options?: O): Promise<TopKOf<O>> {
     const passes = openPasses(this);
-    const own = optionsIfAny(options, TOP_K_OPTIONS.async);
+    const own: (TopKOptions & AsyncOptions) | undefined = optionsIfAny(options, TOP_K_OPTIONS.async);
     const job = passes.prepare(TOP | LOG_SUM_EXP, passes.rows(hidden, own), own, k);
     await passes.compute(job, own);
-    return topOf(job);
+    return topOf(job) as TopKOf<O>;
   }
 
   /**
    * `topK` without a promise: blocks the event loop.
    * @param hidden n·d elements
    * @param k from 1 to validVocabSize (or as many as there are `rows`)
-   * @param options of the call
-   * @returns ids, raw logits and logProbs, [n,k] each; logSumExp [n]
+   * @param options of the call; `withLogProbs`
+   * @returns ids, raw logits and logProbs, [n,k] each; logSumExp [n]. With `withLogProbs: false` ids and logits alone
    * @throws LMHeadError NAN where a row has NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
-  topKSync(hidden: Hidden, k: number, options?: CallOptions): TopK {
+  topKSync<const O extends TopKOptions & Effective<O, TopKOptions> = CallOptions>(
+    hidden: Hidden,
+    k: number,
+    options?: O,
+  ): TopKOf<O> {
     const passes = openPasses(this);
-    const own = optionsIfAny(options, TOP_K_OPTIONS.sync);
+    const own: TopKOptions | undefined = optionsIfAny(options, TOP_K_OPTIONS.sync);
     const job = passes.prepare(TOP | LOG_SUM_EXP, passes.rows(hidden, own), own, k);
     passes.computeSync(job);
-    return topOf(job);
+    return topOf(job) as TopKOf<O>;
   }
 
   /**
@@ -233,24 +242,34 @@ export abstract class PassMethods extends HeadProperties {
    * @returns as `topK`, a row per layer
    * @throws LMHeadError RANGE for a head made without a norm, and as every method does
    */
-  async lens(hidden: Hidden, k: number, options?: LensOptions & AsyncOptions): Promise<TopK> {
+  async lens<const O extends LensCall & AsyncOptions & Effective<O, LensCall & AsyncOptions> = LensOptions>(
+    hidden: Hidden,
+    k: number,
+    options?: O,
+  ): Promise<TopKOf<O>> {
     const passes = openPasses(this);
-    const [states, own] = lensStates(passes, hidden, optionsIfAny(options, LENS_OPTIONS.async));
-    return this.topK(states, k, { ...own, norm: true });
+    const read: (LensCall & AsyncOptions) | undefined = optionsIfAny(options, LENS_OPTIONS.async);
+    const [states, own] = lensStates(passes, hidden, read);
+    return this.topK<TopKOptions & AsyncOptions>(states, k, { ...own, norm: true }) as Promise<TopKOf<O>>;
   }
 
   /**
    * `lens` without a promise: blocks the event loop.
    * @param hidden [layers, d], before the final norm
    * @param k from 1 to validVocabSize (or as many as there are `rows`)
-   * @param options of the call
+   * @param options of the call; `translators`, `withLogProbs`
    * @returns as `topK`, a row per layer
    * @throws LMHeadError RANGE for a head made without a norm; NAN where a row has NaN; SHAPE, DTYPE, RANGE, ARGUMENT, CLOSED, MEMORY
    */
-  lensSync(hidden: Hidden, k: number, options?: LensOptions): TopK {
+  lensSync<const O extends LensCall & Effective<O, LensCall> = LensOptions>(
+    hidden: Hidden,
+    k: number,
+    options?: O,
+  ): TopKOf<O> {
     const passes = openPasses(this);
-    const [states, own] = lensStates(passes, hidden, optionsIfAny(options, LENS_OPTIONS.sync));
-    return this.topKSync(states, k, { ...own, norm: true });
+    const read: LensCall | undefined = optionsIfAny(options, LENS_OPTIONS.sync);
+    const [states, own] = lensStates(passes, hidden, read);
+    return this.topKSync<TopKOptions>(states, k, { ...own, norm: true }) as TopKOf<O>;
   }
 
   /**

@@ -6,6 +6,7 @@ import { draftJob } from '../arguments/draft';
 import type { HeadSettings } from '../arguments/head-options';
 import { type HiddenRows, hiddenRows, requireStill } from '../arguments/hidden';
 import { targetIds } from '../arguments/ids';
+import { tellsLogProbs } from '../arguments/log-probs';
 import { DENSE_OPTIONS, optionsIfAny } from '../arguments/option-names';
 import { rowParameters } from '../arguments/row-parameters';
 import { type RowSubset, restoreOrder, rowSubset } from '../arguments/row-subset';
@@ -32,7 +33,7 @@ import { guidanceOf, guidedStates } from '../pass/guidance';
 import { statesOf } from '../pass/logits-hook';
 import { queryRows } from '../pass/nearest';
 import { lease, release, requireFree } from '../pass/pending-outputs';
-import { newSample } from '../pass/sample-result';
+import { newDrawnIds, newSample } from '../pass/sample-result';
 import { finalNorm } from '../reference/norm';
 import { requireMergeable, requireOwn } from '../shard/mergeable';
 import { refuseShard, type ShardRange } from '../shard/range';
@@ -42,6 +43,7 @@ import type {
   CallOptions,
   Hidden,
   Ids,
+  LogProbsOption,
   NearestOptions,
   OutOption,
   RunRequest,
@@ -112,16 +114,18 @@ export class HeadPasses {
   prepare(
     asked: number,
     rows: HiddenRows,
-    options: RunRequest | undefined,
+    options: (RunRequest & LogProbsOption) | undefined,
     k = 0,
     targets?: Ids,
     kName = 'k',
   ): HeadJob {
     const { n } = rows;
     const valid = this.#validVocabSize;
+    const tells = tellsLogProbs(options);
     if (this.#shard) requireMergeable(asked, options);
     const view = options && rowSubset(options, valid);
-    const greedy = (asked & DRAWN) !== 0 && (asked & NOT_GREEDY) === 0;
+    const notGreedy = tells ? NOT_GREEDY : NOT_GREEDY & ~TOP;
+    const greedy = (asked & DRAWN) !== 0 && (asked & notGreedy) === 0;
     const purpose = asked & (SAMPLE | DRAFT) ? 'sample' : asked & CANDIDATES ? 'filter' : 'distribution';
     const job: HeadJob = {
       n,
@@ -149,7 +153,7 @@ export class HeadPasses {
         k,
         ids: newWords(n * k, 'ids'),
         logits: newFloats(n * k, 'logits'),
-        logProbs: newFloats(n * k, 'logProbs'),
+        logProbs: tells ? newFloats(n * k, 'logProbs') : undefined,
       };
     }
     if (asked & SCORE) {
@@ -161,8 +165,9 @@ export class HeadPasses {
       };
     }
     if (asked & ARGMAX) job.argmax = newWords(n, 'argmax');
-    if (asked & SAMPLE) job.sample = newSample(options, n, view ? view.rows.length : valid);
-    if (asked & LOG_SUM_EXP) job.logSumExp = newFloats(n, 'logSumExp');
+    if (asked & SAMPLE)
+      job.sample = tells ? newSample(options, n, view ? view.rows.length : valid) : newDrawnIds(n);
+    if (asked & LOG_SUM_EXP && tells) job.logSumExp = newFloats(n, 'logSumExp');
     if (options !== undefined) this.#prepareStates(job, rows, options);
     return job;
   }
@@ -202,7 +207,8 @@ export class HeadPasses {
     const metric = oneOf(options?.metric ?? 'dot', 'metric', ['dot', 'cosine']);
     if (this.#shard) requireOwn(this.#shard, idOrVector);
     const query = queryRows(idOrVector, options?.hiddenDtype, metric, this.backend, this);
-    const job = this.prepare(TOP, query, options && { rows: options.rows }, k);
+    const withLogProbs = this.#shard !== undefined; // a shard's results have them always
+    const job = this.prepare(TOP, query, { rows: options?.rows, withLogProbs }, k);
     job.metric = metric;
     return job;
   }
@@ -231,7 +237,7 @@ export class HeadPasses {
     return { job, most, scores: beamScores(scores, rows.n) };
   }
 
-  runJob(asked: number, hidden: Hidden, request: RunRequest): HeadJob {
+  runJob(asked: number, hidden: Hidden, request: RunRequest & LogProbsOption): HeadJob {
     const job = this.prepare(
       asked,
       hiddenRows(hidden, this.hiddenSize, request.hiddenDtype),

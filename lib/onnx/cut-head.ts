@@ -9,7 +9,7 @@ import { keptWeight, type OnnxFile, openOnnx } from '../formats/onnx/onnx';
 import { typeName } from '../formats/onnx/tensor-data';
 import type { Piece } from '../formats/onnx/wire';
 import { follow, look, notAFile, type Plan } from '../formats/read-plan';
-import { kindOf } from '../formats/weights';
+import { kindOf } from '../formats/shards';
 import { filePath } from '../head/open';
 import { replaceFile } from '../head/replace-file';
 
@@ -32,6 +32,8 @@ export interface CutReport {
   readonly maxWeightError: number;
   /** What else changes by the cut, for people. */
   readonly notes: readonly string[];
+  /** Does the model round its hidden states to 8 bits before the product? A head does not: tokens may differ then. */
+  readonly roundedStates: boolean;
   /** The output of the model that is gone. */
   readonly logits: string;
   /** The output of the body that has taken its place, and its type: 'F32', 'F16', 'BF16'. */
@@ -70,7 +72,7 @@ export async function cutHead(path: string | URL, options: CutHeadOptions): Prom
   const { matrix, tail, embedding } = head;
   return {
     bodyPath,
-    ...{ pattern: head.pattern, ...kept, notes: head.notes, logits: head.output },
+    ...{ pattern: head.pattern, ...kept, notes: head.notes, roundedStates: head.rounds, logits: head.output },
     hidden: { name: HIDDEN_OUTPUT, dtype: typeName(head.cuts[0].type) },
     ...{ vocabSize: matrix.rows, hiddenSize: matrix.columns },
     weight: { tensor: matrix.tensor.name, file: matrix.tensor.external?.location ?? reader.file },

@@ -122,7 +122,7 @@ export function topKOf(
   job.top = top;
   job.logSumExp = newFloats(n, 'logSumExp');
   run(job);
-  return topOf(job);
+  return topOf(job) as TopK;
 }
 
 /**

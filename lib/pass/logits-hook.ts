@@ -2,7 +2,7 @@
 import { wordsFor } from '../arguments/allowed';
 import { requireStill } from '../arguments/hidden';
 import { LMHeadError } from '../errors';
-import type { CallOptions, Sample, SampleOptions, SamplerOptions } from '../types';
+import type { CallOptions, LogProbsOption, Sample, SampleOptions, SamplerOptions } from '../types';
 import { drawnFrom } from './given-logits';
 
 export type LogitsHook = NonNullable<SamplerOptions['logits']>;
@@ -17,7 +17,7 @@ export function drawThroughHook(
   hook: LogitsHook,
   logits: Float32Array,
   valid: number,
-  request: SampleOptions,
+  request: SampleOptions & LogProbsOption,
   kind: 'native' | 'reference',
 ): Sample {
   const own = logits.subarray(0, valid);
@@ -30,7 +30,7 @@ export function drawThroughHook(
     );
   }
   requireStill(own, valid, 'logits');
-  const { hiddenDtype, norm, guidance, rows, over, allowedMask, ...drawing } = request;
+  const { hiddenDtype, norm, guidance, rows, over, withLogProbs, allowedMask, ...drawing } = request;
   // Of V bits, and not of the valid ones.
   const mask = (allowedMask as Uint32Array | undefined)?.subarray(0, wordsFor(valid));
   return drawnFrom(own, raw, { ...drawing, allowedMask: mask }, kind);

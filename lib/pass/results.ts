@@ -1,25 +1,27 @@
 /** What a pass has left, as callers get it. */
-import { IGNORED, type PassJob } from '../backend/backend';
-import type { RunRequest, RunResult, Sample, Score, ShardPart, TopK } from '../types';
+import { type DrawnSample, IGNORED, type PassJob } from '../backend/backend';
+import type { Score, ShardPart, TopK, TopKOf } from '../types';
 import { asJson } from './as-json';
 import { ARGMAX, LOG_PROBS, LOGITS, SAMPLE, SCORE, TOP } from './asked';
 
 /** What `run` returns. */
 export function answer(asked: number, job: PassJob): object {
-  const result: Partial<RunResult<Required<Omit<RunRequest, 'topLogProbs'>>>> & Record<string, unknown> = {};
+  const result: Record<string, unknown> = {};
   if (asked & LOGITS) result.logits = job.logits;
   if (asked & LOG_PROBS) result.logProbs = job.logProbs;
   if (asked & ARGMAX) result.argmax = job.argmax;
   if (asked & TOP) result.top = topOf(job);
   if (asked & SAMPLE) result.sample = sampleOf(job);
   if (asked & SCORE) result.score = scoreOf(job);
-  result.logSumExp = job.logSumExp;
+  if (job.logSumExp) result.logSumExp = job.logSumExp;
   return asJson(result);
 }
 
-export function topOf(job: PassJob): TopK {
+export function topOf(job: PassJob): TopKOf<{ withLogProbs?: boolean }> {
+  const { n, logSumExp } = job;
   const { k, ids, logits, logProbs } = job.top!;
-  const top: TopK = { n: job.n, k, ids, logits, logProbs, logSumExp: job.logSumExp! };
+  if (!logProbs) return asJson({ n, k, ids, logits });
+  const top: TopK = { n, k, ids, logits, logProbs, logSumExp: logSumExp! };
   return asJson(marked(top, job));
 }
 
@@ -38,7 +40,7 @@ export function scoreOf(job: Pick<PassJob, 'n' | 'score' | 'shard'>): Score {
   return asJson(marked(score, job));
 }
 
-export function sampleOf(job: PassJob): Sample {
+export function sampleOf(job: PassJob): DrawnSample {
   return marked(job.sample!, job);
 }
 

@@ -1,6 +1,7 @@
 /** Where a pass puts a sample, and what is told beside its tokens. */
 import { newFloats, newWords } from '../arguments/arrays';
 import { integerBetween } from '../arguments/values';
+import type { DrawnSample } from '../backend/backend';
 import type { Sample, SampleOptions, TopLogProbs } from '../types';
 import { asJson } from './as-json';
 
@@ -10,6 +11,11 @@ const MOST_TOP = 1000;
 /** The option topLogProbs; undefined where it is not given. */
 export function topCount({ topLogProbs }: SampleOptions): number | undefined {
   return topLogProbs === undefined ? undefined : integerBetween(topLogProbs, 'topLogProbs', 0, MOST_TOP);
+}
+
+/** Of ids alone. */
+export function newDrawnIds(n: number): DrawnSample {
+  return asJson({ ids: newWords(n, 'ids') });
 }
 
 /** @param idCount how many ids there are that may be listed */

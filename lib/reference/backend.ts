@@ -246,6 +246,15 @@ class ReferenceHead implements HeadBackend {
     };
   }
 
+  // Its answers are what a bound is held against: it has none itself.
+  async makeCopy(): Promise<void> {}
+
+  useCopy(): void {}
+
+  screening(): undefined {
+    return undefined;
+  }
+
   close(): void {
     this.#closed = true;
   }

@@ -86,8 +86,8 @@ export function distributionOf(u: Float32Array, valid: number, temperature: numb
 
 /** The largest logit, and the first place that has NaN: −1 where there is none. */
 export function extremes(u: Float32Array, valid: number): { max: number; nanAt: number } {
-  const nanAt = u.subarray(0, valid).findIndex(Number.isNaN);
-  return { max: largest(u.subarray(0, valid)), nanAt };
+  const max = largest(u.subarray(0, valid));
+  return { max, nanAt: Number.isNaN(max) ? u.findIndex(Number.isNaN) : -1 };
 }
 
 /** (u − max)/T − log Σ. Subtracting the log-sum-exp instead would lose the small difference of large numbers. */

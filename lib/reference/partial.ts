@@ -43,7 +43,7 @@ export function writePartial(
   if (winner !== undefined && temperature > 0) winner = gumbelMax(seen, indices, temperature, stream, idAt);
   const logit = winner === undefined ? -Infinity : seen[winner];
   job.sample.ids[row] = winner === undefined ? NO_ID : idAt(winner);
-  job.sample.logProbs[row] =
+  job.sample.logProbs![row] =
     temperature === 0 && winner !== undefined
       ? 0
       : logProb(distributionOf(seen, seen.length, temperature || 1), logit);

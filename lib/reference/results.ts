@@ -102,7 +102,7 @@ export function writeResults(
     for (let i = 0; i < k; i++) {
       ids[row * k + i] = idAt(best[i]);
       logits[row * k + i] = seen[best[i]];
-      logProbs[row * k + i] = logProb(distribution, seen[best[i]]);
+      if (logProbs) logProbs[row * k + i] = logProb(distribution, seen[best[i]]);
     }
   }
   if (job.score) {
@@ -119,7 +119,7 @@ export function writeResults(
 function writeDrawn(job: PassJob, row: number, { ids, logProbs, chosen }: Drawn): void {
   if (job.sample) {
     job.sample.ids[row] = ids[chosen];
-    job.sample.logProbs[row] = logProbs[chosen];
+    if (job.sample.logProbs) job.sample.logProbs[row] = logProbs[chosen];
     if (job.sample.topLogProbs) writeList(job.sample.topLogProbs, row, ids, logProbs);
   }
   const before = job.candidates;

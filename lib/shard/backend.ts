@@ -18,7 +18,7 @@ import { follow, followSync } from '../formats/read-plan';
 import { asJson } from '../pass/as-json';
 import { inverseOf } from '../reference/distribution';
 import { samplingOf } from '../reference/results';
-import type { ShardPart } from '../types';
+import type { Screening, ShardPart } from '../types';
 import { localAdjustments } from './adjustments';
 import { drawingOf, plainParameters } from './drawing';
 import { inputRange, type ShardRange, specOfShard } from './range';
@@ -160,6 +160,18 @@ export class ShardBackend implements HeadBackend {
     return this.inner.share();
   }
 
+  makeCopy(signal?: AbortSignal): Promise<void> {
+    return this.inner.makeCopy(signal);
+  }
+
+  useCopy(): void {
+    this.inner.useCopy();
+  }
+
+  screening(): Screening | undefined {
+    return this.inner.screening();
+  }
+
   close(): void {
     this.inner.close();
   }
@@ -218,7 +230,7 @@ export class ShardBackend implements HeadBackend {
     if (top) {
       const k = Math.min(top.k, own);
       const [ids, logits] = [top.ids.subarray(0, n * k), top.logits.subarray(0, n * k)];
-      local.top = k === 0 ? undefined : { k, ids, logits, logProbs: top.logProbs.subarray(0, n * k) };
+      local.top = k === 0 ? undefined : { k, ids, logits, logProbs: top.logProbs!.subarray(0, n * k) };
     }
     local.adjustments = job.adjustments && localAdjustments(job.adjustments, n, base, rows);
     const drawing = sample && drawingOf(job, this.range);

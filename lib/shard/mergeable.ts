@@ -1,18 +1,20 @@
 /** What a head of a shard of the vocabulary takes: what can be merged. */
 import { LMHeadError } from '../errors';
 import { CANDIDATES, DRAFT, SAMPLE } from '../pass/asked';
-import type { RunRequest } from '../types';
+import type { LogProbsOption, RunRequest } from '../types';
 import { refuseShard, type ShardRange } from './range';
 
 const WHOLE = 'the whole head';
 
 /** @throws LMHeadError RANGE for what needs the whole vocabulary, ARGUMENT for a draw that other shards could not repeat */
-export function requireMergeable(asked: number, options: RunRequest | undefined): void {
+export function requireMergeable(asked: number, options: (RunRequest & LogProbsOption) | undefined): void {
   if (asked & CANDIDATES) throw refuseShard('candidates', WHOLE);
   if (asked & DRAFT) throw refuseShard('verifyDraft', WHOLE);
   for (const name of ['rows', 'topLogProbs'] as const) {
     if (options?.[name] !== undefined) throw refuseShard(name, `${WHOLE}, or no ${name}`);
   }
+  // Parts are made one by what these are made of.
+  if (options?.withLogProbs === false) throw refuseShard('withLogProbs', `${WHOLE}, or withLogProbs: true`);
   if (asked & SAMPLE && options?.seed === undefined && options?.temperature !== 0) {
     throw new LMHeadError(
       'ARGUMENT',

@@ -47,6 +47,16 @@ export interface AsyncOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** Of calls that tell log-probabilities beside ids. */
+export interface LogProbsOption {
+  /**
+   * false: results have no `logProbs` and no `logSumExp`, and a sampler's tokens no `logProb`, which take a sum over all ids. Ids and
+   * logits have the same bits as with them. Not beside what tells log-probabilities: topLogProbs, and in `run` `logProbs` and
+   * `targets`. Default true.
+   */
+  withLogProbs?: boolean | undefined;
+}
+
 /** Where to put [n,V] numbers. */
 export interface OutOption {
   /**
@@ -71,3 +81,17 @@ export interface TopK {
   /** Of a head of a shard of the vocabulary: for mergeTopK. */
   shard?: ShardPart;
 }
+
+/** R, whose log-probabilities go by these names, as a call with options of type O returns it. */
+export type Told<O, R, Names extends keyof R> = 'withLogProbs' extends keyof O
+  ? unknown extends O['withLogProbs']
+    ? R
+    : [O['withLogProbs']] extends [false]
+      ? Omit<R, Names>
+      : [Extract<O['withLogProbs'], false>] extends [never]
+        ? R
+        : Omit<R, Names> & Partial<Pick<R, Names>>
+  : R;
+
+/** What `topK` and `lens` return with options of type O: with `withLogProbs: false` no log-probabilities. */
+export type TopKOf<O> = Told<O, TopK, 'logProbs' | 'logSumExp'>;

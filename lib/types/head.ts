@@ -76,6 +76,26 @@ export interface HeadOptions {
    * this head's run in the order in which they were made.
    */
   coalesce?: boolean | undefined;
+  /**
+   * true: keeps a small copy of E with a proven bound on how far each row's logit may be from what it says (an eighth of f32's bytes,
+   * a quarter of bf16's). Results that depend on the best ids alone read it first, and then only the rows of E that it cannot rule
+   * out: argmax, greedy tokens and drafts, tokens after topK or minP; with `withLogProbs: false` topK, and tokens of any temperature. Same
+   * ids, same bits; what cannot be had so takes the whole of E as ever.
+   * docs/screening.md. Not with weights of fewer than 5 bits, `activations` or `shard`. The reference backend has none. Default false.
+   */
+  screen?: boolean | undefined;
+}
+
+/** What the copy that `screen` keeps did so far, for this head's calls. */
+export interface Screening {
+  /** Of the copy. */
+  readonly bytes: number;
+  /** Calls that were answered by it. */
+  readonly passes: number;
+  /** Calls that might have been, and took all of E: too many rows were left, or had been just before; or hidden states were not finite. */
+  readonly fullPasses: number;
+  /** Rows of E that were read, for each hidden state of those that it answered; 0 where there was none. */
+  readonly survivors: { readonly mean: number; readonly max: number };
 }
 
 /**
@@ -149,6 +169,8 @@ export interface QuantizeOptions {
   hiddenDtype?: 'f16' | 'bf16' | undefined;
   /** Of the new head; its error on `hidden` is then that of both roundings. Default 'f32'. */
   activations?: Activations | undefined;
+  /** As HeadOptions has it, of the new head. Default false. */
+  screen?: boolean | undefined;
 }
 
 /** How far a quantized head is from the one that it was made of. */

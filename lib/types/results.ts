@@ -1,9 +1,9 @@
 /** What calls ask for, and what they get. */
 
 import type { Sampler } from '../sampler';
-import type { CallOptions, TopK } from './call';
+import type { CallOptions, Told, TopKOf } from './call';
 import type { Hidden, Ids } from './data';
-import type { SampleOf, SampleOptions } from './sampling';
+import type { DrawnToken, SampleOf, SampleOptions } from './sampling';
 
 /**
  * What a layer's hidden states go through before the final norm, in a tuned lens: h' = A·h + b. Belrose et al., "Eliciting latent predictions
@@ -82,7 +82,7 @@ export interface Draft {
   /** As those of `verifyDraft`; beside a sampler no more than its `verify` takes. */
   options?: VerifyDraftOptions | undefined;
   /** Whose tokens they are, as by its `verify`: it says how they are drawn, and takes them. */
-  sampler?: Sampler | undefined;
+  sampler?: Sampler<DrawnToken> | undefined;
 }
 
 /** What was accepted of a draft, and the token after it. */
@@ -206,13 +206,16 @@ type Given<Value, Wanted, Result> = [Value] extends [Wanted]
   : [Extract<Value, Wanted>] extends [never]
     ? Nothing
     : Partial<Result>;
-/** What a pass returned: what was asked for, and logSumExp always. */
+/** What a pass returned: what was asked for, and logSumExp, unless `withLogProbs` is false. */
 export type RunResult<R extends RunRequest> = Flagged<R['logits'], { logits: Float32Array }> &
   Flagged<R['logProbs'], { logProbs: Float32Array }> &
   Flagged<R['argmax'], { argmax: Uint32Array }> &
-  Given<R['top'], number, { top: TopK }> &
+  Given<R['top'], number, { top: TopKOf<R> }> &
   Flagged<R['sample'], { sample: SampleOf<R> }> &
-  Given<R['targets'], Ids, { score: Score }> & {
-    /** [n], of logits over temperature (over 1 in rows sampled at temperature 0) */
-    logSumExp: Float32Array;
-  };
+  Given<R['targets'], Ids, { score: Score }> &
+  Told<R, WithLogSumExp, 'logSumExp'>;
+
+interface WithLogSumExp {
+  /** [n], of logits over temperature (over 1 in rows sampled at temperature 0) */
+  logSumExp: Float32Array;
+}

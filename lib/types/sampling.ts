@@ -1,7 +1,7 @@
 /** How tokens are drawn, and what is drawn. */
 
 import type { Stage } from '../pass/sampling-stages';
-import type { CallOptions } from './call';
+import type { CallOptions, Told } from './call';
 import type { Ids, PerRow } from './data';
 import type { ShardPart } from './results';
 
@@ -160,10 +160,10 @@ export interface Sample {
   shard?: ShardPart;
 }
 
-/** What `sample` returns with options of type O: with `topLogProbs` also what it asks for. */
+/** What `sample` returns with options of type O: with `topLogProbs` also what it asks for, with `withLogProbs: false` only ids. */
 export type SampleOf<O extends Pick<SampleOptions, 'topLogProbs'>> = [O['topLogProbs']] extends [number]
   ? Sample & { modelLogProbs: Float32Array; topLogProbs: TopLogProbs; modelTopLogProbs: TopLogProbs }
-  : Sample;
+  : Told<O, Sample, 'logProbs'>;
 
 /** The likeliest tokens of each row's distribution. */
 export interface TopLogProbs {
@@ -231,12 +231,20 @@ export interface SampledToken extends TokenLogProb {
   modelTopLogProbs?: TokenLogProb[];
 }
 
-/** What a sampler with options of type O draws: with `topLogProbs` also what it asks for. */
+/** What a sampler with options of type O draws: with `topLogProbs` also what it asks for, with `withLogProbs: false` no `logProb`. */
 export type SampledTokenOf<O extends Pick<SamplerOptions, 'topLogProbs'>> = [O['topLogProbs']] extends [
   number,
 ]
   ? SampledToken & { modelLogProb: number; topLogProbs: TokenLogProb[]; modelTopLogProbs: TokenLogProb[] }
-  : SampledToken;
+  : Told<O, SampledToken, 'logProb'>;
+
+/** What any sampler draws, whatever it tells. */
+export type DrawnToken = Pick<SampledToken, 'id'>;
+
+/** What samplers of such tokens draw in one call. */
+export type NextTokens<Token extends DrawnToken> = [Token] extends [SampledToken]
+  ? SampledToken[]
+  : (DrawnToken & Partial<SampledToken>)[];
 
 /** A sampler's state; survives JSON. */
 export interface SamplerState {

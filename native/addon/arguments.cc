@@ -326,11 +326,11 @@ Asked asked_for(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabul
     r.top.ids = arrays.output<uint32_t>(v.top_ids, n * r.top.k, "top.ids");
     r.top.logits = arrays.output<float>(v.top_logits, n * r.top.k, "top.logits");
     r.top.log_probs = arrays.output<float>(v.top_log_probs, n * r.top.k, "top.logProbs");
-    if (!v.top_ids || !v.top_logits || !v.top_log_probs) throw bad_argument("top", "ids, logits and logProbs");
+    if (!v.top_ids || !v.top_logits) throw bad_argument("top", "ids and logits");
   }
   r.sample.ids = arrays.output<uint32_t>(v.sample_ids, n, "sample.ids");
   r.sample.log_probs = arrays.output<float>(v.sample_log_probs, n, "sample.logProbs");
-  if (v.sample_ids && (!v.sample_log_probs || !v.row_parameters)) throw bad_argument("sample", "logProbs and rowParameters");
+  if (v.sample_ids && !v.row_parameters) throw bad_argument("sample", "rowParameters");
   r.score.log_probs = arrays.output<float>(v.score_log_probs, n, "score.logProbs");
   r.score.ranks = arrays.output<uint32_t>(v.ranks, n, "ranks");
   r.score.entropy = arrays.output<float>(v.entropy, n, "entropy");

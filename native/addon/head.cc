@@ -134,6 +134,10 @@ napi_value Head::make_class(napi_env env, Binding& binding) {
                                            method<on_this<&Head::run_all>>("runAll"),
                                            method<on_this<&Head::run_all_async>>("runAllAsync"),
                                            method<on_this<&Head::quantize>>("quantize"),
+                                           method<on_this<&Head::make_copy>>("makeCopy"),
+                                           method<on_this<&Head::use_copy>>("useCopy"),
+                                           method<on_this<&Head::screening>>("screening"),
+                                           method<on_this<&Head::read_copy>>("readCopy"),
                                            method<on_this<&Head::abort>>("abort"),
                                            method<on_this<&Head::read_rows>>("readRows"),
                                            method<on_this<&Head::read_bytes>>("readBytes"),
@@ -247,6 +251,65 @@ napi_value Head::quantize(Call& call) {
   job->quantization = {first, count, to, bytes, reinterpret_cast<WeightErrors*>(errors)};
   job->ticket = ticket_from(call.env(), call.given(5));
   return send(call, arrays, std::move(job), long_head_queue_);
+}
+
+// (ticket?) -> Promise of undefined or [status, row, id]: makes the bounded copy of the output matrix, unless it is there
+napi_value Head::make_copy(Call& call) {
+  Arrays arrays(call, Arrays::Use::after_call);
+  auto job = std::make_unique<Job>();
+  job->calls[0].core = core();
+  if (!screen::can_be_copied(core()->output())) throw bad_argument("screen", "weights that a copy is smaller than");
+  job->copied = &job->copied_rows;
+  job->ticket = ticket_from(call.env(), call.given(0));
+  return send(call, arrays, std::move(job), long_head_queue_);
+}
+
+// () -> undefined or [status, row, id]: calls use the copy from now on; it is made first, unless it is there
+napi_value Head::use_copy(Call& call) {
+  const std::shared_ptr<HeadCore> head = core();
+  if (!screen::can_be_copied(head->output())) throw bad_argument("screen", "weights that a copy is smaller than");
+  if (head->screen()) return undefined(call.env());
+  needs_memory_for("the copy to search in", [&] {
+    head->make_copy({}, nullptr);
+    head->use_copy();
+  });
+  return result_to_js(call.env(), head->intact() ? 0 : kWeightsChanged, {});
+}
+
+// () -> undefined, or what the copy did: a Screening of lib/types/head.ts, but for the mean's parts
+napi_value Head::screening(Call& call) {
+  const napi_env env = call.env();
+  const screen::Use* const use = core()->screen();
+  if (!use) return undefined(env);
+  const screen::Use::Counts counts = use->counts();
+  const auto count = [&](uint64_t n) { return number(env, static_cast<double>(n)); };
+  return object(env, {{"bytes", count(use->copy().bytes())},
+                      {"passes", count(counts.passes)},
+                      {"fullPasses", count(counts.full_passes)},
+                      {"states", count(counts.states)},
+                      {"rows", count(counts.rows)},
+                      {"most", count(counts.most_rows)}});
+}
+
+// (offset, out) -> undefined: bytes of the copy, tile by tile, and behind them its mean [columns], f32
+napi_value Head::read_copy(Call& call) {
+  Arrays arrays(call, Arrays::Use::in_call);
+  const std::shared_ptr<HeadCore> head = core();
+  if (!head->screen()) throw bad_argument("screen", "a head with a copy");
+  const screen::Copy& copy = head->screen()->copy();
+  const size_t tiles = copy.bytes(), size = tiles + copy.mean().size() * sizeof(float);
+  const size_t offset = integer_between(call.env(), call.given(0), 0, size, "offset");
+  const size_t count = arrays.length<uint8_t>(call.given(1), "out");
+  if (count > size - offset) throw bad_argument("out", "at most the bytes that are left");
+  if (count == 0) return undefined(call.env());
+  uint8_t* const out = arrays.output<uint8_t>(call.given(1), count, "out");
+  const size_t of_tiles = offset < tiles ? std::min(count, tiles - offset) : 0;
+  if (of_tiles > 0) std::memcpy(out, copy.tile(0) + offset, of_tiles);
+  if (count > of_tiles) {
+    const auto* const mean = reinterpret_cast<const uint8_t*>(copy.mean().data());
+    std::memcpy(out + of_tiles, mean + (offset + of_tiles - tiles), count - of_tiles);
+  }
+  return undefined(call.env());
 }
 
 napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, const std::shared_ptr<HeadQueue>& head_queue,

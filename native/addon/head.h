@@ -27,6 +27,10 @@ class Head {
   napi_value run_all(Call& call);
   napi_value run_all_async(Call& call);
   napi_value quantize(Call& call);
+  napi_value make_copy(Call& call);
+  napi_value use_copy(Call& call);
+  napi_value screening(Call& call);
+  napi_value read_copy(Call& call);
   napi_value abort(Call& call);
   napi_value read_rows(Call& call);
   napi_value read_bytes(Call& call);

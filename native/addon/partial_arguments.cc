@@ -24,6 +24,9 @@ void partial_for(PartialOutputs& out, Arrays& arrays, const RequestValues& value
   const auto& from = values.partial;
   if (values.rows || values.draft.given || values.listed.given || values.candidates)
     throw bad_argument("partial", "no view, list or draft");
+  // They are merged by what log-probabilities are of.
+  if ((values.k && !values.top_log_probs) || (values.sample_ids && !values.sample_log_probs))
+    throw bad_argument("partial", "logProbs");
   out.end = integer_between(arrays.env(), from.end, 0, valid, "partial.end");
   const size_t ranked = values.k || values.argmax ? 1 : 0;
   out.begin = integer_between(arrays.env(), from.begin, 0, out.end - std::min(ranked, out.end), "partial.begin");

@@ -57,6 +57,7 @@ class Asking {
     parameters_ = parameter_table(rows);
     k_ = static_cast<uint32_t>(1 + random.below(random.below(4) == 0 ? call.valid : std::min<size_t>(call.valid, 50)));
     sinks_ = static_cast<unsigned>(1 + random.below(kEverything));
+    if (k_ % 3 == 0) sinks_ |= kNoLogProbs;
     drafts_ = random.below(6) == 0;
     lists_ = random.below(4) == 0;
     wants_candidates_ = random.below(6) == 0;

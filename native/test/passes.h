@@ -140,6 +140,7 @@ enum SinkBit : unsigned {
   kEntropy = 128,  // part of a score
   kLogSumExp = 256,
   kEverything = 511,
+  kNoLogProbs = 512,  // of kTop and kSample
 };
 
 struct Results {
@@ -168,9 +169,12 @@ inline PassRequest request_for(Results& r, size_t n, size_t vocabulary, const do
   request.log_probs = ask(kLogProbs, r.log_probs, dense);
   request.probs = ask(kProbs, r.probs, dense);
   request.argmax = ask(kArgmax, r.argmax, n);
-  request.top = {k, ask(kTop, r.top_ids, n * k), ask(kTop, r.top_logits, n * k), ask(kTop, r.top_log_probs, n * k)};
+  request.top = {k, ask(kTop, r.top_ids, n * k), ask(kTop, r.top_logits, n * k), nullptr};
   request.sample.ids = ask(kSample, r.sample_ids, n);
-  request.sample.log_probs = ask(kSample, r.sample_log_probs, n);
+  if (!(sinks & kNoLogProbs)) {
+    request.top.log_probs = ask(kTop, r.top_log_probs, n * k);
+    request.sample.log_probs = ask(kSample, r.sample_log_probs, n);
+  }
   if (sinks & kScore)
     request.score = {targets, ask(kScore, r.target_log_probs, n), ask(kScore, r.ranks, n), ask(kEntropy, r.entropy, n)};
   request.log_sum_exp = ask(kLogSumExp, r.log_sum_exp, n);

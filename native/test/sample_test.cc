@@ -211,5 +211,37 @@ TEST_PER_TABLE(NaN_is_refused_by_what_is_told) {
   }
 }
 
+// Where nobody asks for log-probabilities, no exponential is taken for them, and all else has the same bits.
+TEST_PER_TABLE(without_log_probabilities_there_is_no_sum_over_the_vocabulary) {
+  static std::atomic<size_t> sums;
+  static const Kernels* real;
+  real = &kernels;
+  Kernels counting = kernels;
+  counting.exp_sums = [](const float* u, size_t count, float max, double inverse_temperature, bool with_x) {
+    sums++;
+    return real->exp_sums(u, count, max, inverse_temperature, with_x);
+  };
+  const std::vector<RowSampling> rows = {{},           {.temperature = 0},         {.temperature = 0.5},
+                                         {.top_k = 7}, {.top_k = 7, .top_p = 0.6}, {.log_min_p = -4}};
+  const std::vector<double> parameters = parameter_table(rows);
+  const Problem p = make_problem(kernels, 5 * kChunkRows + 3, 5 * kChunkRows + 1, rows.size(), 19, Dtype::f32, 0, 8);
+  const ProductSource source = p.source(kernels, 0, p.n);
+  for (const unsigned sinks : {0u + kTop, 0u + kSample, kTop | kSample | kArgmax | kLogits}) {
+    for (const unsigned threads : {1u, 3u}) {
+      const Results want = run(kernels, source, parameters.data(), nullptr, 9, sinks, threads);
+      sums = 0;
+      const Results got = run(counting, source, parameters.data(), nullptr, 9, sinks | kNoLogProbs, threads);
+      CHECK(got.result.status == PassResult::ok && sums == 0, "sinks %u: %zu sums", sinks, sums.load());
+      CHECK(got.top_log_probs.empty() && got.sample_log_probs.empty());
+      for (size_t i = 0; i < p.n; i++) {
+        const char* const what = difference(want, i, got, i);
+        CHECK(!what, "%s of row %zu", what, i);
+      }
+    }
+  }
+  run(counting, source, nullptr, nullptr, 9, kLogSumExp, 1);
+  CHECK(sums > 0);
+}
+
 }  // namespace
 }  // namespace lmhead::test

@@ -231,9 +231,9 @@ function request(n, valid, withView) {
     top ? k : undefined,
     top ? words(n * k) : undefined,
     top ? floats(n * k) : undefined,
-    top ? floats(n * k) : undefined,
+    top && (partial || chance(70)) ? floats(n * k) : undefined,
     sample?.ids,
-    sample?.logProbs,
+    sample && (partial || chance(70)) ? sample.logProbs : undefined,
     targets,
     scored ? floats(n) : undefined,
     scored ? words(n) : undefined,
@@ -326,6 +326,17 @@ const KINDS = {
       name: 'quantize',
       list: [first, count, 12, ...results, chance(50) ? ++tickets : undefined],
     };
+  },
+  makeCopy: head => ({ receiver: head, name: 'makeCopy', list: [chance(50) ? ++tickets : undefined] }),
+  useCopy: head => ({ receiver: head, name: 'useCopy', list: [] }),
+  screening: head => ({ receiver: head, name: 'screening', list: [] }),
+  readCopy(head) {
+    try {
+      head.useCopy();
+    } catch {
+      // A head that is closed says so again.
+    }
+    return { receiver: head, name: 'readCopy', list: [below(600), arrayOf(Uint8Array, below(600))] };
   },
   readRows(head) {
     const ids = ascending(below(10), V);

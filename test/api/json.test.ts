@@ -21,6 +21,9 @@ const drawn = { seed: 1, topLogProbs: 3 };
 const RESULTS: Record<string, (head: LMHead, hidden: Float32Array) => object | Promise<object>> = {
   topK: (head, hidden) => head.topK(hidden, 3),
   topKSync: (head, hidden) => head.topKSync(hidden, 3),
+  'topK, without log-probabilities': (head, hidden) => head.topK(hidden, 3, { withLogProbs: false }),
+  'sample, without log-probabilities': (head, hidden) =>
+    head.sampleSync(hidden, { seed: 1, withLogProbs: false }),
   lens: (head, hidden) => head.lens(hidden, 2),
   lensSync: (head, hidden) => head.lensSync(hidden, 2),
   sample: (head, hidden) => head.sample(hidden, drawn),

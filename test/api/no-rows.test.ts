@@ -195,6 +195,7 @@ describe.each(backends)('with no hidden states, %s', backend => {
       const options: Record<string, unknown> = {};
       for (const name of SAMPLE_OPTIONS.sync.names.keys())
         if (name !== 'allowedMask' && name !== 'hiddenDtype') options[name] = VALUES[name][form];
+      options.withLogProbs = true; // beside topLogProbs
       expect(countOf(head.sampleSync(none, options as SampleOptions))).toBe(0);
       expect(countOf(head.candidatesSync(none, options as SampleOptions))).toBe(0);
     }

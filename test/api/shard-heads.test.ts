@@ -157,6 +157,8 @@ describe.each(backends)('%s', backend => {
     throwsKind(() => head.verifyDraftSync(hidden, [1, 2]), 'RANGE', 'verifyDraft:', wanted);
     throwsKind(() => head.topKSync(hidden, 1, { rows: [600] }), 'RANGE', 'rows:', wanted);
     throwsKind(() => head.sampleSync(hidden, { seed: 1, topLogProbs: 2 }), 'RANGE', 'topLogProbs:', wanted);
+    throwsKind(() => head.topKSync(hidden, 2, { withLogProbs: false }), 'RANGE', 'withLogProbs:', wanted);
+    expect(head.topKSync(hidden, 2, { withLogProbs: true })).toEqual(head.topKSync(hidden, 2));
     throwsKind(() => head.beamSync(hidden, [0, 0, 0]), 'RANGE', 'beam:', wanted);
     throwsKind(() => head.sampler(), 'RANGE', 'sampler:', 'mergeSamples');
     await rejectsKind(() => head.save(folder.path('no.safetensors')), 'RANGE', 'save:', wanted);

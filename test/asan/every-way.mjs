@@ -29,6 +29,7 @@ const HEADS = {
   dressed: () =>
     LMHead.from(weight, { ...sizes, bias: numbers(vocabSize), softCap: 5, validVocabSize: 1000 }),
   quantized: async () => (await LMHead.from(weight, sizes).quantize('i8')).head,
+  screened: () => LMHead.from(weight, { ...sizes, screen: true, threads: 3 }),
   mapped: () => LMHead.openSync(file, { ...ofFile, threads: 3 }),
   read: () => LMHead.open(file, { ...ofFile, mmap: false }),
 };

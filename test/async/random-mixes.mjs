@@ -114,6 +114,7 @@ const common = valid => ({
 });
 /** For what ids are asked of: all rows. */
 const whole = () => (chance(30) ? { norm: true } : {});
+const untold = () => (chance(30) ? { withLogProbs: false } : {});
 const heated = n => (chance(40) ? { temperature: perRow(n, () => 0.5 + below(3)) } : {});
 
 /** By method: the arguments after the hidden states, the last of them options. */
@@ -122,9 +123,14 @@ const METHODS = {
   logProbs: (n, valid) => [{ ...common(valid), ...heated(n) }],
   probs: (n, valid) => [{ ...common(valid), ...heated(n) }],
   argmax: (_, valid) => [common(valid)],
-  topK: (n, valid) => [1 + below(Math.min(valid, pick([3, 60, 3000]))), { ...whole(), ...heated(n) }],
-  lens: (n, valid) => [1 + below(Math.min(valid, 9)), heated(n)],
-  sample: (n, valid) => [{ ...whole(), ...drawing(n, valid), ...(chance(20) && { topLogProbs: below(6) }) }],
+  topK: (n, valid) => [
+    1 + below(Math.min(valid, pick([3, 60, 3000]))),
+    { ...whole(), ...heated(n), ...untold() },
+  ],
+  lens: (n, valid) => [1 + below(Math.min(valid, 9)), { ...heated(n), ...untold() }],
+  sample: (n, valid) => [
+    { ...whole(), ...drawing(n, valid), ...(chance(20) ? { topLogProbs: below(6) } : untold()) },
+  ],
   candidates: (n, valid) => [{ ...whole(), ...drawing(n, valid) }],
   score: (n, valid) => [
     Array.from({ length: n }, () => below(valid)),
@@ -146,7 +152,7 @@ const METHODS = {
   nextAll: (n, valid) =>
     Array.from({ length: n }, () => {
       const { step, ...options } = drawing(1, valid);
-      return { ...whole(), ...options };
+      return { ...whole(), ...options, ...untold() };
     }),
   verifyDrafts: (n, valid) => {
     const lengths = [];

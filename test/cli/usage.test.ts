@@ -29,7 +29,20 @@ beforeAll(() => {
 });
 
 const COMMANDS = [
-  ...['info', 'verify', 'topk', 'sample', 'score', 'lens', 'nearest', 'diff', 'quantize', 'convert', 'bench'],
+  ...[
+    'info',
+    'verify',
+    'topk',
+    'sample',
+    'score',
+    'lens',
+    'nearest',
+    'diff',
+    'quantize',
+    'convert',
+    'cut',
+    'bench',
+  ],
 ];
 const ALL = COMMANDS.join(', ');
 
@@ -124,6 +137,16 @@ describe('a wrong command line', () => {
       'an output of another kind',
       ['convert', 'x', '-o', 'y.gguf'],
       'convert: got --output y.gguf; want a name that ends in .safetensors',
+    ],
+    [
+      'tokens for a comparison that is not made',
+      ['cut', 'x.onnx', '--positions', '4'],
+      'cut: got --positions without --verify; want both',
+    ],
+    [
+      'two kinds of tokens',
+      ['cut', 'x', '--verify', '--inputs', 'i', '--positions', '4'],
+      'cut: got --inputs and --positions; want one of them',
     ],
     [
       'a dtype that nothing is converted to',

@@ -8,7 +8,7 @@ import { Random } from '../support/random';
 
 const RUNS = 24_000;
 /** So many of the files are made here, and hold a head. */
-const OWN = 31;
+const OWN = 36;
 const material = goodMaterial();
 const folder = temporaryFolder();
 

@@ -321,6 +321,43 @@ describe("what llama.cpp's code does without a key", () => {
   });
 });
 
+describe('a file without a key for its hidden size', () => {
+  it.each([
+    ['gemma', 1, Math.sqrt(D)],
+    ['minicpm', 256 / D, 12],
+    ['command-r', 0.0625, 1],
+  ])('%s is scaled by the width of its matrix', (architecture, logits, embeds) => {
+    const path = folder.file(
+      'widthless.gguf',
+      gguf([embedding], { 'general.architecture': { string: architecture } }),
+    );
+    const head = LMHead.openSync(path);
+    const plain = LMHead.openSync(folder.file('plain.gguf', gguf([embedding])));
+    const near = { relative: 1e-6 };
+    expectClose(
+      head.logitsSync(hidden),
+      plain.logitsSync(hidden).map(x => x * logits),
+      near,
+    );
+    expectClose(
+      head.embed([2]),
+      plain.embed([2]).map(x => x * embeds),
+      near,
+    );
+  });
+});
+
+it.each([
+  ['general.type', 'adapter', 'an adapter (LoRA)'],
+  ['general.type', 'imatrix', 'an importance matrix'],
+  ['general.type', 'mmproj', 'a projector (mmproj)'],
+  ['general.architecture', 'clip', 'a projector (mmproj)'],
+])('%s %s has no head, and says what it is', (key, value, what) => {
+  const parts = ['output.weight.lora_a', 'mm.0.weight'].map(name => ({ ...embedding, name }));
+  const path = folder.file('part.gguf', gguf(parts, { [key]: { string: value } }));
+  throwsKind(() => LMHead.openSync(path), 'TENSOR', `it is ${what}`, 'want the file of the model');
+});
+
 describe('only what is used has to be readable', () => {
   const open = (tensors: GgufTensorSpec[]) => LMHead.openSync(folder.file('other.gguf', gguf(tensors)));
   const odd = { name: 'blk.0.ffn_down.weight', type: 139, shape: [V, D], bytes: new Uint8Array(V * 18 + 3) };

@@ -118,7 +118,7 @@ describe('the cause, and what to do', () => {
       ],
       lonely,
       'TENSOR',
-      'lm_head in a form that is not read, a scaled type',
+      'lm_head in a form that is not read, NVFP4',
     ],
     [
       'numbers of FP4 (compressed-tensors)',
@@ -128,7 +128,7 @@ describe('the cause, and what to do', () => {
       ],
       lonely,
       'TENSOR',
-      'lm_head in a form that is not read, compressed-tensors',
+      'lm_head in a form that is not read, compressed-tensors, NVFP4',
     ],
     [
       'packed numbers of nobody knows how many bits',

@@ -204,42 +204,6 @@ describe("what MLX's converter has written into the weights", () => {
   });
 });
 
-describe('an output in a form that is not read', () => {
-  it.each([
-    ['lm_head.qweight', 'GPTQ'],
-    ['lm_head.weight_packed', 'compressed-tensors'],
-    ['lm_head.W_q', 'HQQ'],
-    ['lm_head.weight._data', 'quanto'],
-    ['lm_head.base_layer.weight', 'LoRA'],
-    ['base_model.model.lm_head.base_layer.weight', 'LoRA'],
-    ['model.language_model.lm_head.qweight', 'GPTQ'],
-    ['lm_head.modules_to_save.default.weight', 'PEFT'],
-    ['model.embed_tokens.weight_scale', 'FP8'],
-    ['lm_head.a_form_of_next_year', 'no name'],
-  ])('is never replaced by the embedding: %s', (name, form) => {
-    for (const config of [llama, { ...llama, tie_word_embeddings: false }, undefined]) {
-      const path = model(config, ['embedding']);
-      folder.file(
-        `${path.slice(folder.path('').length)}/model.safetensors`,
-        safetensors([parts.embedding, { name, dtype: 'I32', shape: [V, 1], bytes: new Uint8Array(4 * V) }]),
-      );
-      throwsKind(() => LMHead.openSync(path), 'TENSOR', name, form);
-    }
-  });
-
-  it('beside scales is refused, but other modules may have any form', async () => {
-    const scale = floats('lm_head.weight_scale', [1], norm.subarray(0, 1));
-    const other = floats('vision.head.weight_scale', [1], norm.subarray(0, 1));
-    throwsKind(
-      () => LMHead.openSync(folder.file('fp8.safetensors', safetensors([parts.output, scale]))),
-      'TENSOR',
-      'FP8',
-    );
-    const path = folder.file('vision.safetensors', safetensors([parts.output, parts.embedding, other]));
-    expect(outputOf((await open(path)).result)).toBe('lm_head');
-  });
-});
-
 describe('the vocabulary', () => {
   const added = (...ids: number[]) => ids.map(id => ({ id, content: `<${id}>`, special: true }));
   const bpe = (size: number, ...ids: number[]) => ({
@@ -316,10 +280,42 @@ describe('config.json', () => {
     ['a negative eps', { ...llama, rms_norm_eps: -1 }, 'rms_norm_eps'],
     ['a wrong cap', { ...llama, final_logit_softcapping: -30 }, 'final_logit_softcapping'],
     ['a division by 0', { ...llama, model_type: 'granite', logits_scaling: 0 }, 'scales'],
-    ['a size that is missing', { model_type: 'gemma' }, 'hidden_size'],
     ['deep nesting', `{"a":${'['.repeat(100_000)}`, 'nesting'],
   ] as [string, object | string, ...string[]][])('with %s is refused', (_, config, ...words) => {
     throwsKind(() => LMHead.openSync(model(config, ['embedding'])), 'FORMAT', 'config.json', ...words);
+  });
+
+  it.each<[string, object]>([
+    ['without its size', { model_type: 'gemma' }],
+    ['without any type but that of its class', { architectures: ['GemmaForCausalLM'], hidden_size: D }],
+    ['of a type that only its class makes known', { model_type: 'house', architectures: ['GemmaModel'] }],
+    ['whose type is written otherwise', { model_type: 'Gemma' }],
+    ['of several parts, of which only that about text has a type', { text_config: { model_type: 'gemma' } }],
+    ['of several parts, of which only the whole has a type', { model_type: 'gemma3', text_config: {} }],
+    ...['language_model_config', 'lm_config', 'text_model_config', 'language_model', 'llm'].map(
+      (key): [string, object] => [
+        `with its text under ${key}`,
+        {
+          model_type: 'house_vl',
+          audio_config: { model_type: 'whisper' },
+          vision_config: { model_type: 'bert' },
+          [key]: { model_type: 'gemma', hidden_size: D },
+        },
+      ],
+    ),
+  ])('%s is as good', async (_, config) => {
+    const { result: head, warnings } = await open(model(config, ['embedding', 'norm']));
+    expect(warnings).toEqual([]);
+    expectClose(
+      head.embed([3]),
+      embedding.slice(3 * D, 4 * D).map(x => x * Math.sqrt(D)),
+      { relative: 1e-6 },
+    );
+    const plain = LMHead.from(embedding, {
+      ...{ vocabSize: V, hiddenSize: D },
+      norm: { type: 'rmsnorm', weight: norm, eps: 1e-6, offset: 1 },
+    });
+    expect(head.logitsSync(hidden, { norm: true })).toEqual(plain.logitsSync(hidden, { norm: true }));
   });
 
   it('of another model is refused', () => {

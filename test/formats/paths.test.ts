@@ -12,6 +12,8 @@ import { F32, gguf } from '../support/gguf';
 import { npy } from '../support/npy';
 import { expectClose, someNumbers } from '../support/numbers';
 import { floats, safetensors, withHeader } from '../support/safetensors';
+import { warningsOf } from '../support/warnings';
+import { zip } from '../support/zip';
 
 const folder = temporaryFolder();
 const weight = someNumbers(6, 1);
@@ -24,6 +26,14 @@ async function refuses(path: string, kind: ErrorKind, ...words: string[]): Promi
   const thrown = throwsKind(() => LMHead.openSync(path), kind, ...words);
   const rejected = await rejectsKind(() => LMHead.open(path), kind, ...words);
   expect(rejected.message).toBe(thrown.message);
+}
+
+const utf16 = (text: string) => Buffer.from(`\ufeff${text}`, 'utf16le');
+function tar(name: string): Buffer {
+  const header = Buffer.alloc(1024);
+  header.write(name);
+  header.write('ustar', 257);
+  return header;
 }
 
 describe('a file of another kind', () => {
@@ -71,7 +81,7 @@ describe('a file of another kind', () => {
     ['something gzipped', 'm.safetensors', Buffer.from('1f8b0800000000000003', 'hex'), 'gzip'],
     ['a web page', 'm.safetensors', '<!DOCTYPE html><html>404</html>', 'web page'],
     ['an empty file', 'm.safetensors', '', 'empty'],
-    ['an empty .gguf', 'm.gguf', '', 'cut short'],
+    ['an empty .gguf', 'm.gguf', '', 'empty'],
     [
       'an ONNX model that says only its graph',
       'sha256-4567',
@@ -92,6 +102,92 @@ describe('a file of another kind', () => {
       'beside it',
     ],
     ['JSON in a name of GGUF', 'm.gguf', '\n [1]', 'it is JSON'],
+    ['text in UTF-16', 'm.gguf', utf16('Access denied'), 'it is a text file (UTF-16)', '"Access denied"'],
+    ['text in UTF-16, big-endian', 'm.npz', utf16('Access denied').swap16(), 'it is a text file (UTF-16)'],
+    ['text behind a mark', 'm.bin', '\ufeffAccess denied', 'it is a text file', '"Access denied"'],
+    [
+      'JSON of an error',
+      'm.gguf',
+      '\ufeff{"error":"Repository not found"}',
+      'it is JSON',
+      'Repository not found',
+    ],
+    ['a page behind lines', 'm.bin', '\n\n<!DOCTYPE html>\n<title>Log in</title>', 'it is a web page'],
+    [
+      'a page in capitals',
+      'm.npz',
+      '<HTML><BODY>403</BODY></HTML>',
+      'it is a web page',
+      'download the file itself',
+    ],
+    ['a page behind a mark and a comment', 'm.gguf', '\ufeff<!-- saved --><html></html>', 'it is a web page'],
+    ['a page in UTF-16', 'm.bin', utf16('<html></html>'), 'it is a web page'],
+    ['a Git-LFS pointer of Windows', 'm.npz', 'version https://git-lfs.github.com/spec/v1\r\noid', 'Git-LFS'],
+    ['a Xet pointer', 'm.safetensors', "# xet version 0\nfilesize = 1234\nhash = 'abc'\n", 'Xet pointer'],
+    ['a git-annex pointer', 'm.bin', '/annex/objects/SHA256E-s1--0.bin\n', 'git-annex', 'git annex get'],
+    ...['m.gguf', 'm.bin', 'm.npz', 'm.npy', 'm.pt'].flatMap((name): Case[] => [
+      [`${name} that is empty`, name, '', 'the file is empty', 'did a download fail?'],
+      [`${name} of zeros`, name, new Uint8Array(4096), 'begins with zeros', 'not finished'],
+    ]),
+    ['bzip2', 'm.bin', `BZh91AY&SY${'\x07'.repeat(40)}`, 'bzip2', 'unpack'],
+    ['xz', 'm.safetensors', Buffer.from('fd377a585a0000000000', 'hex'), 'xz', 'unpack'],
+    ['zstd', 'm.safetensors', Buffer.from('28b52ffd0401020304050607', 'hex'), 'zstd', 'unpack'],
+    ['7-Zip', 'm.safetensors', Buffer.from('377abcaf271c000400', 'hex'), 'an archive', 'unpack'],
+    ['a tar archive', 'm.bin', tar('model.safetensors'), 'it is a tar archive; unpack'],
+    [
+      'a checkpoint of old in a tar archive',
+      'm.pth',
+      tar('sys_info'),
+      'tar archive, as PyTorch wrote',
+      'safetensors',
+    ],
+    ['a PDF', 'm.safetensors', '%PDF-1.4\n', 'a document'],
+    ['a PNG', 'm.bin', Buffer.from('89504e470d0a1a0a0000', 'hex'), 'an image'],
+    ['a llamafile', 'm.llamafile', "MZqFpD='\n\0\0", 'llamafile', 'unzip'],
+    ['a program', 'm.bin', Buffer.from('7f454c460201010000', 'hex'), 'a program'],
+    ['a table', 'm.bin', 'PAR1\x15\x04\x15\x10', 'Parquet'],
+    ['TensorFlow Lite by its bytes', 'm.bin', Buffer.from('\x1c\0\0\0TFL3\0\0', 'latin1'), 'TensorFlow Lite'],
+    ['ONNX Runtime by its bytes', 'm.bin', Buffer.from('\x1c\0\0\0ORTM\0\0', 'latin1'), 'ONNX Runtime'],
+    ["ONNX's numbers", 'model.onnx_data', Buffer.from('b58906bff393cf3d', 'hex'), 'numbers of an ONNX model'],
+    ['a model for Core ML', 'm.mlmodel', Buffer.from('08011200', 'hex'), 'Core ML'],
+    ['another checkpoint of Flax', 'm.flax', Buffer.from('84a57061726d73', 'hex'), 'Flax'],
+    [
+      'a checkpoint of TensorFlow',
+      'm.ckpt.data-00000-of-00001',
+      Buffer.from('b58906bff393cf3d', 'hex'),
+      'TensorFlow',
+    ],
+    ['a tokenizer of SentencePiece', 'tokenizer.model', '\n\x0e\n\x05<unk>', 'tokenizer', 'beside it'],
+    [
+      'a tokenizer',
+      'tokenizer.json',
+      '{"version":"1.0","added_tokens":[],"model":{}}',
+      'is a tokenizer',
+      'weight_map',
+    ],
+    [
+      'bytes of nothing known',
+      'm.bin',
+      Buffer.from('b58906bff393cf3d00', 'hex'),
+      'b58906bff393cf3d',
+      'want .safetensors',
+    ],
+    ['an old pickle', 'm.pt', "(dp0\nS'a'\np1\nI1\ns.", 'pickle'],
+    [
+      'an archive of something else',
+      'm.npz',
+      zip([['readme.txt', Buffer.from('hi')]]),
+      '"readme.txt"',
+      'neither',
+    ],
+    [
+      'GGUF, version 1',
+      'm.gguf',
+      Buffer.from('GGUF\x01\0\0\0'.padEnd(40, '\0')),
+      'version is 1',
+      'convert the model again',
+    ],
+    ['half a header', 'm.bin', good.subarray(0, 40), 'it has been cut short'],
     ["another config's JSON", 'config.json', '{"model_type":"llama"}', 'no weight_map', 'the folder'],
   ];
   it.each(cases)('%s', async (_, name, bytes, ...words) => {
@@ -142,7 +238,10 @@ describe('a folder', () => {
     ['of what training leaves', ['training_args.bin', 'optimizer.pt'], 'no weights', 'training_args.bin'],
     ['of two PyTorch checkpoints', ['a.bin', 'b.bin'], '2 .bin files'],
     ['of a TensorFlow checkpoint', ['model.ckpt', 'config.json'], 'not read', 'model.ckpt', 'safetensors'],
-    ['of an ONNX model', ['model.onnx'], 'model.onnx'],
+    ['of two ONNX models', ['a.onnx', 'b.onnx'], '2 .onnx files'],
+    ...['tf_model.h5', 'saved_model.pb', 'flax_model.msgpack', 'm.tflite', 'model.ckpt.index'].map(
+      (name): [string, string[], ...string[]] => [`with nothing but ${name}`, [name], 'not read', name],
+    ),
     [
       'with three files to choose from',
       ['a.gguf', 'b.gguf', 'c.GGUF'],
@@ -178,6 +277,12 @@ describe('a folder', () => {
     expect(LMHead.openSync(`${folder.path('one-npy')}/`).vocabSize).toBe(3);
   });
 
+  it('with a .gguf beside its projector', () => {
+    folder.file('projected/model-f32.gguf', goodGguf);
+    folder.file('projected/mmproj-model-f16.gguf', '');
+    expect(LMHead.openSync(folder.path('projected')).vocabSize).toBe(3);
+  });
+
   it("that is a hub's cache of a model leads to its snapshot", async () => {
     folder.file('hub/snapshots/abc/model.safetensors', good);
     folder.file('hub/blobs/0123', good);
@@ -190,6 +295,15 @@ describe('a folder', () => {
     folder.file('hub/refs/main', 'def\n');
     expect(LMHead.openSync(folder.path('hub')).vocabSize).toBe(2);
     expect((await LMHead.open(folder.path('hub'))).vocabSize).toBe(2);
+    expect(LMHead.openSync(folder.path('hub/snapshots')).vocabSize).toBe(2);
+  });
+
+  it('that is a cache of one model leads to it, of several not', async () => {
+    folder.file('cache/models--a--b/snapshots/abc/model.safetensors', good);
+    folder.file('cache/version.txt', '1');
+    expect(LMHead.openSync(folder.path('cache')).vocabSize).toBe(3);
+    folder.file('cache/models--c--d/snapshots/abc/model.safetensors', good);
+    await refuses(folder.path('cache'), 'IO', 'a cache of 2 models (models--a--b, models--c--d)');
   });
 });
 
@@ -228,6 +342,36 @@ describe('consolidated.safetensors', () => {
   ] as [string, ErrorKind, string][])('with %s is refused', async (text, kind, word) => {
     folder.file('mistral/params.json', text);
     await refuses(folder.path('mistral'), kind, word);
+  });
+
+  it.each(['model.safetensors', 'other.safetensors', 'consolidated.safetensors'])(
+    'and so is %s alone',
+    name => {
+      folder.file(`params-${name}/${name}`, safetensors(tensors));
+      folder.file(`params-${name}/params.json`, '{"dim":2,"vocab_size":3,"norm_eps":0.25}');
+      const head = LMHead.openSync(folder.path(`params-${name}`));
+      expect([head.tied, head.logitsSync(h, { norm: true })[0]]).toEqual([false, expect.any(Number)]);
+    },
+  );
+
+  it('is untied where params.json has no word on it, as those have', async () => {
+    folder.file('untied/consolidated.safetensors', safetensors([tensors[0], tensors[2]]));
+    folder.file('untied/params.json', '{"dim":2,"vocab_size":3,"norm_eps":0.25}');
+    const { warnings } = await warningsOf(() => LMHead.open(folder.path('untied')));
+    expect(warnings).toEqual([expect.stringContaining('according to params.json')]);
+  });
+
+  it("with Mistral's scales of FP8", () => {
+    const fp8 = {
+      name: 'output.weight',
+      dtype: 'F8_E4M3',
+      shape: [3, 2],
+      bytes: new Uint8Array(6).fill(0x38),
+    };
+    const scale = floats('output.qscale_weight', [1], Float32Array.of(0.5));
+    folder.file('fp8/consolidated.safetensors', safetensors([tensors[0], fp8, scale, tensors[2]]));
+    folder.file('fp8/params.json', '{"dim":2,"vocab_size":3,"norm_eps":0.25}');
+    expect([...LMHead.openSync(folder.path('fp8')).logitsSync(h)]).toEqual([-0.25, -0.25, -0.25]);
   });
 
   it("has a vocabulary of -1 where Meta's had none yet", () => {

@@ -2,9 +2,11 @@ import { rmSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
 import { backends } from '../support/backends';
+import { bytesOf } from '../support/bytes';
 import { throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { someNumbers } from '../support/numbers';
+import { checkpoint } from '../support/pickle';
 import { floats, safetensors } from '../support/safetensors';
 
 const [V, D] = [7, 4];
@@ -121,6 +123,72 @@ describe('a shard that is opened by its own name', () => {
       safetensors([{ name: 'lm_head.qweight', dtype: 'I32', shape: [1, V], bytes: new Uint8Array(4 * V) }]),
     );
     throwsKind(() => opened('unread', 1, false), 'TENSOR', 'lm_head.qweight', 'GPTQ');
+  });
+});
+
+describe('shards without an index', () => {
+  const config = JSON.stringify({ model_type: 'llama', vocab_size: V, hidden_size: D, rms_norm_eps: 1e-5 });
+  const basis = Float32Array.of(0, 0, 1, 0);
+  const embeds = safetensors([floats('model.embed_tokens.weight', [V, D], embedding)]);
+  const file = (no: number, base = 'model') => `${base}-0000${no}-of-00002.safetensors`;
+  const good = (path: string) => {
+    const head = LMHead.openSync(path);
+    expect(head.logitsSync(basis)).toEqual(output.filter((_, i) => i % D === 2));
+    expect([head.tied, head.embed([5])]).toEqual([false, embedding.subarray(5 * D, 6 * D)]);
+  };
+
+  it.each([false, true])('are one model by their names, with a config: %s', described => {
+    const name = `siblings-${described}`;
+    if (described) folder.file(`${name}/config.json`, config);
+    folder.file(`${name}/${file(1)}`, embeds);
+    folder.file(`${name}/${file(2)}`, last);
+    for (const path of [name, `${name}/${file(1)}`, `${name}/${file(2)}`]) good(folder.path(path));
+  });
+
+  it('of which some are missing do for what they have; nothing stands in for an output that they may have', () => {
+    folder.file(`first/${file(1)}`, embeds);
+    folder.file(`last/${file(2)}`, last);
+    const words = [`want ${file(2)} beside it`, 'one of 2 files', 'no output matrix'];
+    throwsKind(() => LMHead.openSync(folder.path(`first/${file(1)}`)), 'IO', ...words);
+    expect(LMHead.openSync(folder.path(`last/${file(2)}`)).tied).toBe(false);
+    folder.file('first/config.json', config.replace('{', '{"tie_word_embeddings":true,'));
+    expect(LMHead.openSync(folder.path(`first/${file(1)}`)).tied).toBe(true);
+  });
+
+  it('of different models are refused', () => {
+    folder.file(`two/${file(1)}`, first);
+    folder.file(`two/${file(2)}`, last);
+    throwsKind(() => LMHead.openSync(folder.path('two')), 'FORMAT', 'lm_head.weight', 'another part');
+  });
+
+  it.each([
+    ['model.safetensors.index.fp16.json', 'model.fp16'],
+    ['model.fp16.safetensors.index.json', 'model.fp16'],
+    ['consolidated.safetensors.index.json', 'consolidated'],
+  ])('of a variant have its index: %s', (name, base) => {
+    const where = `variant-${name}`;
+    folder.file(`${where}/${file(1, base)}`, first);
+    folder.file(`${where}/${file(2, base)}`, last);
+    const own = { 'model.embed_tokens.weight': file(1, base), 'lm_head.weight': file(2, base) };
+    folder.file(`${where}/${name}`, index(own));
+    for (const path of [where, `${where}/${name}`, `${where}/${file(1, base)}`]) good(folder.path(path));
+  });
+
+  it('that are heads of their own stay such', async () => {
+    const head = LMHead.from(output, { vocabSize: V, hiddenSize: D });
+    for (const no of [1, 2]) head.saveSync(folder.path(file(no, 'saved')));
+    expect(LMHead.openSync(folder.path(file(1, 'saved'))).tied).toBe(true);
+  });
+
+  it('that are slices of one model for several devices are refused', () => {
+    const slices = ['consolidated.00.pth', 'consolidated.01.pth'];
+    const storage = { storage: 'FloatStorage', shape: [V, D], bytes: bytesOf(output) };
+    for (const name of slices)
+      folder.file(`meta/${name}`, checkpoint([{ name: 'output.weight', ...storage }]));
+    throwsKind(() => LMHead.openSync(folder.path('meta')), 'IO', '2 .pth files');
+    throwsKind(() => LMHead.openSync(folder.path(`meta/${slices[0]}`)), 'FORMAT', 'a part of every matrix');
+    rmSync(folder.path(`meta/${slices[1]}`));
+    expect(LMHead.openSync(folder.path('meta')).vocabSize).toBe(V);
   });
 });
 

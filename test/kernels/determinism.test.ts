@@ -29,6 +29,7 @@ const samplings = [
 function everything(head: LMHead, h: Float32Array, first: number) {
   const n = h.length / D;
   const top = head.topKSync(h, 10);
+  const untold = head.topKSync(h, 10, { withLogProbs: false });
   const big = head.topKSync(h, 1500);
   const score = head.scoreSync(h, targets.subarray(first, first + n), { entropy: true });
   const at = { seed: 12345678901n, step: 4 + first };
@@ -41,6 +42,8 @@ function everything(head: LMHead, h: Float32Array, first: number) {
     ids: top.ids,
     topLogits: top.logits,
     topLogProbs: top.logProbs,
+    untoldIds: untold.ids,
+    untoldLogits: untold.logits,
     logSumExp: top.logSumExp,
     bigIds: big.ids,
     bigLogProbs: big.logProbs,
@@ -50,7 +53,12 @@ function everything(head: LMHead, h: Float32Array, first: number) {
     ...Object.fromEntries(
       samplings.flatMap((options, i) => {
         const { ids, logProbs } = head.sampleSync(h, { ...options, ...at });
-        return [[`sample ${i}`, ids] as const, [`its logProb ${i}`, logProbs] as const];
+        const untold = head.sampleSync(h, { ...options, ...at, withLogProbs: false });
+        return [
+          [`sample ${i}`, ids] as const,
+          [`its logProb ${i}`, logProbs] as const,
+          [`sample ${i}, untold`, untold.ids] as const,
+        ];
       }),
     ),
   };
@@ -131,6 +139,8 @@ describe.skipIf(nativeUnavailable())('the same bits', () => {
       // The log-probability of a token is one number, whoever is asked.
       for (let row = 0; row < N; row++) {
         for (let i = 0; i < 10; i++) {
+          expect(whole.untoldIds[row * 10 + i]).toBe(whole.ids[row * 10 + i]);
+          expect(whole.untoldLogits[row * 10 + i]).toBe(whole.topLogits[row * 10 + i]);
           const id = whole.ids[row * 10 + i];
           expect(whole.topLogProbs[row * 10 + i]).toBe(whole.logProbs[row * V + id]);
           expect(whole.topLogits[row * 10 + i]).toBe(whole.logits[row * V + id]);

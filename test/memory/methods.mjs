@@ -20,6 +20,9 @@ export const METHODS = {
   probs: (head, hidden, options) => head.probs(hidden, options),
   topKSync: (head, hidden) => head.topKSync(hidden, 3),
   topK: (head, hidden, options) => head.topK(hidden, 3, options),
+  'topKSync, without log-probabilities': (head, hidden) => head.topKSync(hidden, 3, { withLogProbs: false }),
+  'sample, without log-probabilities': (head, hidden, options) =>
+    head.sample(hidden, { temperature: 0.8, withLogProbs: false, ...options }),
   argmaxSync: (head, hidden) => head.argmaxSync(hidden),
   argmax: (head, hidden, options) => head.argmax(hidden, options),
   sampleSync: (head, hidden) => head.sampleSync(hidden, { topK: 5, topP: 0.9, seed: 1 }),

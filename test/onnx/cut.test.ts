@@ -40,7 +40,7 @@ describe('cutHead', () => {
     if (made.maxWeightError) expect(report.maxWeightError).toBeGreaterThan(made.maxWeightError / 100);
     // A tied weight stays, one that is the head's alone goes.
     const [whole, body] = [readFileSync(path).length, readFileSync(bodyOf(path)).length];
-    if (made.tied) expect(Math.abs(whole - body)).toBeLessThan(2000);
+    if (made.tied && !name.includes('copy')) expect(Math.abs(whole - body)).toBeLessThan(2000);
     else expect(whole - body).toBeGreaterThan((V * D) / 2);
     // What is left has no head.
     await rejectsKind(() => LMHead.open(bodyOf(path)), 'TENSOR', 'last_hidden_state', 'body.onnx');

@@ -130,6 +130,25 @@ export function floatDecoders(): Record<string, Made> {
         mapped: false,
       },
     ),
+    'tied by a copy, as a folded Transpose leaves it': decoder(
+      (graph, hidden) =>
+        graph.node('MatMul', [
+          hidden,
+          graph.tensor('onnx::MatMul_7', 'f32', [D, V], turned(EMBEDDING, V, D)),
+        ]),
+      { tied: true, mapped: true },
+    ),
+    'all but tied': decoder(
+      (graph, hidden) => {
+        const other = EMBEDDING.slice();
+        other[V * D - 1] += 1;
+        return graph.node('MatMul', [
+          hidden,
+          graph.tensor('onnx::MatMul_7', 'f32', [D, V], turned(other, V, D)),
+        ]);
+      },
+      { weight: exact(EMBEDDING).map((x, i) => (i === V * D - 1 ? x + 1 : x)), mapped: false },
+    ),
     'f16 with a Cast behind it': decoder(
       (graph, hidden) =>
         graph.node('Cast', [graph.node('MatMul', [hidden, graph.node('Transpose', ['embed'])])], { to: 1 }),

@@ -1,6 +1,7 @@
 /** Heads in ONNX files: what `LMHead.open` makes of them. */
 import { describe, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
+import { openHead } from '../../lib/head/open';
 import { backends } from '../support/backends';
 import { conformancePath, describeConformance } from '../support/conformance';
 import { temporaryFolder } from '../support/folders';
@@ -44,16 +45,26 @@ describe.each(backends)('%s', backend => {
     again.close();
     head.close();
   });
+
+  it.skipIf(backend === 'reference')('weights are used where they lie, as far as they may be', async () => {
+    for (const [name, made] of Object.entries(MADE)) {
+      const { spec, backend: held } = await openHead(written(name, made));
+      held.close();
+      const { output } = spec;
+      const inPlace = output.kind === 'file' && output.layout === 'vd';
+      expect({ name, inPlace }).toEqual({ name, inPlace: made.mapped ?? false });
+    }
+  });
 });
 
 describeConformance('onnx-decoders', 'of onnxruntime-genai', () => {
   it.each([
-    ['gpt2-f32', 1000, 32, true],
-    ['lfm2-f32', 1000, 32, true],
-    ['text-decoder', 10, 64, false],
-  ])('%s', async (name, vocabSize, hiddenSize, embeds) => {
+    ['gpt2-f32', 1000, 32, true, true],
+    ['lfm2-f32', 1000, 32, false, true],
+    ['text-decoder', 10, 64, false, false],
+  ])('%s', async (name, vocabSize, hiddenSize, tied, embeds) => {
     const head = await LMHead.open(conformancePath(`onnx-decoders/${name}.onnx`)!);
-    expect(head).toMatchObject({ vocabSize, hiddenSize, dtype: 'f32', tied: false });
+    expect(head).toMatchObject({ vocabSize, hiddenSize, dtype: 'f32', tied });
     if (embeds) expect(head.embed([1]).length).toBe(hiddenSize);
     else expect(() => head.embed([1])).toThrow('looks up no ids');
     head.close();

@@ -101,6 +101,7 @@ const CALL = {
   hiddenDtype: () => undefined,
   guidance: () => ({ hidden: numbers(pick([1, 2]) * D), scale: pick([1.5, [2]]) }),
 };
+const TELL = { withLogProbs: () => pick([true, false]) };
 const SAMPLE = {
   ...CALL,
   topK: () => 5,
@@ -149,6 +150,7 @@ const SAMPLE = {
 const WIDE = { ...CALL, out: () => new Float32Array(3 * V) };
 const SCORE = { ...CALL, ignoreIndex: () => -100, entropy: () => true };
 const RUN = {
+  ...TELL,
   ...SAMPLE,
   ...SCORE,
   logits: () => true,
@@ -180,6 +182,7 @@ const FROM = {
   performanceMarks: () => false,
 };
 const SAMPLER = {
+  ...TELL,
   ...SAMPLE,
   mirostat: () => ({ tau: 3, eta: 0.1 }),
   logits: () => u => void u.fill(1, 0, 3),
@@ -222,15 +225,15 @@ for (const [name, makeRest, options] of [
   ['logits', () => [], WIDE],
   ['logProbs', () => [], WIDE],
   ['probs', () => [], WIDE],
-  ['topK', () => [3], CALL],
+  ['topK', () => [3], { ...CALL, ...TELL }],
   ['argmax', () => [], CALL],
-  ['sample', () => [], SAMPLE],
-  ['candidates', () => [], SAMPLE],
+  ['sample', () => [], { ...SAMPLE, ...TELL }],
+  ['candidates', () => [], { ...SAMPLE, ...TELL }],
   ['score', h => [ids(rowsIn(h))], SCORE],
   [
     'lens',
     () => [2],
-    { ...CALL, translators: () => pick([[null], [undefined, null], [{ weight: numbers(D * D) }]]) },
+    { ...CALL, ...TELL, translators: () => pick([[null], [undefined, null], [{ weight: numbers(D * D) }]]) },
   ],
   ['run', () => [], RUN],
 ]) {

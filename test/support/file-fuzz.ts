@@ -12,6 +12,7 @@ import { type Asked, fromFiles } from './memory-files';
 import { mutated } from './mutations';
 import { npy } from './npy';
 import { someNumbers } from './numbers';
+import { Graph } from './onnx';
 import { type CheckpointTensor, checkpoint, legacyCheckpoint } from './pickle';
 import { someQuantized } from './quantized';
 import { Random } from './random';
@@ -102,6 +103,76 @@ const arrays = [
 ] as const;
 const quantized = { model_type: 'llama', hidden_size: 64, quantization: { bits: 4, group_size: 32 } };
 
+/** ONNX decoders without a body. */
+function onnx(head: (graph: Graph) => string): Buffer {
+  const graph = new Graph();
+  graph.input('input_ids', 'i64', [1, 'seq']);
+  graph.node('Identity', [head(graph)], { outputs: ['logits'] });
+  graph.output('logits', 'f32', [1, 'seq', V]);
+  return graph.model();
+}
+const numbers = (count: number, seed: number) => someNumbers(count, seed);
+const levelsOf = (count: number) => Uint8Array.from(someNumbers(count, 9), x => (x + 1) * 128);
+const onnxTied = onnx(graph => {
+  graph.tensor('E', 'f32', [V, D], weight);
+  const hidden = graph.node('Mul', [graph.node('Gather', ['E', 'input_ids']), graph.floats([], 2)]);
+  const product = graph.node('MatMul', [hidden, graph.node('Transpose', ['E'], { perm: [1, 0] })]);
+  const masked = graph.node('Where', [
+    graph.tensor('mask', 'bool', [V], Uint8Array.of(0, 1, 0, 0, 0)),
+    graph.floats([1], -100),
+    graph.node('Add', [product, graph.floats([V], 1, 2, 3, 4, 5)]),
+  ]);
+  const cap = graph.floats([], 30);
+  return graph.node('Mul', [graph.node('Tanh', [graph.node('Div', [masked, cap])]), cap]);
+});
+const onnxExternal = onnx(graph => {
+  graph.tensor('E', 'f32', [V, D], new Uint8Array(), { location: 'd', offset: 0, length: V * D * 4 });
+  graph.tensor('W', 'f16', [D, V], new Uint8Array(), { location: 'd', offset: V * D * 4 });
+  return graph.node('MatMul', [
+    graph.node('Gather', ['E', 'input_ids']),
+    graph.node('Cast', ['W'], { to: 1 }),
+  ]);
+});
+const onnxBlocks = onnx(graph => {
+  graph.tensor('B', 'u8', [V, 1, 16], levelsOf(V * 16));
+  graph.tensor('scales', 'f32', [V], numbers(V, 4));
+  graph.tensor('zeros', 'u8', [V], levelsOf(V));
+  const attributes = { bits: 4, block_size: 32 };
+  const rows = graph.node('Reshape', ['B', graph.ints(V, 16)]);
+  const hidden = graph.node('com.microsoft.GatherBlockQuantized', [rows, 'input_ids', 'scales', 'zeros'], {
+    ...{ ...attributes, gather_axis: 0, quantize_axis: 1 },
+  });
+  return graph.node('com.microsoft.MatMulNBits', [hidden, 'B', 'scales', 'zeros'], {
+    ...attributes,
+    K: 32,
+    N: V,
+  });
+});
+const onnxIntegers = onnx(graph => {
+  graph.tensor('Wq', 'u8', [V, D], levelsOf(V * D), 'integers');
+  graph.tensor('ws', 'f32', [], numbers(1, 2));
+  graph.tensor('wzp', 'u8', [], Uint8Array.of(120));
+  const hidden = graph.node('DequantizeLinear', [graph.node('Gather', ['Wq', 'input_ids']), 'ws', 'wzp']);
+  graph.node('DynamicQuantizeLinear', [hidden], { outputs: ['hq', 'hs', 'hzp'] });
+  const product = graph.node('MatMulInteger', ['hq', graph.node('Transpose', ['Wq']), 'hzp', 'wzp']);
+  return graph.node('Mul', [graph.node('Cast', [product], { to: 1 }), graph.node('Mul', ['hs', 'ws'])]);
+});
+const onnxBranches = onnx(graph => {
+  graph.tensor('Wq', 'i4', [64, V], levelsOf((64 * V) / 2));
+  graph.tensor('ws', 'f32', [2, V], numbers(2 * V, 2));
+  const branch = (name: string) => {
+    const inner = new Graph();
+    inner.tensor(`${name}_h`, 'f32', [1, 1, 64], numbers(64, 3));
+    const hidden = inner.node('Identity', [`${name}_h`]);
+    const by = inner.node('DequantizeLinear', ['Wq', 'ws'], { axis: 0, block_size: 32 });
+    inner.node('MatMul', [hidden, by], { outputs: [name] });
+    inner.output(name, 'f32', [1, 1, V]);
+    return inner;
+  };
+  graph.input('use_cache_branch', 'bool', [1]);
+  return graph.node('If', ['use_cache_branch'], { then_branch: branch('a'), else_branch: branch('b') });
+});
+
 const json = (value: unknown) => Buffer.from(JSON.stringify(value));
 const folder = (files: Record<string, Uint8Array>): Material => ({
   path: '/m',
@@ -120,6 +191,20 @@ function conformance(sub: string, good: (name: string) => boolean): Material[] {
     .filter(good)
     .map(name => single(name, readFileSync(join(root, name))))
     .filter(({ files }) => [...files.values()][0].length < 10_000);
+}
+
+/** Those of ONNX models. */
+export function onnxMaterial(): Material[] {
+  return [
+    single('tied.onnx', onnxTied),
+    folder({
+      'model.onnx': onnxExternal,
+      d: Buffer.concat([bytesOf(weight), bytesOf(narrow(weight, 'f16'))]),
+    }),
+    single('blocks.onnx', onnxBlocks),
+    single('integers.onnx', onnxIntegers),
+    single('branches.onnx', onnxBranches),
+  ];
 }
 
 export function goodMaterial(): Material[] {
@@ -200,6 +285,7 @@ export function goodMaterial(): Material[] {
       'x.bin': checkpoint(records.slice(0, 1)),
       'y.bin': legacyCheckpoint(records.slice(1)),
     }),
+    ...onnxMaterial(),
     single('a.npz', zip(arrays)),
     single('b.npz', zip(arrays, { deflate: true, zip64: true })),
     single('a.npy', npy('<f4', [V, D], bytesOf(weight))),

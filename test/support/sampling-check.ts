@@ -16,7 +16,7 @@ import { referenceLogits } from '../../lib/reference/backend';
 import { backends } from './backends';
 import { drawFrom } from './given-draws';
 import { type ChainOptions, type Chosen, choose, type NoToken } from './naive-chain';
-import { expectClose } from './numbers';
+import { expectClose, expectSame } from './numbers';
 import { Random } from './random';
 import { type SamplingCase, samplingCase } from './sampling-cases';
 
@@ -213,7 +213,7 @@ function compareRow(given: SamplingCase, { sample, candidates }: Answer, row: nu
   }
   const id = sample.ids[row];
   if (wanted.closeDraw) expect(ids, `token of row ${row}`).toContain(id);
-  else expect(id, `token of row ${row}`).toBe(wanted.id);
+  else expectSame(id, wanted.id, 'token', row);
   expectLog(sample.logProbs[row], wanted.logProbs[ids.indexOf(id)], `token of row ${row}`);
   if (sample.modelLogProbs) compareLists(given, sample, row, wanted);
 }
@@ -232,7 +232,7 @@ function compareLists(given: SamplingCase, sample: Sample, row: number, wanted: 
   const best = [...all].sort((a, b) => u[b] - u[a] || a - b);
   expectList(sample.topLogProbs!, row, wanted.ids, i => wanted.logProbs[i]);
   expectList(sample.modelTopLogProbs!, row, best, i => raw(best[i]));
-  expect(sample.topLogProbs!.k).toBe(Math.min(given.options.topLogProbs!, all.length));
+  expectSame(sample.topLogProbs!.k, Math.min(given.options.topLogProbs!, all.length), 'k in row', row);
 }
 
 function expectList(
@@ -242,9 +242,9 @@ function expectList(
   logs: (i: number) => number,
 ): void {
   const { k } = list;
-  expect(list.counts[row]).toBe(Math.min(k, ids.length));
+  expectSame(list.counts[row], Math.min(k, ids.length), 'tokens in row', row);
   for (let i = 0; i < k; i++) {
-    expect(list.ids[row * k + i]).toBe(ids[i] ?? 2 ** 32 - 1);
+    expectSame(list.ids[row * k + i], ids[i] ?? 2 ** 32 - 1, 'token of row', row);
     expectLog(list.logProbs[row * k + i], i < ids.length ? logs(i) : -Infinity, `place ${i} in row ${row}`);
   }
 }
@@ -328,14 +328,14 @@ export function checkSampler(seed: number, counts: Counts): void {
       for (const code of [got, ...others]) expect(code).toBe(CODES[wanted as NoToken]);
       return;
     }
-    for (const other of others) expect((other as SampledToken).id).toBe(got.id);
+    for (const other of others) expectSame((other as SampledToken).id, got.id, 'token of a sampler', seed);
     counts.rows++;
     if (wanted.close || wanted.closeDraw) counts.close++;
     if (got.id !== wanted.id && (wanted.close || wanted.closeDraw)) {
       counts.otherwise++;
       return;
     }
-    expect(got.id, `token ${drawn} of sampler ${seed}`).toBe(wanted.id);
+    expectSame(got.id, wanted.id, `token ${drawn} of sampler`, seed);
     expectLog(got.logProb, wanted.logProbs[wanted.ids.indexOf(wanted.id)], `token ${drawn}`);
     history.push(got.id);
     if (mirostat) limit -= mirostat.eta * (-got.logProb / Math.LN2 - mirostat.tau);
@@ -395,7 +395,8 @@ export function checkDraft(seed: number, counts: Counts): void {
       expect(other).toBe(got);
       continue;
     }
-    expect([other.accepted, [...other.ids]]).toEqual([got.accepted, [...got.ids]]);
+    expectSame(other.accepted, got.accepted, 'accepted of draft', seed);
+    expectClose(other.ids, got.ids, {});
     expectClose(other.logProbs, got.logProbs, { relative: 3e-6, absolute: 2 ** -30 });
   }
   if (typeof got === 'string') {
@@ -413,8 +414,8 @@ export function checkDraft(seed: number, counts: Counts): void {
       return;
     }
     const place = chosen.ids.indexOf(id);
-    expect(place, `id ${i} of draft ${seed}`).toBeGreaterThanOrEqual(0);
-    expect(i < got.accepted ? id : -1).toBe(i < got.accepted ? draft[i] : -1);
+    if (place < 0) expect.fail(`id ${i} of draft ${seed}: got ${id}, want one of ${chosen.ids}`);
+    if (i < got.accepted) expectSame(id, draft[i], `id ${i} of draft`, seed);
     expectLog(got.logProbs[i], chosen.logProbs[place], `id ${i} of draft ${seed}`);
   });
 }

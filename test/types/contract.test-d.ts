@@ -134,10 +134,15 @@ describe('LMHead, methods', () => {
   });
 
   it('topK, argmax', () => {
-    expectTypeOf(head.topK).toEqualTypeOf<
+    expectTypeOf(head.topK).toExtend<
       (hidden: Hidden, k: number, options?: CallOptions & AsyncOptions) => Promise<TopK>
     >();
-    expectTypeOf(head.topKSync).toEqualTypeOf<(hidden: Hidden, k: number, options?: CallOptions) => TopK>();
+    expectTypeOf(head.topKSync).toExtend<(hidden: Hidden, k: number, options?: CallOptions) => TopK>();
+    expectTypeOf(head.topK(hidden, 3)).resolves.toEqualTypeOf<TopK>();
+    expectTypeOf(head.topK(hidden, 3, { ...call, signal })).resolves.toEqualTypeOf<TopK>();
+    expectTypeOf(head.topKSync(hidden, 3, call)).toEqualTypeOf<TopK>();
+    expectTypeOf(head.lens(hidden, 3)).resolves.toEqualTypeOf<TopK>();
+    expectTypeOf(head.lensSync(hidden, 3, {})).toEqualTypeOf<TopK>();
     expectTypeOf(head.argmax).toEqualTypeOf<
       (hidden: Hidden, options?: CallOptions & AsyncOptions) => Promise<Uint32Array>
     >();
@@ -153,6 +158,68 @@ describe('LMHead, methods', () => {
     head.sampleSync(hidden, { allowedIds: [[1], ids], stream: [3, 4] });
     head.sampleSync(hidden, { allowedMask: new Uint32Array(1) });
     head.sampleSync(hidden, { allowedMask: [new Int32Array(1), new Uint32Array(1)] });
+  });
+
+  it('withLogProbs: false, of topK, lens, sample, samplers and run', () => {
+    const none = { withLogProbs: false } as const;
+    type Ranked = { readonly n: number; readonly k: number; ids: Uint32Array; logits: Float32Array };
+    const top = head.topKSync(hidden, 3, none);
+    expectTypeOf(top).toExtend<Ranked>();
+    expectTypeOf(top).not.toHaveProperty('logProbs');
+    expectTypeOf(top).not.toHaveProperty('logSumExp');
+    expectTypeOf(head.topK(hidden, 3, { withLogProbs: false, signal })).resolves.toEqualTypeOf<typeof top>();
+    expectTypeOf(head.lens(hidden, 3, { withLogProbs: false, signal })).resolves.toEqualTypeOf<typeof top>();
+    expectTypeOf(head.lensSync(hidden, 3, none)).toEqualTypeOf<typeof top>();
+    expectTypeOf(rowsOf(top)).toExtend<{ id: number; logit?: number }[][]>();
+    const sample = head.sampleSync(hidden, { ...draw, withLogProbs: false });
+    expectTypeOf(sample.ids).toEqualTypeOf<Uint32Array>();
+    expectTypeOf(sample).not.toHaveProperty('logProbs');
+    expectTypeOf(head.sample(hidden, { withLogProbs: false, signal })).resolves.toEqualTypeOf<
+      typeof sample
+    >();
+    const sampler = head.sampler({ temperature: 0.7, withLogProbs: false });
+    expectTypeOf(sampler.nextSync(hidden).id).toBeNumber();
+    expectTypeOf(sampler.nextSync(hidden)).not.toHaveProperty('logProb');
+    expectTypeOf(sampler.clone().next(hidden)).resolves.not.toHaveProperty('logProb');
+    const tokens = head.nextAllSync([sampler, head.sampler()], hidden);
+    expectTypeOf(tokens[0].id).toBeNumber();
+    expectTypeOf(tokens[0].logProb).toEqualTypeOf<number | undefined>();
+    expectTypeOf(head.nextAll([sampler], hidden)).resolves.toEqualTypeOf<typeof tokens>();
+    void head.verifyDrafts([{ hidden, draftIds: ids, sampler }]);
+    const run = head.runSync(hidden, { top: 3, sample: true, argmax: true, withLogProbs: false });
+    expectTypeOf(run.argmax).toEqualTypeOf<Uint32Array>();
+    expectTypeOf(run.top).toEqualTypeOf<typeof top>();
+    expectTypeOf(run.sample).toEqualTypeOf<typeof sample>();
+    expectTypeOf(run).not.toHaveProperty('logSumExp');
+    void head.run(hidden, { top: 3, withLogProbs: false, signal });
+    // Where a type leaves it open, they are perhaps there.
+    const perhaps = { withLogProbs: true as boolean };
+    expectTypeOf(head.topKSync(hidden, 3, perhaps).logSumExp).toEqualTypeOf<Float32Array | undefined>();
+    expectTypeOf(head.sampleSync(hidden, perhaps).logProbs).toEqualTypeOf<Float32Array | undefined>();
+    expectTypeOf(head.runSync(hidden, perhaps).logSumExp).toEqualTypeOf<Float32Array | undefined>();
+    expectTypeOf(head.sampler(perhaps).nextSync(hidden).logProb).toEqualTypeOf<number | undefined>();
+    expectTypeOf(head.topKSync(hidden, 3, { withLogProbs: true })).toEqualTypeOf<TopK>();
+    expectTypeOf(head.sampleSync(hidden, { withLogProbs: true })).toEqualTypeOf<Sample>();
+    expectTypeOf(head.sampler({ withLogProbs: true }).nextSync(hidden)).toEqualTypeOf<SampledToken>();
+    head.candidatesSync(hidden, { topP: 0.9, withLogProbs: false });
+    // @ts-expect-error: they tell log-probabilities
+    head.sampleSync(hidden, { topLogProbs: 3, withLogProbs: false });
+    // @ts-expect-error
+    head.sampler({ topLogProbs: 3, withLogProbs: false });
+    // @ts-expect-error
+    head.runSync(hidden, { logProbs: true, withLogProbs: false });
+    // @ts-expect-error
+    head.runSync(hidden, { targets: [1], withLogProbs: false });
+    // @ts-expect-error: it takes no such option
+    head.scoreSync(hidden, [1], { withLogProbs: false });
+    // @ts-expect-error
+    sampleFrom(floats, 2, { withLogProbs: true });
+    // @ts-expect-error
+    head.verifyDraftSync(hidden, [1], { withLogProbs: true });
+    // @ts-expect-error
+    void head.beam(hidden, [0], { withLogProbs: true });
+    // @ts-expect-error: of topK, a name that is none
+    head.topKSync(hidden, 3, { withLogProb: true });
   });
 
   it('score', () => {

@@ -21,7 +21,7 @@ import { SMALL_FLOATS } from './small-floats';
 
 /** Blocks of FP8 where no description says how large they are. */
 const BLOCK = 128;
-const SCALE_LEAVES = ['weight_scale', 'weight_scale_inv', 'scale'];
+const SCALE_LEAVES = ['weight_scale', 'weight_scale_inv', 'scale', 'qscale_weight', 'scale_weight'];
 
 export function scaledForm(leaves: Leaves, context: FormContext): MatrixForm | undefined {
   const weight = leaves.get('weight') ?? leaves.get('');

@@ -4,6 +4,7 @@ import type { Plan } from '../read-plan';
 import { countOf } from '../tensor-table';
 import type { OnnxGraph, OnnxModel, OnnxNode } from './model';
 import { type Operand, resolveOperand } from './operand';
+import { sameNumbers } from './same-numbers';
 import { constantNumbers, constantTensor, HANDS_ON, isOnnx, nested, Scope, upstream } from './scope';
 import { blockMatrix, perRowMatrix, type StoredMatrix, sameMatrix, storedMatrix } from './stored-matrix';
 import { isFloating, type TensorReader, TYPE } from './tensor-data';
@@ -11,7 +12,7 @@ import { isFloating, type TensorReader, TYPE } from './tensor-data';
 export interface Embedding {
   /** Is it the head's matrix? */
   tied: boolean;
-  /** Where it is another. */
+  /** Where it is another; or where the head's is a copy of it. */
   matrix?: StoredMatrix;
   /** Why there is none. */
   problem?: string;
@@ -42,6 +43,8 @@ export function* findEmbedding(reader: TensorReader, model: OnnxModel, head: Sto
       if (!matrix) continue;
       if (sameMatrix(matrix, head)) return { tied: true, scale: yield* factorOf(reader, lookup) };
       if (!byTokens || untied) continue;
+      if (yield* sameNumbers(reader, matrix, head))
+        return { tied: true, matrix, scale: yield* factorOf(reader, lookup) };
       if (matrix.columns === head.columns)
         untied = { tied: false, matrix, scale: yield* factorOf(reader, lookup) };
       else

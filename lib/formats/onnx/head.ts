@@ -28,6 +28,8 @@ export interface OnnxHead {
   tail: Tail;
   pattern: string;
   notes: string[];
+  /** Does onnxruntime round the hidden states, where lmhead does not? */
+  rounds: boolean;
   embedding: Embedding;
   /** Of a merged decoder each branch; else the graph. */
   cuts: Cut[];
@@ -189,14 +191,13 @@ function* finished(
   }
   if (tail.parts.includes('mask'))
     notes.push('tokens that the graph masks have the logits that their bias gives');
+  const embedding = yield* findEmbedding(reader, model, matrix);
+  if (embedding.tied && embedding.matrix) {
+    notes.push(`the head has a copy of ${quoted(embedding.matrix.tensor.name)}, which is used in its place`);
+  }
   return {
-    ...{ output, matrix, tail, notes, cuts },
+    ...{ output, notes, cuts, tail, embedding, rounds: head.rounds },
+    matrix: embedding.tied ? (embedding.matrix ?? matrix) : matrix,
     pattern: [node.domain === '' ? pattern : `${node.domain}.${pattern}`, ...tail.parts].join(' + '),
-    embedding: yield* findEmbedding(reader, model, matrix),
   };
-}
-
-/** @returns why a name is none of the graph's outputs, for messages */
-export function outputNames({ graph }: OnnxModel): string {
-  return listed(graph.outputs.map(({ name }) => quoted(name)));
 }

@@ -28,7 +28,6 @@ export interface OnnxAttribute {
   integer?: number;
   float?: number;
   integers?: number[];
-  text?: string;
   tensor?: OnnxTensor;
   graph?: OnnxGraph;
   /** The whole field, and its contents. */
@@ -46,7 +45,7 @@ export interface OnnxNode {
   /** '' is one that is left out. */
   inputs: string[];
   outputs: string[];
-  attributes: Map<string, OnnxAttribute>;
+  attributes: ReadonlyMap<string, OnnxAttribute>;
   /** The whole field, and its contents. */
   span: Span;
   contents: Span;
@@ -69,8 +68,6 @@ export interface OnnxGraph {
   inputs: OnnxValue[];
   outputs: OnnxValue[];
   values: OnnxValue[];
-  /** Of sparse initializers. */
-  sparse: Set<string>;
   contents: Span;
 }
 
@@ -84,10 +81,19 @@ export interface OnnxModel {
 
 /** More nodes, attributes, tensors and values than any model has, each of which takes some hundred bytes of memory. */
 const MOST_THINGS = 500_000;
+/** A node is as large as so many others. */
+const NODE = 4;
+const NONE: OnnxNode['attributes'] = new Map();
 /** Graphs within graphs. */
 const DEEPEST = 16;
 /** An attribute's list; of a longer one nothing here has use. */
 const MOST_INTEGERS = 64;
+/** Names of values are paths of modules. */
+const LONGEST_TEXT = 10_000;
+/** TensorProto's fields of numbers: float_data, int32_data, string_data, int64_data, raw_data, double_data, uint64_data. */
+const DATA_FIELDS: Record<number, OnnxTensor['encoding']> = {
+  ...{ 4: 'bytes', 5: 'varints', 6: 'unread', 7: 'varints', 9: 'bytes', 10: 'bytes', 11: 'varints' },
+};
 
 /** @throws LMHeadError FORMAT */
 export function* readModel(file: string, size: number): FilePlan<OnnxModel> {
@@ -105,9 +111,6 @@ export function* readModel(file: string, size: number): FilePlan<OnnxModel> {
   }
 }
 
-/** What a field's number stands for in a message. */
-type Fields = Record<number, (field: Field) => FilePlan<void>>;
-
 class Reader {
   readonly #cursor: Cursor;
   #things = 0;
@@ -116,50 +119,35 @@ class Reader {
     this.#cursor = new Cursor(size);
   }
 
+  // Of a hostile file a message is two bytes, so each costs as little as it can: what is in memory is read without a generator.
+
   *model(size: number): FilePlan<OnnxModel> {
     let graph: OnnxGraph | undefined;
     let span: Span | undefined;
     const functions = new Set<string>();
-    const reader = this;
-    yield* this.#message(size, {
-      *7(field) {
+    for (let field = yield* this.#next(size); field; field = yield* this.#next(size)) {
+      if (field.number === 7) {
         if (graph) throw new SyntaxError('it has two graphs');
         span = spanOf(field);
-        graph = yield* reader.#graph(field, 0);
-      },
-      *25(field) {
-        let name = '';
-        let domain = '';
-        yield* reader.#message(field.to, {
-          *1(text) {
-            name = yield* reader.#text(text);
-          },
-          *10(text) {
-            domain = yield* reader.#text(text);
-          },
-        });
-        reader.#count();
-        functions.add(`${domain} ${name}`);
-      },
-    });
+        graph = yield* this.#graph(field, 0);
+      } else if (field.number === 25) functions.add(yield* this.#function(field));
+      this.#cursor.skip(field);
+    }
     if (!graph || !span) throw new SyntaxError('it has no graph');
     return { graph, span, functions };
   }
 
-  /** Reads the fields that are asked for, and passes over all others. */
-  *#message(end: number, fields: Fields): FilePlan<void> {
-    for (;;) {
-      const field = yield* this.#cursor.field(end);
-      if (!field) return;
-      const read = fields[field.number];
-      if (read) yield* read(field);
-      this.#cursor.skip(field);
-    }
+  /** The next field of a message, if there is one. */
+  *#next(end: number): FilePlan<Field | undefined> {
+    const cursor = this.#cursor;
+    if (cursor.at >= end) return undefined;
+    if (!cursor.isReady(end)) yield* cursor.ready(end);
+    return cursor.field(end);
   }
 
-  #count(): void {
-    if (++this.#things > MOST_THINGS)
-      throw new SyntaxError(`it has more than ${MOST_THINGS} nodes and tensors`);
+  #count(some = 1): void {
+    this.#things += some;
+    if (this.#things > MOST_THINGS) throw new SyntaxError('it has too many nodes and tensors');
   }
 
   /** A field that has to be bytes. */
@@ -170,120 +158,160 @@ class Reader {
 
   *#text(field: Field): FilePlan<string> {
     this.#bytes(field);
-    return yield* this.#cursor.text(field);
+    if (field.to - field.from > LONGEST_TEXT) {
+      throw new SyntaxError(`the name at byte ${field.from} has more than ${LONGEST_TEXT} bytes`);
+    }
+    if (!this.#cursor.isReadyAll(field)) yield* this.#cursor.readyAll(field);
+    return this.#cursor.text(field);
+  }
+
+  /** Two texts of a message, by their fields' numbers. */
+  *#texts(end: number, one: number, other: number): FilePlan<[string, string]> {
+    const texts: [string, string] = ['', ''];
+    for (let field = yield* this.#next(end); field; field = yield* this.#next(end)) {
+      if (field.number === one) texts[0] = yield* this.#text(field);
+      else if (field.number === other) texts[1] = yield* this.#text(field);
+      this.#cursor.skip(field);
+    }
+    return texts;
+  }
+
+  *#function(field: Field): FilePlan<string> {
+    this.#bytes(field);
+    this.#count();
+    const [name, domain] = yield* this.#texts(field.to, 1, 10);
+    return `${domain} ${name}`;
+  }
+
+  /** @returns undefined where they are more than a list here has use for */
+  *#integers(field: Field): FilePlan<number[] | undefined> {
+    // Of each there are ten bytes at most.
+    if (field.to - field.from > 10 * MOST_INTEGERS) return undefined;
+    if (!this.#cursor.isReadyAll(field)) yield* this.#cursor.readyAll(field);
+    return this.#cursor.integers(field);
   }
 
   *#graph(field: Field, depth: number): FilePlan<OnnxGraph> {
     this.#bytes(field);
     if (depth > DEEPEST) throw new SyntaxError(`it has graphs within graphs, more than ${DEEPEST} deep`);
     const graph: OnnxGraph = {
-      ...{ nodes: [], initializers: new Map(), inputs: [], outputs: [], values: [], sparse: new Set() },
+      ...{ nodes: [], initializers: new Map(), inputs: [], outputs: [], values: [] },
       contents: { begin: field.from, end: field.to },
     };
-    const reader = this;
-    const value = (list: OnnxValue[]) =>
-      function* (each: Field): FilePlan<void> {
-        list.push(yield* reader.#value(each));
-      };
-    yield* this.#message(field.to, {
-      *1(each) {
-        graph.nodes.push(yield* reader.#node(each, depth));
-      },
-      *5(each) {
-        const tensor = yield* reader.#tensor(each);
-        if (graph.initializers.has(tensor.name)) throw new SyntaxError('it has two initializers of one name');
-        graph.initializers.set(tensor.name, { ...tensor, span: spanOf(each) });
-      },
-      11: value(graph.inputs),
-      12: value(graph.outputs),
-      13: value(graph.values),
-      *15(each) {
-        reader.#bytes(each);
-        yield* reader.#message(each.to, {
-          *1(values) {
-            graph.sparse.add((yield* reader.#tensor(values)).name);
-          },
-        });
-      },
-    });
+    for (let each = yield* this.#next(field.to); each; each = yield* this.#next(field.to)) {
+      switch (each.number) {
+        case 1:
+          graph.nodes.push(yield* this.#node(each, depth));
+          break;
+        case 5: {
+          const tensor = yield* this.#tensor(each);
+          if (graph.initializers.has(tensor.name))
+            throw new SyntaxError('it has two initializers of one name');
+          graph.initializers.set(tensor.name, { ...tensor, span: spanOf(each) });
+          break;
+        }
+        case 11:
+          graph.inputs.push(yield* this.#value(each));
+          break;
+        case 12:
+          graph.outputs.push(yield* this.#value(each));
+          break;
+        case 13:
+          graph.values.push(yield* this.#value(each));
+          break;
+      }
+      this.#cursor.skip(each);
+    }
     return graph;
   }
 
   *#node(field: Field, depth: number): FilePlan<OnnxNode> {
     this.#bytes(field);
-    this.#count();
+    this.#count(NODE);
     const node: OnnxNode = {
-      ...{ op: '', domain: '', name: '', inputs: [], outputs: [], outputSpans: [], attributes: new Map() },
+      op: '',
+      domain: '',
+      name: '',
+      inputs: [],
+      outputs: [],
+      outputSpans: [],
+      attributes: NONE,
       span: spanOf(field),
       contents: { begin: field.from, end: field.to },
     };
-    const reader = this;
-    yield* this.#message(field.to, {
-      *1(each) {
-        reader.#count();
-        node.inputs.push(yield* reader.#text(each));
-      },
-      *2(each) {
-        reader.#count();
-        node.outputs.push(yield* reader.#text(each));
-        node.outputSpans.push(spanOf(each));
-      },
-      *3(each) {
-        node.name = yield* reader.#text(each);
-      },
-      *4(each) {
-        node.op = yield* reader.#text(each);
-      },
-      *5(each) {
-        const { name, ...attribute } = yield* reader.#attribute(each, depth);
-        node.attributes.set(name, attribute);
-      },
-      *7(each) {
-        const domain = yield* reader.#text(each);
-        node.domain = domain === 'ai.onnx' ? '' : domain;
-      },
-    });
+    for (let each = yield* this.#next(field.to); each; each = yield* this.#next(field.to)) {
+      switch (each.number) {
+        case 1:
+          this.#count();
+          node.inputs.push(yield* this.#text(each));
+          break;
+        case 2:
+          this.#count();
+          node.outputs.push(yield* this.#text(each));
+          node.outputSpans.push(spanOf(each));
+          break;
+        case 3:
+          node.name = yield* this.#text(each);
+          break;
+        case 4:
+          node.op = yield* this.#text(each);
+          break;
+        case 5: {
+          const [name, attribute] = yield* this.#attribute(each, depth);
+          if (node.attributes === NONE) node.attributes = new Map();
+          (node.attributes as Map<string, OnnxAttribute>).set(name, attribute);
+          break;
+        }
+        case 7: {
+          const domain = yield* this.#text(each);
+          node.domain = domain === 'ai.onnx' ? '' : domain;
+          break;
+        }
+      }
+      this.#cursor.skip(each);
+    }
     return node;
   }
 
-  *#attribute(field: Field, depth: number): FilePlan<OnnxAttribute & { name: string }> {
+  *#attribute(field: Field, depth: number): FilePlan<[name: string, OnnxAttribute]> {
     this.#bytes(field);
     this.#count();
-    const attribute: OnnxAttribute & { name: string } = {
-      ...{ name: '', span: spanOf(field) },
+    const attribute: OnnxAttribute = {
+      span: spanOf(field),
       contents: { begin: field.from, end: field.to },
     };
+    let name = '';
     let list: number[] | undefined = [];
-    const reader = this;
-    yield* this.#message(field.to, {
-      *1(each) {
-        attribute.name = yield* reader.#text(each);
-      },
-      *2(each) {
-        if (each.wire === WIRE.bits32) attribute.float = yield* reader.#cursor.float(each);
-      },
-      // biome-ignore lint/correctness/useYield: nothing has to be read.
-      *3(each) {
-        attribute.integer = each.value;
-      },
-      *4(each) {
-        reader.#bytes(each);
-        if (each.to - each.from <= MOST_INTEGERS) attribute.text = yield* reader.#text(each);
-      },
-      *5(each) {
-        attribute.tensor = yield* reader.#tensor(each);
-      },
-      *6(each) {
-        attribute.graph = yield* reader.#graph(each, depth + 1);
-        attribute.graphSpan = spanOf(each);
-      },
-      *8(each) {
-        const more = yield* reader.#cursor.integers(each, MOST_INTEGERS);
-        list = more && list && list.length + more.length <= MOST_INTEGERS ? [...list, ...more] : undefined;
-      },
-    });
+    for (let each = yield* this.#next(field.to); each; each = yield* this.#next(field.to)) {
+      switch (each.number) {
+        case 1:
+          name = yield* this.#text(each);
+          break;
+        case 2:
+          if (each.wire !== WIRE.bits32) break;
+          if (!this.#cursor.isReadyAll(each)) yield* this.#cursor.readyAll(each);
+          attribute.float = this.#cursor.float(each);
+          break;
+        case 3:
+          attribute.integer = each.value;
+          break;
+        case 5:
+          attribute.tensor = yield* this.#tensor(each);
+          break;
+        case 6:
+          attribute.graph = yield* this.#graph(each, depth + 1);
+          attribute.graphSpan = spanOf(each);
+          break;
+        case 8: {
+          const more = yield* this.#integers(each);
+          list = more && list && list.length + more.length <= MOST_INTEGERS ? [...list, ...more] : undefined;
+          break;
+        }
+      }
+      this.#cursor.skip(each);
+    }
     if (list && list.length > 0) attribute.integers = list;
-    return attribute;
+    return [name, attribute];
   }
 
   *#tensor(field: Field): FilePlan<OnnxTensor> {
@@ -291,59 +319,46 @@ class Reader {
     this.#count();
     const tensor: OnnxTensor = { name: '', dims: [], type: 0, encoding: 'unread', begin: 0, end: 0 };
     let fields = 0;
-    const numbers = (encoding: OnnxTensor['encoding']) =>
-      // biome-ignore lint/correctness/useYield: nothing has to be read.
-      function* (each: Field): FilePlan<void> {
-        fields++;
-        tensor.encoding = each.wire === WIRE.bytes && fields === 1 ? encoding : 'unread';
-        tensor.begin = each.from;
-        tensor.end = each.to;
-      };
-    const reader = this;
-    let located = 0;
-    const external: Record<string, string> = {};
-    yield* this.#message(field.to, {
-      *1(each) {
-        const more = yield* reader.#cursor.integers(each, MOST_INTEGERS);
-        if (!more || tensor.dims.length + more.length > MOST_INTEGERS || more.some(size => !(size >= 0))) {
-          throw new SyntaxError(`the tensor at byte ${field.begin} has no shape`);
+    let isExternal = false;
+    const external: OnnxTensor['external'] = {};
+    for (let each = yield* this.#next(field.to); each; each = yield* this.#next(field.to)) {
+      switch (each.number) {
+        case 1: {
+          const more = yield* this.#integers(each);
+          if (!more || tensor.dims.length + more.length > MOST_INTEGERS || more.some(size => !(size >= 0))) {
+            throw new SyntaxError(`the tensor at byte ${field.begin} has no shape`);
+          }
+          tensor.dims.push(...more);
+          break;
         }
-        tensor.dims.push(...more);
-      },
-      // biome-ignore lint/correctness/useYield: nothing has to be read.
-      *2(each) {
-        tensor.type = each.value;
-      },
-      4: numbers('bytes'),
-      5: numbers('varints'),
-      6: numbers('unread'),
-      7: numbers('varints'),
-      *8(each) {
-        tensor.name = yield* reader.#text(each);
-      },
-      9: numbers('bytes'),
-      10: numbers('bytes'),
-      11: numbers('varints'),
-      *13(each) {
-        reader.#count();
-        let key = '';
-        let text = '';
-        yield* reader.#message(each.to, {
-          *1(of) {
-            key = yield* reader.#text(of);
-          },
-          *2(of) {
-            text = yield* reader.#text(of);
-          },
-        });
-        if (['location', 'offset', 'length'].includes(key)) external[key] = text;
-      },
-      // biome-ignore lint/correctness/useYield: nothing has to be read.
-      *14(each) {
-        located = each.value;
-      },
-    });
-    if (located === 1) {
+        case 2:
+          tensor.type = each.value;
+          break;
+        case 8:
+          tensor.name = yield* this.#text(each);
+          break;
+        case 13: {
+          this.#bytes(each);
+          this.#count();
+          const [key, text] = yield* this.#texts(each.to, 1, 2);
+          if (key === 'location' || key === 'offset' || key === 'length') external[key] = text;
+          break;
+        }
+        case 14:
+          isExternal = each.value === 1;
+          break;
+        default: {
+          const encoding = DATA_FIELDS[each.number];
+          if (encoding === undefined) break;
+          fields++;
+          tensor.encoding = each.wire === WIRE.bytes && fields === 1 ? encoding : 'unread';
+          tensor.begin = each.from;
+          tensor.end = each.to;
+        }
+      }
+      this.#cursor.skip(each);
+    }
+    if (isExternal) {
       tensor.external = external;
       tensor.encoding = 'bytes';
     }
@@ -354,43 +369,44 @@ class Reader {
     this.#bytes(field);
     this.#count();
     const value: OnnxValue = { name: '', type: 0, span: spanOf(field) };
-    const reader = this;
-    const dimension = function* (each: Field): FilePlan<void> {
-      let size: number | undefined;
-      yield* reader.#message(each.to, {
-        // biome-ignore lint/correctness/useYield: nothing has to be read.
-        *1(of) {
-          size = of.value;
-        },
-      });
-      reader.#count();
-      value.shape!.push(size);
-    };
-    yield* this.#message(field.to, {
-      *1(each) {
-        value.name = yield* reader.#text(each);
-      },
-      *2(type) {
-        reader.#bytes(type);
-        yield* reader.#message(type.to, {
-          *1(tensor) {
-            reader.#bytes(tensor);
-            yield* reader.#message(tensor.to, {
-              // biome-ignore lint/correctness/useYield: nothing has to be read.
-              *1(each) {
-                value.type = each.value;
-              },
-              *2(shape) {
-                reader.#bytes(shape);
-                value.shape = [];
-                yield* reader.#message(shape.to, { 1: dimension });
-              },
-            });
-          },
-        });
-      },
-    });
+    for (let each = yield* this.#next(field.to); each; each = yield* this.#next(field.to)) {
+      if (each.number === 1) value.name = yield* this.#text(each);
+      else if (each.number === 2) {
+        this.#bytes(each);
+        for (let tensor = yield* this.#next(each.to); tensor; tensor = yield* this.#next(each.to)) {
+          if (tensor.number === 1) yield* this.#tensorType(tensor, value);
+          this.#cursor.skip(tensor);
+        }
+      }
+      this.#cursor.skip(each);
+    }
     return value;
+  }
+
+  *#tensorType(field: Field, value: OnnxValue): FilePlan<void> {
+    this.#bytes(field);
+    for (let each = yield* this.#next(field.to); each; each = yield* this.#next(field.to)) {
+      if (each.number === 1) value.type = each.value;
+      else if (each.number === 2) {
+        this.#bytes(each);
+        value.shape = [];
+        for (let size = yield* this.#next(each.to); size; size = yield* this.#next(each.to)) {
+          if (size.number === 1) value.shape.push(yield* this.#dimension(size));
+          this.#cursor.skip(size);
+        }
+      }
+      this.#cursor.skip(each);
+    }
+  }
+
+  *#dimension(field: Field): FilePlan<number | undefined> {
+    this.#count();
+    let size: number | undefined;
+    for (let each = yield* this.#next(field.to); each; each = yield* this.#next(field.to)) {
+      if (each.number === 1) size = each.value;
+      this.#cursor.skip(each);
+    }
+    return size;
   }
 }
 

@@ -60,7 +60,7 @@ function* weightsOf(table: Table, head: OnnxHead): Plan<OnnxWeights> {
   const { file } = table.reader;
   const { matrix, tail, embedding } = head;
   const output = yield* table.matrix(matrix);
-  const input = embedding.matrix && (yield* table.matrix(embedding.matrix));
+  const input = embedding.matrix && !embedding.tied ? yield* table.matrix(embedding.matrix) : undefined;
   const found: HeadTensors = {
     output: output.tensor,
     input: input?.tensor,
@@ -92,7 +92,11 @@ export function* keptWeight(
   reader: TensorReader,
   { tensor, quantized }: StoredMatrix,
 ): Plan<{ dtype: string; maxWeightError: number }> {
-  if (!quantized) return { dtype: dtypeOf(tensor.type), maxWeightError: 0 };
+  if (!quantized) {
+    if (tensor.encoding === 'varints') yield* reader.stored(tensor);
+    else yield* reader.locate(tensor);
+    return { dtype: dtypeOf(tensor.type), maxWeightError: 0 };
+  }
   const read = yield* levelsOf(reader, tensor);
   const kept = yield* keptAs(quantized, read);
   return { dtype: kept.dtype, maxWeightError: yield* largestError(quantized, kept, read) };

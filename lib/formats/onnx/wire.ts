@@ -23,8 +23,6 @@ const LONGEST_START = 20;
 /** What is read at once after something that was passed over, and at most. */
 const FIRST_WINDOW = 2 ** 12;
 const LARGEST_WINDOW = 2 ** 18;
-/** Names of values are paths of modules. */
-const LONGEST_TEXT = 10_000;
 
 /** Reads a file's fields one after another; what is passed over is not read. Throws SyntaxError where the file is damaged. */
 export class Cursor {
@@ -39,11 +37,27 @@ export class Cursor {
     this.#size = size;
   }
 
-  /** The next field of a message that ends at `end`; the cursor is then at its contents. */
-  *field(end: number): FilePlan<Field | undefined> {
-    if (this.at >= end) return undefined;
+  /** Is the next field's start in memory, and else, reads it. @param end of the message */
+  *ready(end: number): FilePlan<void> {
+    yield* this.#load(end - this.at, LONGEST_START);
+  }
+
+  isReady(end: number): boolean {
+    return this.#has(Math.min(LONGEST_START, end - this.at));
+  }
+
+  /** The same of a field's contents. */
+  *readyAll({ from, to }: Field): FilePlan<void> {
+    yield* this.#load(to - from, to - from);
+  }
+
+  isReadyAll({ from, to }: Field): boolean {
+    return this.#has(to - from);
+  }
+
+  /** The next field of a message that ends at `end`, which is ready; the cursor is then at its contents. */
+  field(end: number): Field {
     const begin = this.at;
-    if (!this.#has(Math.min(LONGEST_START, end - begin))) yield* this.#load(end - begin, LONGEST_START);
     const key = this.#varint(end);
     const number = Math.floor(key / 8);
     const wire = key % 8;
@@ -68,37 +82,22 @@ export class Cursor {
     return field;
   }
 
-  /** The contents of the field that the cursor is at. They are the window's: to be used at once. */
-  *bytes({ from, to }: Field): FilePlan<Buffer> {
-    if (!this.#has(to - from)) yield* this.#load(to - from, to - from);
+  text({ from, to }: Field): string {
     this.at = to;
-    return this.#window.subarray(from - this.#start, to - this.#start);
+    return this.#window.toString('utf8', from - this.#start, to - this.#start);
   }
 
-  *text(field: Field): FilePlan<string> {
-    if (field.to - field.from > LONGEST_TEXT) {
-      throw new SyntaxError(`the name at byte ${field.from} has more than ${LONGEST_TEXT} bytes`);
-    }
-    return (yield* this.bytes(field)).toString();
+  float({ from, to }: Field): number {
+    this.at = to;
+    return this.#window.readFloatLE(from - this.#start);
   }
 
-  *float(field: Field): FilePlan<number> {
-    return (yield* this.bytes(field)).readFloatLE();
-  }
-
-  /** Of a repeated integer: one that stands alone, or all of a packed field. @param most they are not read where they are more */
-  *integers(field: Field, most: number): FilePlan<number[] | undefined> {
+  /** Of a repeated integer: one that stands alone, or all of a packed field. */
+  integers(field: Field): number[] {
     if (field.wire === WIRE.varint) return [field.value];
-    // Of a varint there is a byte at least.
-    if (field.to - field.from > most * 10) {
-      this.skip(field);
-      return undefined;
-    }
-    yield* this.bytes(field);
-    this.at = field.from;
     const list: number[] = [];
     while (this.at < field.to) list.push(this.#varint(field.to));
-    return list.length > most ? undefined : list;
+    return list;
   }
 
   skip({ to }: Field): void {

@@ -4,9 +4,11 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "../quantize.h"
+#include "../screen/search.h"
 #include "../sources/similarity.h"
 #include "pass_view.h"
 #include "stored_matrix.h"
@@ -69,9 +71,12 @@ class HeadCore {
       allowed = few_rows(n, request);
       if (!allowed.empty()) rows = {allowed.data(), allowed.size()};
     }
-    if (!rows.ids) return run_pass(kernels_, all, request);
+    if (!rows.ids) {
+      if (const auto found = search({packed_hidden, n, &epilogue_, valid_, &request, in_use_})) return *found;
+      return run_pass(kernels_, all, request);
+    }
     const ProductSource subset(kernels_, output_->view, epilogue_, valid_, packed_hidden, n, rows, activations_);
-    if (view.over_vocabulary) request.normalizer = &all;
+    if (view.over_vocabulary && request.tells_of_all()) request.normalizer = &all;
     const PassResult result = run_pass(kernels_, subset, request);
     // Whether all of such a row is -inf, or what is allowed of it, these few do not say.
     if (!allowed.empty() && result.status == PassResult::unnormalized && result.id < 0) return run_pass(kernels_, all, request);
@@ -96,11 +101,29 @@ class HeadCore {
     call.valid = valid_;
     call.request = request;
     call.request.workers.threads = threads_;
+    call.screen = in_use_;
     return call;
   }
   // Heads of one group share passes.
   const std::shared_ptr<SharingGroup>& sharing_group() const { return output_->groups[static_cast<size_t>(activations_)]; }
   SharedPass shared_pass(Gate* gate) const { return {kernels_, output_->view, activations_, gate}; }
+
+  // Makes the bounded copy of the output matrix, where nobody has yet; done: see Copy::make. False where it was aborted.
+  bool make_copy(ParallelFor workers, std::atomic<size_t>* done) const {
+    workers.threads = threads_;
+    if (output_->copy()) return true;
+    std::shared_ptr<const screen::Copy> copy = screen::Copy::make(kernels_, output_->view, workers, done);
+    if (copy) output_->keep_copy(std::move(copy));
+    return output_->copy() != nullptr;
+  }
+  // From now on calls use it, where there is one.
+  void use_copy() {
+    std::shared_ptr<const screen::Copy> copy = output_->copy();
+    if (screen_ || !copy) return;
+    screen_ = std::make_unique<const screen::Use>(std::move(copy), epilogue_.bias);
+    in_use_ = screen_.get();
+  }
+  const screen::Use* screen() const { return in_use_; }  // null: there is none
 
   // nan: of row `row`, which has NaN or an infinity. workers: its threads are the head's.
   PassResult quantize(const Quantization& q, ParallelFor workers) const {
@@ -118,11 +141,27 @@ class HeadCore {
     return needs_no_others ? request.adjustments.few_allowed(n) : std::vector<uint32_t>();
   }
 
+  // The answer, where the rows that a search leaves have it.
+  std::optional<PassResult> search(screen::Query query) const {
+    const Matrix& e = output_->view;
+    if (query.n > screen::most_states(e) || !screen::may_answer(query) || query.use->sits_out()) return std::nullopt;
+    screen::search(kernels_, e, {&query, 1}, query.request->workers);
+    if (query.rows.empty()) return std::nullopt;
+    return screen::answer(kernels_, e, query);
+  }
+
   PassResult run_similarity(const float* packed_hidden, size_t n, const PassRequest& request, const PassView& view) const {
     const ProductSource dots(kernels_, output_->view, {}, valid_, packed_hidden, n, view.rows);
-    if (view.metric == Metric::dot) return run_pass(kernels_, dots, request);
+    const Epilogue none;
+    screen::Query query{packed_hidden, n, &none, valid_, &request, view.rows.ids ? nullptr : in_use_.load()};
+    if (view.metric == Metric::dot) {
+      if (const auto found = search(query)) return *found;
+      return run_pass(kernels_, dots, request);
+    }
     const std::shared_ptr<const std::vector<double>> norms = norms_for(request.workers);
     if (!norms) return {PassResult::aborted};
+    query.factors = norms->data();
+    if (const auto found = search(query)) return *found;
     return run_pass(kernels_, ScaledSource(dots, norms->data()), request);
   }
 
@@ -147,6 +186,8 @@ class HeadCore {
   const size_t valid_;
   const Activations activations_;
   const unsigned threads_;
+  std::unique_ptr<const screen::Use> screen_;
+  std::atomic<const screen::Use*> in_use_{nullptr};  // that, once it is there: jobs may run meanwhile
   mutable std::mutex norms_mutex_;
   mutable std::shared_ptr<const std::vector<double>> inverse_norms_;  // made when they are first asked for
 };

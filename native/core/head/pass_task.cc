@@ -66,11 +66,14 @@ void PassTask::run(Turn& turn) {
 
 void PassTask::run_apart(Gate& gate) {
   started_ = Clock::now();
-  if (quantization) {
+  if (quantization || copied) {
     HeadCall& call = calls[0];
     try {
-      ParallelFor workers{1, &canceled, &gate};
-      call.result = call.core->quantize(*quantization, workers);
+      const ParallelFor workers{1, &canceled, &gate};
+      if (copied)
+        call.result = {call.core->make_copy(workers, copied) ? PassResult::ok : PassResult::aborted};
+      else
+        call.result = call.core->quantize(*quantization, workers);
     } catch (...) {
       call.out_of_memory = true;
     }

@@ -1,4 +1,4 @@
-// What a head is asked for asynchronously: passes, which others may share, or rows to quantize.
+// What a head is asked for asynchronously: passes, which others may share, rows to quantize, or the copy that searches read.
 #pragma once
 
 #include <chrono>
@@ -20,7 +20,8 @@ class PassTask : public Task {
   std::vector<HeadCall> calls;
   Apart apart = Apart::by_choice;
   std::optional<Quantization> quantization;  // instead of a pass; of the first call's head
-  std::atomic<int32_t> canceled{0};          // aborts it
+  std::atomic<size_t>* copied = nullptr;  // instead of a pass: makes the copy of the first call's head, and counts its rows here
+  std::atomic<int32_t> canceled{0};       // aborts it
   // Where it is to be told of its pass: seconds in the queue, seconds from start to end, how many calls and rows it served, and
   // why it served no others (Apart).
   static constexpr size_t kFacts = 5;

@@ -3,8 +3,10 @@
 
 #include <array>
 #include <memory>
+#include <mutex>
 
 #include "../pass/shared_pass.h"
+#include "../screen/copy.h"
 #include "../storage/storage.h"
 #include "../threads/task_queue.h"
 
@@ -25,7 +27,20 @@ struct StoredMatrix {
   const Matrix view;
   // Of the heads over it that share passes: those with the same activations.
   std::array<std::shared_ptr<SharingGroup>, kActivations> groups;
+  // Its bounded copy, where a head has asked for one; made by whoever asks first.
+  std::shared_ptr<const screen::Copy> copy() const {
+    const std::lock_guard lock(copy_mutex_);
+    return copy_;
+  }
+  void keep_copy(std::shared_ptr<const screen::Copy> made) {
+    const std::lock_guard lock(copy_mutex_);
+    if (!copy_) copy_ = std::move(made);
+  }
   uint64_t token_number = 0;  // of its token; 0: it has none. Under the lock of shared_matrices.cc
+
+ private:
+  mutable std::mutex copy_mutex_;
+  std::shared_ptr<const screen::Copy> copy_;
 };
 
 }  // namespace lmhead

@@ -73,7 +73,8 @@ Block::Block(const Kernels& kernels, const LogitSource& source, const PassReques
       scaled_(std::any_of(plans.inverse_temperatures.begin() + static_cast<ptrdiff_t>(begin),
                           plans.inverse_temperatures.begin() + static_cast<ptrdiff_t>(end), [](double t) { return t != 1; })),
       distributions_(kernels, columns_, chunks_, plans.inverse_temperatures.data() + begin,
-                     gumbel_max_of_raw() || (!request.normalizer && shows_sums()), request.score.entropy && !request.normalizer),
+                     tells_gumbel_max_of_raw() || (!request.normalizer && shows_sums()),
+                     request.score.entropy && !request.normalizer),
       draft_(draft) {
   const double* const inverse_temperatures = plans.inverse_temperatures.data() + begin;
   if (request.normalizer)
@@ -157,11 +158,13 @@ PassResult Block::finish(const ParallelFor& workers) {
 // Whether results show log-probabilities or their like at the rows' temperatures.
 bool Block::shows_sums() const {
   const PassRequest& r = request_;
-  return r.log_sum_exp || r.log_probs || r.probs || r.top.ids || r.score.targets || (r.sample.model_log_probs && !scaled_);
+  return r.log_sum_exp || r.log_probs || r.probs || r.top.log_probs || r.score.targets || (r.sample.model_log_probs && !scaled_);
 }
 
-// Whether tokens are drawn by Gumbel-max in the pass: their log-probabilities are then of all its logits.
-bool Block::has_gumbel_max() const { return std::count(ways_, ways_ + columns_, Sampling::gumbel_max) > 0; }
+// Whether log-probabilities are told of tokens that are drawn by Gumbel-max in the pass: these are of all its logits.
+bool Block::tells_gumbel_max() const {
+  return request_.sample.log_probs && std::count(ways_, ways_ + columns_, Sampling::gumbel_max) > 0;
+}
 
 void Block::add_dense(Dense what, float* out) {
   if (out) add<DenseSink>(kernels_, what, out + begin_ * source_.vocabulary(), columns_, source_.vocabulary(), source_.valid());
@@ -218,7 +221,7 @@ void Block::add_drawing(const double* inverse_temperatures) {
     sink = add_to<T>(drawing_, std::forward<decltype(arguments)>(arguments)...);
   };
   if (request_.adjustments.any())
-    add_drawn(adjusted_, kernels_, columns_, chunks_, inverse_temperatures, has_gumbel_max(), false);
+    add_drawn(adjusted_, kernels_, columns_, chunks_, inverse_temperatures, tells_gumbel_max(), false);
   std::vector<uint32_t> k(columns_);
   bool any[6] = {};
   for (size_t c = 0; c < columns_; c++) {
@@ -335,7 +338,7 @@ void Block::write_top(const ParallelFor& workers) {
       const size_t at = (begin_ + c) * out.k + i;
       out.ids[at] = best[i].id;
       out.logits[at] = best[i].logit;
-      out.log_probs[at] = shown()[c].log_prob(best[i].logit);
+      if (out.log_probs) out.log_probs[at] = shown()[c].log_prob(best[i].logit);
     }
   });
 }

@@ -86,8 +86,8 @@ class Block {
   // Of the logits that tokens are drawn from.
   const Distribution& drawn_from(size_t column) const { return (adjusted_ ? *adjusted_ : distributions_).data()[column]; }
   bool shows_sums() const;
-  bool has_gumbel_max() const;
-  bool gumbel_max_of_raw() const { return has_gumbel_max() && !request_.adjustments.any(); }
+  bool tells_gumbel_max() const;
+  bool tells_gumbel_max_of_raw() const { return tells_gumbel_max() && !request_.adjustments.any(); }
 
   template <class T, class... Arguments>
   T* add_to(std::vector<Sink*>& sinks, Arguments&&... arguments) {

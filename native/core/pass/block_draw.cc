@@ -102,7 +102,7 @@ void Block::write_sample(size_t c, const Choice& choice, std::vector<Candidate>&
   if (!out.ids) return;
   LMHEAD_DASSERT(source_.local_index_of(choice.id) < source_.valid() && !std::isnan(choice.log_prob));
   out.ids[begin_ + c] = choice.id;
-  out.log_probs[begin_ + c] = static_cast<float>(choice.log_prob);
+  if (out.log_probs) out.log_probs[begin_ + c] = static_cast<float>(choice.log_prob);
   if (!out.model_log_probs) return;
   write_list(c, out.top, left, log_prob);
   const Distribution& raw = (unscaled_ ? unscaled_->data() : shown())[c];

@@ -130,7 +130,7 @@ struct TopOutputs {
   uint32_t k = 0;
   uint32_t* ids = nullptr;
   float* logits = nullptr;
-  float* log_probs = nullptr;
+  float* log_probs = nullptr;  // null: no sum over the vocabulary is made for them
 };
 // The likeliest ids of each row's distribution.
 struct ListOutputs {
@@ -140,7 +140,7 @@ struct ListOutputs {
 };
 struct SampleOutputs {
   uint32_t* ids = nullptr;
-  float* log_probs = nullptr;
+  float* log_probs = nullptr;  // null: not told, and not computed beyond what the draw needs
   // What is told beside the token. Raw is the distribution of the logits as they are, at temperature 1; the normalizer's, where
   // there is one. A row with NaN is refused, as it is where ids are ranked.
   float* model_log_probs = nullptr;  // [n], of the token; null: nothing of all this
@@ -210,6 +210,10 @@ struct PassRequest {
            !(logits || log_probs || probs || argmax || top.ids || score.targets || log_sum_exp || sample.model_log_probs);
   }
   bool draws() const { return sample.ids || candidates; }
+  // Whether anything is told that is under a distribution over all ids, and not only of single logits.
+  bool tells_of_all() const {
+    return log_probs || probs || top.log_probs || score.targets || log_sum_exp || sample.model_log_probs;
+  }
 };
 
 struct PassResult {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 
+#include "../screen/search.h"
 #include "block.h"
 
 namespace lmhead {
@@ -100,6 +101,7 @@ SharedPass::SharedPass(const Kernels& kernels, const Matrix& e, Activations acti
 void SharedPass::add(SharedCall& call) {
   calls_[count_++] = &call;
   rows_ += call.n;
+  is_searched_ = false;
 }
 
 bool SharedPass::run(SharedPassHost& host) noexcept {
@@ -128,14 +130,56 @@ void SharedPass::run_alone(SharedCall& call) const {
   }
 }
 
+void SharedPass::answer_by_search(SharedPassHost& host) {
+  if (is_searched_) return;
+  is_searched_ = true;
+  std::vector<screen::Query> queries;
+  std::vector<PassRequest> requests(count_);
+  size_t rows = 0;
+  ParallelFor workers{1, count_ == 1 ? calls_[0]->request.workers.abort : nullptr, gate_};
+  for (size_t i = 0; i < count_; i++) {
+    const SharedCall& call = *calls_[i];
+    requests[i] = call.request;
+    requests[i].workers.gate = gate_;
+    queries.push_back({call.hidden, call.n, &call.epilogue, call.valid, &requests[i], call.screen});
+    rows += call.n;
+    workers.threads = std::max(workers.threads, call.request.workers.threads);
+  }
+  // Where E has to be read for one of them, it serves them all.
+  if (rows > screen::most_states(e_) || !std::all_of(queries.begin(), queries.end(), screen::may_answer)) return;
+  if (std::any_of(queries.begin(), queries.end(), [](const screen::Query& query) { return query.use->sits_out(); })) return;
+  screen::search(kernels_, e_, queries, workers);
+  std::vector<SharedCall*> answered;
+  size_t left = 0;
+  for (size_t i = 0; i < count_; i++) {
+    SharedCall& call = *calls_[i];
+    if (queries[i].rows.empty()) {
+      calls_[left++] = &call;
+      continue;
+    }
+    try {
+      call.result = screen::answer(kernels_, e_, queries[i]);
+    } catch (...) {
+      call.out_of_memory = true;
+    }
+    answered.push_back(&call);
+  }
+  count_ = left;
+  for (SharedCall* const call : answered) host.answered(*call);
+}
+
 bool SharedPass::run_together(SharedPassHost& host) {
+  answer_by_search(host);
+  if (count_ == 0) return true;
   const size_t stride = hidden_stride(e_.columns);
+  size_t rows = 0;
+  for (size_t i = 0; i < count_; i++) rows += calls_[i]->n;
   const float* hidden = calls_[0]->hidden;
   AlignedFloats gathered;
   size_t valid = 0;
   ParallelFor workers{1, nullptr, gate_};
   if (count_ > 1) {
-    gathered.resize(rows_ * stride);
+    gathered.resize(rows * stride);
     hidden = gathered.data();
   }
   float* at = gathered.data();
@@ -145,9 +189,9 @@ bool SharedPass::run_together(SharedPassHost& host) {
     valid = std::max(valid, call.valid);
     workers.threads = std::max(workers.threads, call.request.workers.threads);
   }
-  const ProductSource products(kernels_, e_, {}, valid, hidden, rows_, {}, activations_);
+  const ProductSource products(kernels_, e_, {}, valid, hidden, rows, {}, activations_);
   workers = workers_for(workers, products.work());
-  products.prepare(0, rows_);
+  products.prepare(0, rows);
 
   std::vector<std::unique_ptr<Seat>> seats(count_);
   std::vector<Seat*> seated;
@@ -198,13 +242,13 @@ bool SharedPass::run_together(SharedPassHost& host) {
 // False where it was interrupted.
 bool SharedPass::stream(const ProductSource& products, const std::vector<Seat*>& seats, const ParallelFor& workers,
                         const SharedPassHost& host) {
-  const size_t chunks = chunks_of(products), group = std::min(products.group(), rows_);
+  const size_t chunks = chunks_of(products), columns = products.columns(), group = std::min(products.group(), columns);
   const auto make = [&](size_t chunk, unsigned slot) {
     const size_t first_row = chunk * kChunkRows, height = std::min(kChunkRows, products.valid() - first_row);
     thread_local AlignedFloats scratch;
     if (scratch.size() < group * kChunkRows) scratch.resize(group * kChunkRows);
-    for (size_t c = 0; c < rows_; c += group) {
-      const size_t end = std::min(c + group, rows_);
+    for (size_t c = 0; c < columns; c += group) {
+      const size_t end = std::min(c + group, columns);
       products.logits(first_row, height, c, end - c, scratch.data());
       for (Seat* const seat : seats) {
         const size_t from = std::max(c, seat->first), to = std::min(end, seat->first + seat->call.n);

@@ -9,6 +9,10 @@
 
 namespace lmhead {
 
+namespace screen {
+class Use;
+}
+
 // What shares a pass: calls of so few rows that they cost about as much as reading E, and no more rows and materialized logits
 // together than a pass takes well.
 constexpr size_t kMostSharingRows = 16, kMostSharedRows = 64;
@@ -18,9 +22,10 @@ struct SharedCall {
   const float* hidden = nullptr;  // packed, [n, hidden_stride(d)]
   size_t n = 0;
   Epilogue epilogue;
-  size_t valid = 0;     // local indices from here on are padding
-  PassRequest request;  // its workers: threads that it may have, and its own abort; it has no normalizer
-  size_t held = 0;      // bytes of logits that it has held at a time; at most kMaterializedBytes
+  size_t valid = 0;                     // local indices from here on are padding
+  PassRequest request;                  // its workers: threads that it may have, and its own abort; it has no normalizer
+  const screen::Use* screen = nullptr;  // where its head has a bounded copy of E
+  size_t held = 0;                      // bytes of logits that it has held at a time; at most kMaterializedBytes
 
   // The answer.
   PassResult result;
@@ -58,13 +63,16 @@ class SharedPass {
   bool stream(const ProductSource& products, const std::vector<Seat*>& seats, const ParallelFor& workers,
               const SharedPassHost& host);
   void run_alone(SharedCall& call) const;
+  // Those that the rows which are left of E can answer.
+  void answer_by_search(SharedPassHost& host);
 
   const Kernels& kernels_;
   const Matrix e_;
   const Activations activations_;
   Gate* const gate_;
   std::array<SharedCall*, kMostSharedRows> calls_;
-  size_t count_ = 0, rows_ = 0;
+  size_t count_ = 0, rows_ = 0;  // rows: of those that have been answered, too
+  bool is_searched_ = false;     // for all of them
   // Chunks that were streamed in vain, and how many have to be before it looks for others again.
   size_t spent_ = 0, patience_;
 };

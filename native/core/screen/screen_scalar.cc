@@ -1,0 +1,124 @@
+// For every CPU: plain loops.
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "kernels.h"
+
+namespace lmhead::screen {
+namespace scalar {
+
+struct F {
+  float v[kLanes];
+};
+struct I {
+  int32_t v[kLanes];
+};
+
+template <class T, class Each>
+static inline T each(Each each) {
+  T result;
+  for (size_t i = 0; i < kLanes; i++) result.v[i] = each(i);
+  return result;
+}
+static inline F load(const float* p) {
+  F x;
+  std::memcpy(x.v, p, sizeof x.v);
+  return x;
+}
+static inline void store(float* p, F x) { std::memcpy(p, x.v, sizeof x.v); }
+static inline void store_i(uint8_t* p, I x) { std::memcpy(p, x.v, sizeof x.v); }
+static inline F set(float x) {
+  return each<F>([&](size_t) { return x; });
+}
+static inline I zero_i() { return {}; }
+static inline F add(F a, F b) {
+  return each<F>([&](size_t i) { return a.v[i] + b.v[i]; });
+}
+static inline F subtract(F a, F b) {
+  return each<F>([&](size_t i) { return a.v[i] - b.v[i]; });
+}
+static inline F multiply(F a, F b) {
+  return each<F>([&](size_t i) { return a.v[i] * b.v[i]; });
+}
+static inline F maximum(F a, F b) {
+  return each<F>([&](size_t i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+static inline F minimum(F a, F b) {
+  return each<F>([&](size_t i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+}
+static inline F magnitude(F x) {
+  return each<F>([&](size_t i) { return std::fabs(x.v[i]); });
+}
+static inline F inverse_or_0(F x) {
+  return each<F>([&](size_t i) { return x.v[i] > 0 ? 1 / x.v[i] : 0.0f; });
+}
+static inline I truncate(F x) {
+  return each<I>([&](size_t i) { return static_cast<int32_t>(x.v[i]); });
+}
+static inline F to_float(I x) {
+  return each<F>([&](size_t i) { return static_cast<float>(x.v[i]); });
+}
+static inline I add_i(I a, I b) {
+  return each<I>([&](size_t i) { return a.v[i] + b.v[i]; });
+}
+static inline I either(I a, I b) {
+  return each<I>([&](size_t i) { return a.v[i] | b.v[i]; });
+}
+static inline I shifted(I x, size_t n) {
+  return each<I>([&](size_t i) { return static_cast<int32_t>(static_cast<uint32_t>(x.v[i]) << n); });
+}
+static inline F load_scales(const uint8_t* p) {
+  F x;
+  std::memcpy(x.v, p, sizeof x.v);
+  return x;
+}
+static inline F load_bf16(const uint8_t* p) {
+  uint32_t bits[kLanes];
+  for (size_t i = 0; i < kLanes; i++) bits[i] = static_cast<uint32_t>(p[2 * i] | p[2 * i + 1] << 8) << 16;
+  F x;
+  std::memcpy(x.v, bits, sizeof x.v);
+  return x;
+}
+
+struct Sums {
+  int32_t v[kTileRows];
+};
+static inline Sums no_sums() { return {}; }
+static inline F floats_of(const Sums& sums, size_t first) {
+  return each<F>([&](size_t i) { return static_cast<float>(sums.v[first + i]); });
+}
+static inline void add_block(const uint8_t* block, const uint8_t* factors, const int8_t* numbers, int32_t sum, Sums& sums) {
+  int32_t dots[kTileRows] = {};
+  for (size_t line = 0; line < kBlock / kLanes; line++) {
+    const int8_t* const v = numbers + kLanes * line;
+    for (size_t r = 0; r < kTileRows; r++)
+      for (size_t j = 0; j < kLanes / 2; j++) {
+        const uint8_t q = block[line * kLineBytes + r * kLanes / 2 + j];
+        dots[r] += (q & 15) * v[j] + (q >> 4) * v[j + 4];
+      }
+  }
+  for (size_t r = 0; r < kTileRows; r++) sums.v[r] += (2 * dots[r] - sum) * factors[r];
+}
+
+#include "screen.inc"
+
+static const Kernels table = LMHEAD_SCREEN_TABLE;
+
+}  // namespace scalar
+
+const Kernels* scalar_kernels() { return &scalar::table; }
+
+const Kernels& kernels_for(const lmhead::Kernels& table) {
+  const std::string name = table.name;
+  const Kernels* chosen = nullptr;
+  if (name == "avx512" || name.starts_with("amx"))
+    chosen = &table == lmhead::avx512_kernels() ? avx2_kernels() : avx512_vnni_kernels();
+  else if (name == "avx2")
+    chosen = avx2_kernels();
+  else if (name == "neon")
+    chosen = neon_kernels();
+  return chosen ? *chosen : *scalar_kernels();
+}
+
+}  // namespace lmhead::screen

@@ -1,0 +1,66 @@
+// Which rows of E results may depend on, by its bounded copy: a pass over these alone then gives the same results, bit by bit.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "../pass/pass.h"
+#include "bound.h"
+
+namespace lmhead::screen {
+
+// A head's use of the copy of its matrix.
+class Use {
+ public:
+  // bias: of the head, or null.
+  Use(std::shared_ptr<const Copy> its_copy, const float* bias);
+  const Copy& copy() const { return *copy_; }
+  bool has_finite_bias() const { return has_finite_bias_; }
+
+  // What it did: calls that it answered, those that a full pass answered though it might have, and rows that were left, for each
+  // hidden state.
+  struct Counts {
+    uint64_t passes, full_passes, states, rows, most_rows;
+  };
+  Counts counts() const;
+
+  // Whether a call is better not tried, as those before it were in vain.
+  bool sits_out() const;
+  void answered(size_t states, uint64_t rows, uint64_t most_rows) const;
+  void in_vain() const;  // too many rows were left
+  void refused() const;  // there was no bound for it
+
+ private:
+  static constexpr uint32_t kMostSkipped = 64;
+  const std::shared_ptr<const Copy> copy_;
+  bool has_finite_bias_ = true;
+  mutable std::atomic<uint64_t> passes_{0}, full_passes_{0}, states_{0}, rows_{0}, most_rows_{0};
+  mutable std::atomic<uint32_t> skips_{0}, next_skips_{0};  // calls that sit out; how many the next failure adds
+};
+
+// A call, as a search takes it.
+struct Query {
+  const float* hidden;  // packed
+  size_t n;
+  const Epilogue* epilogue;
+  size_t valid;
+  const PassRequest* request;
+  const Use* use;  // null: it has no copy
+  // Of each row of E, which its product is multiplied by, at least 0, in the place of an epilogue; or null.
+  const double* factors = nullptr;
+  // Found by the search; none where the call needs a full pass.
+  std::vector<uint32_t> rows = {};
+};
+
+// Whether a search may answer it: what it asks for depends on its best rows alone.
+bool may_answer(const Query& query);
+// Of how many hidden states a search is cheaper than a full pass.
+size_t most_states(const Matrix& e);
+// Searches for all of them together. Throws std::bad_alloc.
+void search(const lmhead::Kernels& kernels, const Matrix& e, std::span<Query> queries, const ParallelFor& workers);
+// The answer to a call that has found its rows.
+PassResult answer(const lmhead::Kernels& kernels, const Matrix& e, const Query& query);
+
+}  // namespace lmhead::screen

@@ -1,0 +1,393 @@
+// The bounded copy of a matrix: its bound against float64, and the same results with it and without.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "../core/screen/search.h"
+#include "asking.h"
+#include "check.h"
+#include "quantized.h"
+
+namespace lmhead::test {
+namespace {
+
+using screen::Copy;
+using screen::kTileRows;
+using screen::State;
+
+enum class Kind { normal, outliers, duplicates, subnormal, huge, zeros, mean, not_finite, tiny_beside_huge };
+constexpr int kKinds = 9;
+
+std::vector<float> matrix_of(Kind kind, size_t rows, size_t d, Random& random) {
+  std::vector<float> e(rows * d);
+  for (size_t i = 0; i < rows; i++)
+    for (size_t k = 0; k < d; k++) {
+      double x = random.normal();
+      switch (kind) {
+        case Kind::outliers:
+          if (k == 3 % d || i % 17 == 5) x *= 300;
+          break;
+        case Kind::subnormal:
+          x *= 0x1p-140;
+          break;
+        case Kind::huge:
+          x *= 0x1p90 * std::ldexp(1, static_cast<int>(i % 30));
+          break;
+        case Kind::zeros:
+          if (i % 3 > 0) x = 0;
+          break;
+        case Kind::mean:
+          x += 50 * std::sin(static_cast<double>(k));
+          break;
+        case Kind::tiny_beside_huge:
+          x *= i % 2 ? 0x1p-100 : 0x1p40;
+          break;
+        default:
+          break;
+      }
+      e[i * d + k] = static_cast<float>(x);
+      if (kind == Kind::duplicates && i > 0 && i % 3) e[i * d + k] = e[(i - 1) * d + k];
+      if (kind == Kind::not_finite && i % 5 == 2 && k == i % d) e[i * d + k] = i % 2 ? kInf : kNan;
+    }
+  return e;
+}
+
+Matrix view_of(const std::vector<float>& e, size_t rows, size_t d) {
+  return {reinterpret_cast<const uint8_t*>(e.data()), Dtype::f32, rows, d};
+}
+
+std::vector<AlignedFloats> states_of(const std::vector<float>& e, size_t rows, size_t d, Random& random) {
+  std::vector<AlignedFloats> states;
+  for (int which = 0; which < 6; which++) {
+    AlignedFloats h(hidden_stride(d));
+    for (size_t k = 0; k < d; k++) {
+      double x = random.normal();
+      if (which == 1) x *= std::ldexp(1, static_cast<int>(random.below(24)) - 12);
+      if (which == 2) x = k == d / 2 ? 1 : 0;
+      if (which == 3) x = e[(7 % rows) * d + k];  // a row itself
+      if (which == 4) x *= 0x1p-50;
+      if (which == 5) x *= 0x1p40;
+      h[k] = static_cast<float>(x);
+    }
+    states.push_back(std::move(h));
+  }
+  return states;
+}
+
+// Every row of every matrix: the product that the kernels make, and the exact one, lie no further from the estimate than it says.
+TEST_PER_TABLE(bounds_of_the_copy_hold_for_every_row) {
+  Random random(19);
+  const screen::Kernels& own = screen::kernels_for(kernels);
+  size_t held = 0, unbounded = 0;
+  for (int kind = 0; kind < kKinds; kind++)
+    for (const size_t d : {size_t{1}, size_t{7}, size_t{64}, size_t{65}, size_t{127}, size_t{300}, size_t{640}, size_t{4500}})
+      for (const size_t rows : {size_t{1}, size_t{31}, size_t{70}}) {
+        const std::vector<float> e = matrix_of(static_cast<Kind>(kind), rows, d, random);
+        const Matrix matrix = view_of(e, rows, d);
+        const std::shared_ptr<const Copy> copy = Copy::make(kernels, matrix, ParallelFor{2});
+        CHECK(copy && copy->rows() == rows);
+        for (const AlignedFloats& h : states_of(e, rows, d, random)) {
+          const State state(*copy, h.data());
+          if (!state.is_usual()) {
+            unbounded++;
+            continue;
+          }
+          std::vector<float> products(rows);
+          kernels.product[0](matrix, 0, rows, h.data(), h.size(), 1, products.data(), rows);
+          for (size_t i = 0; i < rows; i += kTileRows) {
+            float estimates[kTileRows], upper[kTileRows];
+            own.bounds(copy->tile(i / kTileRows), copy->blocks(), state.view(), estimates, upper);
+            for (size_t r = i; r < std::min(rows, i + kTileRows); r++) {
+              double exact = 0;
+              bool is_finite = true;
+              for (size_t k = 0; k < d; k++) {
+                is_finite &= std::isfinite(e[r * d + k]);
+                exact += static_cast<double>(e[r * d + k]) * h[k];
+              }
+              const double off = static_cast<double>(upper[r - i]) - estimates[r - i];
+              CHECK(!std::isnan(upper[r - i]));
+              if (!is_finite) {
+                CHECK(upper[r - i] == kInf, "kind %d d=%zu row %zu", kind, d, r);
+                continue;
+              }
+              held++;
+              CHECK(!(exact > upper[r - i]) && !(products[r] > upper[r - i]), "kind %d d=%zu row %zu: %.9g, %.9g > %.9g", kind, d,
+                    r, exact, static_cast<double>(products[r]), static_cast<double>(upper[r - i]));
+              CHECK(!(std::abs(exact - estimates[r - i]) > off * (1 + 1e-6)), "kind %d d=%zu row %zu: %.9g, %.9g +- %.9g", kind,
+                    d, r, exact, static_cast<double>(estimates[r - i]), off);
+            }
+          }
+        }
+      }
+  CHECK(held > 10 * unbounded && unbounded > 0, "%zu rows, %zu states without a bound", held, unbounded);
+}
+
+// The same, with what is held of a row read as its definition has it, and its rotation made in float64.
+TEST_PER_TABLE(what_the_copy_holds_is_as_near_to_a_row_as_it_says) {
+  Random random(5);
+  for (int kind = 0; kind < kKinds; kind++)
+    for (const size_t d : {size_t{5}, size_t{64}, size_t{200}, size_t{384}}) {
+      constexpr size_t kRows = 45;
+      const std::vector<float> e = matrix_of(static_cast<Kind>(kind), kRows, d, random);
+      const std::shared_ptr<const Copy> copy = Copy::make(kernels, view_of(e, kRows, d), ParallelFor{1});
+      const screen::Rotation& rotation = copy->rotation();
+      for (size_t r = 0; r < kRows; r++) {
+        const uint8_t* const tile = copy->tile(r / kTileRows);
+        const size_t lane = r % kTileRows;
+        const double scale = value_of(Dtype::f32, tile + 4 * lane);
+        const double rho = value_of(Dtype::bf16, tile + screen::kRhoAt + 2 * lane);
+        const double norm = value_of(Dtype::bf16, tile + screen::kNormAt + 2 * lane);
+        std::vector<double> x(rotation.padded);
+        double square = 0, left = 0;
+        for (size_t k = 0; k < d; k++) {
+          x[k] = static_cast<double>(e[r * d + k]) - copy->mean()[k];
+          square += x[k] * x[k];
+        }
+        if (std::isnan(square) || std::isinf(square)) {
+          CHECK(rho == kInf);
+          continue;
+        }
+        rotation.rotate(x.data());
+        for (size_t k = 0; k < rotation.padded; k++) {
+          const size_t b = k / screen::kBlock, line = k % screen::kBlock / screen::kLanes, i = k % screen::kLanes;
+          const uint8_t byte = tile[screen::block_at(b) + line * screen::kLineBytes + lane * 4 + i % 4];
+          const double q = i < 4 ? byte & 15 : byte >> 4;
+          const double its = scale * tile[screen::factors_at(b) + lane] * (q - 7.5);
+          const double away = x[k] / static_cast<double>(rotation.span) - its;
+          left += away * away;
+        }
+        CHECK(std::sqrt(left) <= rho, "kind %d d=%zu row %zu: %.9g > %.9g", kind, d, r, std::sqrt(left), rho);
+        CHECK(std::sqrt(square) <= norm);
+        if (static_cast<Kind>(kind) == Kind::normal && d >= 64) CHECK(rho < 0.13 * norm, "d=%zu: %.9g of %.9g", d, rho, norm);
+      }
+    }
+}
+
+// Integers: the same bytes and sums everywhere.
+TEST_PER_TABLE(copies_are_the_same_on_every_cpu) {
+  Random random(77);
+  for (const size_t d : {size_t{64}, size_t{96}, size_t{448}}) {
+    constexpr size_t kRows = 33;
+    const std::vector<float> e = matrix_of(Kind::outliers, kRows, d, random);
+    const Matrix matrix = view_of(e, kRows, d);
+    const std::shared_ptr<const Copy> one = Copy::make(*scalar_kernels(), matrix, ParallelFor{1});
+    const std::shared_ptr<const Copy> other = Copy::make(kernels, matrix, ParallelFor{3});
+    CHECK(one->bytes() == other->bytes() && std::equal(one->tile(0), one->tile(0) + one->bytes(), other->tile(0)), "d=%zu", d);
+  }
+}
+
+// Rows that a search may be asked about: those of kWays whose results depend on the best alone.
+constexpr size_t kBestWays[] = {1, 2, 3, 6, 10, 14};
+constexpr size_t kDrawnWays[] = {0, 5, 7, 12, 13, 0};  // without log-probabilities, these too
+constexpr AdjustmentKind kListKinds[] = {AdjustmentKind::none,    AdjustmentKind::none,     AdjustmentKind::patches,
+                                         AdjustmentKind::bans,    AdjustmentKind::biases,   AdjustmentKind::one_patch_list,
+                                         AdjustmentKind::counted, AdjustmentKind::penalties};
+
+// A call that a search may answer.
+struct BestCall {
+  BestCall(const Weights& weights, const HeadSettings& its_head, size_t first_row, size_t its_n, Random& random)
+      : head(its_head), n(its_n), hidden(weights.problem.hidden.data() + first_row * hidden_stride(weights.problem.d)) {
+    std::vector<RowSampling> rows;
+    tells = random.below(2) == 0;
+    for (size_t i = 0; i < n; i++) {
+      const bool draws = !tells && random.below(2);
+      rows.push_back(kWays[(draws ? kDrawnWays : kBestWays)[random.below(std::size(kBestWays))]]);
+      rows.back().stream = {static_cast<uint32_t>(random.bits()), 3, static_cast<uint32_t>(random.bits())};
+    }
+    sinks = random.below(4) == 0 ? kArgmax : random.below(3) ? kSample : kArgmax | kSample;
+    if (!tells && random.below(3) == 0) sinks |= kTop;
+    k = static_cast<uint32_t>(1 + random.below(std::min<size_t>(head.valid, 20)));
+    if (tells && random.below(5) == 0) draft.assign(n - random.below(2), 0);
+    for (uint32_t& id : draft) id = static_cast<uint32_t>(random.below(head.valid));
+    if (!draft.empty())
+      for (RowSampling& row : rows) row.temperature = 0;
+    parameters = parameter_table(rows);
+    adjustments.emplace(n, weights.problem.vocabulary, head.valid, kListKinds[random.below(std::size(kListKinds))], random);
+  }
+  PassRequest request(Results& results, size_t vocabulary, unsigned threads) const {
+    PassRequest request = request_for(results, n, vocabulary, parameters.data(), nullptr, k, draft.empty() ? sinks : 0);
+    if (!tells) request.top.log_probs = request.sample.log_probs = nullptr;
+    if (request.draws() || !draft.empty()) request.adjustments = adjustments->view();
+    if (!draft.empty()) {
+      results.argmax.assign(n, 7);
+      results.sample_ids.assign(n, 7);
+      results.sample_log_probs.assign(n, 7);
+      request.draft = {
+          draft.data(), draft.size(), nullptr, results.argmax.data(), results.sample_ids.data(), results.sample_log_probs.data()};
+    }
+    request.workers.threads = threads;
+    return request;
+  }
+
+  HeadSettings head;
+  size_t n;
+  const float* hidden;
+  std::vector<double> parameters;
+  std::vector<uint32_t> draft;
+  bool tells;  // log-probabilities
+  uint32_t k;
+  unsigned sinks;
+  std::optional<SomeAdjustments> adjustments;
+};
+
+void check_same(const BestCall& call, const PassResult& got, const Results& results, const PassResult& want, const Results& all,
+                const char* what) {
+  CHECK(got.status == want.status && got.row == want.row && got.id == want.id, "%s: status %d row %zu id %lld, want %d %zu %lld",
+        what, got.status, got.row, static_cast<long long>(got.id), want.status, want.row, static_cast<long long>(want.id));
+  if (want.status != PassResult::ok) return;
+  for (size_t i = 0; i < call.n; i++) {
+    const char* const where = difference(all, i, results, i);
+    CHECK(!where, "%s row %zu: %s", what, i, where);
+  }
+}
+
+// Rows that are not finite, near-duplicates, rows that win.
+Weights screened_weights(const Kernels& kernels, size_t vocabulary, size_t d, Dtype dtype, bool with_nan, uint64_t seed) {
+  Weights weights = make_weights(kernels, vocabulary, 24, d, dtype, seed);
+  Random random(seed);
+  const size_t bytes = bytes_per_element(dtype);
+  for (size_t i = 0; i < 24; i++) {  // a state that is near a row has a best token
+    const size_t row = random.below(vocabulary);
+    float* const h = weights.problem.hidden.data() + i * hidden_stride(d);
+    if (i % 4 == 0) continue;
+    for (size_t k = 0; k < d; k++)
+      h[k] = h[k] * 0.2f + static_cast<float>(value_of(weights.e(), row, k) * (i % 4 == 2 ? -0.3 : 0.3));
+    if (i % 8 == 3) std::fill_n(h, d, 0.0f);
+  }
+  if (with_nan)
+    for (int i = 0; i < 5; i++) {
+      const SpecialWeights special = special_weights(dtype);
+      const uint32_t bits[] = {special.nan, special.minus_infinity, special.largest, special.infinity, special.subnormal};
+      put(dtype, &weights.problem.weights[(random.below(vocabulary) * d + random.below(d)) * bytes], bits[random.below(5)]);
+    }
+  return weights;
+}
+
+TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
+  Random random(190);
+  size_t tried = 0, answered = 0;
+  for (uint64_t turn = 0; turn < 60; turn++) {
+    constexpr size_t kVocabularies[] = {257, 1000, 2500, 4096};
+    constexpr size_t kColumns[] = {33, 64, 130, 320};
+    const size_t vocabulary = kVocabularies[random.below(4)], d = kColumns[random.below(4)];
+    const Dtype dtype = kFloats[turn % 3];
+    const Weights weights = screened_weights(kernels, vocabulary, d, dtype, turn % 4 == 3, turn + 1);
+    const Matrix e = weights.e();
+    const std::shared_ptr<const Copy> copy = Copy::make(kernels, e, ParallelFor{2});
+    for (int round = 0; round < 8; round++) {
+      const HeadSettings head = some_settings(weights, random);
+      const screen::Use use(copy, head.epilogue.bias);
+      std::vector<std::unique_ptr<BestCall>> calls;
+      std::vector<Results> results(3);
+      std::vector<PassRequest> requests;
+      std::vector<screen::Query> queries;
+      const unsigned threads = static_cast<unsigned>(1 + random.below(7));
+      for (size_t i = 0; i < 1 + random.below(3); i++) {
+        const size_t n = random.below(3) ? 1 : 1 + random.below(3);
+        calls.push_back(std::make_unique<BestCall>(weights, head, random.below(24 - n), n, random));
+        requests.push_back(calls[i]->request(results[i], vocabulary, threads));
+      }
+      for (size_t i = 0; i < calls.size(); i++)
+        queries.push_back({calls[i]->hidden, calls[i]->n, &head.epilogue, head.valid, &requests[i], &use});
+      if (!std::all_of(queries.begin(), queries.end(), screen::may_answer)) continue;
+      screen::search(kernels, e, queries, ParallelFor{threads});
+      for (size_t i = 0; i < calls.size(); i++) {
+        tried++;
+        if (queries[i].rows.empty()) continue;
+        answered++;
+        const PassResult got = screen::answer(kernels, e, queries[i]);
+        Results all;
+        const PassRequest request = calls[i]->request(all, vocabulary, 2);
+        const ProductSource source(kernels, e, head.epilogue, head.valid, calls[i]->hidden, calls[i]->n);
+        char what[120];
+        std::snprintf(what, sizeof what, "turn %d V=%zu d=%zu %s n=%zu %zu rows", static_cast<int>(turn), vocabulary, d,
+                      name_of(dtype), calls[i]->n, queries[i].rows.size());
+        check_same(*calls[i], got, results[i], run_pass(kernels, source, request), all, what);
+      }
+      const screen::Use::Counts counts = use.counts();
+      CHECK(counts.passes + counts.full_passes == calls.size());
+    }
+  }
+  CHECK(answered > 100 && 3 * answered > tried, "%zu of %zu answered", answered, tried);
+}
+
+// Calls that may be searched for, beside those that may not: each is answered as alone.
+TEST_PER_TABLE(searched_calls_that_share_a_pass_have_the_bits_that_they_have_alone) {
+  class Counting final : public SharedPassHost {
+   public:
+    bool has_news() const override { return false; }
+    void answered(SharedCall&) noexcept override { count++; }
+    size_t count = 0;
+  };
+  Random random(191);
+  uint64_t passes = 0;
+  for (uint64_t turn = 0; turn < 30; turn++) {
+    const Weights weights = screened_weights(kernels, 2000, 96, turn % 2 ? Dtype::bf16 : Dtype::f32, turn % 5 == 4, turn + 100);
+    const Matrix e = weights.e();
+    const std::shared_ptr<const Copy> copy = Copy::make(kernels, e, ParallelFor{2});
+    std::vector<std::unique_ptr<BestCall>> calls;
+    std::vector<std::unique_ptr<screen::Use>> uses;
+    std::vector<Results> results(5);
+    std::vector<SharedCall> shared(1 + random.below(5));
+    SharedPass pass(kernels, e, Activations::f32, nullptr);
+    for (size_t i = 0; i < shared.size(); i++) {
+      const size_t n = 1 + random.below(2);
+      calls.push_back(std::make_unique<BestCall>(weights, some_settings(weights, random), random.below(24 - n), n, random));
+      uses.push_back(std::make_unique<screen::Use>(copy, calls[i]->head.epilogue.bias));
+      shared[i].hidden = calls[i]->hidden;
+      shared[i].n = n;
+      shared[i].epilogue = calls[i]->head.epilogue;
+      shared[i].valid = calls[i]->head.valid;
+      shared[i].request = calls[i]->request(results[i], 2000, static_cast<unsigned>(1 + random.below(4)));
+      if (random.below(8)) shared[i].screen = uses[i].get();
+      pass.add(shared[i]);
+    }
+    Counting host;
+    CHECK(pass.run(host) && host.count == shared.size());
+    for (size_t i = 0; i < shared.size(); i++) {
+      Results all;
+      const PassRequest request = calls[i]->request(all, 2000, 2);
+      const ProductSource source(kernels, e, calls[i]->head.epilogue, calls[i]->head.valid, calls[i]->hidden, calls[i]->n);
+      CHECK(!shared[i].out_of_memory);
+      check_same(*calls[i], shared[i].result, results[i], run_pass(kernels, source, request), all, "shared");
+      passes += uses[i]->counts().passes;
+    }
+  }
+  CHECK(passes > 10, "%llu", static_cast<unsigned long long>(passes));
+}
+
+// Calls that too many rows are left for cost a search now and then, and no more.
+TEST(searches_in_vain_are_ever_rarer) {
+  Random random(3);
+  constexpr size_t kRows = 1024, d = 64;
+  const std::vector<float> e = matrix_of(Kind::normal, kRows, d, random);
+  const Matrix matrix = view_of(e, kRows, d);
+  const Kernels& kernels = *scalar_kernels();
+  const screen::Use use(Copy::make(kernels, matrix, ParallelFor{1}), nullptr);
+  AlignedFloats h(hidden_stride(d));
+  for (size_t k = 0; k < d; k++) h[k] = static_cast<float>(random.normal());
+  uint32_t id = 0;
+  float log_prob = 0;
+  const std::vector<double> parameters = parameter_table({{.temperature = 1, .top_k = 240}});
+  PassRequest request;
+  request.row_parameters = parameters.data();
+  request.sample.ids = &id;
+  request.sample.log_probs = &log_prob;
+  const Epilogue none;
+  size_t searched = 0;
+  for (int i = 0; i < 1000; i++) {
+    screen::Query query{h.data(), 1, &none, kRows, &request, &use};
+    CHECK(screen::may_answer(query));
+    if (use.sits_out()) continue;
+    searched++;
+    screen::search(kernels, matrix, {&query, 1}, ParallelFor{1});
+    CHECK(query.rows.empty());
+  }
+  CHECK(searched > 10 && searched < 30, "%zu", searched);
+  const screen::Use::Counts counts = use.counts();
+  CHECK(counts.full_passes == 1000 && counts.passes == 0);
+}
+
+}  // namespace
+}  // namespace lmhead::test
