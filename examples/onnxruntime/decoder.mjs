@@ -10,11 +10,12 @@ const NONE = Number.NEGATIVE_INFINITY;
 /**
  * @param {import('../tiny-lm/model.mjs').Model} model
  * @param {boolean} withHead
+ * @param {Float32Array} [bias] [V], added to the logits
  * @returns {Buffer} a model from `input_ids` and `position_ids` [batch,T], `attention_mask` [batch,past+T] and, for each layer i,
  *   `past_key_values.i.key` and `.value` [batch,heads,past,d/heads], to `logits` [batch,T,V], or without its head to
  *   `last_hidden_state` [batch,T,d], and to `present.i.key` and `.value` [batch,heads,past+T,d/heads]
  */
-export function decoder({ config, tensors }, withHead) {
+export function decoder({ config, tensors }, withHead, bias) {
   const { hiddenSize: d, layers, heads, eps, vocabSize } = config;
   const graph = new Graph();
   const tensor = name => graph.floats(tensors[name].values, tensors[name].shape);
@@ -93,7 +94,8 @@ export function decoder({ config, tensors }, withHead) {
     hidden = graph.node('Add', [hidden, linear(active, names.down)]);
   }
   if (withHead) {
-    product(norm(hidden, FINAL_NORM), embedding, 'logits');
+    const logits = product(norm(hidden, FINAL_NORM), embedding, bias ? undefined : 'logits');
+    if (bias) graph.node('Add', [logits, graph.floats(bias, [vocabSize])], {}, 'logits');
     graph.output('logits', ['batch', 'T', vocabSize]);
   } else {
     norm(hidden, FINAL_NORM, 'last_hidden_state');

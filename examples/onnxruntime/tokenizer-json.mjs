@@ -34,7 +34,13 @@ export function tokenizerJson(words, characters = []) {
     ],
     normalizer: null,
     pre_tokenizer: metaspace,
-    post_processor: null,
+    // Every text begins with it.
+    post_processor: {
+      type: 'TemplateProcessing',
+      single: [{ SpecialToken: { id: special, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+      pair: [],
+      special_tokens: { [special]: { id: special, ids: [0], tokens: [special] } },
+    },
     decoder: metaspace,
     model: { type: 'Unigram', unk_id: 0, vocab: pieces, byte_fallback: false },
   });
