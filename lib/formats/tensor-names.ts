@@ -147,7 +147,14 @@ function outputOf(tensors: TensorTable, modules: Modules, file: string, wishes: 
     return embedding;
   }
   const name = onlyMatrix(tensors);
-  if (name !== undefined) return plain({ name, entry: tensors.get(name)! }, file);
+  if (name !== undefined) {
+    const entry = tensors.get(name)!;
+    if (wishes.layout === 'dv' || !/(?:^|[./])kernel(?::0)?$/.test(name)) return plain({ name, entry }, file);
+    throw new LMHeadError(
+      'TENSOR',
+      `tensor: ${name} in ${file} is a kernel ${shapeText(entry.shape)}, which Flax and Keras store as [d,V]; want the option layout: 'dv', or tensor: '${name}'`,
+    );
+  }
   if (wishes.instead !== undefined) {
     throw new LMHeadError(
       'TENSOR',

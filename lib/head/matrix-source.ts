@@ -83,8 +83,19 @@ function* formedSource(
     (part, offset, length) => readTensor(weights, part.name, { offset: part.entry.begin + offset, length }),
     data,
   );
+  if (dtype === 'f32') requireFinite(data as Float32Array, columns, what);
   if (!unitRows) return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
   return unitSource(unpackedRows(data, dtype, columns), rows, columns, 'vd', { row: columns, column: 1 });
+}
+
+/** What is made of scales and small numbers can be too large for float32, and infinite without a word. */
+function requireFinite(data: Float32Array, columns: number, what: string): void {
+  const at = Math.max(data.indexOf(Infinity), data.indexOf(-Infinity));
+  if (at < 0) return;
+  throw new LMHeadError(
+    'RANGE',
+    `${what} has a number beyond float32 in row ${Math.floor(at / columns)}; want numbers that float32 can hold`,
+  );
 }
 
 /** Of rows with scales and biases apart: mapped where all lie in one file, else read, one after another. */

@@ -65,6 +65,15 @@ describe.each(backends)('an .npz, %s', backend => {
   });
 });
 
+it("a kernel of Flax's lies the other way round, and is not guessed at", () => {
+  const kernel = new Float32Array(V * D);
+  for (let i = 0; i < V; i++) for (let k = 0; k < D; k++) kernel[k * V + i] = output[i * D + k];
+  const path = folder.file('flax.npz', zip([member('lm_head/kernel', [D, V], kernel)]));
+  throwsKind(() => LMHead.openSync(path), 'TENSOR', 'lm_head/kernel', 'Flax', "layout: 'dv'");
+  expectNear(LMHead.openSync(path, { layout: 'dv' }).logitsSync(hidden), products(hidden, output, D));
+  expect(LMHead.openSync(path, { tensor: 'lm_head/kernel' }).vocabSize).toBe(D);
+});
+
 it('in a folder', () => {
   folder.file('model/weights.npz', zip(members));
   expect(LMHead.openSync(folder.path('model')).vocabSize).toBe(V);

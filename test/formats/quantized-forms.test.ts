@@ -62,6 +62,8 @@ function stored(
   const bits = narrow(numbers, dtype.toLowerCase() as 'f16' | 'bf16') as Uint16Array;
   return { bytes: bytesOf(bits), values: unpacked(bits, dtype) };
 }
+const bf16 = (numbers: number[]) =>
+  Uint16Array.from(new Uint32Array(Float32Array.from(numbers).buffer), x => x >>> 16);
 function unpacked(bits: Uint16Array, dtype: 'F16' | 'BF16'): Float32Array {
   return Float32Array.from(bits, x => {
     if (dtype === 'BF16') return new Float32Array(Uint32Array.of(x << 16).buffer)[0];
@@ -217,6 +219,36 @@ describe.each(backends)("MLX's 4 and 8 bits, used where they lie, %s", backend =
     },
   );
 
+  it('near the end of float32: rounded once, whatever a product alone would be', () => {
+    const [v, d] = [4, 32];
+    // Of the largest scales three times one is beyond float32; with the bias it is not, or is.
+    const scales = bf16([2 ** 127, 2 ** 127, -(2 ** 127), 2 ** -133]);
+    const biases = bf16([-255 * 2 ** 120, 2 ** 127, 255 * 2 ** 120, 2 ** -133]);
+    for (const bits of [4, 8]) {
+      const tensors: TensorSpec[] = [
+        {
+          name: 'lm_head.weight',
+          dtype: 'U32',
+          shape: [v, (d * bits) / 32],
+          bytes: joined(Array.from({ length: v }, () => bitstream(Array(d).fill(3), bits))),
+        },
+        { name: 'lm_head.scales', dtype: 'BF16', shape: [v, 1], bytes: bytesOf(scales) },
+        { name: 'lm_head.biases', dtype: 'BF16', shape: [v, 1], bytes: bytesOf(biases) },
+      ];
+      const config = {
+        model_type: 'llama',
+        tie_word_embeddings: true,
+        quantization: { bits, group_size: 32 },
+      };
+      const head = LMHead.openSync(model(tensors, config), { backend });
+      const numbers = [0, 1, 2, 3].map(id => head.embed([id])[0]);
+      expect(numbers).toEqual([129 * 2 ** 120, Infinity, -129 * 2 ** 120, 4 * 2 ** -133]);
+      const hidden = new Float32Array(d);
+      hidden[3] = 2 ** -120;
+      expect([0, 2].map(id => head.logitsSync(hidden, { rows: [id] })[0])).toEqual([129, -129]);
+    }
+  });
+
   it('as an input embedding of more rows, and in files of their own', async () => {
     const output = mlx('lm_head', v, d, 8, 64, 'F16', 10);
     const input = mlx('model.embed_tokens', v + 8, d, 4, 32, 'F16', 20);
@@ -268,6 +300,34 @@ describe.each(backends)("MLX's 4 and 8 bits, used where they lie, %s", backend =
     const options = { vocabSize: 2, hiddenSize: 64, dtype: 'mlx4' as const, backend };
     throwsKind(() => LMHead.from(new Uint8Array(64), options), 'DTYPE', 'mlx4', 'q8_0');
   });
+});
+
+it('what comes to more than float32 holds is refused where it is converted', () => {
+  const large = (name: string, shape: number[], x: number, n = shape.reduce((a, b) => a * b, 1)) =>
+    floats(name, shape, new Float32Array(n).fill(x));
+  const config = { model_type: 'llama', hidden_size: 32, tie_word_embeddings: true };
+  const words = (count: number) => new Uint8Array(4 * count).fill(0x77);
+  const mlx6 = [
+    { name: 'lm_head.weight', dtype: 'U32', shape: [2, 6], bytes: words(12) },
+    large('lm_head.scales', [2, 1], 2 ** 127),
+    large('lm_head.biases', [2, 1], 0),
+  ];
+  const fp8 = [
+    { name: 'lm_head.weight', dtype: 'F8_E4M3', shape: [2, 32], bytes: new Uint8Array(64).fill(0x77) },
+    large('lm_head.weight_scale', [1], -(2 ** 127)),
+  ];
+  const mxfp4 = [
+    { name: 'lm_head.weight', dtype: 'U32', shape: [2, 4], bytes: words(8) },
+    { name: 'lm_head.scales', dtype: 'U8', shape: [2, 1], bytes: new Uint8Array(2).fill(254) },
+  ];
+  for (const tensors of [mlx6, fp8, mxfp4]) {
+    throwsKind(
+      () => LMHead.openSync(model(tensors, config)),
+      'RANGE',
+      'lm_head.weight',
+      'beyond float32 in row 0',
+    );
+  }
 });
 
 describe("MLX's", () => {

@@ -154,13 +154,7 @@ static inline F set_half(const uint8_t* p) {
   return _mm256_cvtph_ps(_mm_set1_epi16(bits));
 }
 
-template <Dtype dtype>
-static inline F set_16_bit(const uint8_t* p) {
-  if constexpr (dtype == Dtype::f16) return set_half(p);
-  uint16_t bits;
-  std::memcpy(&bits, p, sizeof bits);
-  return _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(uint32_t{bits} << 16)));
-}
+static inline F multiply_add_once(F a, F b, F c) { return multiply_add(a, b, c); }
 static inline I load_nibbles(const uint8_t* p) {
   int word;
   std::memcpy(&word, p, sizeof word);

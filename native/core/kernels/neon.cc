@@ -213,14 +213,7 @@ static inline F set_half(const uint8_t* p) {
   return {x, x};
 }
 
-template <Dtype dtype>
-static inline F set_16_bit(const uint8_t* p) {
-  if constexpr (dtype == Dtype::f16) return set_half(p);
-  uint16_t bits;
-  memcpy(&bits, p, sizeof bits);
-  const float32x4_t x = vreinterpretq_f32_u32(vdupq_n_u32(uint32_t{bits} << 16));
-  return {x, x};
-}
+static inline F multiply_add_once(F a, F b, F c) { return multiply_add(a, b, c); }
 static inline I load_nibbles(const uint8_t* p) {
   static const int32_t kShifts[kLanes] = {0, -4, -8, -12, -16, -20, -24, -28};
   uint32_t word;

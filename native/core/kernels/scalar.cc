@@ -252,9 +252,9 @@ static inline F low_bits_in(const float* values, I x, F scale) {  // values: six
 }
 static inline F set_half(const uint8_t* p) { return set(weight<Dtype::f16>(p)); }
 
-template <Dtype dtype>
-static inline F set_16_bit(const uint8_t* p) {
-  return set(weight<dtype>(p));
+// Rounded once, where product and sum have few enough bits for a double.
+static inline F multiply_add_once(F a, F b, F c) {
+  return lanes([&](size_t i) { return static_cast<float>(double{a.v[i]} * b.v[i] + c.v[i]); });
 }
 static inline I load_nibbles(const uint8_t* p) {  // numbers of four bits, one after another, below bits that may be anything
   return lanes_i([&](size_t i) { return static_cast<uint32_t>(p[i / 2] >> i % 2 * 4); });
