@@ -115,13 +115,31 @@ export function finalNorm({ config, tensors }) {
   return { type: /** @type {const} */ ('rmsnorm'), weight: tensors[FINAL_NORM].values, eps: config.eps };
 }
 
+/** Of each number in the file, which is a third smaller for it where it is packed. */
+const KEPT_BITS = 12;
+
+/**
+ * Numbers rounded to nearest.
+ * @param {Float32Array} values
+ * @param {number} bits of 24
+ */
+function significantBits(values, bits) {
+  const unit = 2 ** (24 - bits);
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  return new Float32Array(words.map(word => Math.floor((word + unit / 2) / unit) * unit).buffer);
+}
+
 /**
  * @param {string | URL} path
  * @param {Model} model
  * @param {Tokenizer} tokenizer
  */
 export function saveModel(path, { config, tensors }, tokenizer) {
-  writeSafetensors(path, tensors, {
+  const shortened = Object.entries(tensors).map(([name, { shape, values }]) => [
+    name,
+    { shape, values: significantBits(values, KEPT_BITS) },
+  ]);
+  writeSafetensors(path, Object.fromEntries(shortened), {
     config: JSON.stringify(config),
     vocabulary: JSON.stringify(tokenizer.vocabulary),
   });
