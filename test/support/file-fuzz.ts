@@ -62,6 +62,18 @@ const words = (name: string, dtype: string, shape: number[], each: number): Tens
   shape,
   bytes: Uint8Array.from(someNumbers(shape.reduce((a, b) => a * b) * each, 3), x => (x + 1) * 128),
 });
+/** E5M2, whose exponents are below their largest. */
+const noInfinities = (tensor: TensorSpec) => ({ ...tensor, bytes: tensor.bytes.map(byte => byte & 0xbf) });
+/** Scales that numbers fit float32 with. */
+const scales = (name: string, shape: number[]) =>
+  floats(
+    name,
+    shape,
+    someNumbers(
+      shape.reduce((a, b) => a * b),
+      5,
+    ),
+  );
 const mlx = [
   words('model.embed_tokens.weight', 'U32', [8, 8], 4),
   words('model.embed_tokens.scales', 'F16', [8, 2], 2),
@@ -79,8 +91,8 @@ const awq = [
   words('lm_head.scales', 'F16', [2, 8], 2),
 ];
 const blocks = [
-  words('lm_head.weight', 'F8_E5M2', [8, 64], 1),
-  words('lm_head.weight_scale_inv', 'F32', [2, 2], 4),
+  noInfinities(words('lm_head.weight', 'F8_E5M2', [8, 64], 1)),
+  scales('lm_head.weight_scale_inv', [2, 2]),
 ];
 const gptq = [
   words('lm_head.qweight', 'I32', [8, 8], 4),
@@ -91,8 +103,8 @@ const packed = [
   words('lm_head.weight_packed', 'I32', [8, 8], 4),
   words('lm_head.weight_scale', 'BF16', [8, 2], 2),
 ];
-const fp8 = [words('lm_head.weight', 'F8_E4M3', [8, 64], 1), words('lm_head.weight_scale', 'F32', [8, 1], 4)];
-const int8 = [words('lm_head.weight', 'I8', [8, 64], 1), words('lm_head.SCB', 'F32', [8], 4)];
+const fp8 = [words('lm_head.weight', 'F8_E4M3', [8, 64], 1), scales('lm_head.weight_scale', [8, 1])];
+const int8 = [words('lm_head.weight', 'I8', [8, 64], 1), scales('lm_head.SCB', [8])];
 const records: CheckpointTensor[] = ['lm_head.weight', 'model.embed_tokens.weight'].map(name => ({
   ...{ name, storage: 'FloatStorage', shape: [V, D] },
   bytes: bytesOf(weight),
