@@ -30,9 +30,10 @@ import type { EffectiveOfSampler } from './effective';
 import { LMHeadError } from './errors';
 import { DrawingMethods } from './head/drawing-methods';
 import { type HeadFacts, handleOf, partsOf } from './head/handle';
+import { backendOfPartsAsync } from './head/head-backend';
 import { constructorKey, passesOf } from './head/head-properties';
 import { ListedPasses } from './head/listed-passes';
-import { backendOfPartsAsync, filePath, type HeadParts, openHead, openHeadSync } from './head/open';
+import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import type { HeadPasses } from './head/passes';
 import { compareLogits, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
@@ -125,9 +126,8 @@ export class LMHead extends DrawingMethods {
    * GGUF file's metadata, or from what `save` has written. An option takes precedence over what is read. The matrix is mapped
    * and used in place (`mmap: false` reads it); float64, big-endian and column-major values are converted.
    * @param path a path, or a file: URL
-   * @returns rejects with IO (missing, unreadable, a folder without weights), FORMAT (malformed, or of a kind that is not read),
-   *   TENSOR (no such tensor), DTYPE or SHAPE (a tensor of a wrong type or shape, or files that don't belong together), and as
-   *   `from` does
+   * @returns rejects with IO (missing, unreadable, a folder without weights), FORMAT (malformed, or of a kind that is not read), TENSOR
+   *   (no such tensor), DTYPE or SHAPE (of a wrong type or shape, or files that don't belong together), ABORTED, and as `from` does
    */
   static async open(path: string | URL, options?: OpenOptions): Promise<LMHead> {
     return new LMHead(await openHead(path, options), constructorKey);

@@ -137,7 +137,7 @@ const HEAD: NamesOf<HeadOptions> = {
   coalesce: true,
   screen: true,
 };
-const OPEN: NamesOf<OpenOptions> = {
+const OPEN: NamesOf<Omit<OpenOptions, 'signal' | 'onProgress'>> = {
   ...without(HEAD, 'vocabSize', 'hiddenSize', 'dtype', 'copy'),
   tensor: true,
   mmap: true,
@@ -203,7 +203,10 @@ const NEEDED: Record<string, string> = {
 };
 
 export const FROM_OPTIONS = only('LMHead.from', HEAD);
-export const OPEN_OPTIONS = only('LMHead.open', OPEN);
+export const OPEN_OPTIONS = {
+  sync: only('LMHead.openSync', OPEN),
+  async: only('LMHead.open', { ...OPEN, ...ASYNC, onProgress: true }),
+};
 export const NORM_OPTIONS = only('norm', NORM);
 export const SHARD_OPTIONS = only('shard', SHARD);
 export const MERGE_TOP_K_OPTIONS = only('mergeTopK', { offsets: true });

@@ -3,6 +3,7 @@
 import { LMHeadError } from '../errors';
 import type { Candidates } from '../types';
 import { loadBinary } from './binary';
+import type { NativeScreening } from './screening';
 
 /** What native/addon exports. */
 interface Binary {
@@ -34,17 +35,8 @@ export interface NativeHead {
   ): Promise<NativeResult>;
   makeCopy(ticket?: number): Promise<NativeResult>;
   useCopy(): NativeResult;
-  screening():
-    | {
-        bytes: number;
-        saved: number;
-        passes: number;
-        fullPasses: number;
-        states: number;
-        rows: number;
-        most: number;
-      }
-    | undefined;
+  copiedRows(): number;
+  screening(): NativeScreening | undefined;
   abort(ticket: number): void;
   readCopy(offset: number, out: Uint8Array): NativeResult;
   loadCopy(path: string, offset: number, length: number, mmap: boolean): 0 | 1;

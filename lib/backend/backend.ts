@@ -398,6 +398,8 @@ export interface HeadBackend {
   ): Promise<void>;
   /** Makes the bounded copy of the output matrix, unless it is there. */
   makeCopy(signal?: AbortSignal): Promise<void>;
+  /** How many of its rows are made. */
+  copiedRows(): number;
   /** Calls read it first from now on, where that will do; makes it, unless it is there. */
   useCopy(): void;
   /** What it did; undefined where none is in use. */

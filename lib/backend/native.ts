@@ -29,6 +29,7 @@ import { keepMapsGuarded } from './map-signal';
 import { untilAbort } from './on-abort';
 import { idOf, nameOf, nanError, nothingLeftError, unnormalizedError } from './row-errors';
 import { type CopyBytes, type CopySource, notTheCopy } from './saved-copy';
+import { screeningOf } from './screening';
 import { defaultThreads } from './threads';
 
 const METRIC_CODE: Record<Metric, number> = { dot: 1, cosine: 2 };
@@ -290,11 +291,11 @@ export class NativeBackend implements HeadBackend {
   }
 
   screening(): Screening | undefined {
-    const told = this.#head.screening();
-    if (!told) return undefined;
-    const { bytes, passes, fullPasses, states, rows, most } = told;
-    const mean = states === 0 ? 0 : rows / states;
-    return { bytes, passes, fullPasses, survivors: { mean, max: most } };
+    return screeningOf(this.#head.screening());
+  }
+
+  copiedRows(): number {
+    return this.#head.copiedRows();
   }
 
   copyToSave(): CopyBytes | undefined {

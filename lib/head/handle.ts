@@ -20,7 +20,8 @@ import type { Shard } from '../shard/backend';
 import { heldBy, shardRange } from '../shard/range';
 import type { RowOrigin } from '../shard/rows';
 import type { Dtype, HeadOptions } from '../types';
-import { backendOfParts, type HeadParts } from './open';
+import { backendOfParts } from './head-backend';
+import type { HeadParts } from './open';
 
 /** Tells a handle from other objects, and from those of a version that writes them otherwise. */
 const FORM = 'lmhead/1';

@@ -11,12 +11,12 @@ import {
   memoryMatrix,
   specSettings,
 } from '../arguments/head-options';
-import { OPEN_OPTIONS, readOptions } from '../arguments/option-names';
+import { OPEN_OPTIONS, type OptionNames, readOptions } from '../arguments/option-names';
 import { reading } from '../arguments/reading';
-import { requireScreenable } from '../arguments/screenable';
-import { flag } from '../arguments/values';
+import { flag, liveSignal } from '../arguments/values';
 import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
-import { type BackendKind, chooseBackend, createHead } from '../backend/choose';
+import { type BackendKind, chooseBackend } from '../backend/choose';
+import { untilAbort } from '../backend/on-abort';
 import type { CopySource } from '../backend/saved-copy';
 import { isFloat, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
@@ -34,11 +34,12 @@ import {
 } from '../formats/tensor-names';
 import { countOf, quoted } from '../formats/tensor-table';
 import { readWeights, type Weights } from '../formats/weights';
-import { type Shard, ShardBackend } from '../shard/backend';
+import type { Shard } from '../shard/backend';
 import { inputRange, shardRange } from '../shard/range';
 import { shardSource } from '../shard/rows';
 import type { NormOptions, OpenOptions } from '../types';
 import { warn } from '../warning';
+import { backendOfParts, backendOfPartsAsync } from './head-backend';
 import { matrixSource } from './matrix-source';
 import { vector } from './read-tensor';
 import { isOnePlace, join, resolveTie } from './tie';
@@ -49,40 +50,6 @@ export interface HeadParts {
   settings: HeadSettings;
   backend: HeadBackend;
   shard?: Shard;
-}
-
-/** @throws what createHead does */
-export function backendOfParts(
-  kind: BackendKind,
-  { spec, shard }: Pick<HeadParts, 'spec' | 'shard'>,
-): HeadBackend {
-  if (!shard) return createHead(kind, spec);
-  if (spec.screen) {
-    throw new LMHeadError(
-      'RANGE',
-      'screen: got true beside shard; want one of them, as a part of the vocabulary has no best ids of its own',
-    );
-  }
-  return new ShardBackend(kind, spec, shard);
-}
-
-/** The same, while the event loop runs on: the copy of a head that screens is made on the native side's threads. */
-export async function backendOfPartsAsync(
-  kind: BackendKind,
-  { spec, shard }: Pick<HeadParts, 'spec' | 'shard'>,
-  signal?: AbortSignal,
-): Promise<HeadBackend> {
-  if (!spec.screen || spec.savedCopy || shard) return backendOfParts(kind, { spec, shard });
-  requireScreenable(spec);
-  const backend = createHead(kind, { ...spec, screen: false });
-  try {
-    await backend.makeCopy(signal);
-    backend.useCopy();
-    return backend;
-  } catch (error) {
-    backend.close();
-    throw error;
-  }
 }
 
 /** What was found in files, and who says so. */
@@ -116,26 +83,45 @@ export async function openHead(
   path: unknown,
   given: OpenOptions = {},
 ): Promise<HeadParts & { report: HeadReport }> {
-  const { file, options, kind, mmap } = checked(path, given);
-  // What a backend reads, it reads at once; so bytes that are to be read are read here, while the loop runs on.
-  const load = kind === 'reference' || !mmap;
-  const plan = await follow(headPlan(file, options, mmap, load));
-  return { ...plan, backend: await backendOfPartsAsync(kind, plan) };
+  const { file, options, kind, mmap } = checked(path, given, OPEN_OPTIONS.async);
+  const { signal: own, onProgress, ...rest } = options;
+  const signal = liveSignal(own);
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw new LMHeadError('ARGUMENT', `onProgress: got ${got(onProgress)}; want a function`);
+  }
+  const opened = async (stop?: AbortSignal) => {
+    // What a backend reads, it reads at once; so bytes that are to be read are read here, while the loop runs on.
+    const load = kind === 'reference' || !mmap;
+    const plan = await follow(headPlan(file, rest, mmap, load));
+    stop?.throwIfAborted();
+    const backend = await backendOfPartsAsync(kind, plan, stop, onProgress);
+    // Nobody gets what is made when the caller has been told of the abort.
+    if (stop?.aborted) backend.close();
+    return { ...plan, backend };
+  };
+  if (!signal) return opened();
+  const stop = new AbortController();
+  return untilAbort(
+    signal,
+    () => opened(stop.signal),
+    error => stop.abort(error),
+  );
 }
 
 export function openHeadSync(path: unknown, given: OpenOptions = {}): HeadParts {
-  const { file, options, kind, mmap } = checked(path, given);
+  const { file, options, kind, mmap } = checked(path, given, OPEN_OPTIONS.sync);
   // The native side reads by itself; the reference has to be given the numbers.
   const plan = followSync(headPlan(file, options, mmap, kind === 'reference'));
   return { ...plan, backend: backendOfParts(kind, plan) };
 }
 
-function checked(
+function checked<T extends OpenOptions>(
   path: unknown,
-  given: OpenOptions,
-): { file: string; options: OpenOptions; kind: BackendKind; mmap: boolean } {
+  given: T,
+  names: OptionNames,
+): { file: string; options: T; kind: BackendKind; mmap: boolean } {
   const file = filePath(path);
-  const options = readOptions(given, OPEN_OPTIONS);
+  const options = readOptions(given, names);
   const { tensor } = options;
   if (tensor !== undefined && typeof tensor !== 'string') {
     throw new LMHeadError('ARGUMENT', `tensor: got ${got(tensor)}; want a tensor's name`);

@@ -249,6 +249,10 @@ class ReferenceHead implements HeadBackend {
   // Its answers are what a bound is held against: it has none itself.
   async makeCopy(): Promise<void> {}
 
+  copiedRows(): number {
+    return 0;
+  }
+
   useCopy(): void {}
 
   screening(): undefined {

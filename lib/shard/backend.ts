@@ -164,6 +164,10 @@ export class ShardBackend implements HeadBackend {
     return this.inner.makeCopy(signal);
   }
 
+  copiedRows(): number {
+    return this.inner.copiedRows();
+  }
+
   useCopy(): void {
     this.inner.useCopy();
   }

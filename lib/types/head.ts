@@ -94,6 +94,8 @@ export interface Screening {
   readonly passes: number;
   /** Calls that might have been, and took all of E: too many rows were left, or had been just before; or hidden states were not finite. */
   readonly fullPasses: number;
+  /** Of those, by why: too many rows were left; that had been so just before; hidden states of zeros, not finite, or too large or small. */
+  readonly fullPassesBy: { readonly manyRows: number; readonly backoff: number; readonly states: number };
   /** Rows of E that were read, for each hidden state of those that it answered; 0 where there was none. */
   readonly survivors: { readonly mean: number; readonly max: number };
 }
@@ -159,6 +161,10 @@ export interface OpenOptions
    * make of the parts' results that of the whole head, bit for bit. docs/many-machines.md.
    */
   shard?: ShardOptions | undefined;
+  /** Of `open` alone: rejects with ABORTED when it fires, and makes no more of a copy for `screen`. */
+  signal?: AbortSignal | undefined;
+  /** Of `open` alone: gets how much of a copy for `screen` is made, up to 1, ten times a second and at its end. What it throws rejects. */
+  onProgress?: ((share: number) => void) | undefined;
 }
 
 /** What `head.quantize` is to measure. */

@@ -131,6 +131,7 @@ napi_value Head::make_class(napi_env env, Binding& binding) {
                                            method<on_this<&Head::quantize>>("quantize"),
                                            method<on_this<&Head::make_copy>>("makeCopy"),
                                            method<on_this<&Head::use_copy>>("useCopy"),
+                                           method<on_this<&Head::copied_rows>>("copiedRows"),
                                            method<on_this<&Head::screening>>("screening"),
                                            method<on_this<&Head::read_copy>>("readCopy"),
                                            method<on_this<&Head::load_copy>>("loadCopy"),

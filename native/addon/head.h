@@ -29,6 +29,7 @@ class Head {
   napi_value quantize(Call& call);
   napi_value make_copy(Call& call);
   napi_value use_copy(Call& call);
+  napi_value copied_rows(Call& call);
   napi_value screening(Call& call);
   napi_value read_copy(Call& call);
   napi_value load_copy(Call& call);

@@ -23,7 +23,6 @@ struct Job final : PassTask {
   std::shared_ptr<HeadQueue> head_queue;             // that it is sent to
   double ticket = 0;                                 // what it is aborted by; 0: nothing
   std::vector<CandidateRow> candidates;              // where they are asked for, of its only call
-  std::atomic<size_t> copied_rows{0};                // where it makes a head's copy
   std::vector<std::unique_ptr<std::byte[]>> inputs;  // copies of what the request reads, for as long as it does
 
   // The JavaScript side; touched on its thread only. `kept` are the arrays that results go to.

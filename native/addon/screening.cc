@@ -11,7 +11,7 @@ napi_value Head::make_copy(Call& call) {
   auto job = std::make_unique<Job>();
   job->calls[0].core = core();
   if (!screen::can_be_copied(core()->output())) throw bad_argument("screen", "weights that a copy is smaller than");
-  job->copied = &job->copied_rows;
+  job->makes_copy = true;
   job->ticket = ticket_from(call.env(), call.given(0));
   return send(call, arrays, std::move(job), long_head_queue_);
 }
@@ -22,7 +22,7 @@ napi_value Head::use_copy(Call& call) {
   if (!screen::can_be_copied(head->output())) throw bad_argument("screen", "weights that a copy is smaller than");
   if (head->screen()) return undefined(call.env());
   needs_memory_for("the copy to search in", [&] {
-    head->make_copy({}, nullptr);
+    head->make_copy({});
     head->use_copy();
   });
   const int64_t bytes = static_cast<int64_t>(head->stored(0)->take_copy_bytes());
@@ -30,6 +30,9 @@ napi_value Head::use_copy(Call& call) {
   tell_of_memory(call.env(), bytes);
   return result_to_js(call.env(), head->intact() ? 0 : kWeightsChanged, {});
 }
+
+// () -> rows of the copy that are made
+napi_value Head::copied_rows(Call& call) { return number(call.env(), static_cast<double>(core()->copied_rows())); }
 
 // () -> undefined, or what the copy did: a Screening of lib/types/head.ts, but for the mean's parts
 napi_value Head::screening(Call& call) {
@@ -41,8 +44,10 @@ napi_value Head::screening(Call& call) {
   return object(env, {{"bytes", count(use->copy().bytes())},
                       {"saved", count(use->copy().saved_bytes())},
                       {"passes", count(counts.passes)},
-                      {"fullPasses", count(counts.full_passes)},
-                      {"states", count(counts.states)},
+                      {"manyRows", count(counts.in_vain)},
+                      {"backoff", count(counts.sat_out)},
+                      {"states", count(counts.refused)},
+                      {"searchedStates", count(counts.states)},
                       {"rows", count(counts.rows)},
                       {"most", count(counts.most_rows)}});
 }

@@ -307,7 +307,7 @@ TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
         check_same(*calls[i], got, results[i], run_pass(kernels, source, request), all, what);
       }
       const screen::Use::Counts counts = use.counts();
-      CHECK(counts.passes + counts.full_passes == calls.size());
+      CHECK(counts.passes + counts.full_passes() == calls.size());
     }
   }
   CHECK(answered > 70 && 3 * answered > tried, "%zu of %zu answered", answered, tried);
@@ -420,7 +420,7 @@ TEST(searches_in_vain_are_ever_rarer) {
   }
   CHECK(searched > 10 && searched < 30, "%zu", searched);
   const screen::Use::Counts counts = use.counts();
-  CHECK(counts.full_passes == 1000 && counts.passes == 0);
+  CHECK(counts.full_passes() == 1000 && counts.passes == 0);
 }
 
 }  // namespace

@@ -335,6 +335,7 @@ const KINDS = {
     list: [process.argv[1], below(99), 1 + below(9999), chance(50)],
   }),
   screening: head => ({ receiver: head, name: 'screening', list: [] }),
+  copiedRows: head => ({ receiver: head, name: 'copiedRows', list: [] }),
   readCopy(head) {
     try {
       head.useCopy();

@@ -88,7 +88,54 @@ describe.skipIf(nativeUnavailable())('a head that screens', () => {
         expect(later[0].reason.message).toBe(later[1].reason.message);
       }
     }
+    expect(screened.screening!.fullPassesBy.states).toBeGreaterThan(0);
     expect(screened.argmaxSync(new Float32Array(0))).toEqual(new Uint32Array(0));
+  });
+
+  it('tells why it took full passes', () => {
+    // Equal rows are all within reach of the best.
+    const equal = new Float32Array(SCREENED_V * SCREENED_D).fill(0.25);
+    const head = LMHead.from(equal, { ...sizes, screen: true });
+    const h = new Float32Array(SCREENED_D).fill(1);
+    for (let i = 0; i < 10; i++) expect(head.argmaxSync(h)[0]).toBe(0);
+    const { passes, fullPasses, fullPassesBy } = head.screening!;
+    expect([passes, fullPasses]).toEqual([0, 10]);
+    expect(fullPassesBy).toEqual({ manyRows: 3, backoff: 7, states: 0 }); // tried, 2 not, tried, 4 not, tried, 1 not
+  });
+
+  it('is opened with progress, and until an abort', async () => {
+    const path = join(folder, 'wide.safetensors');
+    const [vocabSize, hiddenSize] = [30_000, 256];
+    await LMHead.from(
+      Float32Array.from({ length: vocabSize * hiddenSize }, (_, i) => Math.sin(i)),
+      { vocabSize, hiddenSize },
+    ).save(path);
+    const shares: number[] = [];
+    const head = await LMHead.open(path, { screen: true, onProgress: share => shares.push(share) });
+    expect(head.screening!.bytes).toBeGreaterThan(0);
+    expect(shares.at(-1)).toBe(1);
+    expect(shares).toEqual([...shares].sort((a, b) => a - b));
+    for (const share of shares) expect(share).toBeGreaterThanOrEqual(0);
+
+    const failure = new Error('enough');
+    const failing = LMHead.open(path, {
+      screen: true,
+      onProgress: () => {
+        throw failure;
+      },
+    });
+    await expect(failing).rejects.toBe(failure);
+
+    const controller = new AbortController();
+    const { signal } = controller;
+    const stopped = LMHead.open(path, { screen: true, signal });
+    setImmediate(() => controller.abort());
+    await rejectsKind(() => stopped, 'ABORTED', 'aborted');
+    await rejectsKind(() => LMHead.open(path, { signal }), 'ABORTED', 'before it began');
+    const alive = new AbortController().signal;
+    expect((await LMHead.open(path, { signal: alive })).screening).toBeUndefined();
+    throwsKind(() => LMHead.openSync(path, { signal: alive }), 'ARGUMENT', 'signal', 'openSync');
+    await rejectsKind(() => LMHead.open(path, { onProgress: 1 as never }), 'ARGUMENT', 'onProgress: got 1');
   });
 
   it('is opened, quantized and attached', async () => {
@@ -103,7 +150,8 @@ describe.skipIf(nativeUnavailable())('a head that screens', () => {
     for (const head of [opened, openedAtOnce, attached]) {
       expect(head.argmaxSync(h)).toEqual(want);
       expect(await head.argmax(h)).toEqual(want);
-      expect(head.screening).toMatchObject({ passes: 2, fullPasses: 0 });
+      const none = { manyRows: 0, backoff: 0, states: 0 };
+      expect(head.screening).toMatchObject({ passes: 2, fullPasses: 0, fullPassesBy: none });
     }
     const { head: quantized } = await made.quantize('q8_0', { screen: true });
     const { head: plain } = await opened.quantize('q8_0');

@@ -112,13 +112,16 @@ class HeadCore {
   SharedPass shared_pass(Gate* gate) const { return {kernels_, output_->view, activations_, gate}; }
 
   // Makes the bounded copy of the output matrix, where nobody has yet; done: see Copy::make. False where it was aborted.
-  bool make_copy(ParallelFor workers, std::atomic<size_t>* done) const {
+  bool make_copy(ParallelFor workers) const {
     workers.threads = threads_;
     if (output_->copy()) return true;
-    std::shared_ptr<const screen::Copy> copy = screen::Copy::make(kernels_, output_->view, workers, done);
+    copied_rows_ = 0;
+    std::shared_ptr<const screen::Copy> copy = screen::Copy::make(kernels_, output_->view, workers, &copied_rows_);
     if (copy) output_->keep_copy(std::move(copy));
     return output_->copy() != nullptr;
   }
+  // How far it is.
+  size_t copied_rows() const { return copied_rows_; }
   // The same, of a file; false where the bytes cannot be one.
   bool load_copy(std::unique_ptr<Storage> saved) const {
     std::shared_ptr<const screen::Copy> copy = screen::Copy::load(std::move(saved), output_->view);
@@ -196,6 +199,7 @@ class HeadCore {
   const Activations activations_;
   const unsigned threads_;
   std::unique_ptr<const screen::Use> screen_;
+  mutable std::atomic<size_t> copied_rows_{0};
   std::atomic<const screen::Use*> in_use_{nullptr};  // that, once it is there: jobs may run meanwhile
   mutable std::mutex norms_mutex_;
   mutable std::shared_ptr<const std::vector<double>> inverse_norms_;  // made when they are first asked for

@@ -66,12 +66,12 @@ void PassTask::run(Turn& turn) {
 
 void PassTask::run_apart(Gate& gate) {
   started_ = Clock::now();
-  if (quantization || copied) {
+  if (quantization || makes_copy) {
     HeadCall& call = calls[0];
     try {
       const ParallelFor workers{1, &canceled, &gate};
-      if (copied)
-        call.result = {call.core->make_copy(workers, copied) ? PassResult::ok : PassResult::aborted};
+      if (makes_copy)
+        call.result = {call.core->make_copy(workers) ? PassResult::ok : PassResult::aborted};
       else
         call.result = call.core->quantize(*quantization, workers);
     } catch (...) {

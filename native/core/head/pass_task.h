@@ -20,7 +20,7 @@ class PassTask : public Task {
   std::vector<HeadCall> calls;
   Apart apart = Apart::by_choice;
   std::optional<Quantization> quantization;  // instead of a pass; of the first call's head
-  std::atomic<size_t>* copied = nullptr;  // instead of a pass: makes the copy of the first call's head, and counts its rows here
+  bool makes_copy = false;  // instead of a pass: makes the copy of the first call's head
   std::atomic<int32_t> canceled{0};       // aborts it
   // Where it is to be told of its pass: seconds in the queue, seconds from start to end, how many calls and rows it served, and
   // why it served no others (Apart).

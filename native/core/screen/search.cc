@@ -320,14 +320,14 @@ Use::Use(std::shared_ptr<const Copy> its_copy, const float* bias) : copy_(std::m
   for (size_t i = 0; bias && i < copy_->rows(); i++) has_finite_bias_ &= std::isfinite(bias[i]);
 }
 
-Use::Counts Use::counts() const { return {passes_, full_passes_, states_, rows_, most_rows_}; }
+Use::Counts Use::counts() const { return {passes_, in_vain_, sat_out_, refused_, states_, rows_, most_rows_}; }
 
 bool Use::sits_out() const {
   uint32_t left = skips_.load();
   while (left > 0 && !skips_.compare_exchange_weak(left, left - 1)) {
   }
   if (left == 0) return false;
-  full_passes_++;
+  sat_out_++;
   return true;
 }
 
@@ -342,13 +342,13 @@ void Use::answered(size_t states, uint64_t rows, uint64_t most_rows) const {
 }
 
 void Use::in_vain() const {
-  full_passes_++;
+  in_vain_++;
   const uint32_t next = std::clamp(2 * next_skips_.load(), 2u, kMostSkipped);
   next_skips_ = next;
   skips_ = next;
 }
 
-void Use::refused() const { full_passes_++; }
+void Use::refused() const { refused_++; }
 
 bool may_answer(const Query& query) {
   const PassRequest& r = *query.request;

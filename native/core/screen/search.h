@@ -19,10 +19,12 @@ class Use {
   const Copy& copy() const { return *copy_; }
   bool has_finite_bias() const { return has_finite_bias_; }
 
-  // What it did: calls that it answered, those that a full pass answered though it might have, and rows that were left, for each
-  // hidden state.
+  // What it did: calls that it answered; those that a full pass answered though it might have, by why; and rows that were left, for
+  // each hidden state.
   struct Counts {
-    uint64_t passes, full_passes, states, rows, most_rows;
+    uint64_t passes, in_vain, sat_out, refused, states, rows, most_rows;
+
+    uint64_t full_passes() const { return in_vain + sat_out + refused; }
   };
   Counts counts() const;
 
@@ -36,7 +38,7 @@ class Use {
   static constexpr uint32_t kMostSkipped = 64;
   const std::shared_ptr<const Copy> copy_;
   bool has_finite_bias_ = true;
-  mutable std::atomic<uint64_t> passes_{0}, full_passes_{0}, states_{0}, rows_{0}, most_rows_{0};
+  mutable std::atomic<uint64_t> passes_{0}, in_vain_{0}, sat_out_{0}, refused_{0}, states_{0}, rows_{0}, most_rows_{0};
   mutable std::atomic<uint32_t> skips_{0}, next_skips_{0};  // calls that sit out; how many the next failure adds
 };
 
