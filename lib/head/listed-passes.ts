@@ -214,7 +214,7 @@ function listOf<T>(list: unknown, name: string, of: string): T[] {
     if (typeof length !== 'number' || !Number.isInteger(length) || length < 0 || length > MOST_LISTED) {
       throw new LMHeadError(
         'ARGUMENT',
-        `${name}: got an array of length ${String(length)}; want 0 to ${MOST_LISTED} ${of}`,
+        `${name}: got an array of length ${got(length)}; want 0 to ${MOST_LISTED} ${of}`,
       );
     }
     return Array.from({ length }, (_, i) => list[i] as T);

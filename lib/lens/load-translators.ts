@@ -1,4 +1,5 @@
 /** Translators of a tuned lens, from a file. */
+import { got } from '../arguments/describe';
 import { LMHeadError } from '../errors';
 import { follow, type Plan } from '../formats/read-plan';
 import { quoted, shapeText, type TensorEntry } from '../formats/tensor-table';
@@ -29,7 +30,7 @@ export async function loadTranslators(
 ): Promise<(Translator | undefined)[]> {
   const { residual = true } = options;
   if (typeof residual !== 'boolean')
-    throw new LMHeadError('ARGUMENT', `residual: got ${String(residual)}; want true or false`);
+    throw new LMHeadError('ARGUMENT', `residual: got ${got(residual)}; want true or false`);
   return follow(plan(filePath(path), residual));
 }
 

@@ -46,7 +46,7 @@ export function pathOf(model: unknown): string {
   try {
     if (model instanceof URL) return fileURLToPath(model);
   } catch (cause) {
-    throw new LMHeadError('ARGUMENT', `model: got ${String(model)}; want a file: URL`, { cause });
+    throw new LMHeadError('ARGUMENT', `model: got ${got(model)}; want a file: URL`, { cause });
   }
   throw new LMHeadError('ARGUMENT', `model: got ${got(model)}; want the path of a .onnx file`);
 }

@@ -103,6 +103,20 @@ describe.skipIf(nativeUnavailable())('a head that screens', () => {
     expect(fullPassesBy).toEqual({ manyRows: 3, backoff: 7, states: 0 }); // tried, 2 not, tried, 4 not, tried, 1 not
   });
 
+  it('gives as many ids as asked for, of weights that have changed since they were copied', () => {
+    const shared = new Float32Array(new SharedArrayBuffer(weight.byteLength));
+    shared.set(weight);
+    const head = LMHead.from(shared, { ...sizes, screen: true, copy: false });
+    const h = screenedStates(1, weight, 8);
+    for (const change of [-1, 1e-3, 1e6, 0]) {
+      for (let i = 0; i < shared.length; i++) shared[i] = change * weight[shared.length - 1 - i];
+      const { ids } = head.topKSync(h, 40, { withLogProbs: false });
+      expect(new Set(ids).size).toBe(40);
+      for (const id of ids) expect(id).toBeLessThan(SCREENED_V);
+      expect(head.sampleSync(h, { withLogProbs: false, seed: 1 }).ids[0]).toBeLessThan(SCREENED_V);
+    }
+  });
+
   it('is opened with progress, and until an abort', async () => {
     const path = join(folder, 'wide.safetensors');
     const [vocabSize, hiddenSize] = [30_000, 256];

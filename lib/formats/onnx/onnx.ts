@@ -1,4 +1,5 @@
 /** An ONNX decoder as a file of weights: its head, as other formats' readers give theirs. */
+import { got } from '../../arguments/describe';
 import { LMHeadError } from '../../errors';
 import type { MatrixForm, Part, ReadPart } from '../forms';
 import type { ModelFacts } from '../model-facts';
@@ -210,6 +211,6 @@ export function requireOwnLayout(file: string, layout: unknown): void {
   if (layout === undefined || layout === 'vd') return;
   throw new LMHeadError(
     'RANGE',
-    `layout: got '${String(layout)}' with ${file}; want none, as an ONNX graph says how its weight lies`,
+    `layout: got ${got(layout)} with ${file}; want none, as an ONNX graph says how its weight lies`,
   );
 }

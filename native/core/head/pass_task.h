@@ -20,8 +20,8 @@ class PassTask : public Task {
   std::vector<HeadCall> calls;
   Apart apart = Apart::by_choice;
   std::optional<Quantization> quantization;  // instead of a pass; of the first call's head
-  bool makes_copy = false;  // instead of a pass: makes the copy of the first call's head
-  std::atomic<int32_t> canceled{0};       // aborts it
+  bool makes_copy = false;                   // instead of a pass: makes the copy of the first call's head
+  std::atomic<int32_t> canceled{0};          // aborts it
   // Where it is to be told of its pass: seconds in the queue, seconds from start to end, how many calls and rows it served, and
   // why it served no others (Apart).
   static constexpr size_t kFacts = 5;

@@ -224,7 +224,8 @@ class Search {
 
   bool find_best(size_t c, std::vector<uint32_t>& rows) const {
     const Column& column = columns_[c];
-    const float least = threshold(c);
+    // These too, whatever the bounds say: k rows are left even of weights that have changed since they were copied.
+    const float least = threshold(c, rows);
     if (!std::isfinite(least)) return false;
     const float bound = product_below(least, *column.query->epilogue);
     const float* const upper = upper_ + c * stride_;
@@ -238,8 +239,9 @@ class Search {
     return true;
   }
 
-  // Of a column: a logit such that no result depends on ids whose logits are below it. Not finite: there is none.
-  float threshold(size_t c) const {
+  // Of a column: a logit such that no result depends on ids whose logits are below it. Not finite: there is none. The ids that it
+  // was found by, k or more, are added to `rows`.
+  float threshold(size_t c, std::vector<uint32_t>& rows) const {
     const Column& column = columns_[c];
     const size_t k = column.asked.k;
     std::vector<Candidate> best;
@@ -251,6 +253,7 @@ class Search {
     std::vector<uint32_t> ids;
     for (const Candidate& each : best) ids.push_back(each.id);
     std::sort(ids.begin(), ids.end());
+    rows.insert(rows.end(), ids.begin(), ids.end());
     AlignedFloats logits = logits_of(column, ids);
     if (!std::all_of(logits.begin(), logits.end(), [](float u) { return std::isfinite(u); })) return kInfinity;
     std::sort(logits.begin(), logits.end(), std::greater<>());
@@ -271,6 +274,7 @@ class Search {
     for (size_t i = c; i < leaders_.size(); i += columns_.size())
       if (leaders_[i].candidate.id != kNoId) ids.push_back(leaders_[i].candidate.id);
     std::sort(ids.begin(), ids.end());
+    rows.insert(rows.end(), ids.begin(), ids.end());
     const AlignedFloats logits = logits_of(column, ids);
     GumbelMaxLeader leader;
     for (size_t i = 0; i < ids.size(); i++) {
@@ -390,6 +394,9 @@ void search(const lmhead::Kernels& kernels, const Matrix& e, std::span<Query> qu
     for (size_t i = 0; i < query->n; i++, c++) {
       const size_t before = query->rows.size();
       is_found = is_found && all.find(c, query->rows);
+      const auto its = query->rows.begin() + static_cast<ptrdiff_t>(before);
+      std::sort(its, query->rows.end());
+      query->rows.erase(std::unique(its, query->rows.end()), query->rows.end());
       sum += query->rows.size() - before;
       most = std::max<uint64_t>(most, query->rows.size() - before);
     }

@@ -19,8 +19,8 @@ class Use {
   const Copy& copy() const { return *copy_; }
   bool has_finite_bias() const { return has_finite_bias_; }
 
-  // What it did: calls that it answered; those that a full pass answered though it might have, by why; and rows that were left, for
-  // each hidden state.
+  // What it did: calls that it answered; those that a full pass answered though it might have, by why; and rows that were left,
+  // for each hidden state.
   struct Counts {
     uint64_t passes, in_vain, sat_out, refused, states, rows, most_rows;
 
