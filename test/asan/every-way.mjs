@@ -46,8 +46,11 @@ async function everyMethod(open) {
   const head = await open();
   const attached = LMHead.attach(structuredClone(head.handle));
   for (const one of [head, attached])
-    for (const call of Object.values({ ...METHODS, ...SLOW_METHODS }))
+    for (const [name, call] of Object.entries({ ...METHODS, ...SLOW_METHODS })) {
+      // Guidance is of logits that are linear in the hidden state.
+      if (name.startsWith('guidance') && open === HEADS.dressed) continue;
       await call(one, numbers(head.hiddenSize), {});
+    }
   head.close();
   attached.close();
 }
