@@ -27,9 +27,10 @@ void partial_for(PartialOutputs& out, Arrays& arrays, const RequestValues& value
   // They are merged by what log-probabilities are of.
   if ((values.k && !values.top_log_probs) || (values.sample_ids && !values.sample_log_probs))
     throw bad_argument("partial", "logProbs");
-  out.end = integer_between(arrays.env(), from.end, 0, valid, "partial.end");
-  const size_t ranked = values.k || values.argmax ? 1 : 0;
-  out.begin = integer_between(arrays.env(), from.begin, 0, out.end - std::min(ranked, out.end), "partial.begin");
+  // So many ids are taken of its own rows.
+  const size_t ranked = values.k ? integer_between(arrays.env(), values.k, 1, valid, "k") : values.argmax ? 1 : 0;
+  out.end = integer_between(arrays.env(), from.end, ranked, valid, "partial.end");
+  out.begin = integer_between(arrays.env(), from.begin, 0, out.end - ranked, "partial.begin");
   const size_t numbers = n * ((valid + kChunkRows - 1) / kChunkRows) * kSumsOfChunk;
   if (!from.sums) throw bad_argument("partial.sums", "a Float64Array");
   out.sums = arrays.output<double>(from.sums, numbers, "partial.sums");

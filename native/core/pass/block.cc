@@ -334,6 +334,7 @@ void Block::write_top(const ParallelFor& workers) {
       best.resize(out.k);
       std::sort(best.begin(), best.end(), better);
     }
+    LMHEAD_DASSERT(best.size() >= out.k);
     for (size_t i = 0; i < out.k; i++) {
       const size_t at = (begin_ + c) * out.k + i;
       out.ids[at] = best[i].id;
