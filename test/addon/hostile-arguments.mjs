@@ -160,13 +160,13 @@ function list(n, k) {
   return { k, counts: words(n), ids: words(n * k), logProbs: floats(n * k) };
 }
 
-/** What a shard's results are merged by, beside `sample` and targets. */
-function partialResults(n, valid) {
-  const end = 1 + below(valid);
+/** What a shard's results are merged by, beside `sample` and targets. Its own part has as many rows as ids are `taken` of it. */
+function partialResults(n, valid, taken) {
+  const end = taken + below(valid - taken + 1);
   const k = below(Math.min(valid, 9));
   const sums = () => arrayOf(Float64Array, n * Math.ceil(valid / 256) * 3);
   return {
-    begin: below(end),
+    begin: below(end - taken + 1),
     end,
     sums: sums(),
     drawnSums: sums(),
@@ -218,7 +218,7 @@ function request(n, valid, withView) {
               }
             : undefined,
           listed: listed ? sample : undefined,
-          partial: partial ? partialResults(n, valid) : undefined,
+          partial: partial ? partialResults(n, valid, top ? k : 1) : undefined,
         }
       : undefined;
   const wide = () => (!drafts && chance(20) ? floats(n * width) : undefined);
