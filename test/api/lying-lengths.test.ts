@@ -163,6 +163,12 @@ describe('lists with much less in them than they say', () => {
     throwsKind(() => head.sampler().accept(long), 'RANGE', `id[0]: ${message}`);
     throwsKind(() => head.nearestSync(-long, 2), 'RANGE', message);
     throwsKind(() => head.sampleSync(hidden, { step: long as never }), 'ARGUMENT', `step: ${message}`);
+    const list = new Proxy([], {
+      get: (target, key) => (key === 'length' ? long : Reflect.get(target, key)),
+    });
+    const length = 'an array of length a bigint of more than 128 bits';
+    throwsKind(() => head.verifyDraftsSync(list), 'ARGUMENT', `drafts: got ${length}`);
+    throwsKind(() => head.nextAllSync(list, hidden), 'ARGUMENT', `samplers: got ${length}`);
     const state = { ...head.sampler().toJSON(), seed: '9'.repeat(2e6) };
     throwsKind(() => head.sampler().restore(state), 'ARGUMENT', 'state.seed');
     expect(head.sampler({ seed: 2n ** 64n - 1n }).toJSON().seed).toBe(`${2n ** 64n - 1n}`);

@@ -8,21 +8,11 @@ import { conformancePath } from '../support/conformance';
 import { rejectsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { describeOnnxruntime, type RuntimeSession, type RuntimeTensor } from '../support/onnxruntime';
-import { D, floatDecoders, type Made, mergedDecoder, quantizedDecoders, V } from './decoders';
+import { D, everyDecoder, V, writeDecoder } from './decoders';
 
 const folder = temporaryFolder();
 
-const MADE: Record<string, Made> = {
-  ...floatDecoders(),
-  ...quantizedDecoders(),
-  'a merged decoder': mergedDecoder(),
-};
-
-function written(name: string, { bytes, beside }: Made): string {
-  const own = name.replace(/\W+/g, '-');
-  for (const [file, contents] of Object.entries(beside)) folder.file(`${own}/${file}`, contents);
-  return folder.file(`${own}/model.onnx`, bytes);
-}
+const MADE = everyDecoder();
 /** Its workers would spin beside those of other tests. */
 const ONE_THREAD = { intraOpNumThreads: 1 };
 
@@ -30,7 +20,7 @@ const bodyOf = (path: string) => path.replace(/model\.onnx$/, 'body.onnx');
 
 describe('cutHead', () => {
   it.each(Object.entries(MADE))('%s: what it says', async (name, made) => {
-    const path = written(name, made);
+    const path = writeDecoder(folder, name, made);
     const report = await cutHead(path, { output: bodyOf(path) });
     expect(report).toMatchObject({
       ...{ bodyPath: bodyOf(path), pattern: made.pattern, vocabSize: V, hiddenSize: D, tied: made.tied },
@@ -51,7 +41,7 @@ describe('cutHead', () => {
   });
 
   it('takes URLs, writes over a file only where it may, and never over the model or its data', async () => {
-    const path = written('places', MADE['external data']);
+    const path = writeDecoder(folder, 'places', MADE['external data']);
     const url = pathToFileURL(path);
     const output = pathToFileURL(bodyOf(path));
     await cutHead(url, { output });
@@ -78,7 +68,7 @@ describe('cutHead', () => {
   });
 
   it('refuses arguments that are none', async () => {
-    const path = written('arguments', MADE['MatMul of [d,V]']);
+    const path = writeDecoder(folder, 'arguments', MADE['MatMul of [d,V]']);
     const cut = cutHead as unknown as (...args: unknown[]) => Promise<unknown>;
     await rejectsKind(() => cut(path), 'ARGUMENT', 'options');
     await rejectsKind(() => cut(path, {}), 'ARGUMENT', 'output', 'undefined');
@@ -131,7 +121,7 @@ describeOnnxruntime('in onnxruntime the body and the head are the whole', ({ Inf
   };
 
   it.each(Object.entries(MADE))('%s', async (name, made) => {
-    const path = written(`run ${name}`, made);
+    const path = writeDecoder(folder, `run ${name}`, made);
     const half = made.type === 'f16';
     for (const past of [0, 4]) {
       const ids = new Tensor('int64', BigInt64Array.of(5n, 0n, 95n, 17n, 17n, 3n), [2, 3]);

@@ -1,6 +1,7 @@
 /** Decoders in onnxruntime, whose tokens a head chooses. */
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { dirname } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LMHead, type LMHeadError, logSoftmax } from '../../lib';
 import { OnnxDecoder } from '../../lib/onnx';
@@ -8,7 +9,7 @@ import { conformancePath } from '../support/conformance';
 import { temporaryFolder } from '../support/folders';
 import { ASSET, idsOf, tinyDecoder, WholeGraph } from '../support/onnx-decoders';
 import { describeOnnxruntime } from '../support/onnxruntime';
-import { floatDecoders, type Made, mergedDecoder, quantizedDecoders } from './decoders';
+import { everyDecoder, writeDecoder } from './decoders';
 
 const folder = temporaryFolder();
 const GREEDY = { temperature: 0 };
@@ -293,25 +294,19 @@ describeOnnxruntime('over a body with a cache', runtime => {
 });
 
 describeOnnxruntime('over heads of every kind', runtime => {
-  const made: Record<string, Made> = {
-    ...floatDecoders(),
-    ...quantizedDecoders(),
-    'a merged decoder': mergedDecoder(),
-  };
-  it.each(Object.entries(made))('%s', async (name, { bytes, beside, tolerance }) => {
-    const own = name.replace(/\W+/g, '-');
-    for (const [file, contents] of Object.entries(beside)) folder.file(`${own}/${file}`, contents);
-    const path = folder.file(`${own}/model.onnx`, bytes);
+  it.each(Object.entries(everyDecoder()))('%s', async (name, made) => {
+    const path = writeDecoder(folder, name, made);
+    const files = ['model.onnx', ...Object.keys(made.beside)];
     const options = { runtime, session: { intraOpNumThreads: 1 } };
     const decoder = await OnnxDecoder.open(path, options);
     expect(decoder.head).toBeDefined();
-    expect(readdirSync(folder.path(own)).sort()).toEqual(['model.onnx', ...Object.keys(beside)].sort());
+    expect(readdirSync(dirname(path)).sort()).toEqual(files.sort());
     const whole = await OnnxDecoder.open(path, { ...options, cut: false });
     for (const way of [GREEDY, SEEDED]) {
       const ids = await idsOf(decoder.generate([1, 2, 3], { ...way, maxTokens: 10 }));
       expect(ids).toHaveLength(10);
       // Where the graph rounds hidden states, or their products, it may choose others.
-      if (tolerance > 1e-4) continue;
+      if (made.tolerance > 1e-4) continue;
       expect(await idsOf(whole.generate([1, 2, 3], { ...way, maxTokens: 10 }))).toEqual(ids);
     }
     await decoder.close();

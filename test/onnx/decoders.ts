@@ -1,6 +1,7 @@
 /** Small decoders with heads of every kind, as exporters write them. */
 
 import { unpack } from '../../lib/dtypes/half';
+import type { Folder } from '../support/folders';
 import { narrow } from '../support/half';
 import { someNumbers } from '../support/numbers';
 import { Graph, type TypeName } from '../support/onnx';
@@ -556,4 +557,16 @@ export function mergedDecoder(separate = false): Made {
       tolerance: 2e-6,
     },
   };
+}
+
+/** Of every kind, by name. */
+export function everyDecoder(): Record<string, Made> {
+  return { ...floatDecoders(), ...quantizedDecoders(), 'a merged decoder': mergedDecoder() };
+}
+
+/** Writes one into a folder of its own name there. @returns the path of its graph */
+export function writeDecoder(folder: Folder, name: string, { bytes, beside }: Made): string {
+  const own = name.replace(/\W+/g, '-');
+  for (const [file, contents] of Object.entries(beside)) folder.file(`${own}/${file}`, contents);
+  return folder.file(`${own}/model.onnx`, bytes);
 }

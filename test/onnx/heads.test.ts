@@ -6,26 +6,16 @@ import { backends } from '../support/backends';
 import { conformancePath, describeConformance } from '../support/conformance';
 import { temporaryFolder } from '../support/folders';
 import { expectClose, someNumbers } from '../support/numbers';
-import { floatDecoders, type Made, mergedDecoder, quantizedDecoders } from './decoders';
+import { everyDecoder, writeDecoder } from './decoders';
 
 const folder = temporaryFolder();
 
-const MADE: Record<string, Made> = {
-  ...floatDecoders(),
-  ...quantizedDecoders(),
-  'a merged decoder': mergedDecoder(),
-};
-
-function written(name: string, { bytes, beside }: Made): string {
-  const own = name.replace(/\W+/g, '-');
-  for (const [file, contents] of Object.entries(beside)) folder.file(`${own}/${file}`, contents);
-  return folder.file(`${own}/model.onnx`, bytes);
-}
+const MADE = everyDecoder();
 
 describe.each(backends)('%s', backend => {
   it.each(Object.entries(MADE))('%s', async (name, made) => {
     const { V, d, weight, of, embedding, tied, dtype, maxWeightError = 0 } = made;
-    const path = written(name, made);
+    const path = writeDecoder(folder, name, made);
     const head = await LMHead.open(path, { backend });
     expect(head).toMatchObject({ vocabSize: V, hiddenSize: d, tied, dtype });
     const n = 3;
@@ -48,7 +38,7 @@ describe.each(backends)('%s', backend => {
 
   it.skipIf(backend === 'reference')('weights are used where they lie, as far as they may be', async () => {
     for (const [name, made] of Object.entries(MADE)) {
-      const { spec, backend: held } = await openHead(written(name, made));
+      const { spec, backend: held } = await openHead(writeDecoder(folder, name, made));
       held.close();
       const { output } = spec;
       const inPlace = output.kind === 'file' && output.layout === 'vd';
