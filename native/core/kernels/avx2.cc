@@ -173,17 +173,22 @@ static inline Q load_q(const void* p) { return _mm256_loadu_si256(static_cast<co
 static inline Q load_parts(const uint8_t* p, size_t apart) {
   return _mm256_loadu2_m128i(reinterpret_cast<const __m128i*>(p + apart), reinterpret_cast<const __m128i*>(p));
 }
+static inline Q repeat(const uint8_t* p) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 static inline Q low_halves(Q x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
 static inline Q high_halves(Q x) { return low_halves(_mm256_srli_epi16(x, 4)); }
 static inline Q shuffle(Q table, Q index) { return _mm256_shuffle_epi8(table, index); }
-static inline Q sixteen_where(Q x, Q bits) {
-  return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(x, bits), bits), _mm256_set1_epi8(16));
+static inline Q with_sixteen(Q w, Q x, Q bits) {
+  return _mm256_or_si256(w, _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(x, bits), bits), _mm256_set1_epi8(16)));
 }
 template <class Get>
 static inline F spread_each(Get get) {
   return _mm256_set_m128(_mm_set1_ps(get(1)), _mm_set1_ps(get(0)));
 }
-static inline F spread(const float* p, size_t apart) { return _mm256_set_m128(_mm_set1_ps(p[apart]), _mm_set1_ps(p[0])); }
+static inline F spread(const float* sixteen, size_t first, size_t apart) {
+  return spread_each([&](size_t part) { return sixteen[first + part * apart]; });
+}
 static inline F spread_halves(const uint8_t* p, size_t apart) {
   uint16_t low, high;
   std::memcpy(&low, p, sizeof low);

@@ -249,23 +249,27 @@ static inline Q load_q(const void* p) {
 static inline Q load_parts(const uint8_t* p, size_t apart) {
   return {vreinterpretq_s8_u8(vld1q_u8(p)), vreinterpretq_s8_u8(vld1q_u8(p + apart))};
 }
+static inline Q repeat(const uint8_t* p) { return load_parts(p, 0); }
 static inline int8x16_t low_halves(int8x16_t x) { return vandq_s8(x, vdupq_n_s8(15)); }
 static inline int8x16_t high_halves(int8x16_t x) { return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(x), 4)); }
 static inline Q low_halves(Q x) { return {low_halves(x.low), low_halves(x.high)}; }
 static inline Q high_halves(Q x) { return {high_halves(x.low), high_halves(x.high)}; }
-static inline Q either(Q a, Q b) { return {vorrq_s8(a.low, b.low), vorrq_s8(a.high, b.high)}; }
 static inline Q shuffle(Q table, Q index) {
   return {vqtbl1q_s8(table.low, vreinterpretq_u8_s8(index.low)), vqtbl1q_s8(table.high, vreinterpretq_u8_s8(index.high))};
 }
-static inline int8x16_t sixteen_where(int8x16_t x, int8x16_t bits) {
-  return vreinterpretq_s8_u8(vandq_u8(vtstq_s8(x, bits), vdupq_n_u8(16)));
+static inline int8x16_t with_sixteen(int8x16_t w, int8x16_t x, int8x16_t bits) {
+  return vorrq_s8(w, vreinterpretq_s8_u8(vandq_u8(vtstq_s8(x, bits), vdupq_n_u8(16))));
 }
-static inline Q sixteen_where(Q x, Q bits) { return {sixteen_where(x.low, bits.low), sixteen_where(x.high, bits.high)}; }
+static inline Q with_sixteen(Q w, Q x, Q bits) {
+  return {with_sixteen(w.low, x.low, bits.low), with_sixteen(w.high, x.high, bits.high)};
+}
 template <class Get>
 static inline F spread_each(Get get) {
   return {vdupq_n_f32(get(0)), vdupq_n_f32(get(1))};
 }
-static inline F spread(const float* p, size_t apart) { return {vdupq_n_f32(p[0]), vdupq_n_f32(p[apart])}; }
+static inline F spread(const float* sixteen, size_t first, size_t apart) {
+  return spread_each([&](size_t part) { return sixteen[first + part * apart]; });
+}
 static inline F spread_halves(const uint8_t* p, size_t apart) { return {set_half(p).low, set_half(p + apart).low}; }
 static inline int32_t reduce_i(I x) { return vaddvq_s32(vreinterpretq_s32_u32(vaddq_u32(x.low, x.high))); }
 static inline void reduce4_i(I a, I b, I c, I d, int32_t* out) {

@@ -316,27 +316,25 @@ static inline Q lanes_q(Function f) {
 static inline Q load_parts(const uint8_t* p, size_t apart) {  // of sixteen bytes
   return lanes_q([&](size_t i) { return p[i / 16 * apart + i % 16]; });
 }
+static inline Q repeat(const uint8_t* p) { return load_parts(p, 0); }
 static inline Q low_halves(const Q& x) {
   return lanes_q([&](size_t i) { return x.v[i] & 15; });
 }
 static inline Q high_halves(const Q& x) {
   return lanes_q([&](size_t i) { return x.v[i] >> 4 & 15; });
 }
-static inline Q either(const Q& a, const Q& b) {
-  return lanes_q([&](size_t i) { return a.v[i] | b.v[i]; });
-}
 static inline Q shuffle(const Q& table, const Q& index) {  // within a part
   return lanes_q([&](size_t i) { return table.v[i / 16 * 16 + static_cast<size_t>(index.v[i])]; });
 }
-static inline Q sixteen_where(const Q& x, const Q& bits) {  // one of which is set in x
-  return lanes_q([&](size_t i) { return (x.v[i] & bits.v[i]) != 0 ? 16 : 0; });
+static inline Q with_sixteen(const Q& w, const Q& x, const Q& bits) {  // where x has the byte's bit
+  return lanes_q([&](size_t i) { return w.v[i] | ((x.v[i] & bits.v[i]) != 0 ? 16 : 0); });
 }
 template <class Get>
 static inline F spread_each(Get get) {  // of each part
   return lanes([&](size_t i) { return get(i / 4); });
 }
-static inline F spread(const float* p, size_t apart) {
-  return lanes([&](size_t i) { return p[i / 4 * apart]; });
+static inline F spread(const float* sixteen, size_t first, size_t apart) {
+  return spread_each([&](size_t part) { return sixteen[first + part * apart]; });
 }
 static inline F spread_halves(const uint8_t* p, size_t apart) {
   return lanes([&](size_t i) { return weight<Dtype::f16>(p + i / 4 * apart); });
