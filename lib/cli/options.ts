@@ -84,7 +84,7 @@ export const OPTIONS = {
   },
   activations: {
     value: 'TYPE',
-    help: `f32 (default), or i8 or i16: round hidden states, over weights in ${WHOLE_WEIGHTS.join(', ')}`,
+    help: `f32 (default), or i8 or i16: round hidden states, over weights in ${WHOLE_WEIGHTS.join(', ')}; bf16, over those in bf16`,
     choices: ACTIVATIONS,
   },
   screen: { help: 'make the copy that screening reads first, and hold every row of it to its bound' },
