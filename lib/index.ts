@@ -37,6 +37,7 @@ export type {
   Ids,
   LensOptions,
   LogitBias,
+  LogitDifference,
   LogProbsOption,
   NearestOptions,
   Neighbors,
