@@ -185,19 +185,24 @@ export interface QuantizeOptions {
 export interface QuantizationError {
   /** Of V·d weights: largest and root-mean-square |w − ŵ|, and √(Σ(w − ŵ)²/Σw²). */
   weights: { max: number; rms: number; relative: number };
-  /** On the given hidden states, over ids below validVocabSize. */
-  logits?: {
-    /** n */
-    positions: number;
-    /** Largest |u − û|. */
-    max: number;
-    /** Root of the mean of (u − û)². */
-    rms: number;
-    /** Mean over positions of Σ p·(log p − log p̂), in nats. */
-    klDivergence: number;
-    /** Share of positions whose best id is the same; NaN, as the means are, where n is 0. */
-    argmaxAgreement: number;
-  };
+  /** On the given hidden states. */
+  logits?: LogitDifference;
+  /** Of it, with integer `activations`, what they alone do: against the new weights with hidden states as they are. */
+  rounded?: LogitDifference;
+}
+
+/** How far logits û are from u, over ids below validVocabSize. */
+export interface LogitDifference {
+  /** n */
+  positions: number;
+  /** Largest |u − û|. */
+  max: number;
+  /** Root of the mean of (u − û)². */
+  rms: number;
+  /** Mean over positions of Σ p·(log p − log p̂), in nats. */
+  klDivergence: number;
+  /** Share of positions whose best id is the same; NaN, as the means are, where n is 0. */
+  argmaxAgreement: number;
 }
 
 /** What `head.verify` found. */
@@ -210,6 +215,8 @@ export interface Verification {
   bound: number;
   /** The best token is the same in every row, or the two are closer than the bound. */
   argmaxAgrees: boolean;
+  /** With integer `activations`, what they do: against the reference's logits of hidden states as they are. No error: it was asked for. */
+  rounded?: LogitDifference;
 }
 
 /** What runs here. */

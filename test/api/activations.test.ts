@@ -232,6 +232,25 @@ describe.each(backends)('%s: activations', backend => {
       expect(both.logits!.rms).not.toBe(error.logits!.rms);
       if (activations === 'i8') expect(both.logits!.rms).toBeGreaterThan(error.logits!.rms);
       else expect(both.logits!.rms).toBeCloseTo(error.logits!.rms, 4);
+
+      // And what rounding hidden states does alone: that verify says too.
+      expect(error.rounded).toBeUndefined();
+      const [u, exact] = [rounded.logitsSync(hidden), plain.logitsSync(hidden)];
+      const differences = u.map((x, i) => x - exact[i]);
+      expect(both.rounded).toMatchObject({ positions: 8, max: Math.max(...differences.map(Math.abs)) });
+      expect(both.rounded!.rms).toBeCloseTo(
+        Math.sqrt(differences.reduce((sum, x) => sum + x * x, 0) / u.length),
+        9,
+      );
+      const best = rounded.argmaxSync(hidden);
+      const agreeing = plain.argmaxSync(hidden).filter((id, i) => id === best[i]).length;
+      expect(both.rounded!.argmaxAgreement).toBe(agreeing / 8);
+      const { rounded: verified } = await rounded.verify(hidden);
+      expect(verified!.positions).toBe(8);
+      expect(verified!.max).toBeCloseTo(both.rounded!.max, 5);
+      expect(verified!.rms).toBeCloseTo(both.rounded!.rms, 6);
+      expect(verified!.klDivergence).toBeCloseTo(both.rounded!.klDivergence, 6);
+      expect((await plain.verify(hidden)).rounded).toBeUndefined();
     });
   });
 
