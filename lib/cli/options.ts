@@ -84,7 +84,7 @@ export const OPTIONS = {
   },
   activations: {
     value: 'TYPE',
-    help: 'f32 (default), or i8 or i16: round hidden states, over quantized weights but q2_k, mlx4, mlx8',
+    help: 'of hidden states: f32 (default), i8 or i16 over quantized weights but q2_k and mlx, bf16 over bf16',
     choices: ACTIVATIONS,
   },
   screen: { help: 'make the copy that screening reads first, and hold every row of it to its bound' },

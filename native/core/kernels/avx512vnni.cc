@@ -33,6 +33,23 @@ static inline I add_narrow(I sum, Q w0, Q x0, Q w1, Q x1) { return add_narrow(ad
 #include "generic/blocks.inc"
 #include "generic/integer.inc"
 
+// As generic/kernels.inc has it of floats.
+static float int8_multiply_adds(size_t count) {
+  constexpr int kChains = 12;
+  I acc[kChains];
+  LMHEAD_UNROLL
+  for (int j = 0; j < kChains; j++) acc[j] = zero_i();
+  const Q a = _mm512_set1_epi8(1);
+  for (size_t i = 0; i < count; i += kChains * kIntegers) {
+    LMHEAD_UNROLL
+    for (int j = 0; j < kChains; j++) acc[j] = _mm512_dpbusd_epi32(acc[j], acc[j], a);
+  }
+  I all = acc[0];
+  LMHEAD_UNROLL
+  for (int j = 1; j < kChains; j++) all = _mm512_add_epi32(all, acc[j]);
+  return static_cast<float>(reduce_i(all));
+}
+
 static Kernels with_integer_products(Kernels table) {
   const decltype(Kernels::integer_product) products = LMHEAD_INTEGER_PRODUCTS;
   const decltype(Kernels::packed_planes) packed = LMHEAD_PACKED_PLANES;
@@ -40,6 +57,7 @@ static Kernels with_integer_products(Kernels table) {
     table.integer_product[i] = products[i];
     table.packed_planes[i] = packed[i];
   }
+  table.int8_multiply_adds = int8_multiply_adds;
   return table;
 }
 

@@ -134,7 +134,7 @@ struct Kernels {
   size_t (*gumbel_max_candidates)(const float* u, size_t count, uint32_t first_id, const GumbelMaxState& state, uint32_t* out);
 
   // The limits that the rest is measured against. read: touches every byte and does next to nothing with it.
-  // multiply_adds: count of them (rounded up), from registers. Both return a number so that they can't be left out.
+  // multiply_adds: count of them (rounded up), from registers. All return a number so that they can't be left out.
   float (*read)(const uint8_t* data, size_t size);
   float (*multiply_adds)(size_t count);
 
@@ -146,6 +146,10 @@ struct Kernels {
   // One per weight dtype, where there is one.
   const PackedProduct* packed[kDtypes] = {};
   const PackedPlanes* packed_planes[kDtypes] = {};
+
+  // As multiply_adds, of bfloat16 numbers and of int8 ones, where an instruction of their own multiplies them.
+  float (*bf16_multiply_adds)(size_t count) = nullptr;
+  float (*int8_multiply_adds)(size_t count) = nullptr;
 };
 
 // The tables compiled in and usable on this CPU and system, best first. Never empty: scalar is always there.
@@ -160,6 +164,7 @@ const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx512_vnni_kernels();  // with the integer products that VNNI makes
+const Kernels* avx512_bf16_kernels();  // that, with products of bfloat16 weights and states
 const Kernels* neon_kernels();
 
 }  // namespace lmhead
