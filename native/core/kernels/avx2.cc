@@ -187,7 +187,10 @@ static inline F spread_each(Get get) {
   return _mm256_set_m128(_mm_set1_ps(get(1)), _mm_set1_ps(get(0)));
 }
 static inline F spread(const float* sixteen, size_t first, size_t apart) {
-  return spread_each([&](size_t part) { return sixteen[first + part * apart]; });
+  const __m256i part = _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0);
+  const __m256i at = _mm256_mullo_epi32(part, _mm256_set1_epi32(static_cast<int>(apart)));
+  // Both lie in the same half.
+  return _mm256_permutevar8x32_ps(load(sixteen + first / 8 * 8), _mm256_add_epi32(at, _mm256_set1_epi32(first % 8)));
 }
 static inline F spread_halves(const uint8_t* p, size_t apart) {
   uint16_t low, high;
