@@ -7,6 +7,7 @@
  *   npm run bench -- --server         examples/http-server under load; the second one
  *   npm run bench -- --pauses         calls after pauses, as a server makes them
  *   npm run bench -- --screen         heads with `screen: true` against heads without it; docs/screening.md
+ *   npm run bench -- --onnx           ONNX decoders without their heads against whole graphs; docs/onnx.md. With --quick a tiny one
  *   npm run bench -- --json FILE      every figure, with spread
  *   npm run bench -- --svg FILE       the roofline chart
  *   npm run bench -- --shape NAME     shapes whose name holds it, as GPT-2
@@ -22,6 +23,7 @@ import { capabilities } from '../dist/index.mjs';
 import { againstPureJs } from './against-pure-js.mjs';
 import { headers } from './headers.mjs';
 import { histories } from './histories.mjs';
+import { printOnnx } from './onnx.mjs';
 import { measureShape } from './passes.mjs';
 import { printPauses } from './pauses.mjs';
 import { loadPeers } from './peers/index.mjs';
@@ -50,6 +52,7 @@ const { values } = parseArgs({
     server: { type: 'boolean', default: false },
     screen: { type: 'boolean', default: false },
     pauses: { type: 'boolean', default: false },
+    onnx: { type: 'boolean', default: false },
     json: { type: 'string' },
     svg: { type: 'string' },
     shape: { type: 'string' },
@@ -57,8 +60,8 @@ const { values } = parseArgs({
   },
   allowNegative: true,
 });
-const { quick, together, server, screen, pauses } = values;
-const { peers: withPeers = !quick && !together && !server && !screen && !pauses } = values;
+const { quick, together, server, screen, pauses, onnx } = values;
+const { peers: withPeers = !quick && !together && !server && !screen && !pauses && !onnx } = values;
 const shapes = SHAPES.filter(({ name }) => name.includes(values.shape ?? (quick ? SHAPES[0].name : '')));
 if (shapes.length === 0)
   throw new Error(`--shape: want a part of ${SHAPES.map(({ name }) => name).join('; ')}`);
@@ -78,6 +81,7 @@ if (values.summary) await printSummary(machine, peers);
 else if (together) await printTogether(machine, quick ? 5 : 21);
 else if (pauses) await printPauses();
 else if (screen) await printScreened(machine, quick);
+else if (onnx) await printOnnx(machine, quick);
 else if (server) await printServer(machine, quick ? 2 : 8);
 else await benchmark();
 
@@ -103,6 +107,7 @@ async function benchmark() {
   await quantized(quick ? { dtypes: ['i8', 'q4_k'], quick } : {});
   console.log('\nAgainst pure JS.\n');
   await againstPureJs(quick ? 5 : 21);
+  if (quick) await printOnnx(machine, quick);
 
   if (values.json) writeFileSync(values.json, `${JSON.stringify({ machine, measured, small }, null, 1)}\n`);
   if (values.svg) writeFileSync(values.svg, rooflineChart(machine, measured));

@@ -70,3 +70,15 @@ export function table(head, rows) {
   console.log(widths.map(width => '─'.repeat(width)).join('───'));
   for (const row of rows) console.log(line(row));
 }
+
+/**
+ * Prints rows as a table of Markdown, as documents have them.
+ * @param {string[]} head
+ * @param {string[][]} rows
+ */
+export function markdown(head, rows) {
+  const line = cells => console.log(`| ${cells.join(' | ')} |`);
+  line(head);
+  console.log(`|${head.map((_, i) => (i ? '---:' : '---')).join('|')}|`);
+  for (const row of rows) line(row);
+}

@@ -1,3 +1,7 @@
+/**
+ * The last layer of a language model.
+ * @module lmhead
+ */
 export { capabilities } from './backend/choose';
 export type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 export { type ErrorKind, LMHeadError } from './errors';

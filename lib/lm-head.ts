@@ -297,7 +297,7 @@ export class LMHead extends DrawingMethods {
     const { data, dtype, n } = hiddenRows(hidden, this.#facts.hiddenSize, undefined);
     this.#passes.requireOpen();
     const { backend, settings } = this.#passes;
-    const head = { ...settings, ...this.#held(settings) };
+    const head = { ...settings, ...this.#held(settings), dtype: this.#dtypes.output };
     return verifyAgainstReference(innerOf(backend), head, floats(data, dtype).slice(), n);
   }
 

@@ -6,6 +6,7 @@ import { basename, join } from 'node:path';
 import { Template } from '@huggingface/jinja';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { OnnxDecoder } from '../../dist/onnx/index.mjs';
+import { BadRequest } from './parameters.mjs';
 import { writeShippedModel } from './shipped-model.mjs';
 
 const MODEL_NAMES = ['model.onnx', 'onnx/model_q4.onnx', 'onnx/model_quantized.onnx', 'onnx/model.onnx'];
@@ -36,9 +37,8 @@ class Model {
   #tokenizer;
   #template;
   #special;
-  #compiler;
-  /** Compiled, by schema. */
-  #grammars = new Map();
+  /** What compiles grammars, and those that it has compiled, by schema. */
+  #engine;
 
   constructor(decoder, folder, name) {
     const read = file =>
@@ -69,8 +69,15 @@ class Model {
 
   /** @param {object[]} messages of a chat */
   encodeChat(messages) {
-    if (!this.#template) throw new TypeError('messages: the model has no chat template; use /v1/completions');
-    const text = this.#template.render({ messages, add_generation_prompt: true, ...this.#special });
+    if (!this.#template)
+      throw new BadRequest('messages', 'the model has no chat template; use /v1/completions');
+    let text;
+    try {
+      text = this.#template.render({ messages, add_generation_prompt: true, ...this.#special });
+    } catch (error) {
+      // Templates refuse roles, and their order, by themselves.
+      throw new BadRequest('messages', error.message);
+    }
     return this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
   }
 
@@ -94,19 +101,24 @@ class Model {
    * @returns what `generate` takes as `nextOptions`, and `isOver`: may nothing come but the end?
    */
   async grammar(schema) {
-    const engine = await loadEngine();
-    this.#compiler ??= this.#newCompiler(engine);
-    const compiler = await this.#compiler;
+    this.#engine ??= this.#newEngine();
+    const { GrammarMatcher, compiler, grammars } = await this.#engine;
     const key = JSON.stringify(schema);
-    if (!this.#grammars.has(key)) {
+    if (!grammars.has(key)) {
       const compiling =
         schema === undefined
           ? compiler.compileBuiltinJSONGrammar()
           : compiler.compileJSONSchema(key, false, -1, [',', ':']);
-      this.#grammars.set(key, compiling);
-      compiling.catch(() => this.#grammars.delete(key));
+      // A schema that it does not take ends the engine: whoever comes next has another.
+      compiling.catch(() => {
+        this.#engine = undefined;
+      });
+      grammars.set(key, compiling);
     }
-    const matcher = await engine.GrammarMatcher.createGrammarMatcher(await this.#grammars.get(key));
+    const grammar = await grammars.get(key).catch(() => {
+      throw new BadRequest('response_format', 'want a JSON schema that xgrammar takes');
+    });
+    const matcher = await GrammarMatcher.createGrammarMatcher(grammar);
     return {
       async nextOptions(drawn) {
         if (drawn.length > 0) matcher.acceptToken(drawn.at(-1));
@@ -116,16 +128,18 @@ class Model {
     };
   }
 
-  async #newCompiler(engine) {
+  async #newEngine() {
+    const { GrammarCompiler, GrammarMatcher, TokenizerInfo } = loadXgrammar();
     const kind = this.decoderTypes.includes('ByteLevel') ? 'byte_level' : 'byte_fallback';
-    const tokens = await engine.TokenizerInfo.createTokenizerInfo(
+    const tokens = await TokenizerInfo.createTokenizerInfo(
       this.pieces,
       kind,
       false,
       this.pieces.length,
       this.stopIds,
     );
-    return engine.GrammarCompiler.createGrammarCompiler(tokens);
+    const compiler = await GrammarCompiler.createGrammarCompiler(tokens);
+    return { GrammarMatcher, compiler, grammars: new Map() };
   }
 
   async close() {
@@ -162,19 +176,15 @@ for (let byte = 0, next = 256; byte < 256; byte++) {
   BYTES.set(String.fromCharCode(shown ? byte : next++), byte);
 }
 
-let engine;
-/** Its package calls a CommonJS bundle a module: a copy says what it is (docs/recipes/grammar.md). */
-function loadEngine() {
-  engine ??= (async () => {
-    const require = createRequire(import.meta.url);
-    const folder = mkdtempSync(join(tmpdir(), 'xgrammar-'));
-    try {
-      const copy = join(folder, 'xgrammar.cjs');
-      copyFileSync(require.resolve('@mlc-ai/web-xgrammar'), copy);
-      return require(copy);
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  })();
-  return engine;
+/** Its package calls a CommonJS bundle a module: a copy says what it is (docs/recipes/grammar.md). A new one each time. */
+function loadXgrammar() {
+  const require = createRequire(import.meta.url);
+  const folder = mkdtempSync(join(tmpdir(), 'xgrammar-'));
+  try {
+    const copy = join(folder, 'xgrammar.cjs');
+    copyFileSync(require.resolve('@mlc-ai/web-xgrammar'), copy);
+    return require(copy);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }

@@ -1,10 +1,11 @@
 /** What clients ask for, checked, in this library's words. */
 
-/** A client's fault: status 400, with the parameter's name. */
+/** A client's fault, with the parameter's name. */
 export class BadRequest extends Error {
-  constructor(parameter, message) {
+  constructor(parameter, message, status = 400) {
     super(`${parameter}: ${message}`);
     this.parameter = parameter;
+    this.status = status;
   }
 }
 
@@ -14,6 +15,8 @@ const KNOWN = new Set(
     'stream_options logprobs top_logprobs logit_bias frequency_penalty presence_penalty response_format user metadata store'
   ).split(' '),
 );
+/** What clients send though they don't ask for it. */
+const DEFAULTS = { best_of: 1, suffix: '' };
 const MOST_CHOICES = 64;
 
 /**
@@ -23,9 +26,12 @@ const MOST_CHOICES = 64;
 export function readParameters(body, isChat) {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new BadRequest('body', 'want an object');
-  for (const name of Object.keys(body)) {
-    if (!KNOWN.has(name) && body[name] !== null) throw new BadRequest(name, 'this server does not have it');
+  for (const [name, value] of Object.entries(body)) {
+    const asksNothing = value === null || value === false || value === DEFAULTS[name];
+    if (!KNOWN.has(name) && !asksNothing) throw new BadRequest(name, 'this server does not have it');
   }
+  const model = body.model ?? undefined;
+  if (model !== undefined && typeof model !== 'string') throw new BadRequest('model', 'want its name');
   const number = (name, low, high, isInteger = false) => {
     const value = body[name] ?? undefined;
     if (value === undefined) return undefined;
@@ -67,6 +73,7 @@ export function readParameters(body, isChat) {
     topLogProbs: top,
   };
   return {
+    model,
     options,
     maxTokens: most ?? (isChat ? Number.POSITIVE_INFINITY : 16),
     choices: number('n', 1, MOST_CHOICES, true) ?? 1,
@@ -80,6 +87,7 @@ export function readParameters(body, isChat) {
 
 function biasOf(given) {
   if (given === undefined || given === null) return undefined;
+  if (!isObject(given)) throw new BadRequest('logit_bias', 'want an object of numbers by token id');
   const entries = Object.entries(given);
   for (const [id, bias] of entries) {
     if (!/^\d+$/.test(id) || typeof bias !== 'number' || !(Math.abs(bias) <= 100)) {
@@ -89,14 +97,17 @@ function biasOf(given) {
   return entries.length === 0 ? undefined : new Map(entries.map(([id, bias]) => [Number(id), bias]));
 }
 
+const isObject = value => typeof value === 'object' && value !== null && !Array.isArray(value);
+
 function grammarOf(format) {
-  switch (format?.type ?? 'text') {
+  if (format === undefined || format === null) return undefined;
+  switch (format.type) {
     case 'text':
       return undefined;
     case 'json_object':
       return { schema: undefined };
     case 'json_schema':
-      if (typeof format.json_schema?.schema === 'object') return { schema: format.json_schema.schema };
+      if (isObject(format.json_schema?.schema)) return { schema: format.json_schema.schema };
       throw new BadRequest('response_format', 'want json_schema: { schema }');
     default:
       throw new BadRequest('response_format', "want type 'text', 'json_object' or 'json_schema'");

@@ -9,7 +9,7 @@
  * computed for.
  */
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -48,13 +48,14 @@ export async function startServer(port, folder) {
 }
 
 async function answer(state, request, response) {
-  const { pathname } = new URL(request.url, 'http://localhost');
+  const [pathname] = request.url.split('?');
   const { model } = state;
+  const its = { id: model.name, object: 'model', owned_by: 'lmhead' };
   if (request.method === 'GET' && pathname === '/v1/models') {
-    return json(response, 200, {
-      object: 'list',
-      data: [{ id: model.name, object: 'model', owned_by: 'lmhead' }],
-    });
+    return json(response, 200, { object: 'list', data: [its] });
+  }
+  if (request.method === 'GET' && pathname === `/v1/models/${encodeURIComponent(model.name)}`) {
+    return json(response, 200, its);
   }
   if (request.method === 'GET' && pathname === '/passes') {
     return json(response, 200, { ...model.decoder.sharing, texts: state.texts });
@@ -65,14 +66,20 @@ async function answer(state, request, response) {
   }
   const gone = new AbortController();
   response.on('close', () => gone.abort());
+  // Each of its texts waits for these.
+  setMaxListeners(0, response, gone.signal);
   const body = await bodyOf(request);
   const parameters = readParameters(body, isChat);
+  if (parameters.model !== undefined && parameters.model !== model.name) {
+    const message = `the model ${JSON.stringify(parameters.model)} does not exist; want ${JSON.stringify(model.name)}`;
+    return json(response, 404, errorOf('invalid_request_error', message, 'model', 'model_not_found'));
+  }
   const prompts = isChat ? [model.encodeChat(messagesOf(body.messages))] : promptsOf(body.prompt, model);
-  const longest = Math.max(...prompts.map(ids => ids.length));
-  if (longest === 0 || longest >= model.positions) {
+  const wrong = prompts.find(({ length }) => length === 0 || length >= model.positions);
+  if (wrong) {
     throw new BadRequest(
       isChat ? 'messages' : 'prompt',
-      `${longest} tokens; want 1 to ${model.positions - 1}`,
+      `${wrong.length} tokens; want 1 to ${model.positions - 1}`,
     );
   }
   const count = prompts.length * parameters.choices;
@@ -126,12 +133,15 @@ async function write(model, prompts, parameters, isChat, shape, response, signal
           nextOptions: grammar?.nextOptions,
         };
         const before = isChat ? [] : ids.slice(-CONTEXT);
-        for await (const piece of piecesOf(model, await state, before, options, parameters.stop)) {
-          usage.completion++;
+        const tell = async piece => {
           shape.add(index, piece);
           if (stream) await send(JSON.stringify(shape.chunk(index, piece)));
+        };
+        for await (const piece of piecesOf(model, await state, before, options, parameters.stop)) {
+          usage.completion++;
+          await tell(piece);
         }
-        if (options.maxTokens === 0) shape.add(index, { text: '', finish: 'length' });
+        if (options.maxTokens === 0) await tell({ text: '', finish: 'length' });
       } finally {
         grammar?.dispose();
       }
@@ -153,9 +163,10 @@ async function allOf(promises) {
 async function bodyOf(request) {
   const chunks = [];
   let length = 0;
-  for await (const chunk of request) {
+  // Where it is too long, the rest is not waited for, and yet the client is told.
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     length += chunk.length;
-    if (length > MOST_BYTES) throw new BadRequest('body', `want ${MOST_BYTES} bytes at most`);
+    if (length > MOST_BYTES) throw new BadRequest('body', `want ${MOST_BYTES} bytes at most`, 413);
     chunks.push(chunk);
   }
   try {
@@ -165,7 +176,7 @@ async function bodyOf(request) {
   }
 }
 
-const errorOf = (type, message, param = null) => ({ error: { message, type, param, code: null } });
+const errorOf = (type, message, param = null, code = null) => ({ error: { message, type, param, code } });
 
 function fail(response, error) {
   if (response.destroyed) return; // nobody is there to be told
@@ -175,7 +186,9 @@ function fail(response, error) {
   const told = isClients
     ? errorOf('invalid_request_error', error.message, error.parameter)
     : errorOf('server_error', 'the server failed');
-  if (!response.headersSent) return json(response, isClients ? 400 : 500, told);
+  const status = isClients ? (error.status ?? 400) : 500;
+  if (status === 413) response.setHeader('connection', 'close');
+  if (!response.headersSent) return json(response, status, told);
   response.end(`data: ${JSON.stringify(told)}\n\n`);
 }
 

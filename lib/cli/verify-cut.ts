@@ -39,7 +39,8 @@ export async function verifyCut(
   const opened: Body[] = [];
   try {
     for (const path of [model, report.bodyPath]) {
-      const body = await Body.open(runtime, path, {}, path === model ? report.logits : report.hidden.name);
+      const output = path === model ? report.logits : report.hidden.name;
+      const body = await Body.open(runtime, path, {}, path !== model, output);
       body.embed = tokens => embedded(head, tokens);
       opened.push(body);
     }

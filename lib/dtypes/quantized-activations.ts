@@ -10,8 +10,22 @@ import { ROUNDER } from './quantize';
 /** In the order of native/core/kernels/quantized_activations.h. */
 export const ACTIVATIONS: readonly Activations[] = ['f32', 'i8', 'i16', 'bf16'];
 
-/** Weights of integers times scales of their own, and no minimum: native/core/kernels/generic/integer.inc has their products. */
-export const WHOLE_WEIGHTS: readonly Dtype[] = ['i8', 'q8_0', 'q6_k'];
+/** Weights of integers, times scales of blocks: native/core/kernels/generic/integer.inc has their products. */
+export const WHOLE_WEIGHTS: readonly Dtype[] = [
+  'i8',
+  'q8_0',
+  'q6_k',
+  'q5_k',
+  'q4_k',
+  'q4_0',
+  'q4_1',
+  'q5_0',
+  'q5_1',
+  'iq4_nl',
+  'iq4_xs',
+  'mxfp4',
+  'q3_k',
+];
 
 /** Sums of so many products fit 32 bits. */
 const MOST_NUMBERS = 2 ** 17;

@@ -4,7 +4,7 @@ import type { MatrixSource } from '../backend/backend';
 import { unpackedRows } from '../dtypes/dequantize';
 import { isFloat, matrixBytes, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import type { MatrixForm } from '../formats/forms';
+import { type MatrixForm, type ReadPart, storesInfinity } from '../formats/forms';
 import type { Plan } from '../formats/read-plan';
 import { bytesEach, storedAs, toFloats } from '../formats/stored-numbers';
 import type { MatrixTensor } from '../formats/tensor-names';
@@ -79,22 +79,27 @@ function* formedSource(
   for (const part of form.parts) yield* requireInFile(weights, part);
   if (form.inPlace && !unitRows) return yield* groupedSource(weights, form, form.inPlace, mapped);
   const data = sharedNumbers(dtype, rows, columns);
-  yield* form.fill(
-    (part, offset, length) => readTensor(weights, part.name, { offset: part.entry.begin + offset, length }),
-    data,
-  );
-  if (dtype === 'f32') requireFinite(data as Float32Array, columns, what);
+  const read: ReadPart = (part, offset, length) =>
+    readTensor(weights, part.name, { offset: part.entry.begin + offset, length });
+  yield* form.fill(read, data);
+  if (dtype === 'f32') yield* requireFinite(form, read, data as Float32Array, what);
   if (!unitRows) return { kind: 'memory', data, dtype, copy: false, layout: 'vd' };
   return unitSource(unpackedRows(data, dtype, columns), rows, columns, 'vd', { row: columns, column: 1 });
 }
 
-/** What is made of scales and small numbers can be too large for float32, and infinite without a word. */
-function requireFinite(data: Float32Array, columns: number, what: string): void {
-  const at = Math.max(data.indexOf(Infinity), data.indexOf(-Infinity));
-  if (at < 0) return;
+/**
+ * What is made of scales and small numbers can be too large for float32, and infinite without a word. An infinity that is stored is
+ * none of these, as in a file of floats.
+ */
+function* requireFinite(form: MatrixForm, read: ReadPart, data: Float32Array, what: string): Plan<void> {
+  const [first] = [Infinity, -Infinity]
+    .map(infinity => data.indexOf(infinity))
+    .filter(at => at >= 0)
+    .sort((a, b) => a - b);
+  if (first === undefined || (yield* storesInfinity(form, read))) return;
   throw new LMHeadError(
     'RANGE',
-    `${what} has a number beyond float32 in row ${Math.floor(at / columns)}; want numbers that float32 can hold`,
+    `${what} has a number beyond float32 in row ${Math.floor(first / form.columns)}; want numbers that float32 can hold`,
   );
 }
 

@@ -10,10 +10,15 @@ import { isAbandoned, temporaryName } from './temporary-names';
  * be a regular file, whose mode and, where that may be, owner and group are kept. A symbolic link stays, and what it leads to is
  * replaced. Files that killed processes have left half-written in the folder are removed first.
  * @param pieces of the file; a piece is written before the next is asked for
+ * @param argument the path's name, for messages
  * @throws LMHeadError IO, and whatever `pieces` throws
  */
-export async function replaceFile(path: string, pieces: Iterable<Uint8Array>): Promise<void> {
-  const steps = replacing(path, pieces);
+export async function replaceFile(
+  path: string,
+  pieces: Iterable<Uint8Array>,
+  argument = 'path',
+): Promise<void> {
+  const steps = replacing(path, pieces, argument);
   let step = steps.next();
   while (!step.done) {
     const [name, args] = step.value;
@@ -30,7 +35,7 @@ export async function replaceFile(path: string, pieces: Iterable<Uint8Array>): P
 
 /** As `replaceFile`, at once. */
 export function replaceFileSync(path: string, pieces: Iterable<Uint8Array>): void {
-  const steps = replacing(path, pieces);
+  const steps = replacing(path, pieces, 'path');
   let step = steps.next();
   while (!step.done) {
     const [name, args] = step.value;
@@ -112,15 +117,15 @@ function* call<Name extends keyof Calls>(
   return (yield [name, args]) as ReturnType<Calls[Name]>;
 }
 
-function* replacing(path: string, pieces: Iterable<Uint8Array>): Steps<void> {
+function* replacing(path: string, pieces: Iterable<Uint8Array>, argument: string): Steps<void> {
   try {
     const target = yield* targetOf(path);
     const folder = dirname(target);
     yield* removeAbandoned(folder);
     const temporary = join(folder, temporaryName());
     try {
-      yield* writeAs(temporary, pieces, yield* replaceable(path, target));
-      yield* replaceable(path, target); // what could not be written over before may be there now
+      yield* writeAs(temporary, pieces, yield* replaceable(target));
+      yield* replaceable(target); // what could not be written over before may be there now
       yield* call('rename', temporary, target);
     } catch (error) {
       yield* attempted(call('unlink', temporary));
@@ -128,7 +133,7 @@ function* replacing(path: string, pieces: Iterable<Uint8Array>): Steps<void> {
     }
     yield* attempted(syncFolder(folder));
   } catch (error) {
-    throw writable(path, error);
+    throw writable(argument, path, error);
   }
 }
 
@@ -138,14 +143,14 @@ const MOST_LINKS = 40;
 function* targetOf(path: string): Steps<string> {
   // The system itself follows the links first, as it refuses some: those that others have set in a folder for all.
   const found = yield* present(call('stat', path));
-  if (found) requireRegular(path, found);
+  if (found) requireRegular(found);
   let at = path;
   for (let links = 0; links < MOST_LINKS; links++) {
     const target = join(yield* call('realpath', dirname(at)), basename(at));
     const its = yield* present(call('lstat', target));
     if (!its?.isSymbolicLink()) {
       if (found && (its?.ino !== found.ino || its.dev !== found.dev)) {
-        throw unwritable(path, 'leads to a file that has no name', 'the path of a file');
+        throw new Unwritable('leads to a file that has no name', 'the path of a file');
       }
       return target;
     }
@@ -153,13 +158,13 @@ function* targetOf(path: string): Steps<string> {
     // Not normalized: what is above a link to a folder is above that folder.
     at = isAbsolute(link) ? link : dirname(target) + sep + link;
   }
-  throw unwritable(path, 'leads through too many links', 'the path of a file');
+  throw new Unwritable('leads through too many links', 'the path of a file');
 }
 
 /** What is there already: a regular file or nothing. */
-function* replaceable(path: string, target: string): Steps<fs.Stats | undefined> {
+function* replaceable(target: string): Steps<fs.Stats | undefined> {
   const found = yield* present(call('lstat', target));
-  if (found) requireRegular(path, found);
+  if (found) requireRegular(found);
   return found;
 }
 
@@ -231,7 +236,7 @@ function* present<T>(steps: Steps<T>): Steps<T | undefined> {
   }
 }
 
-function requireRegular(path: string, found: fs.Stats): void {
+function requireRegular(found: fs.Stats): void {
   if (found.isFile()) return;
   const kinds: [is: boolean, what: string][] = [
     [found.isDirectory(), 'a folder'],
@@ -241,20 +246,32 @@ function requireRegular(path: string, found: fs.Stats): void {
     [found.isSymbolicLink(), 'a link that was not there before'],
   ];
   const [, what] = kinds.find(([is]) => is) ?? [true, 'no regular file'];
-  throw unwritable(path, `is ${what}`, 'a regular file, or a name that nothing has yet');
+  throw new Unwritable(`is ${what}`, 'a regular file, or a name that nothing has yet');
 }
 
-function unwritable(path: string, what: string, want: string, cause?: unknown): LMHeadError {
-  return new LMHeadError('IO', `path: ${path} ${what}; want ${want}`, { cause });
+/** Of the path: what is wrong with it. */
+class Unwritable extends Error {
+  readonly what: string;
+  readonly want: string;
+
+  constructor(what: string, want: string) {
+    super(what);
+    this.what = what;
+    this.want = want;
+  }
 }
 
 const FULL = ['ENOSPC', 'EDQUOT', 'EFBIG'];
 
 /** What the system says, in this library's terms. */
-function writable(path: string, error: unknown): unknown {
+function writable(argument: string, path: string, error: unknown): unknown {
+  if (error instanceof Unwritable) {
+    return new LMHeadError('IO', `${argument}: ${path} ${error.what}; want ${error.want}`);
+  }
   if (error instanceof LMHeadError || !isSystemError(error)) return error;
   const want = FULL.includes(error.code as string)
     ? 'room for all of it'
     : "a file's path in a folder that can be written to";
-  return unwritable(path, `cannot be written: ${error.message}`, want, error);
+  const what = `cannot be written: ${error.message}`;
+  return new LMHeadError('IO', `${argument}: ${path} ${what}; want ${want}`, { cause: error });
 }

@@ -51,8 +51,17 @@ export class Body {
     this.#fetches = [facts.output.name, ...facts.caches.map(({ output }) => output)];
   }
 
-  /** @throws LMHeadError IO, FORMAT for a file that onnxruntime cannot open; TENSOR, DTYPE for what is no decoder */
-  static async open(runtime: Runtime, path: string, options: object, output?: string): Promise<Body> {
+  /**
+   * @param hasHead is there one for hidden states?
+   * @throws LMHeadError IO, FORMAT for a file that onnxruntime cannot open; TENSOR, DTYPE for what is no decoder
+   */
+  static async open(
+    runtime: Runtime,
+    path: string,
+    options: object,
+    hasHead: boolean,
+    output?: string,
+  ): Promise<Body> {
     let session: Session;
     try {
       session = await runtime.InferenceSession.create(path, merged(SESSION, options));
@@ -65,7 +74,7 @@ export class Body {
       throw new LMHeadError(kind, `model: onnxruntime cannot open ${path} (${problem})`, { cause });
     }
     try {
-      return new Body(runtime, session, interfaceOf(session, output));
+      return new Body(runtime, session, interfaceOf(session, hasHead, output));
     } catch (error) {
       await session.release();
       throw error;

@@ -165,7 +165,7 @@ const AT_ONCE = 2 ** 20;
 async function writeBody(file: string, bodyPath: string, pieces: readonly Piece[]): Promise<void> {
   const source = fs.openSync(file, 'r');
   try {
-    await replaceFile(bodyPath, copied(source, file, pieces));
+    await replaceFile(bodyPath, copied(source, file, pieces), 'output');
   } finally {
     fs.closeSync(source);
   }

@@ -101,7 +101,7 @@ export class OnnxDecoder {
     const all = head ?? cut?.head;
     let body: Body | undefined;
     try {
-      body = await Body.open(runtime, cut?.body ?? path, session, output);
+      body = await Body.open(runtime, cut?.body ?? path, session, all !== undefined, output);
       await cut?.removeBody();
       body.embed = embed ?? (all && (ids => all.embed(ids)));
       // Why a head that is given does not go with a whole model.

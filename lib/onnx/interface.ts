@@ -59,10 +59,11 @@ export interface DecoderInterface {
 }
 
 /**
+ * @param hasHead is there one for hidden states? A model that gives these and logits gives logits without
  * @param wished the output with the hidden states, where a caller names it
  * @throws LMHeadError TENSOR for a model that is no decoder of text alone
  */
-export function interfaceOf(session: Session, wished?: string): DecoderInterface {
+export function interfaceOf(session: Session, hasHead: boolean, wished?: string): DecoderInterface {
   const given = session.inputMetadata.map(described);
   const outputs = session.outputMetadata.map(described);
   const names = new Set(outputs.map(({ name }) => name));
@@ -97,18 +98,24 @@ export function interfaceOf(session: Session, wished?: string): DecoderInterface
   const taken = new Set(caches.map(({ output }) => output));
   const { output, givesLogits } = outputOf(
     outputs.filter(({ name }) => !taken.has(name)),
+    hasHead,
     wished,
   );
   return { inputs, caches, output, givesLogits };
 }
 
-function outputOf(outputs: Value[], wished: string | undefined): { output: Value; givesLogits: boolean } {
+function outputOf(
+  outputs: Value[],
+  hasHead: boolean,
+  wished: string | undefined,
+): { output: Value; givesLogits: boolean } {
+  const logits = wished === undefined ? outputs.find(({ name }) => name === 'logits') : undefined;
+  if (logits && !hasHead) return { output: logits, givesLogits: true };
   for (const name of wished === undefined ? HIDDEN_NAMES : [wished]) {
     const output = outputs.find(each => each.name === name);
     if (output) return { output, givesLogits: false };
   }
-  const logits = outputs.find(({ name }) => name === 'logits');
-  if (logits && wished === undefined) return { output: logits, givesLogits: true };
+  if (logits) return { output: logits, givesLogits: true };
   throw new LMHeadError(
     'TENSOR',
     `model: got the outputs ${listOf(outputs)}; want ${wished ?? 'last_hidden_state, of a body, or logits'}`,

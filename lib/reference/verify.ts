@@ -1,8 +1,10 @@
 /** Compares a backend's logits with the float64 reference's, over the same weights and hidden states. */
 import { setImmediate } from 'node:timers/promises';
 import type { Epilogue, HeadBackend } from '../backend/backend';
+import { minimaOf } from '../dtypes/dequantize';
 import { roundedActivations } from '../dtypes/quantized-activations';
-import type { Activations, Verification } from '../types';
+import { rowBytes } from '../dtypes/row-format';
+import type { Activations, Dtype, Verification } from '../types';
 import { boundedLogitOf } from './logits';
 
 /** Rows of E that are unpacked at a time; between them the event loop runs. */
@@ -14,6 +16,7 @@ export interface VerifiedHead {
   hiddenSize: number;
   epilogue: Epilogue;
   activations: Activations;
+  dtype: Dtype;
 }
 
 /**
@@ -37,7 +40,7 @@ export async function verifyAgainstReference(
 
 async function verifyRow(
   backend: HeadBackend,
-  { vocabSize, hiddenSize: d, epilogue, activations }: VerifiedHead,
+  { vocabSize, hiddenSize: d, epilogue, activations, dtype }: VerifiedHead,
   h: Float32Array,
   found: Verification,
 ): Promise<void> {
@@ -56,9 +59,10 @@ async function verifyRow(
     const count = Math.min(BLOCK, valid - first);
     const ids = Uint32Array.from({ length: count }, (_, i) => first + i);
     backend.readRows('output', ids, rows.subarray(0, count * d));
+    const minima = activations === 'f32' ? undefined : minimaOfRows(backend, dtype, d, first, count);
     for (let i = 0; i < count; i++) {
       const id = first + i;
-      const exact = boundedLogitOf(multiplied, rows, i, id, epilogue);
+      const exact = boundedLogitOf(multiplied, rows, i, id, epilogue, minima);
       // Where both overflow float32 alike there is no error.
       const alike = !Number.isFinite(logits[id]) && logits[id] === Math.fround(exact.logit);
       const error = alike ? 0 : Math.abs(logits[id] - exact.logit);
@@ -72,4 +76,11 @@ async function verifyRow(
   }
   if (!(best.logit === its.logit || best.logit - its.logit <= best.bound + its.bound))
     found.argmaxAgrees = false;
+}
+
+function minimaOfRows(backend: HeadBackend, dtype: Dtype, d: number, first: number, count: number) {
+  const size = rowBytes(dtype, d);
+  const bytes = new Uint8Array(count * size);
+  backend.readBytes('output', first * size, bytes);
+  return minimaOf(bytes, dtype, d);
 }

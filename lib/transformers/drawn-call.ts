@@ -16,6 +16,7 @@ import type {
   RowIds,
 } from './model';
 
+/** Options of `useHead`: a sampler's, and this one. */
 export interface UseHeadOptions
   extends Omit<SamplerOptions, 'history' | 'promptLength' | 'rows' | 'over' | 'hiddenDtype'> {
   /** Called with the tokens that were drawn, one of each row, before the next ones are. */

@@ -1,4 +1,7 @@
-/** Tokens of @huggingface/transformers' models, drawn by this library. */
+/**
+ * Tokens of `@huggingface/transformers`' models, drawn by this library.
+ * @module lmhead/transformers
+ */
 import { got } from '../arguments/describe';
 import { type NamesOf, only, readOptions, SAMPLER, without } from '../arguments/option-names';
 import { LMHeadError } from '../errors';

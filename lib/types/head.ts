@@ -52,9 +52,10 @@ export interface HeadOptions {
   inputEmbedding?: Weight | undefined;
   /**
    * 'f32' (default): hidden states keep their precision. 'i8', 'i16': an approximation that is never made by itself. Hidden states
-   * are rounded to so many bits, and multiplied with weights in i8, q8_0 or q6_k as integers: several times as fast for
-   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantization.md has formulas and errors. 'bf16', with weights in
-   * bf16 alone: each number is rounded to the nearest bfloat16, which units for such numbers multiply faster.
+   * are rounded to so many bits, and multiplied with weights as integers, those of any quantized dtype but q2_k, mlx4 and mlx8: faster
+   * for one hidden state where weights have fewer than 8 bits, and several times as fast for many. Rounding to 8 bits flips near-ties.
+   * docs/quantization.md has formulas and errors. 'bf16', with weights in bf16 alone: each number is rounded to the nearest bfloat16,
+   * which units for such numbers multiply faster.
    */
   activations?: Activations | undefined;
   /** 'auto' (default): native, or the reference with one warning where no binary loads; 'native' or 'reference'. */

@@ -10,17 +10,21 @@ import { describeOnnxruntime } from '../support/onnxruntime';
 
 describeOnnxruntime('examples/openai-server', () => {
   let server: ChildProcess;
+  let said = '';
   let url: string;
   let client: OpenAI;
   let tokenizer: TinyModel['tokenizer'];
   beforeAll(async () => {
     ({ tokenizer } = (await tinyDecoder()).model);
     const file = join(__dirname, '../../examples/openai-server/server.mjs');
-    server = spawn(process.execPath, [file, '--port', '0'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    server = spawn(process.execPath, [file, '--port', '0'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    server.stderr!.on('data', text => {
+      said += text;
+    });
     const [line] = await once(server.stdout!, 'data');
     url = String(line).split(' ')[0];
     client = new OpenAI({ baseURL: url, apiKey: 'none', maxRetries: 0 });
-  });
+  }, 60_000);
   afterAll(() => void server.kill());
 
   /** Of all texts so far. */
@@ -242,9 +246,64 @@ describeOnnxruntime('examples/openai-server', () => {
       message: expect.stringContaining('want an id below'),
     });
     await refused({ logit_bias: { x: 1 } }).toMatchObject({ status: 400, param: 'logit_bias' });
+    await refused({ logit_bias: [1, 2] }).toMatchObject({ status: 400, param: 'logit_bias' });
+    await refused({ logit_bias: { 5: 1e9 } }).toMatchObject({ status: 400, param: 'logit_bias' });
     await refused({ n: 65 }).toMatchObject({ status: 400, param: 'n' });
+    await refused({ model: 'another' }).toMatchObject({ status: 404, code: 'model_not_found' });
+    await refused({ stop: ['a', ''] }).toMatchObject({ status: 400, param: 'stop' });
     const response = await fetch(`${url}/completions`, { method: 'POST', body: '{' });
     expect(response.status).toBe(400);
     expect((await fetch(`${url}/other`)).status).toBe(404);
+    expect((await fetch(url.replace('/v1', '//'))).status).toBe(404);
+    expect((await client.models.retrieve(model)).id).toBe(model);
+  });
+
+  it('tells a client whose request is too long, and serves its next one', async () => {
+    const body = JSON.stringify({ prompt: 'x'.repeat(9e6) });
+    const response = await fetch(`${url}/completions`, { method: 'POST', body });
+    expect([response.status, await response.text()]).toEqual([413, expect.stringContaining('bytes at most')]);
+    expect((await complete()).choices[0].finish_reason).toBe('length');
+  });
+
+  it('gives no token where none is asked for, and defaults for what is left out', async () => {
+    const none = { max_tokens: 0, echo: false, best_of: 1, suffix: null };
+    expect((await complete(none)).choices).toMatchObject([{ text: '', finish_reason: 'length' }]);
+    const pieces = await streamed({ max_tokens: 0 });
+    expect(pieces.map(({ choices }) => choices)).toMatchObject([[{ text: '', finish_reason: 'length' }]]);
+    // An empty text has the token that texts begin with.
+    const { usage } = await complete({ prompt: '', max_tokens: 2 });
+    expect(usage).toMatchObject({ prompt_tokens: 1, completion_tokens: 2 });
+  });
+
+  it('refuses schemas that are none, and keeps to the next one', async () => {
+    const asked = (response_format: object) =>
+      client.chat.completions.create({ model, messages: [...messages], response_format } as never);
+    const schemas = [null, [1], { type: 'nonsense' }, { $ref: '#/nowhere' }];
+    const formats = schemas.map(schema => ({ type: 'json_schema', json_schema: { name: 'x', schema } }));
+    for (const format of [...formats, { type: 'xml' }, {}]) {
+      await expect(asked(format)).rejects.toMatchObject({ status: 400, param: 'response_format' });
+    }
+    const schema = { enum: ['yes'] };
+    const { choices } = (await asked({
+      type: 'json_schema',
+      json_schema: { name: 'x', schema },
+    })) as OpenAI.ChatCompletion;
+    expect(choices[0].message.content).toBe('"yes"');
+  });
+
+  it('streams many choices with log-probabilities, and says nothing to its own screen', async () => {
+    const stream = await client.completions.create({
+      ...{ model, prompt, n: 20, logprobs: 2, seed: 5, max_tokens: 6, stream: true },
+    });
+    const texts: string[] = [];
+    for await (const { choices } of stream) {
+      for (const { index, text, logprobs } of choices) {
+        expect(logprobs!.text_offset).toEqual([texts[index]?.length ?? 0]);
+        texts[index] = (texts[index] ?? '') + text;
+      }
+    }
+    const whole = await complete({ temperature: 1, n: 20, seed: 5, max_tokens: 6 });
+    expect(texts).toEqual(whole.choices.map(({ text }) => text));
+    expect(said).not.toContain('Warning');
   });
 });

@@ -330,6 +330,43 @@ it('what comes to more than float32 holds is refused where it is converted', () 
   }
 });
 
+it.each<[string, (infinity: number) => TensorSpec[]]>([
+  [
+    'FP8, as a number',
+    infinity => {
+      const bytes = new Uint8Array(64).fill(0x3c);
+      bytes[32 + 5] = infinity < 0 ? 0xfc : 0x7c;
+      return [
+        { name: 'lm_head.weight', dtype: 'F8_E5M2', shape: [2, 32], bytes },
+        floats('lm_head.weight_scale', [1], Float32Array.of(2)),
+      ];
+    },
+  ],
+  ...(['F32', 'F16', 'BF16', 'F64'] as const).map((dtype): [string, (infinity: number) => TensorSpec[]] => [
+    `FP8, as a scale in ${dtype}`,
+    infinity => {
+      const scales = [2, infinity];
+      const bytes = {
+        F64: () => bytesOf(Float64Array.from(scales)),
+        F32: () => bytesOf(Float32Array.from(scales)),
+        F16: () => bytesOf(Uint16Array.of(0x4000, infinity < 0 ? 0xfc00 : 0x7c00)),
+        BF16: () => bytesOf(Uint16Array.of(0x4000, infinity < 0 ? 0xff80 : 0x7f80)),
+      }[dtype]();
+      return [
+        { name: 'lm_head.weight', dtype: 'F8_E4M3', shape: [2, 32], bytes: new Uint8Array(64).fill(0x38) },
+        { name: 'lm_head.weight_scale', dtype, shape: [2], bytes },
+      ];
+    },
+  ]),
+])('an infinity that is stored opens, as in a file of floats: %s', (_, tensors) => {
+  const config = { model_type: 'llama', hidden_size: 32, tie_word_embeddings: true };
+  for (const infinity of [Infinity, -Infinity]) {
+    const head = LMHead.openSync(model(tensors(infinity), config));
+    expect([head.embed([0])[5], head.embed([1])[5]]).toEqual([2, infinity]);
+    head.close();
+  }
+});
+
 describe("MLX's", () => {
   const [v, d] = [5, 128];
   const e2m1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6];

@@ -7,12 +7,14 @@ import { cutHead } from '../../lib/onnx';
 import { conformancePath } from '../support/conformance';
 import { rejectsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
+import { expectClose } from '../support/numbers';
 import { describeOnnxruntime, type RuntimeSession, type RuntimeTensor } from '../support/onnxruntime';
 import { D, everyDecoder, V, writeDecoder } from './decoders';
+import { oddDecoders } from './odd-decoders';
 
 const folder = temporaryFolder();
 
-const MADE = everyDecoder();
+const MADE = { ...everyDecoder(), ...oddDecoders() };
 /** Its workers would spin beside those of other tests. */
 const ONE_THREAD = { intraOpNumThreads: 1 };
 
@@ -23,7 +25,7 @@ describe('cutHead', () => {
     const path = writeDecoder(folder, name, made);
     const report = await cutHead(path, { output: bodyOf(path) });
     expect(report).toMatchObject({
-      ...{ bodyPath: bodyOf(path), pattern: made.pattern, vocabSize: V, hiddenSize: D, tied: made.tied },
+      ...{ bodyPath: bodyOf(path), pattern: made.pattern, vocabSize: V, hiddenSize: made.d, tied: made.tied },
       ...{ externalData: Object.keys(made.beside), dtype: made.dtype },
     });
     expect(report.maxWeightError).toBeLessThanOrEqual(made.maxWeightError ?? 0);
@@ -31,7 +33,7 @@ describe('cutHead', () => {
     // A tied weight stays, one that is the head's alone goes.
     const [whole, body] = [readFileSync(path).length, readFileSync(bodyOf(path)).length];
     if (made.tied && !name.includes('copy')) expect(Math.abs(whole - body)).toBeLessThan(2000);
-    else expect(whole - body).toBeGreaterThan((V * D) / 2);
+    else expect(whole - body).toBeGreaterThan((V * D) / 4);
     // What is left has no head.
     await rejectsKind(() => LMHead.open(bodyOf(path)), 'TENSOR', 'last_hidden_state', 'body.onnx');
     await rejectsKind(() => cutHead(bodyOf(path), { output: `${path}.2` }), 'TENSOR', 'no output of logits');
@@ -107,11 +109,17 @@ describeOnnxruntime('in onnxruntime the body and the head are the whole', ({ Inf
     const { data, type, dims } = b.last_hidden_state;
     const n = dims.slice(0, -1).reduce((x, y) => x * y);
     const found = await head.logits({ data, type, dims: [n, dims.at(-1)!] });
+    const { 'present.0.key': made } = a;
+    // Without a past, what the body has embedded.
+    if (made?.dims[1] === feeds.input_ids.dims[1] && made.type === 'float32') {
+      expectClose(head.embed(feeds.input_ids.data), made.data, { relative: 1e-6 });
+    }
     const wanted = a[logits].data as Float32Array;
     expect(found.length).toBe(wanted.length);
     let largest = 0;
     let most = 0;
     found.forEach((x, i) => {
+      if (x === wanted[i]) return; // masked, maybe
       largest = Math.max(largest, Math.abs(wanted[i]));
       most = Math.max(most, Math.abs(x - wanted[i]));
     });
@@ -125,10 +133,11 @@ describeOnnxruntime('in onnxruntime the body and the head are the whole', ({ Inf
     const half = made.type === 'f16';
     for (const past of [0, 4]) {
       const ids = new Tensor('int64', BigInt64Array.of(5n, 0n, 95n, 17n, 17n, 3n), [2, 3]);
-      const count = 2 * past * D;
+      const { d } = made;
+      const count = 2 * past * d;
       const cache = half
-        ? new Tensor('float16', new Uint16Array(count).fill(0x2c00), [2, past, D])
-        : new Tensor('float32', floats(count, 3), [2, past, D]);
+        ? new Tensor('float16', new Uint16Array(count).fill(0x2c00), [2, past, d])
+        : new Tensor('float32', floats(count, 3), [2, past, d]);
       const feeds = { input_ids: ids, 'past_key_values.0.key': cache };
       const branch = { use_cache_branch: new Tensor('bool', [past > 0], [1]) };
       const all = name === 'a merged decoder' ? { ...feeds, ...branch } : feeds;

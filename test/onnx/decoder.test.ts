@@ -10,6 +10,7 @@ import { temporaryFolder } from '../support/folders';
 import { ASSET, idsOf, tinyDecoder, WholeGraph } from '../support/onnx-decoders';
 import { describeOnnxruntime } from '../support/onnxruntime';
 import { everyDecoder, writeDecoder } from './decoders';
+import { oddDecoders } from './odd-decoders';
 
 const folder = temporaryFolder();
 const GREEDY = { temperature: 0 };
@@ -294,7 +295,7 @@ describeOnnxruntime('over a body with a cache', runtime => {
 });
 
 describeOnnxruntime('over heads of every kind', runtime => {
-  it.each(Object.entries(everyDecoder()))('%s', async (name, made) => {
+  it.each(Object.entries({ ...everyDecoder(), ...oddDecoders() }))('%s', async (name, made) => {
     const path = writeDecoder(folder, name, made);
     const files = ['model.onnx', ...Object.keys(made.beside)];
     const options = { runtime, session: { intraOpNumThreads: 1 } };

@@ -42,15 +42,15 @@ type Options = Partial<Omit<Made, 'bytes'>> & {
  */
 export function decoder(head: (graph: Graph, hidden: string) => string, options: Options = {}): Made {
   const graph = new Graph();
-  const { type = 'f32', embed = plainEmbedding, ...rest } = options;
+  const { type = 'f32', embed = plainEmbedding, d = D, ...rest } = options;
   graph.input('input_ids', 'i64', ['batch', 'seq']);
-  graph.input('past_key_values.0.key', type, ['batch', 'past', D]);
+  graph.input('past_key_values.0.key', type, ['batch', 'past', d]);
   body(graph, embed(graph), hidden => graph.node('Identity', [head(graph, hidden)], { outputs: ['logits'] }));
   graph.output('logits', 'f32', ['batch', 'seq', V]);
-  graph.output('present.0.key', type, ['batch', 'total', D]);
+  graph.output('present.0.key', type, ['batch', 'total', d]);
   const embedding = rest.embedding ?? Float64Array.from(EMBEDDING);
   return {
-    ...{ bytes: graph.model(), beside: {}, V, d: D, weight: embedding, embedding, tied: false },
+    ...{ bytes: graph.model(), beside: {}, V, d, weight: embedding, embedding, tied: false },
     ...{ of: (x: number) => x, dtype: 'f32', pattern: 'MatMul', tolerance: 2e-6 },
     ...rest,
     type,

@@ -4,17 +4,23 @@ import { LMHead } from '../../lib';
 import { openHead } from '../../lib/head/open';
 import { backends } from '../support/backends';
 import { conformancePath, describeConformance } from '../support/conformance';
+import { throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { expectClose, someNumbers } from '../support/numbers';
-import { everyDecoder, writeDecoder } from './decoders';
+import { expectMerged, shardsOf } from '../support/shards';
+import { everyDecoder, V, writeDecoder } from './decoders';
+import { oddDecoders, unrunDecoders } from './odd-decoders';
 
 const folder = temporaryFolder();
 
-const MADE = everyDecoder();
+const MADE = { ...everyDecoder(), ...oddDecoders(), ...unrunDecoders() };
+
+/** Of which all rows come into memory one after another. */
+const IN_ROWS = ['halves as integers', 'f64, cast to f32'];
 
 describe.each(backends)('%s', backend => {
   it.each(Object.entries(MADE))('%s', async (name, made) => {
-    const { V, d, weight, of, embedding, tied, dtype, maxWeightError = 0 } = made;
+    const { d, weight, of, embedding, tied, dtype, maxWeightError = 0 } = made;
     const path = writeDecoder(folder, name, made);
     const head = await LMHead.open(path, { backend });
     expect(head).toMatchObject({ vocabSize: V, hiddenSize: d, tied, dtype });
@@ -33,6 +39,37 @@ describe.each(backends)('%s', backend => {
     const again = LMHead.openSync(path, { backend, mmap: false });
     expect(again.logitsSync(hidden)).toEqual(head.logitsSync(hidden));
     again.close();
+    head.close();
+  });
+
+  it.each(Object.entries(MADE))('%s: saved, handed on, in shards', async (name, made) => {
+    const path = writeDecoder(folder, `kept ${name}`, made);
+    const head = await LMHead.open(path, { backend });
+    const hidden = someNumbers(3 * made.d, 12);
+    const ids = [0, V - 1, 7];
+    const saved = folder.path(`${backend} ${name.replace(/\W+/g, '-')}.safetensors`);
+    await head.save(saved);
+    const others = [await LMHead.open(saved, { backend })];
+    if (backend === 'native') others.push(LMHead.attach(structuredClone(head.handle)));
+    for (const other of others) {
+      expect(other).toMatchObject({
+        vocabSize: V,
+        dtype: head.dtype,
+        tied: head.tied,
+      });
+      expect(other.logitsSync(hidden)).toEqual(head.logitsSync(hidden));
+      expect(other.embed(ids)).toEqual(head.embed(ids));
+      other.close();
+    }
+    // Rows that are not stored one after another are in what was saved.
+    const ownEmbedding = name.startsWith('an embedding of ');
+    const inRows = (made.mapped && !ownEmbedding) || IN_ROWS.includes(name);
+    if (!inRows) throwsKind(() => shardsOf(path, 3, { backend }), 'RANGE', 'shard: ', 'save');
+    for (const file of inRows ? [path, saved] : [saved]) {
+      const shards = shardsOf(file, 3, { backend });
+      expectMerged(shards, head, hidden);
+      for (const shard of shards) shard.close();
+    }
     head.close();
   });
 

@@ -30,8 +30,12 @@ export const int = (field: number, value: number | bigint): Buffer =>
 
 export const bytes = (field: number, contents: string | Uint8Array): Buffer => {
   const body = typeof contents === 'string' ? Buffer.from(contents) : contents;
-  return Buffer.concat([Buffer.from([...varint((field << 3) | 2), ...varint(body.length)]), body]);
+  return Buffer.concat([start(field, body.length), body]);
 };
+
+/** What stands before so many bytes of a field. */
+export const start = (field: number, length: number): Buffer =>
+  Buffer.from([...varint((field << 3) | 2), ...varint(length)]);
 
 export const message = (...fields: Uint8Array[]): Buffer => Buffer.concat(fields);
 

@@ -39,6 +39,8 @@ export interface MatrixForm {
   dtype: 'f32' | 'bf16' | 'i8' | 'q4_0' | 'q4_1' | 'q8_0';
   /** Where a pass can read it as it is: rows, scales and biases are the parts, in this order. */
   inPlace?: { dtype: GroupedDtype; groups: Groups };
+  /** Is one of its scales, where these are no parts, infinite? */
+  infinite?: boolean;
   /** Writes all of it, row by row: [rows, columns] of floats, or bytes of quantized rows. */
   fill(read: ReadPart, out: Float32Array | Uint16Array | Uint8Array): Plan<void>;
 }
@@ -94,6 +96,36 @@ export function* readScales(
   if (dtype === 'F64') return new Float64Array(bytes.buffer);
   if (dtype === 'F32') return new Float32Array(bytes.buffer);
   return floats(new Uint16Array(bytes.buffer), dtype === 'F16' ? 'f16' : 'bf16');
+}
+
+/** Bits of an infinity, without its sign. */
+const INFINITIES: Record<
+  string,
+  [list: typeof Uint8Array | typeof Uint16Array | typeof Uint32Array, bits: number]
+> = {
+  F8_E5M2: [Uint8Array, 0x7c],
+  F16: [Uint16Array, 0x7c00],
+  BF16: [Uint16Array, 0x7f80],
+  F32: [Uint32Array, 0x7f800000],
+};
+
+/** Is a number that it is made of infinite as it is stored? */
+export function* storesInfinity({ parts, infinite }: MatrixForm, read: ReadPart): Plan<boolean> {
+  if (infinite) return true;
+  for (const part of parts) {
+    const { dtype, begin, end } = part.entry;
+    for (let at = 0; at < end - begin && (dtype === 'F64' || dtype in INFINITIES); at += AT_ONCE) {
+      const { buffer } = yield* read(part, at, Math.min(AT_ONCE, end - begin - at));
+      if (dtype === 'F64') {
+        if (new Float64Array(buffer).some(x => Math.abs(x) === Infinity)) return true;
+        continue;
+      }
+      const [List, bits] = INFINITIES[dtype];
+      const unsigned = 2 ** (8 * List.BYTES_PER_ELEMENT - 1) - 1;
+      if (new List(buffer).some((word: number) => (word & unsigned) === bits)) return true;
+    }
+  }
+  return false;
 }
 
 /** All of a tensor's 32-bit words. */

@@ -5,7 +5,7 @@ import { mlxForm } from './mlx';
 import { packedForm } from './packed';
 import { scaledForm } from './scaled';
 
-export type { MatrixForm, Part, ReadPart } from './form';
+export { type MatrixForm, type Part, type ReadPart, storesInfinity } from './form';
 
 /** Adapters change the weight that they stand beside. */
 const CHANGED = /^(?:base_layer|lora_\w+|original_module|modules_to_save)(?:\.|$)/;

@@ -182,7 +182,12 @@ function graphPieces(graph: OnnxGraph, edit: Edit): Piece[] {
   for (const value of graph.values) {
     if (gone.has(value.name) || value.name === old.name || value.name === output.name) drop(value.span);
   }
-  changes.push({ ...old.span, pieces: bytesField(12, valueInfo(output.name, output.type)) });
+  // Graphs that give their hidden states too have that output already.
+  const isThere = graph.outputs.some(({ name }, i) => i !== output.index && name === output.name);
+  changes.push({
+    ...old.span,
+    pieces: isThere ? [] : bytesField(12, valueInfo(output.name, output.type)),
+  });
   return [...replaced(graph.contents, changes), ...added];
 }
 

@@ -199,6 +199,7 @@ function formOf(quantized: Quantized, kept: Kept, part: Part): MatrixForm {
     ...{ label, rows, columns },
     parts: [part],
     dtype: kept.dtype,
+    infinite: Array.prototype.some.call(quantized.scales.numbers, x => Math.abs(x) === Infinity),
     *fill(read: ReadPart, out) {
       const bytes = new Uint8Array(out.buffer, out.byteOffset, out.byteLength);
       yield* fillRows(quantized, kept, (offset, length) => read(part, offset, length), bytes);

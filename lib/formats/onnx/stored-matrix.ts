@@ -193,7 +193,7 @@ export function* blockMatrix(
     scales: { numbers: yield* reader.numbers(scales), ...strides },
     zeros: zeros
       ? yield* blockZeros(reader, zeros, { rows, blocks, bits }, signed)
-      : { numbers: [signed ? 0 : 2 ** (bits - 1)], row: 0, group: 0 },
+      : { numbers: [own ? 0 : 2 ** (bits - 1)], row: 0, group: 0 }, // bytes alone are about their middle
   };
   const tensors = [tensor, scales, ...(zeros ? [zeros] : [])];
   return { rows, columns, tensor, tensors, turned: false, quantized, type: scales.type };

@@ -75,10 +75,11 @@ inline float scale_sum(double sum, double row_scale, float state_scale) {
   return static_cast<float>(sum * (row_scale * static_cast<double>(state_scale)));
 }
 
-// Planes that are laid out for a matrix unit, once for a whole pass.
+// Planes that are laid out for a table's products with weights of a dtype, once for a whole pass.
 struct PackedPlanes {
-  // Leaves `to` as large as the layout is; empty where so few planes are better left as they are. Throws std::bad_alloc.
-  void (*pack)(const int8_t* numbers, size_t planes, size_t stride, AlignedBytes& to);
+  // In bytes; 0 where so few planes are better left as they are.
+  size_t (*size)(Dtype dtype, size_t planes, size_t stride);
+  void (*pack)(Dtype dtype, const int8_t* numbers, size_t planes, size_t stride, int8_t* to);
 };
 
 // A product over hidden states that are laid out for a matrix unit, once for a whole pass. Same bits as Kernels::product.
@@ -138,7 +139,7 @@ struct Kernels {
   float (*multiply_adds)(size_t count);
 
   // As product, with states of integers. One per weight dtype, where there is one; those of i8 have the same bits
-  // everywhere. Takes states that are packed for this table, or not at all.
+  // everywhere. Takes states that are packed for this table; with i8, also such that aren't.
   void (*integer_product[kDtypes])(const Matrix& e, size_t first_row, size_t rows, const IntegerStates& states,
                                    size_t first_column, size_t columns, float* out, size_t out_stride);
 

@@ -58,11 +58,6 @@ void pack_states(const float* hidden, size_t hidden_stride, size_t columns, size
   amx::pack(hidden, hidden_stride, columns, d, parts, to.data());
 }
 
-void pack_planes(const int8_t* numbers, size_t planes, size_t stride, AlignedBytes& to) {
-  to.resize(amx::packed_planes_size(planes, stride));
-  if (!to.empty()) amx::pack_planes(numbers, planes, stride, to.data());
-}
-
 template <class Unit>
 void packed_product(const Matrix& e, size_t first_row, size_t rows, const void* packed, size_t first_column, size_t columns,
                     float* out, size_t out_stride) {
@@ -94,7 +89,7 @@ void integer_product(const Matrix& e, size_t first_row, size_t rows, const Integ
     amx::int8_product<Unit>(e, first_row, rows, states, first_column, columns, out, out_stride, scratch(planes));
 }
 
-constexpr PackedPlanes kPackedPlanes = {pack_planes};
+constexpr PackedPlanes kPackedPlanes = {amx::packed_planes_size, amx::pack_planes};
 
 template <template <Numbers> class Unit, const Kernels* (*rest)()>
 Kernels table(const char* name, bool with_int8) {
