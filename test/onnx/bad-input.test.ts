@@ -179,6 +179,22 @@ describe('a graph', () => {
     head.close();
   });
 
+  it('whose head takes nothing is refused', async () => {
+    for (const quantized of [true, false]) {
+      const model = ending(graph => {
+        if (!quantized) return graph.node('MatMul', ['', weightOf(graph)]);
+        graph.node('DynamicQuantizeLinear', [], { outputs: ['hq', 'hs', 'hzp'] });
+        graph.tensor('Wq', 'i8', [D, V], new Int8Array(D * V));
+        graph.tensor('ws', 'f32', [], Float32Array.of(1));
+        const product = graph.node('MatMulInteger', ['hq', 'Wq', 'hzp']);
+        const cast = graph.node('Cast', [product], { to: 1 });
+        return graph.node('Mul', [cast, graph.node('Mul', ['hs', 'ws'])]);
+      });
+      const path = folder.file(`nothing/${quantized}.onnx`, model);
+      await rejectsKind(() => cutHead(path, { output: `${path}.body` }), 'FORMAT', 'takes no hidden states');
+    }
+  });
+
   it('whose body would have a name twice is refused when it is cut', async () => {
     const model = decoder((graph, hidden) => {
       graph.node('Neg', [hidden], { outputs: ['last_hidden_state'] });
