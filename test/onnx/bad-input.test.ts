@@ -14,8 +14,10 @@ import { temporaryFolder } from '../support/folders';
 import { type Asked, fromBytes, fromFiles } from '../support/memory-files';
 import { someNumbers } from '../support/numbers';
 import { bytes, Graph, int, message, tensor } from '../support/onnx';
+import { changedStructure } from '../support/onnx-changes';
 import { Random } from '../support/random';
-import { D, decoder, mergedDecoder, V, WEIGHT } from './decoders';
+import { D, decoder, everyDecoder, mergedDecoder, V, WEIGHT } from './decoders';
+import { oddDecoders, unrunDecoders } from './odd-decoders';
 
 const folder = temporaryFolder();
 let files = 0;
@@ -344,6 +346,34 @@ describe('hostile graphs', () => {
       }
     }
     expect(cut).toBeGreaterThan(300);
+  });
+
+  it('changed in their structure, they are refused or cut, and what is cut is whole', () => {
+    const made = Object.values({ ...everyDecoder(), ...oddDecoders(), ...unrunDecoders() });
+    let cut = 0;
+    for (let seed = 0; seed < 700; seed++) {
+      const random = new Random(seed + 1);
+      const { bytes: good, beside } = random.pick(made);
+      const model = changedStructure(good, random);
+      const others = Object.entries(beside).map(([name, data]): [string, Uint8Array] => [`/m/${name}`, data]);
+      const files = new Map<string, Uint8Array>([['/m/model.onnx', model], ...others]);
+      const count: Asked = { requests: 0, bytes: 0 };
+      try {
+        const {
+          model: read,
+          head,
+          reader,
+        } = fromFiles(files, openOnnx('/m/model.onnx', model.length), count);
+        fromFiles(files, keptWeight(reader, head.matrix), count);
+        const body = assembled(model, bodyPieces('model.onnx', model.length, read, head));
+        fromBytes(body, size => readModel('body.onnx', size));
+        cut++;
+      } catch (error) {
+        if (!(error instanceof LMHeadError)) throw new Error(`seed ${seed}`, { cause: error });
+        expect(error.message.length, `seed ${seed}`).toBeLessThan(1000);
+      }
+    }
+    expect(cut).toBeGreaterThan(150);
   });
 
   it('a file that is written over while it is cut leaves nothing behind', async () => {
