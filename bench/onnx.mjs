@@ -49,7 +49,7 @@ export async function printOnnx({ cpu, isa, threads, node }, quick) {
         writeDecoder(path, widths, head);
         scores.push(await scoreRow(label, path, count, widths.vocabSize));
         const seen = await measureTokens(path, { runtime, transformers, dtype: head.opened, rounds });
-        tokens.push(...tokenRows(label, seen));
+        tokens.push(...seen.map(each => tokenRow(label, each)));
       });
     }
   }
@@ -58,7 +58,16 @@ export async function printOnnx({ cpu, isa, threads, node }, quick) {
     `\nA token: head and choice (temperature, top-k 50), medians of ${rounds} rounds; behind a body of ${layers} layer${layers > 1 ? 's' : ''}, random weights.\n`,
   );
   markdown(
-    ['decoder', 'whole graph, transformers.js', 'head', 'cut', 'as fast', 'blocks, whole', 'blocks, cut'],
+    [
+      'decoder',
+      'whole graph, transformers.js',
+      'head',
+      'cut',
+      'as fast',
+      'by CPU',
+      'blocks, whole',
+      'blocks, cut',
+    ],
     tokens,
   );
   console.log(
@@ -89,16 +98,9 @@ async function inFolder(work) {
   }
 }
 
-function tokenRows(label, { whole, body, ...heads }) {
-  return Object.entries(heads).map(([dtype, cut]) => [
-    label,
-    duration(whole.seconds),
-    dtype,
-    duration(cut.seconds),
-    `${(whole.seconds / cut.seconds).toFixed(1)} ×`,
-    duration(whole.block),
-    duration(cut.block),
-  ]);
+function tokenRow(label, { dtype, seconds, wall, cpu, blocks }) {
+  const [whole, cut] = seconds.map(duration);
+  return [label, whole, dtype, cut, `${wall.toFixed(1)} ×`, `${cpu.toFixed(1)} ×`, ...blocks.map(duration)];
 }
 
 async function scoreRow(label, path, count, V) {

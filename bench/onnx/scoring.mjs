@@ -6,10 +6,9 @@
  * whole: the graph gives logits of all positions, of which a loop makes log-probabilities. cut: `OnnxDecoder.score`.
  */
 import { writeFileSync } from 'node:fs';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { OnnxDecoder } from '../../dist/onnx/index.mjs';
 import { packageOf } from './packages.mjs';
+import { timed } from './timed.mjs';
 
 const [path, way, ...counts] = process.argv.slice(2);
 const [tokens, V] = counts.map(Number);
@@ -67,15 +66,10 @@ await score(ids.subarray(0, 8)); // what is made at the first run
 const opening = mostMemory();
 forget();
 const opened = process.memoryUsage.rss();
-const delay = monitorEventLoopDelay({ resolution: 1 });
-delay.enable();
-await sleep(2);
-delay.reset();
-const start = process.hrtime.bigint();
-const nll = await score(ids);
-const seconds = Number(process.hrtime.bigint() - start) / 1e9;
-await sleep(2);
-delay.disable();
+let nll;
+const { seconds, block } = await timed(async () => {
+  nll = await score(ids);
+});
 const scoring = mostMemory();
 const memory = { peak: Math.max(opening, scoring), growth: scoring - opened };
-process.stdout.write(JSON.stringify({ nll, seconds, ...memory, block: delay.max / 1e9 }));
+process.stdout.write(JSON.stringify({ nll, seconds, block, ...memory }));

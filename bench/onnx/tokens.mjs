@@ -1,10 +1,9 @@
 /** What a token costs behind a decoder's body: head and choice. */
-import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { convertHead } from '../../dist/head/convert.js';
 import { LMHead } from '../../dist/index.mjs';
 import { OnnxDecoder } from '../../dist/onnx/index.mjs';
 import { median } from '../timing.mjs';
+import { timed } from './timed.mjs';
 
 const TEMPERATURE = 0.8;
 const TOP_K = 50;
@@ -29,20 +28,6 @@ function stepsOf({ Tensor, TemperatureLogitsWarper, topk, softmax }) {
   };
 }
 
-/** @returns the seconds that something takes, and the longest time in them that a timer had to wait */
-async function watched(work) {
-  const delay = monitorEventLoopDelay({ resolution: 1 });
-  delay.enable();
-  await sleep(2);
-  delay.reset();
-  const start = process.hrtime.bigint();
-  await work();
-  const seconds = Number(process.hrtime.bigint() - start) / 1e9;
-  await sleep(2);
-  delay.disable();
-  return { seconds, block: delay.max / 1e9 };
-}
-
 /** Heads over the same hidden states, by the type of their weights. */
 async function headsOf(path, dtype) {
   const heads = { [dtype]: await LMHead.open(path) };
@@ -57,7 +42,8 @@ async function headsOf(path, dtype) {
 /**
  * @param {string} path of a decoder
  * @param {{ runtime: object, transformers: object, dtype: string, rounds: number }} options dtype: of its head, as it is opened
- * @returns medians of rounds in which all take their turn, in seconds: of `whole`, and of each type of head
+ * @returns for each type of head, medians of rounds in which all take their turn: seconds of head and choice, whole and cut, their ratio by
+ *   wall and by CPU, and the longest blocks of the event loop
  */
 export async function measureTokens(path, { runtime, transformers, dtype, rounds }) {
   const choose = stepsOf(transformers);
@@ -75,23 +61,27 @@ export async function measureTokens(path, { runtime, transformers, dtype, rounds
   for (const [name, head] of Object.entries(heads)) {
     ways[name] = async id => head.sample((await body.step(ends[1], id)).hidden, { ...options, seed: id });
   }
-  const seen = Object.fromEntries(Object.keys(ways).map(name => [name, { seconds: [], block: [] }]));
+  const seen = Object.fromEntries(Object.keys(ways).map(name => [name, []]));
   for (let round = -2; round < rounds; round++) {
     for (const [name, way] of Object.entries(ways)) {
-      const { seconds, block } = await watched(() => way(round + 3));
-      if (round < 0) continue; // what is made at the first token
-      seen[name].seconds.push(seconds);
-      seen[name].block.push(block);
+      const one = await timed(() => way(round + 3));
+      if (round >= 0) seen[name].push(one); // before, things are made that stay
     }
   }
   await whole.close();
   await body.close();
   for (const head of Object.values(heads)) head.close();
-  const { body: alone, ...others } = seen;
-  const results = { body: { seconds: median(alone.seconds), block: median(alone.block) } };
-  for (const [name, { seconds, block }] of Object.entries(others)) {
-    const behind = seconds.map((all, i) => all - alone.seconds[i]);
-    results[name] = { seconds: median(behind), block: median(block) };
-  }
-  return results;
+
+  const behind = (name, what) => seen[name].map((one, i) => one[what] - seen.body[i][what]);
+  const ratioOf = (name, what) => {
+    const its = behind(name, what);
+    return median(behind('whole', what).map((all, i) => all / its[i]));
+  };
+  return Object.keys(heads).map(name => ({
+    dtype: name,
+    seconds: [median(behind('whole', 'seconds')), median(behind(name, 'seconds'))],
+    wall: ratioOf(name, 'seconds'),
+    cpu: ratioOf(name, 'cpu'),
+    blocks: ['whole', name].map(each => median(seen[each].map(({ block }) => block))),
+  }));
 }

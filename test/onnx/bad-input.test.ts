@@ -14,8 +14,10 @@ import { temporaryFolder } from '../support/folders';
 import { type Asked, fromBytes, fromFiles } from '../support/memory-files';
 import { someNumbers } from '../support/numbers';
 import { bytes, Graph, int, message, tensor } from '../support/onnx';
+import { changedStructure } from '../support/onnx-changes';
 import { Random } from '../support/random';
-import { D, decoder, mergedDecoder, V, WEIGHT } from './decoders';
+import { D, decoder, everyDecoder, mergedDecoder, V, WEIGHT } from './decoders';
+import { oddDecoders, unrunDecoders } from './odd-decoders';
 
 const folder = temporaryFolder();
 let files = 0;
@@ -179,6 +181,22 @@ describe('a graph', () => {
     head.close();
   });
 
+  it('whose head takes nothing is refused', async () => {
+    for (const quantized of [true, false]) {
+      const model = ending(graph => {
+        if (!quantized) return graph.node('MatMul', ['', weightOf(graph)]);
+        graph.node('DynamicQuantizeLinear', [], { outputs: ['hq', 'hs', 'hzp'] });
+        graph.tensor('Wq', 'i8', [D, V], new Int8Array(D * V));
+        graph.tensor('ws', 'f32', [], Float32Array.of(1));
+        const product = graph.node('MatMulInteger', ['hq', 'Wq', 'hzp']);
+        const cast = graph.node('Cast', [product], { to: 1 });
+        return graph.node('Mul', [cast, graph.node('Mul', ['hs', 'ws'])]);
+      });
+      const path = folder.file(`nothing/${quantized}.onnx`, model);
+      await rejectsKind(() => cutHead(path, { output: `${path}.body` }), 'FORMAT', 'takes no hidden states');
+    }
+  });
+
   it('whose body would have a name twice is refused when it is cut', async () => {
     const model = decoder((graph, hidden) => {
       graph.node('Neg', [hidden], { outputs: ['last_hidden_state'] });
@@ -328,6 +346,34 @@ describe('hostile graphs', () => {
       }
     }
     expect(cut).toBeGreaterThan(300);
+  });
+
+  it('changed in their structure, they are refused or cut, and what is cut is whole', () => {
+    const made = Object.values({ ...everyDecoder(), ...oddDecoders(), ...unrunDecoders() });
+    let cut = 0;
+    for (let seed = 0; seed < 700; seed++) {
+      const random = new Random(seed + 1);
+      const { bytes: good, beside } = random.pick(made);
+      const model = changedStructure(good, random);
+      const others = Object.entries(beside).map(([name, data]): [string, Uint8Array] => [`/m/${name}`, data]);
+      const files = new Map<string, Uint8Array>([['/m/model.onnx', model], ...others]);
+      const count: Asked = { requests: 0, bytes: 0 };
+      try {
+        const {
+          model: read,
+          head,
+          reader,
+        } = fromFiles(files, openOnnx('/m/model.onnx', model.length), count);
+        fromFiles(files, keptWeight(reader, head.matrix), count);
+        const body = assembled(model, bodyPieces('model.onnx', model.length, read, head));
+        fromBytes(body, size => readModel('body.onnx', size));
+        cut++;
+      } catch (error) {
+        if (!(error instanceof LMHeadError)) throw new Error(`seed ${seed}`, { cause: error });
+        expect(error.message.length, `seed ${seed}`).toBeLessThan(1000);
+      }
+    }
+    expect(cut).toBeGreaterThan(150);
   });
 
   it('a file that is written over while it is cut leaves nothing behind', async () => {

@@ -12,8 +12,8 @@ import type { TensorReader } from './tensor-data';
 export interface HeadNode {
   scope: Scope;
   node: OnnxNode;
-  /** The value that it takes. */
-  hidden: string;
+  /** The value that it takes; none in a damaged graph. */
+  hidden: string | undefined;
   matrix: StoredMatrix;
   /** What it does beside the product. */
   steps: ReturnType<typeof ownSteps>;

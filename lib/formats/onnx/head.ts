@@ -99,7 +99,7 @@ function* headOf(reader: TensorReader, model: OnnxModel, scope: Scope, output: s
   yield* reader.requireHeld(head.matrix.tensor);
   const tail = tailOf(reader, walked, head.matrix.rows, head.steps);
   const found = { head, tail, walked };
-  const cut = cutOf(found, model.graph, at);
+  const cut = cutOf(reader, found, model.graph, at);
   return yield* finished(reader, model, output, found, [cut]);
 }
 
@@ -135,7 +135,7 @@ function* mergedHead(
     yield* reader.requireHeld(head.matrix.tensor);
     const one = { head, tail: tailOf(reader, walked, head.matrix.rows, head.steps), walked };
     found.push(one);
-    cuts.push(cutOf(one, graph, index));
+    cuts.push(cutOf(reader, one, graph, index));
   }
   const [a, b] = found;
   const same = (one: Tail, other: Tail) =>
@@ -159,9 +159,15 @@ function* mergedHead(
 }
 
 /** What is taken for the hidden state: where the product is of rows alone, what these are made of. */
-function cutOf({ head, walked }: Found, graph: OnnxGraph, output: number): Cut {
+function cutOf(reader: TensorReader, { head, walked }: Found, graph: OnnxGraph, output: number): Cut {
   const { scope, matrix } = head;
   let { hidden } = head;
+  if (!hidden) {
+    throw new LMHeadError(
+      'FORMAT',
+      `${reader.file}: its ${head.node.op} takes no hidden states; want a whole model`,
+    );
+  }
   if (walked.reshaped) {
     const before = scope.find(hidden);
     const [from = ''] = before?.kind === 'node' && before.node.op === 'Reshape' ? before.node.inputs : [];
