@@ -258,6 +258,36 @@ TEST_PER_TABLE(passes_over_int8_rows_and_integers_are_the_same_on_every_cpu) {
   }
 }
 
+// The table without VNNI is not among the usable ones where there is VNNI. Its sums of integers are the same, lane by lane.
+TEST(integer_products_have_the_same_bits_with_vnni_and_without) {
+  constexpr size_t d = 2560, n = 7;
+  const Kernels* const best = find_kernels("avx512");
+  const Kernels* const plain = avx512_kernels();
+  if (!best) return;
+  for (const Dtype dtype : kQuantized) {
+    const size_t i = static_cast<size_t>(dtype);
+    if (!best->integer_product[i]) continue;
+    Random random(11);
+    std::vector<uint8_t> bytes = random_quantized(dtype, kRows, d, random);
+    if (dtype != Dtype::i8) fill_numbers(dtype, row_bytes(dtype, d), bytes.data());
+    std::vector<float> hidden = random_states(n, d, d, random);
+    std::fill_n(&hidden[d], d, 3.0f);
+    const Matrix e{bytes.data(), dtype, kRows, d};
+    for (const Activations kind : kRounded) {
+      std::vector<float> all[2];
+      for (const Kernels* const kernels : {best, plain}) {
+        QuantizedActivations rounded;
+        rounded.round(kind, hidden.data(), d, n, d);
+        rounded.pack(*kernels, dtype);
+        std::vector<float>& out = all[kernels == plain];
+        out.resize(n * kRows);
+        kernels->integer_product[i](e, 0, kRows, rounded.view(), 0, n, out.data(), kRows);
+      }
+      CHECK(best == plain || same(all[0].data(), all[1].data(), n * kRows), "%s", quantized_name(dtype));
+    }
+  }
+}
+
 TEST_PER_TABLE(integer_products_with_a_sick_state_are_sick_alone) {
   constexpr size_t d = 256, n = 5, rows = 6;
   for (const Dtype dtype : kQuantized) {
