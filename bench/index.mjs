@@ -5,6 +5,7 @@
  *   npm run bench -- --summary        the figures of the README, and nothing else
  *   npm run bench -- --together       calls that share passes; the first table of docs/servers.md
  *   npm run bench -- --server         examples/http-server under load; the second one
+ *   npm run bench -- --pauses         calls after pauses, as a server makes them
  *   npm run bench -- --screen         heads with `screen: true` against heads without it; docs/screening.md
  *   npm run bench -- --onnx           ONNX decoders without their heads against whole graphs; docs/onnx.md. With --quick a tiny one
  *   npm run bench -- --json FILE      every figure, with spread
@@ -24,6 +25,7 @@ import { headers } from './headers.mjs';
 import { histories } from './histories.mjs';
 import { printOnnx } from './onnx.mjs';
 import { measureShape } from './passes.mjs';
+import { printPauses } from './pauses.mjs';
 import { loadPeers } from './peers/index.mjs';
 import { quantized } from './quantized.mjs';
 import { rooflineChart } from './roofline-chart.mjs';
@@ -49,6 +51,7 @@ const { values } = parseArgs({
     together: { type: 'boolean', default: false },
     server: { type: 'boolean', default: false },
     screen: { type: 'boolean', default: false },
+    pauses: { type: 'boolean', default: false },
     onnx: { type: 'boolean', default: false },
     json: { type: 'string' },
     svg: { type: 'string' },
@@ -57,8 +60,8 @@ const { values } = parseArgs({
   },
   allowNegative: true,
 });
-const { quick, together, server, screen, onnx } = values;
-const { peers: withPeers = !quick && !together && !server && !screen && !onnx } = values;
+const { quick, together, server, screen, pauses, onnx } = values;
+const { peers: withPeers = !quick && !together && !server && !screen && !pauses && !onnx } = values;
 const shapes = SHAPES.filter(({ name }) => name.includes(values.shape ?? (quick ? SHAPES[0].name : '')));
 if (shapes.length === 0)
   throw new Error(`--shape: want a part of ${SHAPES.map(({ name }) => name).join('; ')}`);
@@ -76,6 +79,7 @@ const machine = {
 const peers = withPeers ? await loadPeers(line => console.log(line)) : [];
 if (values.summary) await printSummary(machine, peers);
 else if (together) await printTogether(machine, quick ? 5 : 21);
+else if (pauses) await printPauses();
 else if (screen) await printScreened(machine, quick);
 else if (onnx) await printOnnx(machine, quick);
 else if (server) await printServer(machine, quick ? 2 : 8);

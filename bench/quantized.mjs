@@ -35,7 +35,8 @@ const DTYPES = [
 ];
 /** Numbers of a row of MLX's that share a scale and a bias. */
 const GROUP = 64;
-const MANY = 128;
+const MANY = [16, 128];
+const ACTIVATIONS = ['f32', 'i8', 'i16'];
 
 function anyBytes(bytes) {
   let state = 1;
@@ -91,9 +92,11 @@ function openMlx(dtype, folder) {
  * @param {{ dtypes?: string[], quick?: boolean }} options
  */
 export async function quantized({ dtypes = DTYPES, quick = false } = {}) {
-  const rows = [];
+  const ofOne = [];
+  const ofMany = [];
   const folder = mkdtempSync(join(tmpdir(), 'lmhead-bench-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const hidden = randomHidden(Math.max(...MANY), D);
   for (const dtype of dtypes) {
     const isMlx = dtype.startsWith('mlx');
     const data = isMlx ? undefined : anyWeights(dtype);
@@ -102,38 +105,50 @@ export async function quantized({ dtypes = DTYPES, quick = false } = {}) {
     const { head, byteLength } = isMlx
       ? openMlx(dtype, folder)
       : { head: from(), byteLength: data.byteLength };
-    const hidden = randomHidden(MANY, D);
-    const out = new Float32Array(V);
-    const one = hidden.subarray(0, D);
-    const read = limits.readTimer(head);
-    const times = await interleaved({ read, one: () => head.logitsSync(one, { out }) }, quick ? 5 : 21);
-    const targets = new Uint32Array(MANY);
     // Beside the head those over the same bytes with integer activations, where its dtype has them.
     const heads = { f32: head };
     for (const activations of rounding.WHOLE_WEIGHTS.includes(dtype) ? ['i8', 'i16'] : [])
       heads[activations] = from({ activations });
-    const scores = Object.entries(heads).map(([name, one]) => [name, () => one.scoreSync(hidden, targets)]);
-    const { f32: many, ...integer } = await interleaved(Object.fromEntries(scores), quick ? 1 : 3);
-    for (const one of Object.values(heads)) one.close();
-    const best = { read: Math.min(...times.read), one: Math.min(...times.one), many: Math.min(...many) };
-    rows.push([
+    const each = work =>
+      Object.fromEntries(Object.entries(heads).map(([name, one]) => [name, () => work(one)]));
+    const out = new Float32Array(V);
+    const one = hidden.subarray(0, D);
+    const logits = each(head => head.logitsSync(one, { out }));
+    const times = await interleaved({ read: limits.readTimer(head), ...logits }, quick ? 5 : 21);
+    const read = Math.min(...times.read);
+    ofOne.push([
       dtype,
       (byteLength / 1e6).toFixed(0),
-      duration(best.read),
-      (byteLength / best.read / 1e9).toFixed(1),
-      duration(best.one),
-      (best.read / best.one).toFixed(2),
-      ratio(times.read, times.one).toFixed(2),
-      duration(best.many),
-      ((2 * V * D * MANY) / best.many / 1e9).toFixed(0),
-      ...['i8', 'i16'].map(name => (integer[name] ? duration(Math.min(...integer[name])) : '')),
+      duration(read),
+      (byteLength / read / 1e9).toFixed(1),
+      ...ACTIVATIONS.flatMap(name =>
+        times[name]
+          ? [duration(Math.min(...times[name])), ratio(times.read, times[name]).toFixed(2)]
+          : ['', ''],
+      ),
+    ]);
+    const rates = {};
+    for (const n of MANY) {
+      const [some, targets] = [hidden.subarray(0, n * D), new Uint32Array(n)];
+      const scores = await interleaved(
+        each(head => head.scoreSync(some, targets)),
+        quick ? 1 : 3,
+      );
+      for (const [name, its] of Object.entries(scores))
+        rates[`${name} ${n}`] = (2e-9 * V * D * n) / Math.min(...its);
+    }
+    for (const head of Object.values(heads)) head.close();
+    ofMany.push([
+      dtype,
+      ...MANY.flatMap(n => ACTIVATIONS.map(name => rates[`${name} ${n}`]?.toFixed(0) ?? '')),
     ]);
   }
-  console.log(`\nQuantized heads, ${V} × ${D}: logits of one hidden state, scores of ${MANY}.\n`);
-  table(
-    ['', 'MB', 'read', 'GB/s', 'n = 1', 'of the read', 'median', `n = ${MANY}`, 'GFLOP/s', 'in i8', 'in i16'],
-    rows,
+  console.log(
+    `\nQuantized heads, ${V} × ${D}: logits of one hidden state, and their share of the read (medians).\n`,
   );
+  table(['', 'MB', 'read', 'GB/s', 'n = 1', 'share', 'in i8', 'share', 'in i16', 'share'], ofOne);
+  console.log('\nScores of many: 10⁹ operations a second.\n');
+  table(['', ...MANY.flatMap(n => [`n = ${n}`, 'in i8', 'in i16'])], ofMany);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -92,6 +92,15 @@ const METHODS = {
   'sample, min-p 0.05': (head, h, seed) => head.sampleSync(h, { seed, minP: 0.05 }).ids,
 };
 
+/** With so many hidden states in one call, where the copy takes them together (docs/screening.md). */
+const TOGETHER = [2, 4, 8];
+
+/** States i, i + 1, …, n of them: [n,d]. */
+function someOf(states, i, n) {
+  const some = Array.from({ length: n }, (_, k) => [...states[(i + k) % states.length].hidden]);
+  return Float32Array.from(some.flat());
+}
+
 /** Seconds of wall and CPU, together over all threads. */
 function timed(run) {
   const cpu = process.cpuUsage();
@@ -102,13 +111,16 @@ function timed(run) {
   return { value, wall, cpu: (user + system) / 1e6 };
 }
 
-async function measure(rows, heads, states, what, rounds) {
+function measure(rows, heads, states, what, rounds) {
   const { plain, screened } = heads;
-  for (const [name, method] of Object.entries(METHODS)) {
+  const tried = Object.entries(METHODS).map(([name, method]) => ({ name, method, n: 1 }));
+  for (const n of TOGETHER) tried.push({ name: `argmax, n = ${n}`, method: METHODS.argmax, n });
+  for (const { name, method, n } of tried) {
     const ratios = { wall: [], cpu: [] };
     const before = screened.screening;
     for (let round = 0; round < rounds; round++) {
-      for (const [i, { hidden }] of states.entries()) {
+      for (const i of states.keys()) {
+        const hidden = someOf(states, i, n);
         const [a, b] = [plain, screened].map(head => timed(() => method(head, hidden, round + i)));
         if (!a.value.every((id, k) => id === b.value[k])) throw new Error(`${what}, ${name}: other ids`);
         ratios.wall.push(a.wall / b.wall);
@@ -143,7 +155,7 @@ export async function printScreened(machine, quick) {
       for (const dtype of ['f32', 'bf16', 'f16', 'q8_0']) {
         const heads = await headsOf(given.e, sizes, dtype);
         builds.push(`${dtype} ${((heads.seconds / (V * d)) * 1e8).toFixed(2)} s`);
-        await measure(rows, heads, states, dtype, rounds);
+        measure(rows, heads, states, dtype, rounds);
         heads.plain.close();
         heads.screened.close();
       }

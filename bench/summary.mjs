@@ -1,5 +1,6 @@
 /**
- * `npm run bench -- --summary`: the figures of the README, as Markdown. They are the best of some rounds in which all that is
+ * `npm run bench -- --summary`: the figures of the README, as Markdown: shares of what the machine does at most of reading and of
+ * multiply-adds of each kind of number. They are the best of some rounds in which all that is
  * compared takes its turn: a machine can only make a thing slower than it is.
  */
 
@@ -30,6 +31,7 @@ export async function printSummary(machine, peers) {
   console.log(`\n${cpu}, ${isa}, ${threads} threads, Node.js ${node.slice(1)}.`);
   await printPeers(peers);
   await printRates(threads);
+  await printNarrowRates(threads);
   await printSmallHead();
 }
 
@@ -113,6 +115,63 @@ async function printRates(threads) {
     [`${vocabSize} × ${hiddenSize}`, ...DTYPES],
     columns[0].map(([name], row) => [name, ...columns.map(cells => cells[row][1]())]),
   );
+}
+
+/** Multiply-adds of numbers that instructions of their own multiply: of bfloat16, and of integers. */
+async function printNarrowRates(threads) {
+  const { vocabSize, hiddenSize } = LARGE;
+  const floats = randomWeights(vocabSize, hiddenSize);
+  const columns = [];
+  for (const [dtype, activations, name] of [
+    ['bf16', 'bf16', 'bf16'],
+    ['i8', 'i8', 'i8'],
+    ['q8_0', 'i8', 'i8'],
+  ]) {
+    const rates = [];
+    const peak = () => rates.push(2 * limits.multiplyAddRate(threads, name));
+    if (limits.multiplyAddRate(threads, name) === 0) continue;
+    const head = await narrowHead(floats, dtype, activations);
+    const hidden = randomHidden(128, hiddenSize);
+    const one = hidden.subarray(0, hiddenSize);
+    const out = new Float32Array(vocabSize);
+    const { read, single } = await interleaved(
+      { read: limits.readTimer(head), single: () => head.logProbsSync(one, { out }) },
+      15,
+    );
+    const share = (100 * fastest(read)) / fastest(single);
+    const cells = [
+      [
+        '`logProbs`, n = 1: time, of the rate of reading',
+        `${duration(fastest(single))}, ${share.toFixed(0)} %`,
+      ],
+    ];
+    for (const n of [16, 128]) {
+      const [some, targets] = [hidden.subarray(0, n * hiddenSize), new Uint32Array(n).fill(1000)];
+      const { score } = await interleaved({ peak, score: () => head.scoreSync(some, targets) }, 7);
+      const ops = (2 * n * vocabSize * hiddenSize) / fastest(score);
+      cells.push([
+        `\`score\`, n = ${n}: GOP/s, of the peak`,
+        `${(ops / 1e9).toFixed(0)}, ${((100 * ops) / Math.max(...rates)).toFixed(0)} %`,
+      ]);
+    }
+    cells.push(['the peak, GOP/s', (Math.max(...rates) / 1e9).toFixed(0)]);
+    head.close();
+    columns.push([`${dtype}, states in ${activations}`, cells]);
+  }
+  if (columns.length === 0) return;
+  markdown(
+    [`${vocabSize} × ${hiddenSize}`, ...columns.map(([title]) => title)],
+    columns[0][1].map(([name], row) => [name, ...columns.map(([, cells]) => cells[row][1])]),
+  );
+}
+
+async function narrowHead(floats, dtype, activations) {
+  const from = (weight, more) => LMHead.from(weight, { ...LARGE, backend: 'native', ...more });
+  if (dtype === 'bf16') return from(truncated(floats, dtype), { dtype, activations });
+  const exact = from(floats);
+  const { head } = await exact.quantize(dtype, { activations });
+  exact.close();
+  return head;
 }
 
 async function printSmallHead() {

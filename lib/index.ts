@@ -41,6 +41,7 @@ export type {
   Ids,
   LensOptions,
   LogitBias,
+  LogitDifference,
   LogProbsOption,
   NearestOptions,
   Neighbors,

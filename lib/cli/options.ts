@@ -1,7 +1,7 @@
 /** The options of the commands, and their values. */
 import { parseArgs } from 'node:util';
 import { nearestName } from '../arguments/nearest-name';
-import { ACTIVATIONS, WHOLE_WEIGHTS } from '../dtypes/quantized-activations';
+import { ACTIVATIONS } from '../dtypes/quantized-activations';
 import type { Command } from './command';
 
 /** The command line is wrong. */
@@ -84,7 +84,7 @@ export const OPTIONS = {
   },
   activations: {
     value: 'TYPE',
-    help: `f32 (default), or i8 or i16: round hidden states, over weights in ${WHOLE_WEIGHTS.join(', ')}`,
+    help: 'of hidden states: f32 (default), i8 or i16 over quantized weights but q2_k and mlx, bf16 over bf16',
     choices: ACTIVATIONS,
   },
   screen: { help: 'make the copy that screening reads first, and hold every row of it to its bound' },

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { LMHead } from '../lm-head';
 import type { Activations, QuantizationError } from '../types';
 import type { Command } from './command';
+import { differenceLines, roundedLine } from './differences';
 import { closing, openOptions } from './head';
 import { HiddenFile } from './npy-rows';
 import { type Parsed, UsageError } from './options';
@@ -85,7 +86,7 @@ async function statesOf(head: LMHead, parsed: Parsed, terminal: Terminal): Promi
 function forPeople(
   head: LMHead,
   dtype: string,
-  { weights, logits }: QuantizationError,
+  { weights, logits, rounded }: QuantizationError,
   file: string | undefined,
 ): string {
   const small = (x: number) => x.toExponential(2);
@@ -96,13 +97,9 @@ function forPeople(
       `at most ${small(weights.max)}, root mean square ${small(weights.rms)}, ${(100 * weights.relative).toPrecision(3)} % of their size`,
     ],
     ...(logits
-      ? ([
-          ['positions', count(logits.positions)],
-          ['logits', `differ by ${small(logits.max)} at most, root mean square ${small(logits.rms)}`],
-          ['KL', `${small(logits.klDivergence)} nats a position`],
-          ['best tokens', `the same at ${(100 * logits.argmaxAgreement).toFixed(2)} % of the positions`],
-        ] as [string, string][])
+      ? [['positions', count(logits.positions)] as [string, string], ...differenceLines(logits)]
       : []),
+    ...(rounded ? [roundedLine(rounded)] : []),
     ['file', file ?? 'none written (--out FILE)'],
   ]);
 }

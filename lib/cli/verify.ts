@@ -1,8 +1,10 @@
 import { type CopyCheck, checkCopy } from '../head/check-copy';
 import { passesOf } from '../head/head-properties';
 import type { LMHead } from '../lm-head';
+import type { LogitDifference } from '../types';
 import { forEachBlock } from './blocks';
 import type { Command } from './command';
+import { roundedLine, together } from './differences';
 import { HEAD_OPTIONS, withNamed } from './head';
 import { exclusive, type Parsed } from './options';
 import { count, jsonLine, pairs } from './output';
@@ -37,6 +39,7 @@ async function compare(head: LMHead, parsed: Parsed, terminal: Terminal): Promis
   const found = { ok: true, maxError: 0, bound: 0, argmaxAgrees: true };
   let checked = 0;
   const states: Float32Array[] = [];
+  const rounded: LogitDifference[] = [];
   let copy: CopyCheck | undefined;
   const check = async (hidden: Float32Array) => {
     if (signal.aborted) throw new Interrupted();
@@ -45,6 +48,7 @@ async function compare(head: LMHead, parsed: Parsed, terminal: Terminal): Promis
     found.argmaxAgrees &&= one.argmaxAgrees;
     // The error that comes closest to its bound, as verify() itself reports of several positions.
     if (one.maxError > found.maxError) Object.assign(found, { maxError: one.maxError, bound: one.bound });
+    if (one.rounded) rounded.push(one.rounded);
     checked++;
     if (states.length < MOST_STATES) states.push(hidden.slice());
   };
@@ -58,6 +62,7 @@ async function compare(head: LMHead, parsed: Parsed, terminal: Terminal): Promis
       return jsonLine({
         positions: checked,
         ...found,
+        ...(rounded.length > 0 && { rounded: together(rounded) }),
         ...(copy && { screening: copy }),
         ...(complete ? {} : { complete }),
       });
@@ -66,6 +71,7 @@ async function compare(head: LMHead, parsed: Parsed, terminal: Terminal): Promis
       ['positions', `${count(checked)} over ${count(head.vocabSize)} tokens`],
       ['largest error', `${maxError.toExponential(2)}, bound there ${bound.toExponential(2)}`],
       ['best tokens', argmaxAgrees ? 'agree' : 'DIFFER'],
+      ...(rounded.length > 0 ? [roundedLine(together(rounded))] : []),
       ...(copy ? [['screening', copyText(copy)] as [string, string]] : []),
     ]);
   };

@@ -174,6 +174,22 @@ export function dequantize(bytes: Uint8Array, dtype: BlockDtype, d: number): Flo
   return out;
 }
 
+/** Where the numbers of a block begin that are multiplied by a scale, and have a minimum added. */
+const NUMBERS_AFTER: Partial<Record<Dtype, number>> = { q5_k: 16, q4_k: 16, q4_1: 4, q5_1: 4 };
+
+/**
+ * For each weight the minimum that is added to its number times its scale. Empty where the dtype has none.
+ * @param bytes as `dequantize` takes them; become those of rows whose numbers are 0
+ * @returns [rows, d]
+ */
+export function minimaOf(bytes: Uint8Array, dtype: Dtype, d: number): Float32Array {
+  const begin = NUMBERS_AFTER[dtype];
+  if (begin === undefined) return new Float32Array(0);
+  const size = ROW_FORMATS[dtype].bytes;
+  for (let at = 0; at < bytes.length; at += size) bytes.fill(0, at + begin, at + size);
+  return dequantize(bytes, dtype as BlockDtype, d);
+}
+
 /**
  * @param bytes rows, then the scales of all groups, then their biases
  * @returns [rows, d]

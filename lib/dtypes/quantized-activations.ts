@@ -1,16 +1,31 @@
 /**
- * Hidden states rounded to integers, as the option `activations` wants them: h′ = s·q with one scale s for a state.
- * native/core/kernels/quantized_activations.cc does the same, to the bit.
+ * Hidden states rounded as the option `activations` wants them: to integers, h′ = s·q with one scale s for a state, as
+ * native/core/kernels/quantized_activations.cc does it, to the bit; or each number to bfloat16, as ProductSource::prepare does.
  */
 import { LMHeadError } from '../errors';
 import type { Activations, Dtype } from '../types';
+import { floats, narrow } from './half';
 import { ROUNDER } from './quantize';
 
 /** In the order of native/core/kernels/quantized_activations.h. */
-export const ACTIVATIONS: readonly Activations[] = ['f32', 'i8', 'i16'];
+export const ACTIVATIONS: readonly Activations[] = ['f32', 'i8', 'i16', 'bf16'];
 
-/** Weights of integers times scales of their own, and no minimum: native/core/kernels/generic/integer.inc has their products. */
-export const WHOLE_WEIGHTS: readonly Dtype[] = ['i8', 'q8_0', 'q6_k'];
+/** Weights of integers, times scales of blocks: native/core/kernels/generic/integer.inc has their products. */
+export const WHOLE_WEIGHTS: readonly Dtype[] = [
+  'i8',
+  'q8_0',
+  'q6_k',
+  'q5_k',
+  'q4_k',
+  'q4_0',
+  'q4_1',
+  'q5_0',
+  'q5_1',
+  'iq4_nl',
+  'iq4_xs',
+  'mxfp4',
+  'q3_k',
+];
 
 /** Sums of so many products fit 32 bits. */
 const MOST_NUMBERS = 2 ** 17;
@@ -19,11 +34,13 @@ const MOST_NUMBERS = 2 ** 17;
 const MOST = { i8: 127, i16: 127 * 256 };
 
 /**
- * s = max|h|/127 (or /32512 for i16), rounded to float32; q = h/s, rounded to the nearest integer.
+ * s = max|h|/127 (or /32512 for i16), rounded to float32; q = h/s, rounded to the nearest integer. For bf16: each number rounded to
+ * the nearest bfloat16, ties to even; above the largest of these, to an infinity.
  * @param h [n,d]
  * @returns [n,d]: s·q, exactly. A state with NaN or an infinity is NaN, one whose scale is too small for float32 is 0
  */
-export function roundedActivations(h: Float32Array, d: number, kind: 'i8' | 'i16'): Float64Array {
+export function roundedActivations(h: Float32Array, d: number, kind: 'i8' | 'i16' | 'bf16'): Float64Array {
+  if (kind === 'bf16') return Float64Array.from(floats(narrow(h, kind), kind));
   const rounded = new Float64Array(h.length);
   const most = MOST[kind];
   for (let first = 0; first < h.length; first += d) {
@@ -42,6 +59,13 @@ export function roundedActivations(h: Float32Array, d: number, kind: 'i8' | 'i16
 /** @throws LMHeadError DTYPE, RANGE where a head cannot compute with them */
 export function requireRoundable(activations: Activations, dtype: Dtype, hiddenSize: number): void {
   if (activations === 'f32') return;
+  if (activations === 'bf16') {
+    if (dtype === 'bf16') return;
+    throw new LMHeadError(
+      'DTYPE',
+      `activations: got 'bf16' for weights in ${dtype}; want weights in bf16, as only two numbers of that type are multiplied faster`,
+    );
+  }
   if (!WHOLE_WEIGHTS.includes(dtype)) {
     throw new LMHeadError(
       'DTYPE',

@@ -1,11 +1,13 @@
 /** Makes a quantized copy of a head's weights, and measures what that changes. */
 import { setImmediate } from 'node:timers/promises';
 import { newFloats, newWords, outOfMemory } from '../arguments/arrays';
-import type { HeadBackend, HeadSpec, HiddenJob, MatrixSource } from '../backend/backend';
+import type { HeadBackend, HeadSpec, MatrixSource } from '../backend/backend';
+import { createHead } from '../backend/choose';
 import type { QuantizeTarget } from '../dtypes/quantize';
 import { requireRoundable } from '../dtypes/quantized-activations';
 import { type Groups, isFloat, matrixBytes, requireWholeBlocks, rowBytes } from '../dtypes/row-format';
-import type { Dtype, QuantizationError } from '../types';
+import { LogitDifferences } from '../reference/logit-difference';
+import type { Dtype, LogitDifference, QuantizationError } from '../types';
 
 /** Rows of E that are quantized at a time, and hidden states compared; between them other calls' jobs run. */
 const ROWS = 1024;
@@ -83,58 +85,56 @@ function copyOfInput({ backend, spec, inputDtype, inputGroups }: Quantizable): M
 }
 
 /**
- * Runs both on the same hidden states.
+ * What the new head's logits differ by, and what of it rounded hidden states do.
+ * @param spec of the new head
  * @param hidden [n,d]
  * @param signal a real one; rejects with its reason between two blocks
  */
-export async function compareLogits(
+export async function differences(
   before: HeadBackend,
   after: HeadBackend,
-  { vocabSize, hiddenSize: d, epilogue }: Omit<HeadSpec, 'output' | 'input'>,
+  spec: HeadSpec,
   hidden: Float32Array,
   signal?: AbortSignal,
-): Promise<NonNullable<QuantizationError['logits']>> {
-  const positions = hidden.length / d;
-  let max = 0;
-  let squares = 0;
-  let divergence = 0;
-  let agreeing = 0;
-  for (let first = 0; first < positions; first += POSITIONS) {
-    const n = Math.min(POSITIONS, positions - first);
+): Promise<Pick<QuantizationError, 'logits' | 'rounded'>> {
+  const logits = await compareLogits(before, after, spec, hidden, signal);
+  if (spec.activations === 'f32') return { logits };
+  const { vocabSize, hiddenSize, output, epilogue, threads } = spec;
+  const facts = { vocabSize, hiddenSize, output, epilogue, threads, untied: true };
+  const asTheyAre = createHead(after.kind, { ...facts, activations: 'f32' });
+  try {
+    return { logits, rounded: await compareLogits(asTheyAre, after, spec, hidden, signal) };
+  } finally {
+    asTheyAre.close();
+  }
+}
+
+/** Runs both on the same hidden states. */
+async function compareLogits(
+  before: HeadBackend,
+  after: HeadBackend,
+  { vocabSize, hiddenSize: d, epilogue }: HeadSpec,
+  hidden: Float32Array,
+  signal?: AbortSignal,
+): Promise<LogitDifference> {
+  const found = new LogitDifferences();
+  const valid = epilogue.validVocabSize;
+  for (let first = 0; first < hidden.length / d; first += POSITIONS) {
+    const n = Math.min(POSITIONS, hidden.length / d - first);
     const part = hidden.subarray(first * d, (first + n) * d);
     const [a, b] = [jobOf(part, n, vocabSize), jobOf(part, n, vocabSize)];
     await before.runAsync(a, signal);
     await after.runAsync(b, signal);
-    for (let row = 0; row < n; row++) {
-      for (let id = 0; id < epilogue.validVocabSize; id++) {
-        const i = row * vocabSize + id;
-        const difference = Math.abs(a.logits![i] - b.logits![i]);
-        max = Math.max(max, difference);
-        squares += difference * difference;
-        const logP = a.logProbs![i];
-        if (logP > Number.NEGATIVE_INFINITY) divergence += Math.exp(logP) * (logP - b.logProbs![i]);
-      }
-      if (a.argmax![row] === b.argmax![row]) agreeing++;
-    }
+    for (let at = 0; at < n * vocabSize; at += vocabSize)
+      found.add(a.logits.subarray(at, at + valid), b.logits.subarray(at, at + valid));
     await setImmediate();
     signal?.throwIfAborted();
   }
-  return {
-    positions,
-    max,
-    rms: Math.sqrt(squares / (positions * epilogue.validVocabSize)),
-    klDivergence: divergence / positions,
-    argmaxAgreement: agreeing / positions,
-  };
+  return found.result();
 }
 
-function jobOf(hidden: Float32Array, n: number, vocabSize: number): HiddenJob {
-  return {
-    n,
-    hidden,
-    hiddenDtype: 'f32',
-    logits: newFloats(n * vocabSize, 'logits'),
-    logProbs: newFloats(n * vocabSize, 'logProbs'),
-    argmax: newWords(n, 'argmax'),
-  };
+function jobOf(hidden: Float32Array, n: number, vocabSize: number) {
+  const logits = newFloats(n * vocabSize, 'logits');
+  // The best ids are asked for as NaN is then refused.
+  return { n, hidden, hiddenDtype: 'f32' as const, logits, argmax: newWords(n, 'argmax') };
 }

@@ -6,6 +6,8 @@ const EPSILON = 2 ** -23;
 /** Smallest normal float32: what a kernel that flushes subnormals may lose with each term. */
 const SMALLEST_NORMAL = 2 ** -126;
 
+const NO_MINIMA = new Float32Array(0);
+
 /** One logit, and the most that a float32 kernel's may differ from it. */
 export interface BoundedLogit {
   logit: number;
@@ -42,6 +44,11 @@ export function logitOf(
  *
  * It flushes a result below 2^-126 to 0: at most once for each product of a part and for each addition of sums, together fewer
  * than 5·d.
+ *
+ * Where hidden states are integers, weights s·q + m with a minimum are not put together: s·Σh·q and m·Σh are summed apart, and
+ * may cancel. What the partial sums are made of is then Σ|h_k|·(|s·q| + |m|), at most Σ|h_k|·(|E_ik| + 2·|m|), in the place of
+ * Σ|h_k·E_ik|.
+ * @param minima [rows, d], or empty: m of each weight, where products are made of integers
  */
 export function boundedLogitOf(
   h: Float32Array | Float64Array,
@@ -49,6 +56,7 @@ export function boundedLogitOf(
   row: number,
   id: number,
   epilogue: Epilogue,
+  minima: Float32Array = NO_MINIMA,
 ): BoundedLogit {
   const d = h.length;
   const start = row * d;
@@ -59,6 +67,7 @@ export function boundedLogitOf(
     dot += term;
     magnitude += Math.abs(term);
   }
+  if (minima.length > 0) for (let k = 0; k < d; k++) magnitude += 2 * Math.abs(h[k] * minima[start + k]);
   const c = (Math.ceil(d / 8) + 16) / 2;
   return finish(dot, c * EPSILON * magnitude + 5 * d * SMALLEST_NORMAL, id, epilogue);
 }

@@ -16,10 +16,10 @@ export interface NormOptions {
 }
 
 /**
- * What hidden states are rounded to before they are multiplied with weights of integers: 'f32', nothing; 'i8', 8 bits; 'i16',
- * 16 bits. One scale serves a whole state.
+ * What hidden states are rounded to before they are multiplied: 'f32', nothing; with weights of integers 'i8', 8 bits, or 'i16',
+ * 16 bits, where one scale serves a whole state; with weights in bf16 'bf16', number by number.
  */
-export type Activations = 'f32' | 'i8' | 'i16';
+export type Activations = 'f32' | 'i8' | 'i16' | 'bf16';
 
 /** What a head is, beside its weights. */
 export interface HeadOptions {
@@ -52,8 +52,10 @@ export interface HeadOptions {
   inputEmbedding?: Weight | undefined;
   /**
    * 'f32' (default): hidden states keep their precision. 'i8', 'i16': an approximation that is never made by itself. Hidden states
-   * are rounded to so many bits, and multiplied with weights in i8, q8_0 or q6_k as integers: several times as fast for
-   * many hidden states. Rounding to 8 bits flips near-ties. docs/quantization.md has formulas and errors.
+   * are rounded to so many bits, and multiplied with weights as integers, those of any quantized dtype but q2_k, mlx4 and mlx8: faster
+   * for one hidden state where weights have fewer than 8 bits, and several times as fast for many. Rounding to 8 bits flips near-ties.
+   * docs/quantization.md has formulas and errors. 'bf16', with weights in bf16 alone: each number is rounded to the nearest bfloat16,
+   * which units for such numbers multiply faster.
    */
   activations?: Activations | undefined;
   /** 'auto' (default): native, or the reference with one warning where no binary loads; 'native' or 'reference'. */
@@ -183,19 +185,24 @@ export interface QuantizeOptions {
 export interface QuantizationError {
   /** Of V·d weights: largest and root-mean-square |w − ŵ|, and √(Σ(w − ŵ)²/Σw²). */
   weights: { max: number; rms: number; relative: number };
-  /** On the given hidden states, over ids below validVocabSize. */
-  logits?: {
-    /** n */
-    positions: number;
-    /** Largest |u − û|. */
-    max: number;
-    /** Root of the mean of (u − û)². */
-    rms: number;
-    /** Mean over positions of Σ p·(log p − log p̂), in nats. */
-    klDivergence: number;
-    /** Share of positions whose best id is the same; NaN, as the means are, where n is 0. */
-    argmaxAgreement: number;
-  };
+  /** On the given hidden states. */
+  logits?: LogitDifference;
+  /** Of it, with integer `activations`, what they alone do: against the new weights with hidden states as they are. */
+  rounded?: LogitDifference;
+}
+
+/** How far logits û are from u, over ids below validVocabSize. */
+export interface LogitDifference {
+  /** n */
+  positions: number;
+  /** Largest |u − û|. */
+  max: number;
+  /** Root of the mean of (u − û)². */
+  rms: number;
+  /** Mean over positions of Σ p·(log p − log p̂), in nats. */
+  klDivergence: number;
+  /** Share of positions whose best id is the same; NaN, as the means are, where n is 0. */
+  argmaxAgreement: number;
 }
 
 /** What `head.verify` found. */
@@ -208,6 +215,8 @@ export interface Verification {
   bound: number;
   /** The best token is the same in every row, or the two are closer than the bound. */
   argmaxAgrees: boolean;
+  /** With integer `activations`, what they do: against the reference's logits of hidden states as they are. No error: it was asked for. */
+  rounded?: LogitDifference;
 }
 
 /** What runs here. */

@@ -62,10 +62,11 @@ napi_value run_logits(Call& call) {
   return result_to_js(call.env(), result.status, result);
 }
 
-// (threads) -> multiply-adds per second
+// (threads, of: 0 f32, 1 bf16, 2 int8) -> multiply-adds per second
 napi_value multiply_add_rate(Call& call) {
   const unsigned threads = static_cast<unsigned>(integer_between(call.env(), call.given(0), 1, 1024, "threads"));
-  return number(call.env(), lmhead::multiply_add_rate(kernels(), threads));
+  const auto numbers = static_cast<Multiplied>(integer_between(call.env(), call.given(1), 0, 2, "numbers"));
+  return number(call.env(), lmhead::multiply_add_rate(kernels(), numbers, threads));
 }
 
 // () -> bytes outside of its heap that V8 knows of in this environment, which process.memoryUsage() does not tell

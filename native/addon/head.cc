@@ -65,7 +65,9 @@ std::shared_ptr<HeadCore> core_from(Arrays& arrays, const SpecValues& v, int64_t
   std::shared_ptr<StoredMatrix> output = matrix_from(arrays, v.output, rows, columns, owned_bytes), input;
   const Activations activations =
       static_cast<Activations>(integer_between(env, v.activations, 0, kActivations - 1, "activations"));
-  if (activations != Activations::f32 && (!rounds_activations(output->view.dtype) || columns > kMostIntegers))
+  const Dtype dtype = output->view.dtype;
+  if ((are_integers(activations) && (!rounds_activations(dtype) || columns > kMostIntegers)) ||
+      (activations == Activations::bf16 && dtype != Dtype::bf16))
     throw bad_argument("activations", "f32 with these weights");
   if (v.has_input) {
     const size_t input_rows = integer_between(env, v.input_rows, 1, kMostRows, "inputRows");

@@ -69,6 +69,16 @@ TEST(states_that_are_not_finite_have_a_scale_that_is_none) {
     }
 }
 
+// The numbers of two rows are the largest ones and the smallest: all bits, or none but the highest of a byte of 8 bits.
+void fill_numbers(Dtype dtype, size_t row_bytes, uint8_t* rows) {
+  const size_t block = row_format(dtype).bytes, scale = scale_at(dtype);
+  for (size_t i = 0; i < 2 * row_bytes; i++) {
+    const size_t at = i % block;
+    if (dtype == Dtype::mxfp4 ? at == 0 : at - scale < 4) continue;  // of a scale, and perhaps a second one
+    rows[i] = i < row_bytes ? 0xff : dtype == Dtype::q8_0 ? 0x80 : 0;
+  }
+}
+
 // The sum of integers, times scales; of rows with one scale for all it is exact, so that the last rounding is the only one.
 TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
   for (const Dtype dtype : kQuantized) {
@@ -82,7 +92,10 @@ TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
       Random random(d);
       std::vector<uint8_t> bytes = random_quantized(dtype, kRows, d, random);
       if (dtype == Dtype::i8) std::fill_n(&bytes[4], d, uint8_t{0x80});  // the largest products that there are
-      const std::vector<float> hidden = random_states(kColumns, d, d, random);
+      if (dtype != Dtype::i8) fill_numbers(dtype, row_bytes(dtype, d), bytes.data());
+      std::vector<float> hidden = random_states(kColumns, d, d, random);
+      std::fill_n(&hidden[d], d, 3.0f);  // as large integers as there are
+      std::fill_n(&hidden[2 * d], d, -3.0f);
       for (const Activations kind : kRounded) {
         QuantizedActivations rounded;
         rounded.round(kind, hidden.data(), d, kColumns, d);
@@ -94,9 +107,10 @@ TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
             const Matrix e{bytes.data(), dtype, kRows, d};
             double sum = 0, magnitude = 0;
             for (size_t k = 0; k < d; k++) {
-              const double term = quantized_value(dtype, e.row(r), k) * static_cast<double>(integer_of(states, c, k));
+              const double q = static_cast<double>(integer_of(states, c, k));
+              const double term = quantized_value(dtype, e.row(r), k) * q;
               sum += term;
-              magnitude += std::abs(term);
+              magnitude += std::abs(term) + 2 * std::abs(quantized_minimum(dtype, e.row(r), k) * q);  // it may cancel the rest
             }
             want[c * kRows + r] = sum * states.scales[c];
             // One rounding where the sum is exact; else d/32 additions in a lane and some more, of terms that two planes double.

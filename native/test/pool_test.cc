@@ -6,6 +6,7 @@
 #include <thread>
 
 #ifdef __linux__
+#include <sched.h>
 #include <sys/resource.h>
 #endif
 
@@ -118,6 +119,77 @@ TEST(callers_come_and_go) {
     CHECK(good);
   }
 }
+
+#ifdef __linux__
+cpu_set_t affinity() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  sched_getaffinity(0, sizeof set, &set);
+  return set;
+}
+bool same_set(const cpu_set_t& a, const cpu_set_t& b) { return CPU_EQUAL(&a, &b); }
+
+TEST(a_detour_leads_to_another_cpu_and_pins_nobody) {
+  const cpu_set_t usual = affinity();
+  bool left = true, free_again = true;
+  std::thread([&] {
+    Detour detour;
+    detour.begin();
+    for (int i = 0; i < 20; i++) {
+      const int cpu = current_cpu();
+      detour.avoid(cpu);
+      left = left && (CPU_COUNT(&usual) == 1 || current_cpu() != cpu);
+      detour.end();
+      free_again = free_again && same_set(affinity(), usual);
+    }
+  }).join();
+  CHECK(left && free_again);
+  CHECK(same_set(affinity(), usual), "nobody else is concerned");
+}
+
+TEST(a_detour_leaves_alone_who_may_run_on_one_cpu_and_who_was_moved_meanwhile) {
+  bool stayed = true, kept = true;
+  std::thread([&] {
+    const cpu_set_t usual = affinity();
+    const int cpu = current_cpu();
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<size_t>(cpu), &one);
+    if (sched_setaffinity(0, sizeof one, &one) != 0) return;
+    Detour detour;
+    detour.begin();
+    detour.avoid(cpu);
+    stayed = same_set(affinity(), one) && current_cpu() == cpu;
+    detour.avoid(-1);
+    detour.end();
+    stayed = stayed && same_set(affinity(), one);
+    if (CPU_COUNT(&usual) < 2) return;
+    sched_setaffinity(0, sizeof usual, &usual);
+    detour.avoid(cpu);
+    sched_setaffinity(0, sizeof one, &one);  // as an administrator might
+    detour.end();
+    kept = same_set(affinity(), one);
+  }).join();
+  CHECK(stayed);
+  CHECK(kept);
+}
+
+// After pauses helpers have slept, and wake perhaps where their caller runs.
+TEST(helpers_that_were_led_elsewhere_may_run_everywhere) {
+  const cpu_set_t usual = affinity();
+  std::atomic<bool> all_usual{true};
+  for (int burst = 0; burst < 20; burst++) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    for (int call = 0; call < 3; call++) {
+      CHECK(shares_out_well(3, 50));
+      ThreadPool::instance().run(3, [&](unsigned) {
+        if (!same_set(affinity(), usual)) all_usual = false;
+      });
+    }
+  }
+  CHECK(all_usual.load());
+}
+#endif
 
 }  // namespace
 }  // namespace lmhead::test

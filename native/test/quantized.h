@@ -2,6 +2,8 @@
 // dequantize_row_*; docs/quantization.md). Written apart from the kernels, to be held against them.
 #pragma once
 
+#include <algorithm>
+
 #include "numbers.h"
 
 namespace lmhead::test {
@@ -85,6 +87,16 @@ inline double quantized_value(Dtype dtype, const uint8_t* row, size_t k) {
       return half_of(b) * scale * q - half_of(b + 2) * minimum;  // exact in double
     }
   }
+}
+
+// What is added to number k of a row, times its scale: the value of a row whose numbers are all 0.
+inline double quantized_minimum(Dtype dtype, const uint8_t* row, size_t k) {
+  const bool of_256 = dtype == Dtype::q4_k || dtype == Dtype::q5_k;
+  if (!of_256 && dtype != Dtype::q4_1 && dtype != Dtype::q5_1) return 0;
+  const RowFormat format = row_format(dtype);
+  std::vector<uint8_t> block(format.bytes);
+  std::copy_n(row + k / format.numbers * format.bytes, of_256 ? 16 : 4, block.begin());
+  return quantized_value(dtype, block.data(), k % format.numbers);
 }
 
 // Any bits are numbers; only the scales are made finite, and of sizes that a model has.

@@ -278,7 +278,7 @@ TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
     const std::shared_ptr<const Copy> copy = Copy::make(kernels, e, ParallelFor{2});
     for (int round = 0; round < 8; round++) {
       const HeadSettings head = some_settings(weights, random);
-      const screen::Use use(copy, head.epilogue.bias);
+      const screen::Use use(copy, e.row_bytes(), head.epilogue.bias);
       std::vector<std::unique_ptr<BestCall>> calls;
       std::vector<Results> results(3);
       std::vector<PassRequest> requests;
@@ -322,7 +322,7 @@ TEST_PER_TABLE(tokens_that_noise_decides_are_those_of_a_full_pass) {
     const Weights weights = screened_weights(kernels, kRows, 64, Dtype::f32, turn % 3 == 0, turn + 500);
     const HeadSettings head{make_epilogue(turn % 2 ? 4 : 3, weights.bias.data()), kRows - turn % 5};
     const std::shared_ptr<const Copy> copy = Copy::make(kernels, weights.e(), ParallelFor{2});
-    const screen::Use use(copy, head.epilogue.bias);
+    const screen::Use use(copy, weights.e().row_bytes(), head.epilogue.bias);
     BestCall call(weights, head, random.below(23), 1, random);
     RowSampling row;
     row.temperature = turn % 4 ? 100 : 1;
@@ -368,7 +368,7 @@ TEST_PER_TABLE(searched_calls_that_share_a_pass_have_the_bits_that_they_have_alo
     for (size_t i = 0; i < shared.size(); i++) {
       const size_t n = 1 + random.below(2);
       calls.push_back(std::make_unique<BestCall>(weights, some_settings(weights, random), random.below(24 - n), n, random));
-      uses.push_back(std::make_unique<screen::Use>(copy, calls[i]->head.epilogue.bias));
+      uses.push_back(std::make_unique<screen::Use>(copy, e.row_bytes(), calls[i]->head.epilogue.bias));
       shared[i].hidden = calls[i]->hidden;
       shared[i].n = n;
       shared[i].epilogue = calls[i]->head.epilogue;
@@ -398,7 +398,7 @@ TEST(searches_in_vain_are_ever_rarer) {
   const std::vector<float> e = matrix_of(Kind::normal, kRows, d, random);
   const Matrix matrix = view_of(e, kRows, d);
   const Kernels& kernels = *scalar_kernels();
-  const screen::Use use(Copy::make(kernels, matrix, ParallelFor{1}), nullptr);
+  const screen::Use use(Copy::make(kernels, matrix, ParallelFor{1}), matrix.row_bytes(), nullptr);
   AlignedFloats h(hidden_stride(d));
   for (size_t k = 0; k < d; k++) h[k] = static_cast<float>(random.normal());
   uint32_t id = 0;
@@ -421,6 +421,42 @@ TEST(searches_in_vain_are_ever_rarer) {
   CHECK(searched > 10 && searched < 30, "%zu", searched);
   const screen::Use::Counts counts = use.counts();
   CHECK(counts.full_passes() == 1000 && counts.passes == 0);
+}
+
+// Whoever knows how searches end, and chooses hidden states by that, makes them cost little more than full passes.
+TEST(searches_cost_no_more_than_passes_whatever_states_come) {
+  Random random(4);
+  constexpr size_t kRows = 2048, d = 64;
+  constexpr int kCalls = 5000;
+  const std::vector<float> e = matrix_of(Kind::normal, kRows, d, random);
+  const auto copy = Copy::make(*scalar_kernels(), view_of(e, kRows, d), ParallelFor{1});
+  const auto searched = static_cast<double>(copy->bytes());
+  // Every so manieth state is easy, and leaves this share of the rows.
+  for (const size_t row_bytes : {4 * d, 2 * d, d + d / 16}) {
+    const double full = static_cast<double>(row_bytes) * kRows;
+    for (const int easy : {1, 2, 3, 5, 30, 200, kCalls + 1}) {
+      for (const double share : {0.001, 0.1, 0.25}) {
+        const screen::Use use(copy, row_bytes, nullptr);
+        const auto rows = static_cast<uint64_t>(share * kRows);
+        double cost = 0;
+        int tried = 0;
+        for (int i = 0; i < kCalls; i++) {
+          if (use.sits_out()) {
+            cost += full;
+          } else if (++tried % easy == 0) {
+            use.answered(1, rows, rows);
+            cost += searched + 2 * static_cast<double>(rows * row_bytes);
+          } else {
+            use.in_vain();
+            cost += searched + full;
+          }
+        }
+        CHECK(cost <= (1 + 0.05) * kCalls * full, "%zu bytes a row, each %d., %g left: %g", row_bytes, easy, share,
+              cost / (kCalls * full));
+        if (easy == 1 && share < 0.1) CHECK(tried == kCalls);
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -2,8 +2,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Activations, type ErrorKind, LMHead } from '../../lib';
-import { dequantize } from '../../lib/dtypes/dequantize';
+import { dequantize, minimaOf } from '../../lib/dtypes/dequantize';
 import { roundedActivations } from '../../lib/dtypes/quantized-activations';
+import { ROW_FORMATS } from '../../lib/dtypes/row-format';
 import { boundedLogitOf } from '../../lib/reference/logits';
 import { backends } from '../support/backends';
 import { rejectsKind, throwsKind } from '../support/errors';
@@ -18,6 +19,16 @@ const WEIGHTS = [
   ['i8', [1, 7, 63, 64, 65, 300]],
   ['q8_0', [32, 64, 96, 320]],
   ['q6_k', [256, 512]],
+  ['q5_k', [256, 768]],
+  ['q4_k', [256, 512, 2304]],
+  ['q4_0', [32, 64, 96, 160, 2080]],
+  ['q4_1', [32, 96, 320]],
+  ['q5_0', [32, 64, 96, 320]],
+  ['q5_1', [32, 96, 320]],
+  ['iq4_nl', [32, 96, 320]],
+  ['iq4_xs', [256, 512]],
+  ['mxfp4', [32, 96, 320]],
+  ['q3_k', [256, 512]],
 ] as const;
 const MOST = { i8: 127, i16: 32512 };
 
@@ -58,7 +69,13 @@ describe('rounded hidden states', () => {
 });
 
 describe.each(backends)('%s: activations', backend => {
-  const headOf = (dtype: 'i8' | 'q8_0' | 'q6_k', V: number, d: number, activations: Activations, more = {}) =>
+  const headOf = (
+    dtype: (typeof WEIGHTS)[number][0],
+    V: number,
+    d: number,
+    activations: Activations,
+    more = {},
+  ) =>
     LMHead.from(someQuantized(dtype, V, d, d), {
       vocabSize: V,
       hiddenSize: d,
@@ -78,6 +95,7 @@ describe.each(backends)('%s: activations', backend => {
           const epilogue = { bias: someNumbers(V, 3), logitScale: 0.75, softCap: 30 };
           const head = headOf(dtype, V, d, activations, epilogue);
           const wide = dequantize(someQuantized(dtype, V, d, d), dtype, d);
+          const minima = minimaOf(someQuantized(dtype, V, d, d), dtype, d);
           const hidden = someNumbers(n * d, 5).map((x, i) => (i % 17 === 0 ? 9 * x : x));
           const u = head.logitsSync(hidden);
           const rounded = roundedActivations(hidden, d, activations);
@@ -85,7 +103,7 @@ describe.each(backends)('%s: activations', backend => {
           for (let row = 0; row < n; row++) {
             for (let id = 0; id < V; id++) {
               const h = rounded.subarray(row * d, (row + 1) * d);
-              const { logit, bound } = boundedLogitOf(h, wide, id, id, all);
+              const { logit, bound } = boundedLogitOf(h, wide, id, id, all, minima);
               worst = Math.max(worst, Math.abs(u[row * V + id] - logit) / bound);
             }
           }
@@ -94,6 +112,38 @@ describe.each(backends)('%s: activations', backend => {
         }
         expect(worst).toBeGreaterThan(0);
         expect(worst).toBeLessThanOrEqual(1);
+      },
+    );
+
+    it.each(['q4_k', 'q5_k', 'q4_1', 'q5_1'] as const)(
+      'weights %s: minima that cancel what they are added to are within the bound',
+      async dtype => {
+        const [V, d] = [29, 768];
+        const bytes = someQuantized(dtype, V, d);
+        const view = new DataView(bytes.buffer);
+        const { numbers, bytes: size } = ROW_FORMATS[dtype];
+        const wide = numbers === 256;
+        const one = 0x3c00;
+        for (let at = 0; at < bytes.length; at += size) {
+          // All numbers as large as they can be, and minima that leave 0 of them, or nearly: E alone would bound nothing.
+          bytes.fill(255, at, at + size);
+          view.setUint16(at, one, true);
+          view.setUint16(
+            at + 2,
+            wide ? (dtype === 'q4_k' ? 0x4b80 : 0x4fc0) : dtype === 'q4_1' ? 0xcb80 : 0xcfc0,
+            true,
+          );
+        }
+        const options = { vocabSize: V, hiddenSize: d, dtype, backend, activations };
+        const hidden = someNumbers(3 * d, 4);
+        expect(Math.max(...dequantize(bytes, dtype, d).map(Math.abs))).toBe(0);
+        const verdict = await LMHead.from(bytes, options).verify(hidden);
+        expect(verdict).toMatchObject({ ok: true });
+        expect(verdict.bound).toBeGreaterThan(0);
+        bytes.forEach((byte, i) => {
+          if (i % size >= (wide ? 16 : 8) && i % 7 === 0) bytes[i] = byte & 0xee;
+        });
+        expect(await LMHead.from(bytes, options).verify(hidden)).toMatchObject({ ok: true });
       },
     );
 
@@ -182,6 +232,25 @@ describe.each(backends)('%s: activations', backend => {
       expect(both.logits!.rms).not.toBe(error.logits!.rms);
       if (activations === 'i8') expect(both.logits!.rms).toBeGreaterThan(error.logits!.rms);
       else expect(both.logits!.rms).toBeCloseTo(error.logits!.rms, 4);
+
+      // And what rounding hidden states does alone: that verify says too.
+      expect(error.rounded).toBeUndefined();
+      const [u, exact] = [rounded.logitsSync(hidden), plain.logitsSync(hidden)];
+      const differences = u.map((x, i) => x - exact[i]);
+      expect(both.rounded).toMatchObject({ positions: 8, max: Math.max(...differences.map(Math.abs)) });
+      expect(both.rounded!.rms).toBeCloseTo(
+        Math.sqrt(differences.reduce((sum, x) => sum + x * x, 0) / u.length),
+        9,
+      );
+      const best = rounded.argmaxSync(hidden);
+      const agreeing = plain.argmaxSync(hidden).filter((id, i) => id === best[i]).length;
+      expect(both.rounded!.argmaxAgreement).toBe(agreeing / 8);
+      const { rounded: verified } = await rounded.verify(hidden);
+      expect(verified!.positions).toBe(8);
+      expect(verified!.max).toBeCloseTo(both.rounded!.max, 5);
+      expect(verified!.rms).toBeCloseTo(both.rounded!.rms, 6);
+      expect(verified!.klDivergence).toBeCloseTo(both.rounded!.klDivergence, 6);
+      expect((await plain.verify(hidden)).rounded).toBeUndefined();
     });
   });
 
@@ -191,7 +260,7 @@ describe.each(backends)('%s: activations', backend => {
     expect(LMHead.from(someNumbers(20), { ...options, activations: 'f32' }).activations).toBe('f32');
   });
 
-  it.each<[string, 'f32' | 'q4_k', object, ErrorKind, ...string[]]>([
+  it.each<[string, 'f32' | 'q2_k', object, ErrorKind, ...string[]]>([
     [
       'weights of floating-point numbers',
       'f32',
@@ -200,7 +269,7 @@ describe.each(backends)('%s: activations', backend => {
       'weights in f32',
       'i8, q8_0, q6_k',
     ],
-    ['weights with minima', 'q4_k', { activations: 'i16', dtype: 'q4_k' }, 'DTYPE', 'weights in q4_k'],
+    ['weights of two bits', 'q2_k', { activations: 'i16', dtype: 'q2_k' }, 'DTYPE', 'weights in q2_k'],
     ['a kind that there is not', 'f32', { activations: 'i4' }, 'RANGE', '"i4"', "'i16'"],
     ['no kind', 'f32', { activations: 8 }, 'ARGUMENT', 'activations: got 8'],
   ])('%s: refused', (_, dtype, options, kind, ...words) => {

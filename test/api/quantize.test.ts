@@ -153,7 +153,7 @@ describe.each(backends)('%s: quantize', backend => {
     expect(logits!.rms).toBeCloseTo(Math.sqrt(differences.reduce((s, x) => s + x * x, 0) / valid.length), 9);
     expect(logits!.klDivergence).toBeCloseTo(
       valid.reduce((s, i) => s + Math.exp(p[i]) * (p[i] - q[i]), 0) / 9,
-      9,
+      6, // by float32 log-probabilities
     );
     const ids = small.argmaxSync(hidden);
     expect(logits!.argmaxAgreement).toBe(head.argmaxSync(hidden).filter((id, i) => id === ids[i]).length / 9);

@@ -58,7 +58,7 @@ describe.skipIf(nativeUnavailable())('a head that screens', () => {
       expect(passes + fullPasses).toBe(12); // of nearest alone, which has no scale
       return;
     }
-    expect(passes).toBeGreaterThan(fullPasses);
+    expect(2 * passes).toBeGreaterThan(fullPasses);
     expect(survivors.mean).toBeGreaterThanOrEqual(1);
     expect(survivors.max).toBeGreaterThanOrEqual(survivors.mean);
     expect(survivors.max).toBeLessThan(SCREENED_V / 2);
@@ -100,7 +100,7 @@ describe.skipIf(nativeUnavailable())('a head that screens', () => {
     for (let i = 0; i < 10; i++) expect(head.argmaxSync(h)[0]).toBe(0);
     const { passes, fullPasses, fullPassesBy } = head.screening!;
     expect([passes, fullPasses]).toEqual([0, 10]);
-    expect(fullPassesBy).toEqual({ manyRows: 3, backoff: 7, states: 0 }); // tried, 2 not, tried, 4 not, tried, 1 not
+    expect(fullPassesBy).toEqual({ manyRows: 3, backoff: 7, states: 0 }); // the first, and two that the others paid for
   });
 
   it('gives as many ids as asked for, of weights that have changed since they were copied', () => {

@@ -1,15 +1,14 @@
 /** Calls that wait for the same weights share a pass. Nobody can tell but by the clock, and by what diagnostics say. */
-import { spawnSync } from 'node:child_process';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { capabilities, LMHead } from '../../lib';
+import { LMHead } from '../../lib';
 import type { HeadOptions, PassTiming } from '../../lib/types';
 import { backends } from '../support/backends';
 import { throwsKind } from '../support/errors';
 import { makeHead, someHidden } from '../support/heads';
 import { someNumbers } from '../support/numbers';
 import { endedWell, runWorkers } from '../support/workers';
+import { randomMixes } from './mixes-by-isa';
 
 const native = backends.includes('native');
 const [vocabSize, hiddenSize] = [3000, 24];
@@ -57,31 +56,7 @@ describe.skipIf(!native)('calls that wait for the same weights', () => {
   });
   afterEach(() => void unsubscribe('lmhead:pass', onPass));
 
-  const isas = [
-    ...capabilities().available,
-    ...(capabilities().available.includes('avx512') ? ['amx-emulated'] : []),
-  ];
-  const CALLS = Math.ceil(24_000 / isas.length);
-
-  it.each(isas)(
-    'are answered as each is alone, in random mixes: %s',
-    isa => {
-      const { status, signal, stdout, stderr } = spawnSync(
-        process.execPath,
-        [join(__dirname, 'random-mixes.mjs'), String(isas.indexOf(isa)), String(CALLS)],
-        { encoding: 'utf8', env: { ...process.env, LMHEAD_ISA: isa } },
-      );
-      expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: '' });
-      console.log(`${isa}: ${stdout.trim()}`);
-      const counts = JSON.parse(stdout) as Record<string, number>;
-      expect(counts.calls).toBeGreaterThanOrEqual(CALLS);
-      for (const kind of ['right', 'failed', 'aborted', 'closed', 'shared'])
-        expect(counts[kind], kind).toBeGreaterThan(0);
-      expect(counts.failed).toBeLessThan(counts.calls / 10);
-      expect(counts.most).toBeGreaterThan(10);
-    },
-    300_000,
-  );
+  randomMixes(3_000);
 
   it('go together, as many as a pass takes: 64 hidden states', async () => {
     const head = made();

@@ -267,7 +267,11 @@ describe('verify', () => {
     const quantized = folder.path('quantized.safetensors');
     small.saveSync(quantized);
     const [found] = await jsonLines(['verify', quantized, '--hidden', h, '--activations', 'i8']);
-    expect(found).toMatchObject({ positions: N, ok: true });
+    expect(found).toMatchObject({ positions: N, ok: true, rounded: { positions: N } });
+    const { max, rms } = found.rounded as { max: number; rms: number };
+    expect(max).toBeGreaterThan(rms);
+    const { stdout } = await lmhead(['verify', quantized, '--hidden', h, '--activations', 'i8']);
+    expect(stdout).toContain(`activations    change logits by ${max.toExponential(2)} at most`);
     const { code, stderr } = await lmhead(['verify', file, '--activations', 'i8']);
     expect(code).toBe(1);
     expect(stderr).toContain("activations: got 'i8' for weights in f32");

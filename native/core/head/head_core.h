@@ -132,7 +132,7 @@ class HeadCore {
   void use_copy() {
     std::shared_ptr<const screen::Copy> copy = output_->copy();
     if (screen_ || !copy) return;
-    screen_ = std::make_unique<const screen::Use>(std::move(copy), epilogue_.bias);
+    screen_ = std::make_unique<const screen::Use>(std::move(copy), output_->view.row_bytes(), epilogue_.bias);
     in_use_ = screen_.get();
   }
   const screen::Use* screen() const { return in_use_; }  // null: there is none

@@ -166,13 +166,39 @@ static inline I load_nibbles(const uint8_t* p) {
 // ---- integers ----
 
 using Q = __m256i;
-constexpr int kIntegerRows = 4, kPlanes = 2;
+constexpr int kIntegerRows = 4, kPlanes = 2, kStepPlanes = 2;
 
 static inline I zero_i() { return _mm256_setzero_si256(); }
 static inline Q load_q(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-static inline Q load_pair(const uint8_t* p, size_t) { return load_q(p); }
-static inline F set_half_pair(const uint8_t* p, size_t) { return set_half(p); }
-static inline F each_four_times(const float* p) { return _mm256_set_m128(_mm_set1_ps(p[1]), _mm_set1_ps(p[0])); }
+static inline Q load_parts(const uint8_t* p, size_t apart) {
+  return _mm256_loadu2_m128i(reinterpret_cast<const __m128i*>(p + apart), reinterpret_cast<const __m128i*>(p));
+}
+static inline Q repeat(const uint8_t* p) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+static inline Q low_halves(Q x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
+static inline Q high_halves(Q x) { return low_halves(_mm256_srli_epi16(x, 4)); }
+static inline Q shuffle(Q table, Q index) { return _mm256_shuffle_epi8(table, index); }
+static inline Q with_sixteen(Q w, Q x, Q bits) {
+  return _mm256_or_si256(w, _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(x, bits), bits), _mm256_set1_epi8(16)));
+}
+template <class Get>
+static inline F spread_each(Get get) {
+  return _mm256_set_m128(_mm_set1_ps(get(1)), _mm_set1_ps(get(0)));
+}
+static inline F spread(const float* sixteen, size_t first, size_t apart) {
+  const __m256i part = _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0);
+  const __m256i at = _mm256_mullo_epi32(part, _mm256_set1_epi32(static_cast<int>(apart)));
+  // Both lie in the same half.
+  return _mm256_permutevar8x32_ps(load(sixteen + first / 8 * 8), _mm256_add_epi32(at, _mm256_set1_epi32(first % 8)));
+}
+static inline F spread_halves(const uint8_t* p, size_t apart) {
+  uint16_t low, high;
+  std::memcpy(&low, p, sizeof low);
+  std::memcpy(&high, p + apart, sizeof high);
+  const __m128 both = _mm_cvtph_ps(_mm_cvtsi32_si128(static_cast<int>(low | uint32_t{high} << 16)));
+  return _mm256_set_m128(_mm_shuffle_ps(both, both, _MM_SHUFFLE(1, 1, 1, 1)), _mm_shuffle_ps(both, both, 0));
+}
 static inline __m128i fold_i(I x) { return _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)); }
 #include "generic/x86_integer.inc"
 // Bytes are multiplied without a sign on one side: so it goes to the other. Sums of two products fit 16 bits: 2 * 128 * 127.
@@ -187,6 +213,17 @@ static inline I add_dots(I sum, const Signed& w, Q x) {
 using Biased = Signed;
 constexpr int kBias = 0;
 static inline Biased with_bias(Q w) { return with_sign(w); }
+
+// Bytes below 64 have no sign to move.
+constexpr bool kAnyBytes = false;
+constexpr int kWideOffset = 0;
+static inline Q wide(Q w) { return w; }
+static inline I add_pairs(I sum, __m256i pairs) { return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))); }
+static inline I add_narrow(I sum, Q w, Q x) { return add_pairs(sum, _mm256_maddubs_epi16(w, x)); }
+// Of bytes below 32: sums of four products fit 16 bits.
+static inline I add_narrow(I sum, Q w0, Q x0, Q w1, Q x1) {
+  return add_pairs(sum, _mm256_add_epi16(_mm256_maddubs_epi16(w0, x0), _mm256_maddubs_epi16(w1, x1)));
+}
 
 #include "generic/kernels.inc"
 

@@ -15,8 +15,6 @@ namespace avx512vnni {
 
 #include "generic/avx512.inc"
 
-static inline I add_dots(I sum, const Signed& w, Q x) { return _mm512_dpbusd_epi32(sum, w.magnitude, times_sign(x, w)); }
-
 // Of weights plus 128, which have no sign: 128 times the sum of the state's numbers is then too much.
 struct Biased {
   Q numbers;
@@ -25,12 +23,41 @@ constexpr int kBias = 128;
 static inline Biased with_bias(Q w) { return {_mm512_xor_si512(w, _mm512_set1_epi8(-128))}; }
 static inline I add_dots(I sum, const Biased& w, Q x) { return _mm512_dpbusd_epi32(sum, w.numbers, x); }
 
+// Any bytes without a sign, so that those with one are 128 too large.
+constexpr bool kAnyBytes = true;
+constexpr int kWideOffset = kBias;
+static inline Q wide(Q w) { return with_bias(w).numbers; }
+static inline I add_narrow(I sum, Q w, Q x) { return _mm512_dpbusd_epi32(sum, w, x); }
+static inline I add_narrow(I sum, Q w0, Q x0, Q w1, Q x1) { return add_narrow(add_narrow(sum, w0, x0), w1, x1); }
+
 #include "generic/blocks.inc"
 #include "generic/integer.inc"
 
+// As generic/kernels.inc has it of floats.
+static float int8_multiply_adds(size_t count) {
+  constexpr int kChains = 12;
+  I acc[kChains];
+  LMHEAD_UNROLL
+  for (int j = 0; j < kChains; j++) acc[j] = zero_i();
+  const Q a = _mm512_set1_epi8(1);
+  for (size_t i = 0; i < count; i += kChains * kIntegers) {
+    LMHEAD_UNROLL
+    for (int j = 0; j < kChains; j++) acc[j] = _mm512_dpbusd_epi32(acc[j], acc[j], a);
+  }
+  I all = acc[0];
+  LMHEAD_UNROLL
+  for (int j = 1; j < kChains; j++) all = _mm512_add_epi32(all, acc[j]);
+  return static_cast<float>(reduce_i(all));
+}
+
 static Kernels with_integer_products(Kernels table) {
   const decltype(Kernels::integer_product) products = LMHEAD_INTEGER_PRODUCTS;
-  for (size_t i = 0; i < kDtypes; i++) table.integer_product[i] = products[i];
+  const decltype(Kernels::packed_planes) packed = LMHEAD_PACKED_PLANES;
+  for (size_t i = 0; i < kDtypes; i++) {
+    table.integer_product[i] = products[i];
+    table.packed_planes[i] = packed[i];
+  }
+  table.int8_multiply_adds = int8_multiply_adds;
   return table;
 }
 

@@ -75,10 +75,11 @@ inline float scale_sum(double sum, double row_scale, float state_scale) {
   return static_cast<float>(sum * (row_scale * static_cast<double>(state_scale)));
 }
 
-// Planes that are laid out for a matrix unit, once for a whole pass.
+// Planes that are laid out for a table's products with weights of a dtype, once for a whole pass.
 struct PackedPlanes {
-  // Leaves `to` as large as the layout is; empty where so few planes are better left as they are. Throws std::bad_alloc.
-  void (*pack)(const int8_t* numbers, size_t planes, size_t stride, AlignedBytes& to);
+  // In bytes; 0 where so few planes are better left as they are.
+  size_t (*size)(Dtype dtype, size_t planes, size_t stride);
+  void (*pack)(Dtype dtype, const int8_t* numbers, size_t planes, size_t stride, int8_t* to);
 };
 
 // A product over hidden states that are laid out for a matrix unit, once for a whole pass. Same bits as Kernels::product.
@@ -133,18 +134,22 @@ struct Kernels {
   size_t (*gumbel_max_candidates)(const float* u, size_t count, uint32_t first_id, const GumbelMaxState& state, uint32_t* out);
 
   // The limits that the rest is measured against. read: touches every byte and does next to nothing with it.
-  // multiply_adds: count of them (rounded up), from registers. Both return a number so that they can't be left out.
+  // multiply_adds: count of them (rounded up), from registers. All return a number so that they can't be left out.
   float (*read)(const uint8_t* data, size_t size);
   float (*multiply_adds)(size_t count);
 
   // As product, with states of integers. One per weight dtype, where there is one; those of i8 have the same bits
-  // everywhere. Takes states that are packed for this table, or not at all.
+  // everywhere. Takes states that are packed for this table; with i8, also such that aren't.
   void (*integer_product[kDtypes])(const Matrix& e, size_t first_row, size_t rows, const IntegerStates& states,
                                    size_t first_column, size_t columns, float* out, size_t out_stride);
 
   // One per weight dtype, where there is one.
   const PackedProduct* packed[kDtypes] = {};
   const PackedPlanes* packed_planes[kDtypes] = {};
+
+  // As multiply_adds, of bfloat16 numbers and of int8 ones, where an instruction of their own multiplies them.
+  float (*bf16_multiply_adds)(size_t count) = nullptr;
+  float (*int8_multiply_adds)(size_t count) = nullptr;
 };
 
 // The tables compiled in and usable on this CPU and system, best first. Never empty: scalar is always there.
@@ -159,6 +164,7 @@ const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx512_vnni_kernels();  // with the integer products that VNNI makes
+const Kernels* avx512_bf16_kernels();  // that, with products of bfloat16 weights and states
 const Kernels* neon_kernels();
 
 }  // namespace lmhead

@@ -239,16 +239,38 @@ static inline Bytes shift_right(Bytes x, int n) { return vshlq_u8(x, vdupq_n_s8(
 struct Q {
   int8x16_t low, high;
 };
-constexpr int kIntegerRows = 4, kPlanes = 2;
+constexpr int kIntegerRows = 4, kPlanes = 2, kStepPlanes = 2;
 
 static inline I zero_i() { return {vdupq_n_u32(0), vdupq_n_u32(0)}; }
 static inline Q load_q(const void* p) {
   const int8_t* const bytes = static_cast<const int8_t*>(p);
   return {vld1q_s8(bytes), vld1q_s8(bytes + 16)};
 }
-static inline Q load_pair(const uint8_t* p, size_t) { return load_q(p); }
-static inline F set_half_pair(const uint8_t* p, size_t) { return set_half(p); }
-static inline F each_four_times(const float* p) { return {vdupq_n_f32(p[0]), vdupq_n_f32(p[1])}; }
+static inline Q load_parts(const uint8_t* p, size_t apart) {
+  return {vreinterpretq_s8_u8(vld1q_u8(p)), vreinterpretq_s8_u8(vld1q_u8(p + apart))};
+}
+static inline Q repeat(const uint8_t* p) { return load_parts(p, 0); }
+static inline int8x16_t low_halves(int8x16_t x) { return vandq_s8(x, vdupq_n_s8(15)); }
+static inline int8x16_t high_halves(int8x16_t x) { return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(x), 4)); }
+static inline Q low_halves(Q x) { return {low_halves(x.low), low_halves(x.high)}; }
+static inline Q high_halves(Q x) { return {high_halves(x.low), high_halves(x.high)}; }
+static inline Q shuffle(Q table, Q index) {
+  return {vqtbl1q_s8(table.low, vreinterpretq_u8_s8(index.low)), vqtbl1q_s8(table.high, vreinterpretq_u8_s8(index.high))};
+}
+static inline int8x16_t with_sixteen(int8x16_t w, int8x16_t x, int8x16_t bits) {
+  return vorrq_s8(w, vreinterpretq_s8_u8(vandq_u8(vtstq_s8(x, bits), vdupq_n_u8(16))));
+}
+static inline Q with_sixteen(Q w, Q x, Q bits) {
+  return {with_sixteen(w.low, x.low, bits.low), with_sixteen(w.high, x.high, bits.high)};
+}
+template <class Get>
+static inline F spread_each(Get get) {
+  return {vdupq_n_f32(get(0)), vdupq_n_f32(get(1))};
+}
+static inline F spread(const float* sixteen, size_t first, size_t apart) {
+  return spread_each([&](size_t part) { return sixteen[first + part * apart]; });
+}
+static inline F spread_halves(const uint8_t* p, size_t apart) { return {set_half(p).low, set_half(p + apart).low}; }
 static inline int32_t reduce_i(I x) { return vaddvq_s32(vreinterpretq_s32_u32(vaddq_u32(x.low, x.high))); }
 static inline void reduce4_i(I a, I b, I c, I d, int32_t* out) {
   out[0] = reduce_i(a);
@@ -271,6 +293,14 @@ static inline I add_dots(I sum, const Signed& w, Q x) {
 using Biased = Signed;
 constexpr int kBias = 0;
 static inline Biased with_bias(Q w) { return with_sign(w); }
+
+constexpr bool kAnyBytes = true;
+constexpr int kWideOffset = 0;
+static inline Q wide(Q w) { return w; }
+static inline I add_narrow(I sum, const Q& w, const Q& x) { return add_dots(sum, with_sign(w), x); }
+static inline I add_narrow(I sum, const Q& w0, const Q& x0, const Q& w1, const Q& x1) {
+  return add_narrow(add_narrow(sum, w0, x0), w1, x1);
+}
 
 #include "generic/kernels.inc"
 

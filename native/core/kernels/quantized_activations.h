@@ -9,13 +9,16 @@
 
 namespace lmhead {
 
-enum class Activations : uint8_t { f32, i8, i16 };  // i16: of 15 bits and a sign, in two planes of int8
-constexpr size_t kActivations = 3;
+// i16: of 15 bits and a sign, in two planes of int8. bf16: no integers, but each number the nearest bfloat16; ProductSource does
+// it.
+enum class Activations : uint8_t { f32, i8, i16, bf16 };
+constexpr size_t kActivations = 4;
+constexpr bool are_integers(Activations kind) { return kind == Activations::i8 || kind == Activations::i16; }
 
 // Of a hidden state: sums of so many products fit 32 bits.
 constexpr size_t kMostIntegers = size_t{1} << 17;
 
-// Whether heads of this dtype have them.
+// Whether heads of this dtype have those of integers.
 bool rounds_activations(Dtype dtype);
 
 class QuantizedActivations {

@@ -297,7 +297,7 @@ static inline Bytes shift_right(Bytes x, int n) {
 struct Q {
   int8_t v[4 * kLanes];
 };
-constexpr int kIntegerRows = 4, kPlanes = 2;
+constexpr int kIntegerRows = 4, kPlanes = 2, kStepPlanes = 2;
 
 static inline I zero_i() {
   return lanes_i([](size_t) { return 0u; });
@@ -307,10 +307,37 @@ static inline Q load_q(const void* p) {
   std::memcpy(y.v, p, sizeof y.v);
   return y;
 }
-static inline Q load_pair(const uint8_t* p, size_t) { return load_q(p); }
-static inline F set_half_pair(const uint8_t* p, size_t) { return set_half(p); }
-static inline F each_four_times(const float* p) {
-  return lanes([&](size_t i) { return p[i / 4]; });
+template <class Function>
+static inline Q lanes_q(Function f) {
+  Q y;
+  for (size_t i = 0; i < sizeof y.v; i++) y.v[i] = static_cast<int8_t>(f(i));
+  return y;
+}
+static inline Q load_parts(const uint8_t* p, size_t apart) {  // of sixteen bytes
+  return lanes_q([&](size_t i) { return p[i / 16 * apart + i % 16]; });
+}
+static inline Q repeat(const uint8_t* p) { return load_parts(p, 0); }
+static inline Q low_halves(const Q& x) {
+  return lanes_q([&](size_t i) { return x.v[i] & 15; });
+}
+static inline Q high_halves(const Q& x) {
+  return lanes_q([&](size_t i) { return x.v[i] >> 4 & 15; });
+}
+static inline Q shuffle(const Q& table, const Q& index) {  // within a part
+  return lanes_q([&](size_t i) { return table.v[i / 16 * 16 + static_cast<size_t>(index.v[i])]; });
+}
+static inline Q with_sixteen(const Q& w, const Q& x, const Q& bits) {  // where x has the byte's bit
+  return lanes_q([&](size_t i) { return w.v[i] | ((x.v[i] & bits.v[i]) != 0 ? 16 : 0); });
+}
+template <class Get>
+static inline F spread_each(Get get) {  // of each part
+  return lanes([&](size_t i) { return get(i / 4); });
+}
+static inline F spread(const float* sixteen, size_t first, size_t apart) {
+  return spread_each([&](size_t part) { return sixteen[first + part * apart]; });
+}
+static inline F spread_halves(const uint8_t* p, size_t apart) {
+  return lanes([&](size_t i) { return weight<Dtype::f16>(p + i / 4 * apart); });
 }
 static inline int32_t reduce_i(I x) {
   uint32_t sum = 0;
@@ -337,6 +364,16 @@ static inline I add_dots(I sum, const Signed& w, const Q& x) {
 using Biased = Signed;
 constexpr int kBias = 0;
 static inline Biased with_bias(Q w) { return with_sign(w); }
+
+// Whether add_narrow takes bytes of any kind: with their sign, or that many larger; else only such below 64, or below 32 in
+// pairs.
+constexpr bool kAnyBytes = true;
+constexpr int kWideOffset = 0;
+static inline Q wide(const Q& w) { return w; }
+static inline I add_narrow(I sum, const Q& w, const Q& x) { return add_dots(sum, with_sign(w), x); }
+static inline I add_narrow(I sum, const Q& w0, const Q& x0, const Q& w1, const Q& x1) {
+  return add_narrow(add_narrow(sum, w0, x0), w1, x1);
+}
 
 #include "generic/kernels.inc"
 

@@ -50,7 +50,7 @@ uint64_t saved_state() {
 constexpr bool has(uint32_t word, int bit) { return (word >> bit) & 1; }
 
 struct Cpu {
-  bool avx2 = false, avx512 = false, vnni = false, amx = false, amx_int8 = false;
+  bool avx2 = false, avx512 = false, vnni = false, bf16 = false, bf16_is_fast = false, amx = false, amx_int8 = false;
 };
 
 #if LMHEAD_AMX
@@ -72,7 +72,7 @@ Cpu detect() {
   Cpu cpu;
   const uint32_t leaves = cpuid(0, 0).a;
   if (leaves < 7) return cpu;
-  const Registers one = cpuid(1, 0), seven = cpuid(7, 0);
+  const Registers zero = cpuid(0, 0), one = cpuid(1, 0), seven = cpuid(7, 0);
   const bool osxsave = has(one.c, 27);
   const uint64_t state = osxsave ? saved_state() : 0;
   const bool avx_state = (state & 0x6) == 0x6, avx512_state = (state & 0xe6) == 0xe6;
@@ -80,6 +80,11 @@ Cpu detect() {
   cpu.avx512 = cpu.avx2 && avx512_state && has(seven.b, 16) /* F */ && has(seven.b, 17) /* DQ */ && has(seven.b, 30) /* BW */ &&
                has(seven.b, 31) /* VL */;
   cpu.vnni = cpu.avx512 && has(seven.c, 11);
+  cpu.bf16 = cpu.vnni && seven.a >= 1 && has(cpuid(7, 1).a, 5);
+  // Zen 4 starts one a cycle, as it does an FMA of half as many numbers. Sapphire Rapids starts one every two cycles, and four
+  // such FMA meanwhile: its unit for these numbers is AMX.
+  constexpr uint32_t kIntel = 0x756e6547;  // "Genu"
+  cpu.bf16_is_fast = cpu.bf16 && zero.b != kIntel;
 #if LMHEAD_AMX
   const bool amx_state = (state & 0x60000) == 0x60000;
   cpu.amx_int8 = has(seven.d, 25);
@@ -95,7 +100,9 @@ std::vector<const Kernels*> usable() {
 #if LMHEAD_AMX
   if (cpu.amx) tables.push_back(amx_kernels(cpu.amx_int8));
 #endif
+  if (cpu.bf16_is_fast) tables.push_back(avx512_bf16_kernels());
   if (cpu.avx512) tables.push_back(cpu.vnni ? avx512_vnni_kernels() : avx512_kernels());
+  if (cpu.bf16 && !cpu.bf16_is_fast) tables.push_back(avx512_bf16_kernels());
   if (cpu.avx2) tables.push_back(avx2_kernels());
   tables.push_back(scalar_kernels());
   return tables;

@@ -32,17 +32,35 @@ AlignedFloats pack_hidden(const Kernels& kernels, const uint8_t* hidden, Dtype d
   return packed;
 }
 
+// The nearest number that bfloat16 holds, ties to even; above the largest an infinity. Of NaN, one.
+static float nearest_bf16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  if ((bits & 0x7fffffff) > 0x7f800000)
+    bits |= 0x400000;
+  else
+    bits += 0x7fff + (bits >> 16 & 1);  // a carry out of the fraction adds itself to the exponent
+  bits &= 0xffff0000;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
 void ProductSource::prepare(size_t first_column, size_t columns) const {
   const size_t stride = hidden_stride(e_.columns);
-  const float* const hidden = hidden_ + first_column * stride;
+  const float* hidden = hidden_ + first_column * stride;
   const PackedProduct* const packed = kernels_.packed[static_cast<size_t>(e_.dtype)];
   prepared_.columns = 0;
-  if (activations_ != Activations::f32) {
+  if (activations_ == Activations::bf16) {
+    prepared_.nearest.resize(columns * stride);
+    std::transform(hidden, hidden + columns * stride, prepared_.nearest.begin(), nearest_bf16);
+    hidden = prepared_.nearest.data();
+  }
+  if (are_integers(activations_)) {
     prepared_.rounded.round(activations_, hidden, stride, columns, e_.columns);
     prepared_.rounded.pack(kernels_, e_.dtype);
   } else if (packed) {
     packed->pack(hidden, stride, columns, e_.columns, prepared_.data);
-  } else {
+  } else if (activations_ == Activations::f32) {
     return;
   }
   prepared_.first = first_column;
@@ -50,12 +68,13 @@ void ProductSource::prepare(size_t first_column, size_t columns) const {
 }
 
 size_t ProductSource::group() const {
-  if (prepared_.columns == 0) return n_;  // the product blocks its columns itself
+  if (prepared_.columns == 0 || (prepared_.data.empty() && !are_integers(activations_)))
+    return n_;  // the product blocks them itself
   // Whole tiles of 16, as many as stay in a second-level cache of 2 MB beside E's tiles and the logits.
   constexpr size_t kPreparedBytes = size_t{1} << 20, kTile = 16, kMostTiles = 8;
   const size_t tiles = (prepared_.columns + kTile - 1) / kTile;
   const size_t bytes =
-      activations_ != Activations::f32 ? kTile * prepared_.rounded.bytes_each() : prepared_.data.size() * sizeof(float) / tiles;
+      are_integers(activations_) ? kTile * prepared_.rounded.bytes_each() : prepared_.data.size() * sizeof(float) / tiles;
   return kTile * std::clamp(kPreparedBytes / bytes, size_t{1}, kMostTiles);
 }
 
@@ -107,14 +126,17 @@ void ProductSource::make(const Matrix& e, size_t first_row, size_t rows, const f
   LMHEAD_DASSERT(first_row + rows <= e.rows && first_column + columns <= n_);
   const size_t stride = hidden_stride(e.columns), dtype = static_cast<size_t>(e.dtype);
   const bool is_prepared = first_column >= prepared_.first && first_column + columns <= prepared_.first + prepared_.columns;
-  if (activations_ != Activations::f32)
+  if (are_integers(activations_))
     kernels_.integer_product[dtype](e, first_row, rows, prepared_.rounded.view(), first_column - prepared_.first, columns, out,
                                     out_stride);
-  else if (is_prepared)
+  else if (is_prepared && kernels_.packed[dtype])
     kernels_.packed[dtype]->product(e, first_row, rows, prepared_.data.data(), first_column - prepared_.first, columns, out,
                                     out_stride);
   else
-    product(kernels_, e, first_row, rows, hidden_ + first_column * stride, stride, columns, out, out_stride);
+    product(kernels_, e, first_row, rows,
+            activations_ == Activations::bf16 ? prepared_.nearest.data() + (first_column - prepared_.first) * stride
+                                              : hidden_ + first_column * stride,
+            stride, columns, out, out_stride);
   if (epilogue_.is_identity()) return;
   for (size_t c = 0; c < columns; c++) kernels_.epilogue(out + c * out_stride, rows, bias, epilogue_);
 }

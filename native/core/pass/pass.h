@@ -54,7 +54,7 @@ struct RowSubset {
 
 class ProductSource final : public LogitSource {
  public:
-  // activations: f32, or such as rounds_activations(e.dtype).
+  // activations: f32, or such as rounds_activations(e.dtype), or with weights in bf16 bf16.
   ProductSource(const Kernels& kernels, const Matrix& e, const Epilogue& epilogue, size_t valid, const float* packed_hidden,
                 size_t n, RowSubset subset = {}, Activations activations = Activations::f32)
       : kernels_(kernels),
@@ -87,7 +87,7 @@ class ProductSource final : public LogitSource {
   const Activations activations_;
   // The columns that were prepared, if any: as kernels_.packed has them, or rounded.
   struct {
-    AlignedFloats data;
+    AlignedFloats data, nearest;  // nearest: of bf16
     QuantizedActivations rounded;
     size_t first = 0, columns = 0;
   } mutable prepared_;

@@ -131,7 +131,7 @@ const Kernels* scalar_kernels() { return &scalar::table; }
 const Kernels& kernels_for(const lmhead::Kernels& table) {
   const std::string name = table.name;
   const Kernels* chosen = nullptr;
-  if (name == "avx512" || name.starts_with("amx"))
+  if (name.starts_with("avx512") || name.starts_with("amx"))
     chosen = &table == lmhead::avx512_kernels() ? avx2_kernels() : avx512_vnni_kernels();
   else if (name == "avx2")
     chosen = avx2_kernels();

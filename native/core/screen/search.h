@@ -14,8 +14,8 @@ namespace lmhead::screen {
 // A head's use of the copy of its matrix.
 class Use {
  public:
-  // bias: of the head, or null.
-  Use(std::shared_ptr<const Copy> its_copy, const float* bias);
+  // row_bytes: of the matrix. bias: of the head, or null.
+  Use(std::shared_ptr<const Copy> its_copy, size_t row_bytes, const float* bias);
   const Copy& copy() const { return *copy_; }
   bool has_finite_bias() const { return has_finite_bias_; }
 
@@ -28,18 +28,24 @@ class Use {
   };
   Counts counts() const;
 
-  // Whether a call is better not tried, as those before it were in vain.
+  // Whether a call is better not tried, as too many before it were in vain: what these read is at most what searches saved, and
+  // 1/kAllowance of what the calls would have read of the matrix, whatever the hidden states are.
   bool sits_out() const;
   void answered(size_t states, uint64_t rows, uint64_t most_rows) const;
   void in_vain() const;  // too many rows were left
   void refused() const;  // there was no bound for it
 
  private:
-  static constexpr uint32_t kMostSkipped = 64;
+  static constexpr int64_t kAllowance = 25;
+  static constexpr uint32_t kMostHalvings = 4;
+  void earn(int64_t bytes) const;
+
   const std::shared_ptr<const Copy> copy_;
+  const int64_t row_bytes_, matrix_bytes_, copy_bytes_;
   bool has_finite_bias_ = true;
   mutable std::atomic<uint64_t> passes_{0}, in_vain_{0}, sat_out_{0}, refused_{0}, states_{0}, rows_{0}, most_rows_{0};
-  mutable std::atomic<uint32_t> skips_{0}, next_skips_{0};  // calls that sit out; how many the next failure adds
+  mutable std::atomic<int64_t> credit_;        // bytes that may be read in vain
+  mutable std::atomic<uint32_t> failures_{0};  // one after the other
 };
 
 // A call, as a search takes it.

@@ -5,17 +5,29 @@
 
 namespace lmhead::screen {
 
-Use::Use(std::shared_ptr<const Copy> its_copy, const float* bias) : copy_(std::move(its_copy)) {
+Use::Use(std::shared_ptr<const Copy> its_copy, size_t row_bytes, const float* bias)
+    : copy_(std::move(its_copy)),
+      row_bytes_(static_cast<int64_t>(row_bytes)),
+      matrix_bytes_(row_bytes_ * static_cast<int64_t>(copy_->rows())),
+      copy_bytes_(static_cast<int64_t>(copy_->bytes())),
+      credit_(copy_bytes_) {
   for (size_t i = 0; bias && i < copy_->rows(); i++) has_finite_bias_ &= std::isfinite(bias[i]);
 }
 
 Use::Counts Use::counts() const { return {passes_, in_vain_, sat_out_, refused_, states_, rows_, most_rows_}; }
 
-bool Use::sits_out() const {
-  uint32_t left = skips_.load();
-  while (left > 0 && !skips_.compare_exchange_weak(left, left - 1)) {
+// What is left of a long run of easy states pays for two failures, and no more: hard ones may follow as long.
+void Use::earn(int64_t bytes) const {
+  int64_t before = credit_.load();
+  while (!credit_.compare_exchange_weak(before, std::min(before + bytes, 2 * copy_bytes_))) {
   }
-  if (left == 0) return false;
+}
+
+bool Use::sits_out() const {
+  // Failures in a row allow for less and less, as more of them are likely.
+  const uint32_t failures = failures_.load();
+  earn((matrix_bytes_ / kAllowance) >> (failures == 0 ? 0 : std::min(failures - 1, kMostHalvings)));
+  if (credit_.load() >= copy_bytes_) return false;
   sat_out_++;
   return true;
 }
@@ -27,14 +39,15 @@ void Use::answered(size_t states, uint64_t rows, uint64_t most_rows) const {
   uint64_t before = most_rows_.load();
   while (before < most_rows && !most_rows_.compare_exchange_weak(before, most_rows)) {
   }
-  next_skips_ = 0;
+  failures_ = 0;
+  // Rows here and there cost up to twice what as many bytes in a stream do.
+  earn(matrix_bytes_ - copy_bytes_ - 2 * row_bytes_ * static_cast<int64_t>(rows));
 }
 
 void Use::in_vain() const {
   in_vain_++;
-  const uint32_t next = std::clamp(2 * next_skips_.load(), 2u, kMostSkipped);
-  next_skips_ = next;
-  skips_ = next;
+  failures_++;
+  credit_ -= copy_bytes_;
 }
 
 void Use::refused() const { refused_++; }

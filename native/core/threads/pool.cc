@@ -24,6 +24,8 @@ ThreadPool& ThreadPool::instance() {
 }
 
 void ThreadPool::help() {
+  Sleeper self;
+  self.detour.begin();
   std::unique_lock lock(mutex_);
   for (;;) {
     if (!teams_) {
@@ -33,11 +35,7 @@ void ThreadPool::help() {
       while (opened_.load(std::memory_order_relaxed) == seen && std::chrono::steady_clock::now() < until)
         for (int i = 0; i < 16; i++) relax();
       lock.lock();
-      while (!teams_) {
-        awake_--;
-        wake_.wait(lock);
-        awake_++;
-      }
+      while (!teams_) sleep(lock, self);
     }
     Team* const team = teams_;
     const unsigned slot = ++team->joined;
@@ -45,12 +43,29 @@ void ThreadPool::help() {
     if (team->joined == team->wanted) close(*team);
     awake_--;
     lock.unlock();
+    if (current_cpu() == team->cpu) {  // while this one runs, its caller does not
+      self.detour.avoid(team->cpu);
+      self.detour.end();
+    }
     (*team->work)(slot);
     lock.lock();
     awake_++;
     team->left++;
     finished_.notify_all();
   }
+}
+
+void ThreadPool::sleep(std::unique_lock<std::mutex>& lock, Sleeper& self) {
+  self.cpu = current_cpu();
+  self.next = sleepers_;
+  sleepers_ = &self;
+  awake_--;
+  wake_.wait(lock);
+  awake_++;
+  Sleeper** at = &sleepers_;
+  while (*at != &self) at = &(*at)->next;
+  *at = self.next;
+  self.detour.end();
 }
 
 void ThreadPool::open(Team& team) {
@@ -72,7 +87,7 @@ void ThreadPool::run(unsigned threads, const std::function<void(unsigned)>& work
     work(0);
     return;
   }
-  Team team{&work, threads - 1};
+  Team team{&work, threads - 1, current_cpu()};
   unsigned sleepers;
   {
     const std::lock_guard lock(mutex_);
@@ -85,6 +100,8 @@ void ThreadPool::run(unsigned threads, const std::function<void(unsigned)>& work
     open(team);
     sleepers = places_ > awake_ ? std::min(team.wanted, places_ - awake_) : 0;
     opened_.fetch_add(1, std::memory_order_relaxed);
+    for (Sleeper* each = sleepers > 0 ? sleepers_ : nullptr; each; each = each->next)
+      if (each->cpu == team.cpu) each->detour.avoid(team.cpu);
   }
   for (; sleepers > 0; sleepers--) wake_.notify_one();
   work(0);

@@ -6,6 +6,8 @@
 #include <functional>
 #include <mutex>
 
+#include "detour.h"
+
 namespace lmhead {
 
 class ThreadPool {
@@ -22,12 +24,20 @@ class ThreadPool {
   struct Team {
     const std::function<void(unsigned)>* work;
     unsigned wanted;      // helpers that may join
+    int cpu;              // the caller's, when it opened
     unsigned joined = 0;  // helpers that have joined
     unsigned left = 0;    // helpers that have returned
     Team* next = nullptr;
   };
 
+  struct Sleeper {
+    int cpu;  // that it ran on last
+    Detour detour;
+    Sleeper* next = nullptr;
+  };
+
   ThreadPool() = default;
+  void sleep(std::unique_lock<std::mutex>& lock, Sleeper& self);
   void help();
   void open(Team& team);
   void close(Team& team);
@@ -38,6 +48,7 @@ class ThreadPool {
   Team* teams_ = nullptr;             // with places left, oldest first
   std::atomic<unsigned> opened_{0};   // counts teams, for those who spin
   unsigned places_ = 0;               // left in all of them
+  Sleeper* sleepers_ = nullptr;       // all helpers that sleep
   unsigned helpers_ = 0, awake_ = 0;  // awake: about to look for a team
 };
 

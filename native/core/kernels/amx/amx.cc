@@ -44,12 +44,12 @@ namespace {
 
 using amx::MatrixUnit, amx::Numbers;
 
-amx::Scratch scratch(size_t depth, size_t columns) {
+amx::Scratch scratch(size_t columns) {
   thread_local AlignedFloats memory;
-  const size_t panel = amx::panel_size(depth), size = (panel + amx::sums_size(columns)) / sizeof(float);
+  const size_t size = (amx::kPanelBytes + amx::sums_size(columns)) / sizeof(float);
   if (memory.size() < size) memory.resize(size);
   uint8_t* const bytes = reinterpret_cast<uint8_t*>(memory.data());
-  return {bytes, bytes + panel};
+  return {bytes, bytes + amx::kPanelBytes};
 }
 
 void pack_states(const float* hidden, size_t hidden_stride, size_t columns, size_t d, AlignedFloats& to) {
@@ -58,17 +58,12 @@ void pack_states(const float* hidden, size_t hidden_stride, size_t columns, size
   amx::pack(hidden, hidden_stride, columns, d, parts, to.data());
 }
 
-void pack_planes(const int8_t* numbers, size_t planes, size_t stride, AlignedBytes& to) {
-  to.resize(amx::packed_planes_size(planes, stride));
-  if (!to.empty()) amx::pack_planes(numbers, planes, stride, to.data());
-}
-
 template <class Unit>
 void packed_product(const Matrix& e, size_t first_row, size_t rows, const void* packed, size_t first_column, size_t columns,
                     float* out, size_t out_stride) {
   const auto& states = *static_cast<const amx::Packed*>(packed);
   amx::float_product<Unit>(*avx512_kernels(), e, first_row, rows, states, first_column, columns, out, out_stride,
-                           scratch(states.blocks().depth, columns));
+                           scratch(columns));
 }
 
 // The same for hidden states that are not packed yet.
@@ -91,11 +86,10 @@ void integer_product(const Matrix& e, size_t first_row, size_t rows, const Integ
   if (!states.packed || planes < amx::kFewPlanes)
     rest()->integer_product[static_cast<size_t>(Dtype::i8)](e, first_row, rows, states, first_column, columns, out, out_stride);
   else
-    amx::int8_product<Unit>(e, first_row, rows, states, first_column, columns, out, out_stride,
-                            scratch(amx::tiles_of(e.columns), planes));
+    amx::int8_product<Unit>(e, first_row, rows, states, first_column, columns, out, out_stride, scratch(planes));
 }
 
-constexpr PackedPlanes kPackedPlanes = {pack_planes};
+constexpr PackedPlanes kPackedPlanes = {amx::packed_planes_size, amx::pack_planes};
 
 template <template <Numbers> class Unit, const Kernels* (*rest)()>
 Kernels table(const char* name, bool with_int8) {
@@ -104,9 +98,11 @@ Kernels table(const char* name, bool with_int8) {
   k.name = name;
   k.product[bf16] = product<Unit<Numbers::bf16>>;
   k.packed[bf16] = &kPackedProduct<Unit<Numbers::bf16>>;
+  k.bf16_multiply_adds = amx::multiply_adds<Unit<Numbers::bf16>>;
   if (with_int8) {
     k.integer_product[i8] = integer_product<Unit<Numbers::int8>, rest>;
     k.packed_planes[i8] = &kPackedPlanes;
+    k.int8_multiply_adds = amx::multiply_adds<Unit<Numbers::int8>>;
   }
   return k;
 }

@@ -1,0 +1,6 @@
+/** What together.test.ts does a little of. */
+import { describe } from 'vitest';
+import { backends } from '../support/backends';
+import { randomMixes } from './mixes-by-isa';
+
+describe.skipIf(!backends.includes('native'))('24,000 calls at once', () => randomMixes(24_000));

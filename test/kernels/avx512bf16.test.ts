@@ -1,0 +1,3 @@
+import { kernelSuite } from './suite';
+
+kernelSuite('avx512bf16');
