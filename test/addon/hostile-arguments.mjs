@@ -270,7 +270,7 @@ function spec() {
     vocabSize: V,
     hiddenSize: D,
     validVocabSize: pick([V, V - 3]),
-    activations: dtype === 12 || dtype === 2 ? below(4) : 0,
+    activations: dtype === 12 ? below(3) : dtype === 2 ? pick([0, 3]) : 0, // i8 and i16; bf16
     threads: 1 + below(3),
     output: matrix(chance(30)),
     input: chance(20) ? matrix(false) : undefined,
