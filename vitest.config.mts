@@ -11,6 +11,7 @@ const LONGEST = [
   'test/cli/',
   'test/kernels/',
   'test/api/verify-draft.',
+  'test/api/activations.',
   'test/workers/',
   'test/package/',
 ];
