@@ -430,32 +430,34 @@ TEST(searches_cost_no_more_than_passes_whatever_states_come) {
   constexpr int kCalls = 5000;
   const std::vector<float> e = matrix_of(Kind::normal, kRows, d, random);
   const auto copy = Copy::make(*scalar_kernels(), view_of(e, kRows, d), ParallelFor{1});
-  const auto searched = static_cast<double>(copy->bytes());
+  const auto copy_bytes = static_cast<double>(copy->bytes());
   // Every so manieth state is easy, and leaves this share of the rows.
   for (const size_t row_bytes : {4 * d, 2 * d, d + d / 16}) {
     const double full = static_cast<double>(row_bytes) * kRows;
-    for (const int easy : {1, 2, 3, 5, 30, 200, kCalls + 1}) {
-      for (const double share : {0.001, 0.1, 0.25}) {
-        const screen::Use use(copy, row_bytes, nullptr);
-        const auto rows = static_cast<uint64_t>(share * kRows);
-        double cost = 0;
-        int tried = 0;
-        for (int i = 0; i < kCalls; i++) {
-          if (use.sits_out()) {
-            cost += full;
-          } else if (++tried % easy == 0) {
-            use.answered(1, rows, rows);
-            cost += searched + 2 * static_cast<double>(rows * row_bytes);
-          } else {
-            use.in_vain();
-            cost += searched + full;
+    for (const size_t states : {1, 3, 16})
+      for (const int easy : {1, 2, 3, 5, 30, 200, kCalls + 1}) {
+        for (const double share : {0.001, 0.1, 0.25}) {
+          const screen::Use use(copy, row_bytes, nullptr);
+          const auto rows = static_cast<uint64_t>(share * kRows);
+          const double search = copy_bytes * static_cast<double>(4 + states) / 5;
+          double cost = 0;
+          int tried = 0;
+          for (int i = 0; i < kCalls; i++) {
+            if (use.sits_out()) {
+              cost += full;
+            } else if (++tried % easy == 0) {
+              use.answered(states, rows, rows);
+              cost += search + 2 * static_cast<double>(rows * row_bytes);
+            } else {
+              use.in_vain(states);
+              cost += search + full;
+            }
           }
+          CHECK(cost <= (1 + 0.05) * kCalls * full, "%zu bytes a row, each %d., %g left: %g", row_bytes, easy, share,
+                cost / (kCalls * full));
+          if (easy == 1 && share < 0.1 && states == 1) CHECK(tried == kCalls);
         }
-        CHECK(cost <= (1 + 0.05) * kCalls * full, "%zu bytes a row, each %d., %g left: %g", row_bytes, easy, share,
-              cost / (kCalls * full));
-        if (easy == 1 && share < 0.1) CHECK(tried == kCalls);
       }
-    }
   }
 }
 

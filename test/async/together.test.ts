@@ -56,7 +56,7 @@ describe.skipIf(!native)('calls that wait for the same weights', () => {
   });
   afterEach(() => void unsubscribe('lmhead:pass', onPass));
 
-  randomMixes(3_000);
+  randomMixes(6_000);
 
   it('go together, as many as a pass takes: 64 hidden states', async () => {
     const head = made();

@@ -337,7 +337,7 @@ bool may_answer(const Query& query) {
 
 size_t most_states(const Matrix& e) {
   const size_t bits = 8 * e.row_bytes() / e.columns;
-  return bits >= 32 ? 8 : bits >= 16 ? 4 : 1;
+  return bits >= 32 ? 16 : bits >= 16 ? 8 : 4;
 }
 
 void search(const lmhead::Kernels& kernels, const Matrix& e, std::span<Query> queries, const ParallelFor& workers) {
@@ -371,7 +371,7 @@ void search(const lmhead::Kernels& kernels, const Matrix& e, std::span<Query> qu
     if (is_found && query->rows.size() <= query->valid / 2) {
       query->use->answered(query->n, sum, most);
     } else {
-      query->use->in_vain();
+      query->use->in_vain(query->n);
       query->rows.clear();
     }
   }

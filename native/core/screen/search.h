@@ -32,13 +32,14 @@ class Use {
   // 1/kAllowance of what the calls would have read of the matrix, whatever the hidden states are.
   bool sits_out() const;
   void answered(size_t states, uint64_t rows, uint64_t most_rows) const;
-  void in_vain() const;  // too many rows were left
-  void refused() const;  // there was no bound for it
+  void in_vain(size_t states) const;  // too many rows were left
+  void refused() const;               // there was no bound for it
 
  private:
   static constexpr int64_t kAllowance = 25;
   static constexpr uint32_t kMostHalvings = 4;
   void earn(int64_t bytes) const;
+  int64_t bytes_of_search(size_t states) const;
 
   const std::shared_ptr<const Copy> copy_;
   const int64_t row_bytes_, matrix_bytes_, copy_bytes_;
