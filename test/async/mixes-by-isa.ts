@@ -24,7 +24,9 @@ export function randomMixes(total: number): void {
       console.log(`${isa}: ${stdout.trim()}`);
       const counts = JSON.parse(stdout) as Record<string, number>;
       expect(counts.calls).toBeGreaterThanOrEqual(CALLS);
-      for (const kind of ['right', 'failed', 'aborted', 'closed', 'shared'])
+      // What happens seldom need not happen in few.
+      const often = ['right', 'aborted', 'shared'];
+      for (const kind of CALLS < 4000 ? often : [...often, 'failed', 'closed'])
         expect(counts[kind], kind).toBeGreaterThan(0);
       expect(counts.failed).toBeLessThan(counts.calls / 10);
       expect(counts.most).toBeGreaterThan(4);
