@@ -285,7 +285,7 @@ TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
       std::vector<screen::Query> queries;
       const unsigned threads = static_cast<unsigned>(1 + random.below(7));
       for (size_t i = 0; i < 1 + random.below(3); i++) {
-        const size_t n = random.below(3) ? 1 : 1 + random.below(3);
+        const size_t n = random.below(3) ? 1 : 1 + random.below(16);
         calls.push_back(std::make_unique<BestCall>(weights, head, random.below(24 - n), n, random));
         requests.push_back(calls[i]->request(results[i], vocabulary, threads));
       }
