@@ -447,7 +447,7 @@ TEST(searches_cost_no_more_than_passes_whatever_states_come) {
               cost += full;
             } else if (++tried % easy == 0) {
               use.answered(states, rows, rows);
-              cost += search + 2 * static_cast<double>(rows * row_bytes);
+              cost += search + 4 * static_cast<double>(rows * row_bytes);
             } else {
               use.in_vain(states);
               cost += search + full;

@@ -58,7 +58,7 @@ describe.skipIf(nativeUnavailable())('a head that screens', () => {
       expect(passes + fullPasses).toBe(12); // of nearest alone, which has no scale
       return;
     }
-    expect(2 * passes).toBeGreaterThan(fullPasses);
+    expect(passes).toBeGreaterThan(20);
     expect(survivors.mean).toBeGreaterThanOrEqual(1);
     expect(survivors.max).toBeGreaterThanOrEqual(survivors.mean);
     expect(survivors.max).toBeLessThan(SCREENED_V / 2);
