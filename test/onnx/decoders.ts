@@ -317,6 +317,12 @@ function nBits(
   );
 }
 
+/**
+ * Signed weights that onnxruntime multiplies exactly on every CPU: on x86 without VNNI it adds two products of unsigned and signed bytes
+ * in 16 bits, which saturate where weights are beyond ±64.
+ */
+export const sevenBits = () => Int8Array.from(someNumbers(V * D, 31), x => Math.floor((x + 1) * 64) - 64);
+
 /** DynamicQuantizeLinear, MatMulInteger and what follows; weights [d,V], or of rows behind a Transpose. */
 function matMulInteger(
   type: 'u8' | 'i8',
@@ -413,8 +419,7 @@ function qdq(type: 'i4' | 'u4' | 'i8' | 'u8', block: number, rows: boolean, opti
 export function quantizedDecoders(): Record<string, Made> {
   const q4 = levels(4, 32, half);
   const tied = levels(4, 32, half, x => 8 + 4 * x);
-  const bytes = (from: number) =>
-    Int16Array.from(someNumbers(V * D, 31), x => Math.floor((x + 1) * 128) + from);
+  const unsigned = () => Int16Array.from(someNumbers(V * D, 31), x => Math.floor((x + 1) * 128));
   const bias = someNumbers(V, 7);
   const perRow = Float32Array.from(someNumbers(V, 8), single);
   return {
@@ -471,32 +476,32 @@ export function quantizedDecoders(): Record<string, Made> {
       },
     }),
     'MatMulInteger, i8': matMulInteger('i8', {
-      q: bytes(-128),
+      q: Int16Array.from(sevenBits()),
       zero: 0,
       scales: Float32Array.of(0.0117),
       dtype: 'i8',
     }),
     'MatMulInteger, u8 about its middle': matMulInteger('u8', {
-      q: bytes(0),
+      q: unsigned(),
       zero: 128,
       scales: Float32Array.of(0.0117),
       dtype: 'i8',
     }),
     'MatMulInteger, u8': matMulInteger('u8', {
-      q: bytes(0),
+      q: unsigned(),
       zero: 113,
       scales: Float32Array.of(0.0117),
       dtype: 'bf16',
     }),
     'MatMulInteger, a scale a token': matMulInteger('i8', {
-      q: bytes(-128),
+      q: Int16Array.from(sevenBits()),
       zero: 0,
       scales: perRow,
       rows: true,
       dtype: 'i8',
     }),
     'MatMulInteger, tied': matMulInteger('u8', {
-      q: bytes(0),
+      q: unsigned(),
       zero: 113,
       scales: Float32Array.of(0.0117),
       tied: true,

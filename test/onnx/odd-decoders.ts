@@ -2,7 +2,7 @@
 import { narrow } from '../support/half';
 import { someNumbers } from '../support/numbers';
 import { type Graph, type TypeName, tensor } from '../support/onnx';
-import { D, decoder, type Made, turned, V, WEIGHT } from './decoders';
+import { D, decoder, type Made, sevenBits, turned, V, WEIGHT } from './decoders';
 
 type Ending = Parameters<typeof decoder>[0];
 type Options = NonNullable<Parameters<typeof decoder>[1]>;
@@ -105,7 +105,7 @@ function gathered(
   });
 }
 
-const integers = Int8Array.from(someNumbers(V * D, 31), x => Math.floor((x + 1) * 128) - 128);
+const integers = sevenBits();
 const perRow = Float32Array.from(someNumbers(V, 8), x => (x + 1.5) / 97);
 const integerWeight = Float64Array.from(integers, (level, i) => level * perRow[Math.floor(i / D)]);
 const acrossInteger = (graph: Graph) =>
