@@ -50,16 +50,8 @@ static float int8_multiply_adds(size_t count) {
   return static_cast<float>(reduce_i(all));
 }
 
-static Kernels with_integer_products(Kernels table) {
-  const decltype(Kernels::integer_product) products = LMHEAD_INTEGER_PRODUCTS;
-  const decltype(Kernels::packed_planes) packed = LMHEAD_PACKED_PLANES;
-  for (size_t i = 0; i < kDtypes; i++) {
-    table.integer_product[i] = products[i];
-    table.packed_planes[i] = packed[i];
-  }
-  table.int8_multiply_adds = int8_multiply_adds;
-  return table;
-}
+constexpr decltype(Kernels::integer_product) kProducts = LMHEAD_INTEGER_PRODUCTS;
+constexpr decltype(Kernels::packed_planes) kPacked = LMHEAD_PACKED_PLANES;
 
 }  // namespace avx512vnni
 }  // namespace lmhead
@@ -67,9 +59,18 @@ LMHEAD_END_REGION
 #endif
 
 namespace lmhead {
+// Out of the region: whoever asks for a table need not be a CPU that can use it.
 const Kernels* avx512_vnni_kernels() {
 #if LMHEAD_X86
-  static const Kernels table = avx512vnni::with_integer_products(*avx512_kernels());
+  static const Kernels table = [] {
+    Kernels all = *avx512_kernels();
+    for (size_t i = 0; i < kDtypes; i++) {
+      all.integer_product[i] = avx512vnni::kProducts[i];
+      all.packed_planes[i] = avx512vnni::kPacked[i];
+    }
+    all.int8_multiply_adds = avx512vnni::int8_multiply_adds;
+    return all;
+  }();
   return &table;
 #else
   return nullptr;
