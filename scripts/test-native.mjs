@@ -32,7 +32,9 @@ if (toolchain !== undefined && !emulatorOf[toolchain]) {
 const kind = [toolchain, sanitize.replaceAll(',', '-')].filter(Boolean).join('-');
 const folder = `build-native/${kind || 'plain'}`;
 const options = [`-DLMHEAD_SANITIZE=${sanitize}`];
-if (toolchain) options.push(`-DCMAKE_TOOLCHAIN_FILE=native/toolchains/${toolchain}.cmake`);
+// For another CPU the objects are those of its published binary, which asserts nothing.
+if (toolchain)
+  options.push(`-DCMAKE_TOOLCHAIN_FILE=native/toolchains/${toolchain}.cmake`, '-DLMHEAD_CHECKED=OFF');
 run('cmake', ['-S', '.', '-B', folder, ...options]);
 run('cmake', ['--build', folder, '--parallel', '4']);
 const [command, ...leading] = [...(emulatorOf[toolchain] ?? []), `${folder}/lmhead_test`];

@@ -1,8 +1,8 @@
 /** How the binary is found, and what is said where it is not. In copies of the built package, in processes of their own. */
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { currentLibc } from '../../lib/backend/libc';
 import { VERSION } from '../../lib/version';
 import { PREAMBLE, packageFolder, runNode } from '../support/processes';
@@ -13,12 +13,16 @@ const platform = `${process.platform}-${process.arch}`;
 const prebuilt = join('prebuilds', platform, libc ? `lmhead.${libc}.node` : 'lmhead.node');
 
 let folder: string;
-beforeEach(() => {
+beforeAll(() => {
   folder = join(mkdtempSync(join(tmpdir(), 'lmhead-loading-')), 'lmhead');
   cpSync(join(packageFolder, 'dist'), join(folder, 'dist'), { recursive: true });
   cpSync(join(packageFolder, 'package.json'), join(folder, 'package.json'));
 });
-afterEach(() => rmSync(dirname(folder), { recursive: true }));
+afterAll(() => rmSync(dirname(folder), { recursive: true }));
+afterEach(() => {
+  for (const name of readdirSync(folder))
+    if (name !== 'dist' && name !== 'package.json') rmSync(join(folder, name), { recursive: true });
+});
 
 function put(place: string, content: Buffer | string) {
   const file = join(folder, place);
