@@ -1,7 +1,8 @@
 // Builds the C++ core and its tests without Node, in build-native/, and runs them. `--sanitize address,undefined` or
 // `--sanitize thread` builds them with that; `--toolchain linux-arm64` compiles them for another CPU and runs them under an
-// emulator; `--tables best` runs those for every kernel table with the best one alone; a last argument chooses the tests whose
-// names contain it. One process per CPU runs its share of them.
+// emulator; `--emulate avx512` has a CPU with AVX2 run the kernels for AVX-512, by SIMDe (Debian: libsimde-dev); `--tables best`
+// runs those for every kernel table with the best one alone; a last argument chooses the tests whose names contain it. One process
+// per CPU runs its share of them.
 import { spawn, spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -13,6 +14,7 @@ const { values, positionals } = parseArgs({
   options: {
     sanitize: { type: 'string' },
     toolchain: { type: 'string' },
+    emulate: { type: 'string' },
     tables: { type: 'string', default: 'all' },
   },
   allowPositionals: true,
@@ -24,14 +26,19 @@ function run(command, args) {
   if (status !== 0) process.exit(status ?? 1);
 }
 
-const { sanitize = '', toolchain } = values;
+const { sanitize = '', toolchain, emulate } = values;
 if (toolchain !== undefined && !emulatorOf[toolchain]) {
   console.error(`--toolchain: got '${toolchain}'; want one of ${Object.keys(emulatorOf)}`);
   process.exit(2);
 }
-const kind = [toolchain, sanitize.replaceAll(',', '-')].filter(Boolean).join('-');
+if (emulate !== undefined && emulate !== 'avx512') {
+  console.error(`--emulate: got '${emulate}'; want avx512`);
+  process.exit(2);
+}
+const kind = [toolchain, sanitize.replaceAll(',', '-'), emulate].filter(Boolean).join('-');
 const folder = `build-native/${kind || 'plain'}`;
 const options = [`-DLMHEAD_SANITIZE=${sanitize}`];
+if (emulate) options.push('-DLMHEAD_EMULATE_AVX512=ON');
 // For another CPU the objects are those of its published binary, which asserts nothing.
 if (toolchain)
   options.push(`-DCMAKE_TOOLCHAIN_FILE=native/toolchains/${toolchain}.cmake`, '-DLMHEAD_CHECKED=OFF');

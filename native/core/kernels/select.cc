@@ -81,6 +81,9 @@ Cpu detect() {
                has(seven.b, 31) /* VL */;
   cpu.vnni = cpu.avx512 && has(seven.c, 11);
   cpu.bf16 = cpu.vnni && seven.a >= 1 && has(cpuid(7, 1).a, 5);
+#if LMHEAD_EMULATE_AVX512
+  cpu.avx512 = cpu.vnni = cpu.bf16 = cpu.avx2;
+#endif
   // Zen 4 starts one a cycle, as it does an FMA of half as many numbers. Sapphire Rapids starts one every two cycles, and four
   // such FMA meanwhile: its unit for these numbers is AMX.
   constexpr uint32_t kIntel = 0x756e6547;  // "Genu"
