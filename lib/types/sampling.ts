@@ -135,14 +135,14 @@ export interface SampleOptions extends CallOptions, PenaltyOptions {
   stream?: PerRow<number> | undefined;
   /**
    * From 0 to 1000: a sample also tells the raw log-probability of its tokens, and this many of the likeliest tokens of both
-   * distributions, the raw one and the one that was sampled. In the same pass. NAN then where a row has NaN at any id.
+   * distributions, the model's own and the one that was sampled. In the same pass. NAN then where a row has NaN at any id.
    */
   topLogProbs?: number | undefined;
 }
 
 /**
  * One drawn token per row. Two distributions are told of: the one that was sampled, which adjustments, filters and temperature
- * have made; and the raw one, of the model's logits at temperature 1 (over the `rows` asked for, or with `over: 'vocabulary'`
+ * have made; and the model's own, of its logits at temperature 1 (over the `rows` asked for, or with `over: 'vocabulary'`
  * over all of it).
  */
 export interface Sample {
@@ -150,11 +150,11 @@ export interface Sample {
   ids: Uint32Array;
   /** [n], log-probability under the distribution that was sampled (0 where greedy) */
   logProbs: Float32Array;
-  /** [n], log-probability of `ids` under the raw distribution. With topLogProbs alone, as what follows. */
+  /** [n], log-probability of `ids` under the model's distribution. With topLogProbs alone, as what follows. */
   modelLogProbs?: Float32Array;
   /** Of the distribution that was sampled; a row has fewer than k where its filters have left fewer (one where greedy). */
   topLogProbs?: TopLogProbs;
-  /** Of the raw one, as `topK` has it: always k. */
+  /** Of the model's, as `topK` has it: always k. */
   modelTopLogProbs?: TopLogProbs;
   /** Of a head of a shard of the vocabulary: for mergeSamples. */
   shard?: ShardPart;
