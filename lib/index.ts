@@ -3,7 +3,6 @@
  * @module lmhead
  */
 export { capabilities } from './backend/choose';
-export type { Effective, EffectiveOfSampler, EffectiveRequest } from './effective';
 export { type ErrorKind, LMHeadError } from './errors';
 export { type LoadTranslatorsOptions, loadTranslators } from './lens/load-translators';
 export { LMHead } from './lm-head';
@@ -85,3 +84,4 @@ export type {
   VerifyDraftOptions,
   Weight,
 } from './types';
+export type { Effective, EffectiveOfSampler, EffectiveRequest } from './types/effective';

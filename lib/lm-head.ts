@@ -26,7 +26,6 @@ import { floats } from './dtypes/half';
 import type { QuantizeTarget } from './dtypes/quantize';
 import { ACTIVATIONS } from './dtypes/quantized-activations';
 import type { Groups } from './dtypes/row-format';
-import type { EffectiveOfSampler } from './effective';
 import { LMHeadError } from './errors';
 import { DrawingMethods } from './head/drawing-methods';
 import { type HeadFacts, handleOf, partsOf } from './head/handle';
@@ -62,6 +61,7 @@ import type {
   Verification,
   Weight,
 } from './types';
+import type { EffectiveOfSampler } from './types/effective';
 
 type SamplerCall = SamplerOptions & LogProbsOption;
 

@@ -42,7 +42,7 @@ export interface Turn {
   /** Where the token is not drawn by the pass, but of logits [V] that it makes of the hidden state. */
   readonly draw: ((logits: Float32Array, request: SampleOptions) => Sample) | undefined;
   acceptSample(sample: DrawnSample): DrawnToken;
-  acceptVerdict(verdict: DraftResult): void;
+  acceptDraftResult(result: DraftResult): void;
   /** Nothing was drawn; a pass that was canceled may go on for a while. */
   failed(): void;
   end(): void;
@@ -180,9 +180,9 @@ export class Sampler<Token extends DrawnToken = SampledToken> {
     const turn = this.#begin();
     try {
       const request = { ...this.#draftRequest(), ...optionsIfAny(options, VERIFY_OPTIONS.async) };
-      const verdict = await this.#head.verifyDraft(hidden, draftIds, request);
-      this.#acceptVerdict(verdict);
-      return verdict;
+      const result = await this.#head.verifyDraft(hidden, draftIds, request);
+      this.#acceptDraftResult(result);
+      return result;
     } catch (error) {
       turn.failed();
       throw error;
@@ -208,9 +208,9 @@ export class Sampler<Token extends DrawnToken = SampledToken> {
     const turn = this.#begin();
     try {
       const request = { ...this.#draftRequest(), ...optionsIfAny(options, VERIFY_OPTIONS.sync) };
-      const verdict = this.#head.verifyDraftSync(hidden, draftIds, request);
-      this.#acceptVerdict(verdict);
-      return verdict;
+      const result = this.#head.verifyDraftSync(hidden, draftIds, request);
+      this.#acceptDraftResult(result);
+      return result;
     } finally {
       turn.end();
     }
@@ -294,7 +294,7 @@ export class Sampler<Token extends DrawnToken = SampledToken> {
       draftRequest: () => this.#draftRequest(),
       draw: this.#hook && ((logits, request) => this.#draw(logits, request)),
       acceptSample: sample => this.#acceptSample(sample),
-      acceptVerdict: verdict => this.#acceptVerdict(verdict),
+      acceptDraftResult: result => this.#acceptDraftResult(result),
       failed: () => {
         // The pass reads what this history has kept.
         this.#history = new TokenHistory(this.#history.toArray());
@@ -337,7 +337,7 @@ export class Sampler<Token extends DrawnToken = SampledToken> {
     return { ...request, history: new TokenHistory(this.#history.toArray()) as unknown as Ids };
   }
 
-  #acceptVerdict({ ids }: DraftResult): void {
+  #acceptDraftResult({ ids }: DraftResult): void {
     for (const id of ids) this.#history.push(id);
     this.#generated += ids.length;
     this.#step += ids.length;

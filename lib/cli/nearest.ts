@@ -1,6 +1,6 @@
 import { LMHeadError } from '../errors';
 import type { LMHead } from '../lm-head';
-import type { Neighbours } from '../types';
+import type { Neighbors } from '../types';
 import { forEachBlock } from './blocks';
 import type { Command } from './command';
 import { HEAD_OPTIONS, withNamed } from './head';
@@ -53,7 +53,7 @@ async function printNearest(head: LMHead, parsed: Parsed, terminal: Terminal): P
     similarity,
     ...(texts ? ['token'] : []),
   ]);
-  const write = async ({ ids, similarities }: Neighbours, position?: number) => {
+  const write = async ({ ids, similarities }: Neighbors, position?: number) => {
     if (parsed.flag('json')) {
       const its = texts ? { texts: Array.from(ids, id => texts.text(id) ?? null) } : {};
       const place = position === undefined ? {} : { position };

@@ -57,7 +57,7 @@ export async function verifyCut(
     const { positions, difference, largest, sameBest } = found;
     const relative = largest > 0 ? difference / largest : difference;
     const isExact = report.hidden.dtype === 'F32' && report.maxWeightError === 0;
-    const bound = report.roundedStates ? undefined : isExact ? BOUNDS.exact : BOUNDS.rounded;
+    const bound = report.quantizedActivations ? undefined : isExact ? BOUNDS.exact : BOUNDS.rounded;
     return { ok: bound === undefined || relative <= bound, positions, relative, bound, sameBest };
   } finally {
     head.close();

@@ -5,10 +5,10 @@ import { NativeBackend } from '../backend/native';
 import {
   BLOCK,
   boundOf,
+  dequantizeRow,
   estimateOf,
-  heldNumbers,
-  heldRowIn,
   lengthOf,
+  quantizedRowIn,
   type Rotation,
   rotated,
   rotationOf,
@@ -51,7 +51,7 @@ export class CopyReader {
   /** From a tile's first row on: the rows of the tile. */
   tileAt(row: number) {
     this.#backend.readCopy((row / TILE_ROWS) * this.#tile.length, this.#tile);
-    return (i: number) => heldRowIn(this.#tile, this.rotation, i);
+    return (i: number) => quantizedRowIn(this.#tile, this.rotation, i);
   }
 }
 
@@ -88,7 +88,7 @@ export async function checkCopy(
       found.held++;
       const x = Float64Array.from(row, (each, k) => each - mean[k]);
       const y = rotated(rotation, x);
-      const left = lengthOf(heldNumbers(held).map((each, k) => y[k] - each));
+      const left = lengthOf(dequantizeRow(held).map((each, k) => y[k] - each));
       let ok = left <= held.rho && lengthOf(x) <= held.norm;
       for (const { h, state } of states) {
         let u = 0;

@@ -7,12 +7,11 @@ import {
   VERIFY_DRAFT_OPTIONS,
 } from '../arguments/option-names';
 import { refusePositionalLogProbs } from '../arguments/positional';
-import type { Effective } from '../effective';
 import { asJson } from '../pass/as-json';
 import { CANDIDATES, SAMPLE } from '../pass/asked';
 import { bestBeams } from '../pass/beam';
 import { sampleOf } from '../pass/results';
-import { verdictOf } from '../pass/verify-draft';
+import { draftResultOf } from '../pass/verify-draft';
 import type {
   AsyncOptions,
   BeamOptions,
@@ -26,6 +25,7 @@ import type {
   SampleOptions,
   VerifyDraftOptions,
 } from '../types';
+import type { Effective } from '../types/effective';
 import { openPasses } from './head-properties';
 import { PassMethods } from './pass-methods';
 
@@ -173,7 +173,7 @@ export abstract class DrawingMethods extends PassMethods {
     const own = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.async);
     const job = passes.draftJob(hidden, draftIds, own, true);
     await passes.compute(job, own);
-    return verdictOf(job.draft!, job.n);
+    return draftResultOf(job.draft!, job.n);
   }
 
   /**
@@ -200,6 +200,6 @@ export abstract class DrawingMethods extends PassMethods {
     const own = optionsIfAny(options, VERIFY_DRAFT_OPTIONS.sync);
     const job = passes.draftJob(hidden, draftIds, own, false);
     passes.computeSync(job);
-    return verdictOf(job.draft!, job.n);
+    return draftResultOf(job.draft!, job.n);
   }
 }

@@ -17,7 +17,7 @@ import type { ListedJob } from '../backend/backend';
 import { LMHeadError } from '../errors';
 import { SAMPLE } from '../pass/asked';
 import { isWatched, timed, timedSync } from '../pass/diagnostics';
-import { verdictOf } from '../pass/verify-draft';
+import { draftResultOf } from '../pass/verify-draft';
 import { beginTurns, type Sampler, type Turn } from '../sampler';
 import type {
   AsyncOptions,
@@ -80,7 +80,7 @@ export class ListedPasses {
     return during([...turns.values()], async () => {
       const list = this.#draftJobs(read, turns, true);
       await this.#compute('verifyDrafts', list, options);
-      return verdictsOf(list, read, turns);
+      return draftResultsOf(list, read, turns);
     });
   }
 
@@ -90,7 +90,7 @@ export class ListedPasses {
     return duringSync([...turns.values()], () => {
       const list = this.#draftJobs(read, turns, false);
       this.#computeSync('verifyDrafts', list);
-      return verdictsOf(list, read, turns);
+      return draftResultsOf(list, read, turns);
     });
   }
 
@@ -270,14 +270,14 @@ function tokensOf(list: readonly Listed[], turns: readonly Turn[]): DrawnToken[]
   return turns.map((turn, i) => turn.acceptSample(samples[i]));
 }
 
-function verdictsOf(
+function draftResultsOf(
   list: readonly Listed[],
   drafts: readonly Draft[],
   turns: ReadonlyMap<Draft, Turn>,
 ): DraftResult[] {
-  const verdicts = list.map(({ job }) => verdictOf(job.draft!, job.n));
-  verdicts.forEach((verdict, i) => {
-    turns.get(drafts[i])?.acceptVerdict(verdict);
+  const results = list.map(({ job }) => draftResultOf(job.draft!, job.n));
+  results.forEach((result, i) => {
+    turns.get(drafts[i])?.acceptDraftResult(result);
   });
-  return verdicts;
+  return results;
 }

@@ -10,7 +10,6 @@ import {
   TOP_K_OPTIONS,
 } from '../arguments/option-names';
 import { refusePositionalMetric } from '../arguments/positional';
-import type { Effective, EffectiveRequest } from '../effective';
 import { lensStates } from '../lens/translate';
 import { ARGMAX, LOG_SUM_EXP, requested, SCORE, TOP } from '../pass/asked';
 import { neighborsOf } from '../pass/nearest';
@@ -31,6 +30,7 @@ import type {
   ScoreOptions,
   TopKOf,
 } from '../types';
+import type { Effective, EffectiveRequest } from '../types/effective';
 import { HeadProperties, openPasses } from './head-properties';
 
 type TopKOptions = CallOptions & LogProbsOption;

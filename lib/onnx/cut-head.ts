@@ -32,8 +32,8 @@ export interface CutReport {
   readonly maxWeightError: number;
   /** What else changes by the cut, for people. */
   readonly notes: readonly string[];
-  /** Does the model round its hidden states to 8 bits before the product? A head does not: tokens may differ then. */
-  readonly roundedStates: boolean;
+  /** Does the model quantize its hidden states to 8 bits before the product? A head does not: tokens may differ then. */
+  readonly quantizedActivations: boolean;
   /** The output of the model that is gone. */
   readonly logits: string;
   /** The output of the body that has taken its place, and its type: 'F32', 'F16', 'BF16'. */
@@ -72,7 +72,13 @@ export async function cutHead(path: string | URL, options: CutHeadOptions): Prom
   const { matrix, tail, embedding } = head;
   return {
     bodyPath,
-    ...{ pattern: head.pattern, ...kept, notes: head.notes, roundedStates: head.rounds, logits: head.output },
+    ...{
+      pattern: head.pattern,
+      ...kept,
+      notes: head.notes,
+      quantizedActivations: head.quantizesActivations,
+      logits: head.output,
+    },
     hidden: { name: HIDDEN_OUTPUT, dtype: typeName(head.cuts[0].type) },
     ...{ vocabSize: matrix.rows, hiddenSize: matrix.columns },
     weight: { tensor: matrix.tensor.name, file: matrix.tensor.external?.location ?? reader.file },

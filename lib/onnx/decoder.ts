@@ -5,7 +5,7 @@ import { readOptions } from '../arguments/option-names';
 import { flag, integerBetween, liveSignal } from '../arguments/values';
 import { LMHeadError } from '../errors';
 import { LMHead } from '../lm-head';
-import type { HeldLogits } from '../pass/held-logits';
+import type { MaterializedLogits } from '../pass/materialized-logits';
 import type { Sampler } from '../sampler';
 import type {
   AsyncOptions,
@@ -45,7 +45,7 @@ const constructorKey = Symbol('OnnxDecoder');
 export class OnnxDecoder {
   readonly #body: Body;
   readonly #head: LMHead | undefined;
-  readonly #drawing: LMHead | HeldLogits;
+  readonly #drawing: LMHead | MaterializedLogits;
   readonly #rounds: Rounds;
   readonly #chunk: number;
   /** Taken from the model, and closed with it. */
@@ -56,7 +56,7 @@ export class OnnxDecoder {
   constructor(
     key: symbol,
     body: Body,
-    drawing: LMHead | HeldLogits,
+    drawing: LMHead | MaterializedLogits,
     chunk: number,
     ownHead: LMHead | undefined,
   ) {
@@ -282,13 +282,13 @@ export class OnnxDecoder {
       const draftIds = drafter ? await drafter.ids(text, room) : promptLookup(text, room);
       const ids = joined(Uint32Array.of(token.id), draftIds);
       const { rows, memory } = await this.#read(ids, state.memory, ids.length, signal);
-      const verdict = await sampler.verify(rows as Hidden, draftIds, { signal });
-      for (let i = 0; i <= verdict.accepted; i++) {
-        token = { id: verdict.ids[i], logProb: verdict.logProbs[i] };
+      const result = await sampler.verify(rows as Hidden, draftIds, { signal });
+      for (let i = 0; i <= result.accepted; i++) {
+        token = { id: result.ids[i], logProb: result.logProbs[i] };
         yield token;
         if (++count >= most || stop.has(token.id)) return;
       }
-      const read = ids.subarray(0, 1 + verdict.accepted);
+      const read = ids.subarray(0, 1 + result.accepted);
       state = await this.#taken(state, read, { rows, memory }, signal);
     }
   }
@@ -333,7 +333,7 @@ export class OnnxDecoder {
     const { head } = this;
     return head
       ? (head.sampler as (options: SamplerOptions) => Sampler).call(head, options)
-      : (this.#drawing as HeldLogits).sampler(options);
+      : (this.#drawing as MaterializedLogits).sampler(options);
   }
 
   #ids(ids: Ids, name: string): Uint32Array {

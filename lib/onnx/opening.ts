@@ -4,14 +4,14 @@ import { fileURLToPath } from 'node:url';
 import { got } from '../arguments/describe';
 import { LMHeadError } from '../errors';
 import type { LMHead } from '../lm-head';
-import { HeldLogits } from '../pass/held-logits';
+import { MaterializedLogits } from '../pass/materialized-logits';
 import type { Body } from './body';
 
 /** What chooses from a body's output. */
-export async function drawingOf(body: Body, head: LMHead | undefined): Promise<LMHead | HeldLogits> {
+export async function drawingOf(body: Body, head: LMHead | undefined): Promise<LMHead | MaterializedLogits> {
   const { output, givesLogits } = body.facts;
   const size = output.shape.at(-1);
-  if (givesLogits && !head) return new HeldLogits(await sizeOf(body, size));
+  if (givesLogits && !head) return new MaterializedLogits(await sizeOf(body, size));
   if (!head) {
     throw new LMHeadError(
       'ARGUMENT',

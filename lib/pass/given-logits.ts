@@ -17,7 +17,6 @@ import { integerBetween } from '../arguments/values';
 import { type LogitsJob, noCandidates } from '../backend/backend';
 import { logitsBackend, logitsBackendOf } from '../backend/choose';
 import { floats } from '../dtypes/half';
-import type { Effective } from '../effective';
 import type {
   CallOptions,
   Candidates,
@@ -31,6 +30,7 @@ import type {
   ScoreOptions,
   TopK,
 } from '../types';
+import type { Effective } from '../types/effective';
 import { asJson } from './as-json';
 import { requireFree } from './pending-outputs';
 import { scoreOf, topOf } from './results';

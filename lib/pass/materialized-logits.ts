@@ -18,7 +18,7 @@ import type {
 import { scoreGiven } from './given-logits';
 
 /** Its hidden states are rows of logits. */
-export class HeldLogits {
+export class MaterializedLogits {
   readonly vocabSize: number;
   /** What samplers take the length of a row from. */
   readonly hiddenSize: number;

@@ -1,11 +1,11 @@
-/** Masks that allow few ids: what may be drawn is then a short list, whose mass is summed by itself. */
+/** Sparse masks: what may be drawn is then a short list, whose mass is summed by itself. */
 import type { Adjustments } from '../backend/backend';
 
 /**
- * Whether a row's mask allows one id in sixteen at most; allows_few of native/core/sampling/adjustments.h.
+ * Whether a row's mask allows one id in sixteen at most: has_sparse_mask of native/core/sampling/adjustments.h.
  * @param valid ids from here on are padding, whatever masks say
  */
-export function allowsFew(adjustments: Adjustments | undefined, row: number, valid: number): boolean {
+export function hasSparseMask(adjustments: Adjustments | undefined, row: number, valid: number): boolean {
   const count = allowedCount(adjustments, row, valid);
   return count !== undefined && count <= Math.floor(valid / 16);
 }

@@ -1,5 +1,5 @@
 /**
- * Speculative verification: which of a draft's tokens stand, and the token that follows them.
+ * Speculative verification: which of a draft's tokens are accepted, and the token that follows them.
  *
  * p is the distribution that a token is to be drawn from, q the one that the draft drew it from. Its token x is accepted with
  * probability min(1, p(x)/q(x)); where it does not, the token is drawn from max(p − q, 0), renormalized. So every token has the

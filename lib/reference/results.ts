@@ -2,7 +2,7 @@
 import { localIndex } from '../arguments/ascending-ids';
 import { IGNORED, type PassJob, RowParameter } from '../backend/backend';
 import { idOf, nameOf, nanError, nothingLeftError, unnormalizedError } from '../backend/row-errors';
-import { allowsFew } from '../pass/few-allowed';
+import { hasSparseMask } from '../pass/sparse-mask';
 import type { TopLogProbs } from '../types';
 import { adjustedRow } from './adjust';
 import { distributionOf, extremes, logProb, logSumExp, prob } from './distribution';
@@ -161,7 +161,7 @@ export function draw(job: PassJob, row: number, u: Float32Array, valid: number):
   const indices = left.ids;
   const chosen = indices.indexOf(gumbelMax(adjusted, indices, left.temperature, stream, idAt));
   // Of all that there is, the sum is that of every distribution; but as few as a mask may leave are summed by themselves.
-  const isAll = firstFilter(sampling) === undefined && !allowsFew(job.adjustments, row, valid);
+  const isAll = firstFilter(sampling) === undefined && !hasSparseMask(job.adjustments, row, valid);
   const whole = isAll && distributionOf(adjusted, valid, temperature);
   const logProbs = whole
     ? indices.map(index => logProb(whole, adjusted[index]))

@@ -9,7 +9,7 @@
 /** Numbers of a row that have a step in common, and rows of a tile. */
 export const BLOCK = 64;
 export const TILE_ROWS = 32;
-/** The sixteen places of a number within its step, q − 7.5 for q from 0 to 15. */
+/** The sixteen levels of a number within its step: q − 7.5, q from 0 to 15. */
 const MIDDLE = 7.5;
 /** Largest magnitude of a state's integers, and of a block's factor. */
 const MOST_INTEGER = 127;
@@ -84,12 +84,12 @@ function transform(x: Float64Array, span: number): void {
 // ---- a row ------------------------------------------------------------------------------------------------------------------
 
 /** What the copy holds of row i of E = μ + x: Qx ≈ x̂, number by number scale·factor·(q − 7.5). */
-export interface HeldRow {
+export interface QuantizedRow {
   scale: number;
   /** [blocks], from 0 to 255 */
   factors: Uint8Array;
   /** [padded]: q, from 0 to 15 */
-  places: Uint8Array;
+  codes: Uint8Array;
   /** ρ ≥ |Qx − x̂|; Infinity for a row that nothing is known of. */
   rho: number;
   /** N ≥ |x| */
@@ -104,18 +104,22 @@ export function lengthOf(x: ArrayLike<number>): number {
 }
 
 /** x̂ */
-export function heldNumbers({ scale, factors, places }: HeldRow): Float64Array {
-  return Float64Array.from(places, (q, k) => scale * factors[Math.floor(k / BLOCK)] * (q - MIDDLE));
+export function dequantizeRow({ scale, factors, codes }: QuantizedRow): Float64Array {
+  return Float64Array.from(codes, (q, k) => scale * factors[Math.floor(k / BLOCK)] * (q - MIDDLE));
 }
 
-/** How a row is held, as the native side does it but for what that rounds. */
-export function holdRow(rotation: Rotation, row: ArrayLike<number>, mean: ArrayLike<number>): HeldRow {
+/** Quantizes a row, as the native side does but for what that rounds. */
+export function quantizeRow(
+  rotation: Rotation,
+  row: ArrayLike<number>,
+  mean: ArrayLike<number>,
+): QuantizedRow {
   const x = Float64Array.from(mean, (each, k) => row[k] - each);
   const blocks = rotation.padded / BLOCK;
-  const held: HeldRow = {
+  const held: QuantizedRow = {
     scale: 0,
     factors: new Uint8Array(blocks),
-    places: new Uint8Array(rotation.padded),
+    codes: new Uint8Array(rotation.padded),
     rho: Infinity,
     norm: Infinity,
   };
@@ -131,11 +135,11 @@ export function holdRow(rotation: Rotation, row: ArrayLike<number>, mean: ArrayL
     const least = held.scale > 0 ? Math.ceil(most[b] / held.scale / (MIDDLE + 0.5)) : 0;
     factors[b] = Math.min(MOST_FACTOR, least); // by rounding, it may be one more
   });
-  held.places.forEach((_, k, places) => {
+  held.codes.forEach((_, k, codes) => {
     const step = held.scale * held.factors[Math.floor(k / BLOCK)];
-    places[k] = step > 0 ? Math.min(15, Math.max(0, Math.floor(y[k] / step + MIDDLE + 0.5))) : 0;
+    codes[k] = step > 0 ? Math.min(15, Math.max(0, Math.floor(y[k] / step + MIDDLE + 0.5))) : 0;
   });
-  const left = lengthOf(heldNumbers(held).map((each, k) => y[k] - each));
+  const left = lengthOf(dequantizeRow(held).map((each, k) => y[k] - each));
   held.rho = bfloatAbove(left + ROTATION_ERROR * length);
   held.norm = bfloatAbove(length * (1 + ROTATION_ERROR));
   return held;
@@ -193,9 +197,9 @@ function roundToEven(x: number): number {
 // ---- estimate and bound -----------------------------------------------------------------------------------------------------
 
 /** û = h·μ + ŷ·x̂. Of the native side's, all but the last three products and sums are integers. */
-export function estimateOf({ integers, step, base }: SearchedState, row: HeldRow): number {
+export function estimateOf({ integers, step, base }: SearchedState, row: QuantizedRow): number {
   let product = 0;
-  heldNumbers(row).forEach((each, k) => {
+  dequantizeRow(row).forEach((each, k) => {
     product += step * integers[k] * each;
   });
   return base + product;
@@ -213,7 +217,7 @@ export function estimateOf({ integers, step, base }: SearchedState, row: HeldRow
  */
 export function boundOf(
   { length, missing, base }: SearchedState,
-  { rho, norm }: HeldRow,
+  { rho, norm }: QuantizedRow,
   mean: ArrayLike<number>,
 ): number {
   if (rho === Infinity) return Infinity;
@@ -239,7 +243,7 @@ const BLOCK_BYTES = (TILE_ROWS * BLOCK) / 2;
 const LINE = 8;
 
 /** Reads a row of the copy. */
-export function heldRowIn(bytes: Uint8Array, { padded }: Rotation, row: number): HeldRow {
+export function quantizedRowIn(bytes: Uint8Array, { padded }: Rotation, row: number): QuantizedRow {
   const blocks = padded / BLOCK;
   const size = tileBytes(blocks);
   const view = new DataView(bytes.buffer, bytes.byteOffset + Math.floor(row / TILE_ROWS) * size, size);
@@ -257,7 +261,7 @@ export function heldRowIn(bytes: Uint8Array, { padded }: Rotation, row: number):
     factors: Uint8Array.from({ length: blocks }, (_, b) =>
       view.getUint8(pairAt(b) + (b % 2) * TILE_ROWS + lane),
     ),
-    places: Uint8Array.from({ length: padded }, (_, k) => {
+    codes: Uint8Array.from({ length: padded }, (_, k) => {
       const b = Math.floor(k / BLOCK);
       const block = pairAt(b) + FACTOR_BYTES + (b % 2) * BLOCK_BYTES;
       const line = Math.floor((k % BLOCK) / LINE);

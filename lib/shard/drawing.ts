@@ -1,8 +1,8 @@
 /** How a token is drawn of shards: by Gumbel-max over all ids, or of short lists that the shards have made. */
 import { type PassJob, RowParameter } from '../backend/backend';
 import { LMHeadError } from '../errors';
-import { allowedCount, allowsFew } from '../pass/few-allowed';
 import { STAGE_OPTIONS } from '../pass/sampling-stages';
+import { allowedCount, hasSparseMask } from '../pass/sparse-mask';
 import { firstFilter } from '../reference/filters';
 import { samplingOf } from '../reference/results';
 import type { ShardRange } from './range';
@@ -26,7 +26,7 @@ export function drawingOf(job: PassJob, { validVocabSize }: ShardRange): { ways:
     const sampling = samplingOf(job.rowParameters, row);
     if (sampling.temperature === 0) continue; // GREEDY
     const filter = firstFilter(sampling);
-    const few = filter === undefined && allowsFew(job.adjustments, row, validVocabSize);
+    const few = filter === undefined && hasSparseMask(job.adjustments, row, validVocabSize);
     ways[row] = filter === undefined && !few ? GUMBEL_MAX : LISTED;
     if (ways[row] === GUMBEL_MAX) continue;
     if (!few && filter !== 'topK')

@@ -55,7 +55,7 @@ function* storedRows(
 }
 
 /**
- * @param mapped whether rows may be used where they lie
+ * @param mapped whether rows may be used in place
  * @throws LMHeadError RANGE where a row's numbers do not lie together
  */
 export function* shardSource(

@@ -2,7 +2,7 @@
 import { got } from '../arguments/describe';
 import { LMHeadError } from '../errors';
 import type { LMHead } from '../lm-head';
-import { HeldLogits } from '../pass/held-logits';
+import { MaterializedLogits } from '../pass/materialized-logits';
 import type { Sampler } from '../sampler';
 import type { Hidden, SampledToken, SamplerOptions } from '../types';
 import { forcedAt, samplingOf } from './generation-options';
@@ -35,7 +35,7 @@ export class DrawnCall {
   #config: GenerationConfig | undefined;
   #processors: Processor[] = [];
   #ids: RowIds = [];
-  #drawing: LMHead | HeldLogits | undefined;
+  #drawing: LMHead | MaterializedLogits | undefined;
   #samplers: Sampler[] = [];
   #drawn: SampledToken[] = [];
   /** [row][i] */
@@ -98,7 +98,7 @@ export class DrawnCall {
     const head = this.#processors.length > 0 ? undefined : this.#head;
     const config = { ...this.#config!, ...drawingOf(this.#asked!) };
     const options = samplingOf(config, this.#options, longest);
-    this.#drawing = head ?? new HeldLogits(vocabSize);
+    this.#drawing = head ?? new MaterializedLogits(vocabSize);
     for (const [row, ids] of this.#ids.entries()) {
       const own = {
         ...options,
@@ -109,7 +109,7 @@ export class DrawnCall {
       };
       const made = head
         ? (head.sampler as (options: SamplerOptions) => Sampler).call(head, own)
-        : (this.#drawing as HeldLogits).sampler(own);
+        : (this.#drawing as MaterializedLogits).sampler(own);
       this.#samplers.push(made);
       this.sampled.push([]);
     }
@@ -132,7 +132,7 @@ export class DrawnCall {
   async #processed(rows: Rows, tensor: ModelTensor): Promise<Rows> {
     const all = this.#head
       ? await this.#head.logits(rows as Hidden, { norm: this.#options.norm })
-      : new HeldLogits(rows.dims[1]).logitsSync(rows as Hidden);
+      : new MaterializedLogits(rows.dims[1]).logitsSync(rows as Hidden);
     const dims: [number, number] = [rows.dims[0], all.length / rows.dims[0]];
     const Tensor = tensor.constructor as new (
       type: string,

@@ -6,7 +6,7 @@ import { got } from '../arguments/describe';
 import { type NamesOf, only, readOptions, SAMPLER, without } from '../arguments/option-names';
 import { LMHeadError } from '../errors';
 import { LMHead } from '../lm-head';
-import { HeldLogits } from '../pass/held-logits';
+import { MaterializedLogits } from '../pass/materialized-logits';
 import type { SampledToken } from '../types';
 import { DrawnCall, type UseHeadOptions } from './drawn-call';
 import { type Arguments, METHODS, type Model } from './model';
@@ -54,7 +54,7 @@ export function useHead(model: object, head: LMHead | undefined, options: UseHea
   }
   // What is wrong with them is told here, and not at the first token.
   if (head) (head.sampler as (options: object) => unknown).call(head, sampling);
-  else if (sampling.allowedMask === undefined) new HeldLogits(MOST_IDS).sampler(sampling);
+  else if (sampling.allowedMask === undefined) new MaterializedLogits(MOST_IDS).sampler(sampling);
   const original = originals.get(model) ?? (model as Model).generate;
   originals.set(model, original);
   (model as Model).generate = async (args: Arguments) => {

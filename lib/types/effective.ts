@@ -1,5 +1,7 @@
 /** In types, what calls refuse: options that they do not take, and options without those that give them an effect. */
-import type { CallOptions, Ids, PenaltyOptions, SampleOptions } from './types';
+import type { CallOptions } from './call';
+import type { Ids } from './data';
+import type { PenaltyOptions, SampleOptions } from './sampling';
 
 /** K where O surely says something there. What is optional may say nothing; undefined and false do. */
 type Said<O, K> = K extends keyof O

@@ -59,7 +59,7 @@ std::unique_ptr<Storage> storage_from_memory(Arrays& arrays, const MatrixValues&
   const bool copy = is_given_and_true(arrays.env(), source.copy);
   // An ArrayBuffer may be resized or transferred away, so what is not copied or repacked has to be shared memory.
   if (!copy && (transposed || !bytes.is_shared)) throw bad_argument("copy", "true, or a SharedArrayBuffer");
-  if (!copy || transposed) return std::make_unique<LentStorage>(bytes.data, size);
+  if (!copy || transposed) return std::make_unique<BorrowedStorage>(bytes.data, size);
   auto owned = std::make_unique<OwnedStorage>(size);
   std::memcpy(owned->mutable_data(), bytes.data, size);
   return owned;

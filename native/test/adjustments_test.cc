@@ -75,13 +75,13 @@ TEST(few_is_one_id_in_sixteen_of_those_that_are_no_padding) {
       if (std::any_of(allowed.begin(), allowed.end(), [&](const std::vector<bool>& row) { return row[id]; }))
         together.push_back(id);
     if (together.size() > most) together.clear();
-    CHECK(a.few_allowed(n) == together, "turn=%d", turn);
+    CHECK(a.sparse_allowed_ids(n) == together, "turn=%d", turn);
     for (size_t row = 0; row < n; row++) {
       const size_t count = static_cast<size_t>(std::count(allowed[row].begin(), allowed[row].end(), true));
-      CHECK(a.allows_few(row) == (count <= most), "turn=%d: %zu of %zu", turn, count, valid);
+      CHECK(a.has_sparse_mask(row) == (count <= most), "turn=%d: %zu of %zu", turn, count, valid);
     }
   }
-  CHECK(Adjustments().few_allowed(3).empty() && !Adjustments().allows_few(0));
+  CHECK(Adjustments().sparse_allowed_ids(3).empty() && !Adjustments().has_sparse_mask(0));
 }
 
 }  // namespace

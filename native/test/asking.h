@@ -94,7 +94,7 @@ class Asking {
           result.status, result.row, static_cast<long long>(result.id));
     if (result.status != PassResult::ok || got.status != PassResult::ok) return;
     if (drafts_) {
-      CHECK(shared_.accepted == alone_.accepted, "%s: %u stand, alone %u", what, shared_.accepted, alone_.accepted);
+      CHECK(shared_.accepted == alone_.accepted, "%s: %u accepted, alone %u", what, shared_.accepted, alone_.accepted);
       const size_t count = std::min<size_t>(alone_.accepted + 1, n_);
       for (size_t i = 0; i < count; i++)
         CHECK(shared_.draft_ids[i] == alone_.draft_ids[i] && same(shared_.draft_log_probs[i], alone_.draft_log_probs[i]),

@@ -93,7 +93,7 @@ TEST_PER_TABLE(calls_of_many_threads_and_heads_are_answered_as_if_alone) {
   for (const Weights& each : weights) {
     const auto bytes = each.problem.weights.size();
     const auto matrix =
-        std::make_shared<StoredMatrix>(std::make_unique<LentStorage>(each.problem.weights.data(), bytes), each.e());
+        std::make_shared<StoredMatrix>(std::make_unique<BorrowedStorage>(each.problem.weights.data(), bytes), each.e());
     std::vector<TestHead>& over = heads.emplace_back();
     while (over.size() < 3) over.push_back(some_head(kernels, each, matrix, seeds));
   }
@@ -148,7 +148,7 @@ TEST_PER_TABLE(calls_of_many_threads_and_heads_are_answered_as_if_alone) {
 TEST_PER_TABLE(why_a_call_has_a_pass_of_its_own) {
   const Weights weights = make_weights(kernels, 600, 20, 9, Dtype::f32, 3);
   const auto matrix = std::make_shared<StoredMatrix>(
-      std::make_unique<LentStorage>(weights.problem.weights.data(), weights.problem.weights.size()), weights.e());
+      std::make_unique<BorrowedStorage>(weights.problem.weights.data(), weights.problem.weights.size()), weights.e());
   const HeadCore head(kernels, matrix, nullptr, {}, {}, 600, Activations::f32, 1);
   const auto apart = [&](size_t n, const PassRequest& request, const PassView& view) {
     SharedCall call = head.shared_call(nullptr, n, request);
@@ -176,7 +176,7 @@ TEST_PER_TABLE(why_a_call_has_a_pass_of_its_own) {
   mask[3] = 0xff;
   request.adjustments.allowed = mask.data();
   request.adjustments.valid = 600;
-  CHECK(apart(1, request, {}) == Apart::few_allowed);
+  CHECK(apart(1, request, {}) == Apart::sparse_mask);
   std::fill(mask.begin(), mask.end(), 0xffffffff);
   CHECK(apart(1, request, {}) == Apart::no);
   // Heads over the same weights share passes, but not with other activations.

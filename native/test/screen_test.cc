@@ -313,7 +313,7 @@ TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
   CHECK(answered > 70 && 3 * answered > tried, "%zu of %zu answered", answered, tried);
 }
 
-// Where a cap makes all logits much alike and noise decides, ids that are banned and rows that are not finite are in all races.
+// Where a cap makes all logits much alike and noise decides, ids that are banned and rows that are not finite may all be drawn.
 TEST_PER_TABLE(tokens_that_noise_decides_are_those_of_a_full_pass) {
   Random random(192);
   constexpr size_t kRows = 1500;

@@ -31,7 +31,7 @@ TEST_PER_TABLE(lengths_are_the_same_where_their_making_gives_way) {
 TEST_PER_TABLE(a_search_that_is_aborted_leaves_nothing_half_made) {
   const std::vector<float> w = some_weights();
   const size_t bytes = w.size() * sizeof(float);
-  const auto storage = [&] { return std::make_unique<LentStorage>(reinterpret_cast<const uint8_t*>(w.data()), bytes); };
+  const auto storage = [&] { return std::make_unique<BorrowedStorage>(reinterpret_cast<const uint8_t*>(w.data()), bytes); };
   const Matrix e{reinterpret_cast<const uint8_t*>(w.data()), Dtype::f32, kRows, kDepth};
   const HeadCore head(kernels, std::make_shared<StoredMatrix>(storage(), e), nullptr, {}, {}, kRows, Activations::f32, 3);
   AlignedFloats hidden(hidden_stride(kDepth));

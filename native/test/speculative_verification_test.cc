@@ -11,16 +11,16 @@
 namespace lmhead::test {
 namespace {
 
-struct Verdict {
+struct Verified {
   PassResult result;
   uint32_t accepted = 0;
   std::vector<uint32_t> ids;
   std::vector<float> log_probs;
 };
 
-Verdict verify(const Kernels& kernels, const LogitSource& source, const std::vector<double>& parameters,
-               const std::vector<uint32_t>& draft, const float* log_probs, unsigned threads) {
-  Verdict v;
+Verified verify(const Kernels& kernels, const LogitSource& source, const std::vector<double>& parameters,
+                const std::vector<uint32_t>& draft, const float* log_probs, unsigned threads) {
+  Verified v;
   const size_t n = source.columns();
   v.ids.assign(n + 1, 0xdeadbeef);  // one more, to be left alone
   v.log_probs.assign(n + 1, 77);
@@ -60,9 +60,9 @@ int64_t heaviest(const std::vector<double>& weights, const RowSampling& row) {
   return winner;
 }
 
-Verdict naive_verify(const std::vector<float>& logits, size_t n, size_t vocabulary, const std::vector<RowSampling>& rows,
-                     const std::vector<uint32_t>& draft, const float* log_probs) {
-  Verdict v;
+Verified naive_verify(const std::vector<float>& logits, size_t n, size_t vocabulary, const std::vector<RowSampling>& rows,
+                      const std::vector<uint32_t>& draft, const float* log_probs) {
+  Verified v;
   for (size_t i = 0; i < n; i++) {
     double sum;
     const std::vector<double> mass = masses(&logits[i * vocabulary], vocabulary, rows[i], sum);
@@ -127,9 +127,9 @@ TEST_PER_TABLE(drafts_are_verified_as_their_definition_says) {
       }
       const MaterializedSource source(logits.data(), n, vocabulary);
       for (const float* q : {static_cast<const float*>(log_probs.data()), static_cast<const float*>(nullptr)}) {
-        const Verdict want = naive_verify(logits, n, vocabulary, rows, draft, q);
+        const Verified want = naive_verify(logits, n, vocabulary, rows, draft, q);
         for (const unsigned threads : {1u, 3u}) {
-          const Verdict got = verify(kernels, source, parameter_table(rows), draft, q, threads);
+          const Verified got = verify(kernels, source, parameter_table(rows), draft, q, threads);
           CHECK(got.result.status == PassResult::ok);
           CHECK(got.accepted == want.accepted && std::equal(want.ids.begin(), want.ids.end(), got.ids.begin()),
                 "V=%zu n=%zu length=%zu turn=%d: %u accepted, want %u", vocabulary, n, length, turn, got.accepted, want.accepted);
@@ -174,8 +174,8 @@ TEST_PER_TABLE(a_draft_is_held_against_some_rows) {
         for (size_t j = 0; j < count; j++)
           q_all[i * vocabulary + ids[j]] = q[i * count + j] = static_cast<float>(-5 * std::abs(random.normal()));
       for (const bool certain : {true, false}) {
-        const Verdict want = verify(kernels, alone, parameter_table(rows), draft, certain ? nullptr : q_all.data(), 1);
-        const Verdict got = verify(kernels, some, parameter_table(rows), draft, certain ? nullptr : q.data(), 2);
+        const Verified want = verify(kernels, alone, parameter_table(rows), draft, certain ? nullptr : q_all.data(), 1);
+        const Verified got = verify(kernels, some, parameter_table(rows), draft, certain ? nullptr : q.data(), 2);
         CHECK(got.result.status == PassResult::ok && got.accepted == want.accepted && got.ids == want.ids &&
                   got.log_probs == want.log_probs,
               "count=%zu turn=%u: %u accepted, want %u", count, turn, got.accepted, want.accepted);
@@ -188,11 +188,11 @@ TEST_PER_TABLE(a_greedy_draft_stands_while_it_is_the_argmax) {
   const std::vector<float> logits = {0, 3, 3, 1, 0, 0, 0, 2, 5, 5, 5, 5};
   const MaterializedSource source(logits.data(), 3, 4);
   const std::vector<double> parameters = parameter_table(std::vector<RowSampling>(3, {.temperature = 0}));
-  const Verdict all = verify(kernels, source, parameters, {1, 3}, nullptr, 1);
+  const Verified all = verify(kernels, source, parameters, {1, 3}, nullptr, 1);
   CHECK(all.accepted == 2 && all.ids[0] == 1 && all.ids[1] == 3 && all.ids[2] == 0 && all.log_probs[2] == 0);
-  const Verdict none = verify(kernels, source, parameters, {2, 3}, nullptr, 1);
+  const Verified none = verify(kernels, source, parameters, {2, 3}, nullptr, 1);
   CHECK(none.accepted == 0 && none.ids[0] == 1 && none.ids[1] == 0xdeadbeef);
-  const Verdict no_bonus = verify(kernels, source, parameters, {1, 3, 0}, nullptr, 1);
+  const Verified no_bonus = verify(kernels, source, parameters, {1, 3, 0}, nullptr, 1);
   CHECK(no_bonus.accepted == 3 && no_bonus.ids[2] == 0 && no_bonus.ids[3] == 0xdeadbeef);
 }
 
@@ -205,7 +205,7 @@ TEST_PER_TABLE(a_draft_of_probability_0_never_stands) {
       for (const float log_prob : {-kInf, -1e4f}) {
         const std::vector<RowSampling> rows(2, {.temperature = temperature, .stream = {3, 3, step}});
         const std::vector<float> q = {0, log_prob, -kInf};
-        const Verdict v = verify(kernels, source, parameter_table(rows), {1}, q.data(), 1);
+        const Verified v = verify(kernels, source, parameter_table(rows), {1}, q.data(), 1);
         CHECK(v.accepted == (log_prob != -kInf), "T=%g step=%u log q=%g: %u", temperature, step, log_prob, v.accepted);
         if (temperature == 0) CHECK(v.ids[0] == 1, "%u", v.ids[0]);
       }
@@ -218,7 +218,7 @@ TEST_PER_TABLE(a_draft_is_refused_where_no_token_is_right) {
     logits[7] = 50;  // so that the first id is accepted
     logits[300 + 290] = bad;
     const MaterializedSource source(logits.data(), 2, 300);
-    const Verdict v = verify(kernels, source, parameter_table({{}, {}}), {7}, nullptr, 1);
+    const Verified v = verify(kernels, source, parameter_table({{}, {}}), {7}, nullptr, 1);
     CHECK(v.result.status == (std::isnan(bad) ? PassResult::nan : PassResult::unnormalized) && v.result.row == 1);
     CHECK(v.result.id == (bad == -kInf ? -1 : 290));
     // Where the draft ends before, that row counts in nothing.

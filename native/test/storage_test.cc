@@ -453,9 +453,9 @@ TEST(owned_storage_that_cannot_be_had_throws) {
   }
 }
 
-TEST(lent_storage_owns_nothing) {
+TEST(borrowed_storage_owns_nothing) {
   const uint8_t bytes[3] = {1, 2, 3};
-  const LentStorage storage(bytes, 3);
+  const BorrowedStorage storage(bytes, 3);
   CHECK(storage.data() == bytes && storage.size() == 3 && storage.owned_bytes() == 0);
 }
 

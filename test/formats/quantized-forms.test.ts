@@ -174,7 +174,7 @@ describe.each(backends)("MLX's affine quantization, %s", backend => {
   });
 });
 
-describe.each(backends)("MLX's 4 and 8 bits, used where they lie, %s", backend => {
+describe.each(backends)("MLX's 4 and 8 bits, used in place, %s", backend => {
   const [v, d] = [70, 192];
   const cases = [4, 8].flatMap(bits =>
     (['F16', 'BF16'] as const).flatMap(dtype => [32, 64].map(group => [bits, dtype, group] as const)),

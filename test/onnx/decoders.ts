@@ -20,7 +20,7 @@ export interface Made {
   of: (product: number, id: number) => number;
   dtype: string;
   pattern: string;
-  /** Is the weight used where it lies? */
+  /** Is the weight used in place? */
   mapped?: boolean;
   /** Largest error of a weight. */
   maxWeightError?: number;

@@ -73,7 +73,7 @@ describe.each(backends)('%s', backend => {
     head.close();
   });
 
-  it.skipIf(backend === 'reference')('weights are used where they lie, as far as they may be', async () => {
+  it.skipIf(backend === 'reference')('weights are used in place, as far as they may be', async () => {
     for (const [name, made] of Object.entries(MADE)) {
       const { spec, backend: held } = await openHead(writeDecoder(folder, name, made));
       held.close();

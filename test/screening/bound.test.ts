@@ -8,11 +8,11 @@ import { CopyReader, checkCopy } from '../../lib/head/check-copy';
 import { passesOf } from '../../lib/head/head-properties';
 import {
   boundOf,
+  dequantizeRow,
   estimateOf,
-  type HeldRow,
-  heldNumbers,
-  holdRow,
   lengthOf,
+  type QuantizedRow,
+  quantizeRow,
   type Rotation,
   rotated,
   rotationOf,
@@ -64,11 +64,17 @@ function meanOf(rows: Float32Array[], d: number): Float32Array {
 }
 
 /** That a row is held as it says. */
-function expectHeld(rotation: Rotation, held: HeldRow, row: Float32Array, mean: Float32Array, what: string) {
+function expectHeld(
+  rotation: Rotation,
+  held: QuantizedRow,
+  row: Float32Array,
+  mean: Float32Array,
+  what: string,
+) {
   const x = Float64Array.from(row, (each, k) => each - mean[k]);
   const y = rotated(rotation, x);
   expect(held.norm, what).toBeGreaterThanOrEqual(lengthOf(x));
-  expect(held.rho, what).toBeGreaterThanOrEqual(lengthOf(heldNumbers(held).map((each, k) => y[k] - each)));
+  expect(held.rho, what).toBeGreaterThanOrEqual(lengthOf(dequantizeRow(held).map((each, k) => y[k] - each)));
 }
 
 describe('the bound in float64', () => {
@@ -89,7 +95,7 @@ describe('the bound in float64', () => {
       const states = rowsOf(make(ofStates, 3, d, seed + 7), d).concat(rows.slice(0, 1));
       const mean = meanOf(rows, d);
       for (const [i, row] of rows.entries()) {
-        const held = holdRow(rotation, row, mean);
+        const held = quantizeRow(rotation, row, mean);
         expectHeld(rotation, held, row, mean, `row ${i}`);
         for (const h of states) {
           const state = searchedState(rotation, h, mean);
@@ -109,7 +115,7 @@ describe('the bound in float64', () => {
       const rows = rowsOf(make('plain', 20, d, 1), d);
       const mean = meanOf(rows, d);
       for (const row of rows) {
-        const { rho, norm } = holdRow(rotation, row, mean);
+        const { rho, norm } = quantizeRow(rotation, row, mean);
         expect(rho / norm).toBeGreaterThan(0.05);
         expect(rho / norm).toBeLessThan(0.13);
       }
@@ -131,7 +137,7 @@ describe('the bound in float64', () => {
     const rotation = rotationOf(9);
     const mean = new Float32Array(9);
     for (const odd of [NaN, Infinity, -Infinity]) {
-      const held = holdRow(rotation, new Float32Array(9).fill(odd, 3, 4), mean);
+      const held = quantizeRow(rotation, new Float32Array(9).fill(odd, 3, 4), mean);
       expect(held.rho).toBe(Infinity);
       expect(boundOf(searchedState(rotation, new Float32Array(9).fill(1), mean), held, mean)).toBe(Infinity);
     }
@@ -202,14 +208,14 @@ describe.skipIf(nativeUnavailable())('the native copy', () => {
     const rowAt = copy.tileAt(0);
     let same = 0;
     for (let i = 0; i < 32; i++) {
-      const wanted = holdRow(copy.rotation, weight.subarray(i * d, (i + 1) * d), copy.mean);
+      const wanted = quantizeRow(copy.rotation, weight.subarray(i * d, (i + 1) * d), copy.mean);
       const held = rowAt(i);
       expect(held.rho / wanted.rho).toBeCloseTo(1, 1);
       expect(held.norm / wanted.norm).toBeCloseTo(1, 1);
       expect(held.scale / wanted.scale).toBeCloseTo(1, 2);
-      held.places.forEach((place, k) => {
-        expect(Math.abs(place - wanted.places[k])).toBeLessThanOrEqual(1);
-        same += place === wanted.places[k] ? 1 : 0;
+      held.codes.forEach((code, k) => {
+        expect(Math.abs(code - wanted.codes[k])).toBeLessThanOrEqual(1);
+        same += code === wanted.codes[k] ? 1 : 0;
       });
     }
     expect(same).toBeGreaterThan(0.95 * 32 * d);

@@ -21,18 +21,18 @@ export interface HeadNode {
   pattern: string;
   /** What cutting it off changes. */
   notes: string[];
-  /** Does onnxruntime round what it takes to 8 bits? */
-  rounds: boolean;
+  /** Does onnxruntime quantize what it takes to 8 bits? */
+  quantizesActivations: boolean;
 }
 
 /** Most numbers of a bias: as many as there are tokens. */
 const MOST = 2 ** 26;
 
-const ROUNDED_STATES =
+const QUANTIZED_ACTIVATIONS =
   'onnxruntime rounds the hidden states to 8 bits here, and lmhead does not: some tokens will differ, and lmhead is the more exact';
 
-const ROUNDED = { notes: [ROUNDED_STATES], rounds: true };
-const MAYBE_ROUNDED =
+const QUANTIZED = { notes: [QUANTIZED_ACTIVATIONS], quantizesActivations: true };
+const MAYBE_QUANTIZED =
   'onnxruntime may turn this into MatMulNBits with accuracy level 4, which rounds the hidden states to 8 bits; lmhead does not';
 
 /** @throws LMHeadError TENSOR where it is none that is read, with its name */
@@ -49,13 +49,13 @@ export function* headNode(
     );
   }
   const { node, scope } = known;
-  const found = { scope, node, steps: [], notes: [] as string[], rounds: false };
+  const found = { scope, node, steps: [], notes: [] as string[], quantizesActivations: false };
   const what = `the weight of ${stepName(known, value)}`;
   if (isOnnx(node)) {
     if (node.op === 'MatMul') {
       const operand = yield* resolveMatrix(reader, scope, node.inputs[1] ?? '', what);
       const matrix = yield* storedMatrix(reader, operand, false);
-      if (matrix.quantized) Object.assign(found, { notes: [MAYBE_ROUNDED], rounds: true });
+      if (matrix.quantized) Object.assign(found, { notes: [MAYBE_QUANTIZED], quantizesActivations: true });
       return {
         ...found,
         hidden: node.inputs[0],
@@ -88,7 +88,7 @@ function refusedNode(reader: TensorReader, model: OnnxModel, node: OnnxNode): LM
   );
 }
 
-type Found = Pick<HeadNode, 'scope' | 'node' | 'steps' | 'notes' | 'rounds'>;
+type Found = Pick<HeadNode, 'scope' | 'node' | 'steps' | 'notes' | 'quantizesActivations'>;
 type KnownNode = Known & { kind: 'node' };
 
 function refused(reader: TensorReader, { op }: OnnxNode, why: string): LMHeadError {
@@ -135,8 +135,8 @@ function* nBits(reader: TensorReader, { node, scope }: KnownNode, found: Found):
   const names = { weight: inputs[1] ?? '', scales: inputs[2] ?? '', zeros: inputs[3] ?? '' };
   const matrix = yield* blockMatrix(reader, scope, names, blockShape(node), node.op);
   const steps = ownSteps(1, yield* biasOf(reader, scope, node, inputs[5]));
-  const rounded = attributes.get('accuracy_level')?.integer === 4 ? ROUNDED : {};
-  return { ...found, ...rounded, hidden: inputs[0], matrix, steps, pattern: node.op };
+  const activations = attributes.get('accuracy_level')?.integer === 4 ? QUANTIZED : {};
+  return { ...found, ...activations, hidden: inputs[0], matrix, steps, pattern: node.op };
 }
 
 function* biasOf(
@@ -171,7 +171,7 @@ function* dynamicInteger(
     if (!scales) throw refused(reader, product.node, `with a scale that is computed, ${quoted(scaleName)}`);
     const hidden = quantize.node.inputs[0];
     const matrix = yield* integerMatrix(reader, product, weight, scales, zero);
-    return { ...found, hidden, matrix, ...ROUNDED, pattern: 'MatMulInteger' };
+    return { ...found, hidden, matrix, ...QUANTIZED, pattern: 'MatMulInteger' };
   }
   return undefined;
 }
@@ -207,7 +207,7 @@ function* integerToFloat(reader: TensorReader, known: KnownNode, found: Found): 
     hidden: quantize.node.inputs[0],
     matrix,
     steps,
-    ...ROUNDED,
+    ...QUANTIZED,
     pattern: node.op,
   };
 }
@@ -220,7 +220,7 @@ function* dynamicMatMul(reader: TensorReader, known: KnownNode, found: Found): P
   if (!scales) throw refused(reader, node, 'with scales that are computed');
   const matrix = yield* integerMatrix(reader, known, weight, scales, zero);
   const steps = ownSteps(1, yield* biasOf(reader, scope, node, bias));
-  return { ...found, hidden, matrix, steps, ...ROUNDED, pattern: node.op };
+  return { ...found, hidden, matrix, steps, ...QUANTIZED, pattern: node.op };
 }
 
 function producer(scope: Scope, name: string | undefined): KnownNode | undefined {

@@ -28,8 +28,8 @@ export interface OnnxHead {
   tail: Tail;
   pattern: string;
   notes: string[];
-  /** Does onnxruntime round the hidden states, where lmhead does not? */
-  rounds: boolean;
+  /** Does onnxruntime quantize the hidden states, where lmhead does not? */
+  quantizesActivations: boolean;
   embedding: Embedding;
   /** Of a merged decoder each branch; else the graph. */
   cuts: Cut[];
@@ -204,7 +204,7 @@ function* finished(
     notes.push(`the head has a copy of ${quoted(embedding.matrix.tensor.name)}, which is used in its place`);
   }
   return {
-    ...{ output, notes, cuts, tail, embedding, rounds: head.rounds },
+    ...{ output, notes, cuts, tail, embedding, quantizesActivations: head.quantizesActivations },
     matrix: embedding.tied ? (embedding.matrix ?? matrix) : matrix,
     pattern: [node.domain === '' ? pattern : `${node.domain}.${pattern}`, ...tail.parts].join(' + '),
   };

@@ -13,7 +13,7 @@ export interface Dequantized {
   axis: number;
   /** Numbers along the axis that share a scale; 0: each place of it has its own, or there is one for all. */
   block: number;
-  /** Scales and zeros lie as the matrix does after it was turned over. */
+  /** Scales and zeros lie as the matrix does after it was transposed. */
   turned: boolean;
 }
 

@@ -31,7 +31,7 @@ enum class Apart : uint8_t {
   subset,       // of the rows of E, normalized over them
   subset_over,  // the whole vocabulary
   nearest,
-  few_allowed,  // only those rows of E are computed
+  sparse_mask,  // only those rows of E are computed
   held,         // more logits have to be held than a pass may
 };
 
@@ -71,7 +71,7 @@ class HeadCore {
     RowSubset rows = view.rows;
     std::vector<uint32_t> allowed;
     if (!rows.ids) {
-      allowed = few_rows(n, request);
+      allowed = sparse_rows(n, request);
       if (!allowed.empty()) rows = {allowed.data(), allowed.size()};
     }
     if (!rows.ids) {
@@ -91,7 +91,7 @@ class HeadCore {
     if (view.metric != Metric::logit) return Apart::nearest;
     if (view.rows.ids) return view.over_vocabulary ? Apart::subset_over : Apart::subset;
     if (call.n > most_rows) return Apart::many_rows;
-    if (!few_rows(call.n, call.request).empty()) return Apart::few_allowed;
+    if (!sparse_rows(call.n, call.request).empty()) return Apart::sparse_mask;
     call.held = materialized_bytes(call);
     return call.held > kMaterializedBytes ? Apart::held : Apart::no;
   }
@@ -148,9 +148,9 @@ class HeadCore {
  private:
   // Rows whose ids may not be drawn need not be computed where they are few that may: these, else none. (A row apart costs more
   // than one of many.)
-  static std::vector<uint32_t> few_rows(size_t n, const PassRequest& request) {
+  static std::vector<uint32_t> sparse_rows(size_t n, const PassRequest& request) {
     const bool needs_no_others = request.only_draws() || (request.draft.accepted && !request.draft.log_probs);
-    return needs_no_others ? request.adjustments.few_allowed(n) : std::vector<uint32_t>();
+    return needs_no_others ? request.adjustments.sparse_allowed_ids(n) : std::vector<uint32_t>();
   }
 
   // The answer, where the rows that a search leaves have it.

@@ -40,7 +40,7 @@ RowPlans::RowPlans(const PassRequest& request, size_t n, size_t valid)
     if (rows[i].temperature != 0) inverse_temperatures[i] = std::min(1 / rows[i].temperature, std::numeric_limits<double>::max());
     if (request.draws())
       ways[i] = way_to_sample(rows[i], valid, request.candidates != nullptr,
-                              !request.partial.sums && request.adjustments.allows_few(i));
+                              !request.partial.sums && request.adjustments.has_sparse_mask(i));
   }
 }
 

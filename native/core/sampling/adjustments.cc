@@ -32,15 +32,15 @@ bool allows_all(const uint32_t* mask, const Tile& tile) {
 
 }  // namespace
 
-bool Adjustments::allows_few(size_t hidden) const {
+bool Adjustments::has_sparse_mask(size_t hidden) const {
   if (!allowed) return false;
   size_t count = 0;
-  for (size_t word = 0; word * 32 < valid && count <= most_of_few(); word++)
+  for (size_t word = 0; word * 32 < valid && count <= sparse_limit(); word++)
     count += static_cast<size_t>(std::popcount(word_of(allowed + hidden * allowed_stride, word)));
-  return count <= most_of_few();
+  return count <= sparse_limit();
 }
 
-std::vector<uint32_t> Adjustments::few_allowed(size_t n) const {
+std::vector<uint32_t> Adjustments::sparse_allowed_ids(size_t n) const {
   std::vector<uint32_t> ids;
   if (!allowed) return ids;
   const size_t masks = allowed_stride == 0 ? 1 : n;
@@ -48,7 +48,7 @@ std::vector<uint32_t> Adjustments::few_allowed(size_t n) const {
     uint32_t any = 0;
     for (size_t i = 0; i < masks; i++) any |= word_of(allowed + i * allowed_stride, word);
     for (; any; any &= any - 1) {
-      if (ids.size() == most_of_few()) return {};
+      if (ids.size() == sparse_limit()) return {};
       ids.push_back(static_cast<uint32_t>(word * 32) + static_cast<uint32_t>(std::countr_zero(any)));
     }
   }

@@ -51,9 +51,9 @@ struct Adjustments {
   bool any() const { return patched.ranges || biased.ranges || counted.ranges || allowed; }
 
   // Whether a hidden state of the request has a mask that allows few ids: at most one in sixteen.
-  bool allows_few(size_t hidden) const;
+  bool has_sparse_mask(size_t hidden) const;
   // The ids that the masks of n hidden states allow, all of them together; none where these are not few.
-  std::vector<uint32_t> few_allowed(size_t n) const;
+  std::vector<uint32_t> sparse_allowed_ids(size_t n) const;
   // What happens to the logits of a tile's rows.
   struct Changes {
     size_t hidden = 0;
@@ -69,7 +69,7 @@ struct Adjustments {
 
  private:
   void apply_to_ids(const Changes& changes, const Tile& tile, float* u) const;
-  size_t most_of_few() const { return valid / 16; }
+  size_t sparse_limit() const { return valid / 16; }
   uint32_t word_of(const uint32_t* mask, size_t word) const;  // without padding
 };
 

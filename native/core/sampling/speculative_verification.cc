@@ -20,7 +20,8 @@ struct Proposal {
   const float* log_probs = nullptr;  // null: certain of `index`, or (where there is none) nothing was proposed
   size_t index = kNowhere;
 
-  // Whether the draft can have drawn what it proposes, so that it may stand. (A finite log-probability whose q underflows can.)
+  // Whether the draft can have drawn what it proposes, so that it may be accepted. (A finite log-probability whose q underflows
+  // can.)
   bool is_possible() const { return !log_probs || log_probs[index] != -std::numeric_limits<float>::infinity(); }
 
   double operator()(size_t i) const {

@@ -1,4 +1,5 @@
-// Speculative verification: which of a draft's tokens stand, and the token that follows them. lib/reference/draft.ts defines it.
+// Speculative verification: which of a draft's tokens are accepted, and the token that follows them. lib/reference/draft.ts
+// defines it.
 #pragma once
 
 #include "../pass/pass.h"

@@ -15,7 +15,7 @@ class Storage {
   virtual ~Storage() = default;
   const uint8_t* data() const { return data_; }
   size_t size() const { return size_; }
-  // Bytes of this process's own memory, as opposed to a map's or a lender's.
+  // Bytes of this process's own memory, as opposed to a map's or a borrowed buffer's.
   virtual size_t owned_bytes() const { return 0; }
   // Are the bytes still those that were there at first? Not where a mapped file has been changed. To be asked after reading.
   virtual bool intact() const { return true; }
@@ -40,9 +40,9 @@ class OwnedStorage final : public Storage {
 };
 
 // Memory that somebody else keeps alive and unchanged.
-class LentStorage final : public Storage {
+class BorrowedStorage final : public Storage {
  public:
-  LentStorage(const uint8_t* data, size_t size) {
+  BorrowedStorage(const uint8_t* data, size_t size) {
     data_ = data;
     size_ = size;
   }
