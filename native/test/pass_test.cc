@@ -1,8 +1,8 @@
 // Whole passes: every sink against its definition on the same logits, and the same bits for any number of threads, any batch
 // and any set of sinks.
 #include <algorithm>
-#include <numeric>
-#include <thread>
+#include <cmath>
+#include <cstdio>
 
 #include "../core/sinks/sink.h"
 #include "../core/sinks/top_k.h"
@@ -268,92 +268,6 @@ TEST(rows_that_do_not_fit_in_memory_together_are_held_in_turn) {
   CHECK(!difference(r, 0, r, 2) && !difference(r, 0, r, 3));
 }
 
-// ---- a subset of the rows ----------------------------------------------------------------------------------------------------
-
-// The rows of E by these ids, packed: what a pass over the subset alone is about.
-Problem gathered(const Problem& p, const std::vector<uint32_t>& ids) {
-  Problem q{ids.size(), ids.size(), p.n, p.d, p.dtype, {}, {}, p.hidden, p.epilogue};
-  const size_t row_bytes = p.d * bytes_per_element(p.dtype);
-  for (const uint32_t id : ids) {
-    q.weights.insert(q.weights.end(), &p.weights[id * row_bytes], &p.weights[id * row_bytes] + row_bytes);
-    q.bias.push_back(p.bias[id]);
-  }
-  if (q.epilogue.bias) q.epilogue.bias = q.bias.data();
-  return q;
-}
-
-TEST_PER_TABLE(a_subset_of_rows_is_as_a_pass_over_those_alone) {
-  Random random(57);
-  for (const size_t vocabulary : {3, 700, 5000})
-    for (const unsigned one_in : {1u, 2u, 9u, 300u})
-      for (int epilogue = 0; epilogue < kEpilogues; epilogue++) {
-        const size_t n = 1 + random.below(9), d = 1 + random.below(40), valid = vocabulary - vocabulary / 20;
-        const Problem p = make_problem(kernels, vocabulary, valid, n, d, Dtype::bf16, epilogue, random.bits());
-        std::vector<uint32_t> ids;
-        for (uint32_t id = 0; id < valid; id++)
-          if (random.below(one_in) == 0) ids.push_back(id);
-        if (ids.empty()) ids.push_back(static_cast<uint32_t>(valid - 1));
-        const Problem alone = gathered(p, ids);
-        char what[100];
-        std::snprintf(what, sizeof what, "V=%zu rows=%zu n=%zu d=%zu epilogue=%d", vocabulary, ids.size(), n, d, epilogue);
-
-        std::vector<RowSampling> rows;
-        std::vector<uint32_t> places, targets;
-        for (size_t i = 0; i < n; i++) {
-          rows.push_back(kWays[random.below(kWayCount)]);
-          rows.back().stream = {1, static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(i)};
-          places.push_back(static_cast<uint32_t>(random.below(ids.size())));
-          targets.push_back(ids[places.back()]);
-        }
-        const std::vector<double> parameters = parameter_table(rows);
-        const uint32_t k = static_cast<uint32_t>(ids.size());
-        const ProductSource whole = p.source(kernels, 0, n);
-        const ProductSource subset(kernels, p.e(), p.epilogue, valid, p.hidden.data(), n, {ids.data(), ids.size()});
-        const ProductSource packed = alone.source(kernels, 0, n);
-        const Results want = run(kernels, packed, parameters.data(), places.data(), k, kEverything & ~kSample, 1);
-        for (const unsigned threads : {1u, 3u}) {
-          Results got = run(kernels, Laborious(subset), parameters.data(), targets.data(), k, kEverything, threads);
-          CHECK(got.result.status == PassResult::ok, "%s", what);
-          for (size_t i = 0; i < n; i++) {
-            std::vector<Candidate> candidates = sorted_candidates(&got.logits[i * k], k);
-            for (Candidate& c : candidates) c.id = ids[c.id];
-            if (rows[i].temperature != 0) {
-              const Choice choice = naive_draw(candidates, rows[i]);
-              CHECK(got.sample_ids[i] == choice.id, "%s row=%zu: %u, want %u", what, i, got.sample_ids[i], choice.id);
-            } else {
-              CHECK(got.sample_ids[i] == candidates[0].id, "%s row=%zu", what, i);
-            }
-            got.argmax[i] = static_cast<uint32_t>(std::lower_bound(ids.begin(), ids.end(), got.argmax[i]) - ids.begin());
-          }
-          for (uint32_t& id : got.top_ids) id = static_cast<uint32_t>(std::lower_bound(ids.begin(), ids.end(), id) - ids.begin());
-          for (size_t i = 0; i < n; i++) {
-            const char* const where = difference(want, i, got, i);
-            CHECK(!where, "%s threads=%u row=%zu: %s", what, threads, i, where);
-          }
-        }
-
-        // Probabilities over the vocabulary: as a pass over all of it has them; tokens all the same.
-        const Results all = run(kernels, whole, parameters.data(), targets.data(), 1, kEverything & ~kSample, 1);
-        const Results over =
-            run(kernels, Laborious(subset), parameters.data(), targets.data(), k, kEverything, 2, nullptr, &whole);
-        const Results own = run(kernels, subset, parameters.data(), targets.data(), k, kEverything, 1);
-        for (size_t i = 0; i < n; i++) {
-          bool alike = true;
-          for (size_t j = 0; j < k; j++)
-            alike &= over.log_probs[i * k + j] == all.log_probs[i * vocabulary + ids[j]] &&
-                     over.probs[i * k + j] == all.probs[i * vocabulary + ids[j]] &&
-                     over.top_log_probs[i * k + j] == all.log_probs[i * vocabulary + over.top_ids[i * k + j]];
-          CHECK(alike, "%s row=%zu", what, i);
-          CHECK(over.target_log_probs[i] == all.target_log_probs[i] && over.entropy[i] == all.entropy[i] &&
-                    over.log_sum_exp[i] == all.log_sum_exp[i],
-                "%s row=%zu", what, i);
-          CHECK(over.sample_ids[i] == own.sample_ids[i] && over.sample_log_probs[i] == own.sample_log_probs[i] &&
-                    over.argmax[i] == own.argmax[i] && over.ranks[i] == own.ranks[i],
-                "%s row=%zu", what, i);
-        }
-      }
-}
-
 // ---- numbers that have no token ----------------------------------------------------------------------------------------------
 
 TEST_PER_TABLE(NaN_is_carried_by_numbers_and_refused_by_choices) {
@@ -425,118 +339,6 @@ TEST_PER_TABLE(infinite_logits_have_the_probabilities_that_they_can_have) {
     CHECK(infinite.result.status == PassResult::unnormalized && infinite.result.id == 400, "way=%zu", way);
     CHECK(some.result.status == PassResult::ok && some.sample_ids[0] != 7, "way=%zu", way);
   }
-}
-
-// ---- stopping ----------------------------------------------------------------------------------------------------------------
-
-// Does something when a given chunk is asked for.
-template <class Event>
-class Eventful final : public Laborious {
- public:
-  Eventful(const LogitSource& source, Event event) : Laborious(source), event_(std::move(event)) {}
-  Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override {
-    event_(first_row / kChunkRows);
-    return Laborious::logits(first_row, rows, first_column, columns, scratch);
-  }
-
- private:
-  const Event event_;
-};
-
-TEST_PER_TABLE(an_abort_stops_the_pass) {
-  constexpr size_t kVocabulary = 100 * kChunkRows;
-  const std::vector<float> logits(kVocabulary, 1);
-  const MaterializedSource held(logits.data(), 1, kVocabulary);
-  std::atomic<int32_t> flag{1};
-  for (const unsigned threads : {1u, 3u}) {
-    flag = 1;
-    CHECK(run(kernels, Laborious(held), nullptr, nullptr, 3, kLogits | kTop | kArgmax, threads, &flag).result.status ==
-          PassResult::aborted);
-    flag = 0;
-    CHECK(run(kernels, Laborious(held), nullptr, nullptr, 3, kLogits | kTop | kArgmax, threads, &flag).result.status ==
-          PassResult::ok);
-    std::atomic<size_t> made{0};
-    const Eventful source(held, [&](size_t chunk) {
-      made++;
-      if (chunk == 10) flag = 1;
-    });
-    const uint32_t target = 3;
-    CHECK(run(kernels, source, nullptr, &target, 3, kEverything & ~kSample, threads, &flag).result.status == PassResult::aborted);
-    // The target's own logit, eleven chunks, and one that each other thread may have begun. (A thread may sleep before it sets
-    // the flag while others go on, so with several only the outcome is certain.)
-    if (threads == 1) CHECK(made == 12, "%zu chunks", made.load());
-  }
-}
-
-TEST_PER_TABLE(a_pass_that_gives_way_has_the_same_results) {
-  const Problem problem = make_problem(kernels, 20 * kChunkRows + 7, 20 * kChunkRows + 1, 9, 13, Dtype::f32, 0, 4);
-  const ProductSource source = problem.source(kernels, 0, problem.n);
-  const std::vector<uint32_t> targets(problem.n, 5);
-  const Results straight = run(kernels, source, nullptr, targets.data(), 3, kEverything & ~kSample, 1);
-  for (const unsigned threads : {1u, 2u, 5u}) {
-    Impatient gate;
-    const Results r =
-        run(kernels, Laborious(source), nullptr, targets.data(), 3, kEverything & ~kSample, threads, nullptr, nullptr, &gate);
-    for (size_t i = 0; i < problem.n; i++) {
-      const char* const what = difference(straight, i, r, i);
-      CHECK(!what, "%s of row %zu", what, i);
-    }
-    CHECK(gate.times > (threads == 1 ? 3 : 0), "%zu times", gate.times);
-  }
-}
-
-// Memory that can't be had in a worker thread is the caller's exception, and the pool is none the worse for it.
-TEST_PER_TABLE(exceptions_of_workers_reach_the_caller) {
-  constexpr size_t kVocabulary = 40 * kChunkRows;
-  const std::vector<float> logits(kVocabulary, 1);
-  const MaterializedSource held(logits.data(), 1, kVocabulary);
-  for (const unsigned threads : {1u, 2u, 5u})
-    for (int turn = 0; turn < 20; turn++) {
-      bool thrown = false;
-      try {
-        run(kernels,
-            Eventful(held,
-                     [](size_t chunk) {
-                       if (chunk % 7 == 3) throw std::bad_alloc();
-                     }),
-            nullptr, nullptr, 1, kLogits, threads);
-      } catch (const std::bad_alloc&) {
-        thrown = true;
-      }
-      CHECK(thrown);
-      CHECK(run(kernels, Laborious(held), nullptr, nullptr, 1, kTop, threads).top_ids[0] == 0);
-    }
-}
-
-TEST_PER_TABLE(an_empty_batch_is_done_at_once) {
-  const MaterializedSource none(nullptr, 0, 100);
-  CHECK(run(kernels, none, nullptr, nullptr, 5, kEverything, 4).result.status == PassResult::ok);
-}
-
-TEST_PER_TABLE(passes_of_several_callers_at_once_give_what_each_gives_alone) {
-  constexpr size_t n = 8;
-  const Problem p = make_problem(kernels, 2000, 1900, n, 17, Dtype::bf16, 0, 56);
-  std::vector<RowSampling> rows;
-  for (size_t i = 0; i < n; i++) rows.push_back(kWays[i]);
-  const std::vector<double> parameters = parameter_table(rows);
-  const std::vector<uint32_t> targets(n, 77);
-  const auto pass = [&](unsigned threads) {
-    const ProductSource product = p.source(kernels, 0, n);  // a source serves one pass at a time
-    return run(kernels, Laborious(product), parameters.data(), targets.data(), 20, kEverything, threads);
-  };
-  const Results want = pass(1);
-  std::atomic<int> different{0};
-  std::vector<std::thread> callers;
-  for (unsigned caller = 0; caller < 4; caller++)
-    callers.emplace_back([&, caller] {
-      for (unsigned turn = 0; turn < 10; turn++) {
-        const Results got = pass(1 + (caller + turn) % 4);
-        for (size_t i = 0; i < n; i++)
-          if (difference(want, i, got, i)) different++;
-      }
-    });
-  for (std::thread& caller : callers) caller.join();
-  CHECK(different == 0, "%d rows", different.load());
 }
 
 }  // namespace
