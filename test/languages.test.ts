@@ -17,14 +17,19 @@ function piece(of: string, expression: RegExp): string {
   expect(found.length, String(expression)).toBe(1);
   return found[0][1];
 }
+const listed = (text: string) =>
+  text
+    .split(',')
+    .map(each => each.trim())
+    .filter(each => each !== '');
 const names = (list: string) => list.match(/\w+/g)!;
 
 const core = readdirSync(join(root, 'native/core'), { recursive: true, encoding: 'utf8' })
   .filter(name => /\.(cc|h)$/.test(name))
   .map(name => text(join('native/core', name)))
   .join('\n');
-const addon = text('native/addon/arguments.cc');
-const native = text('lib/backend/native.ts');
+const addon = text('native/addon/request.cc');
+const passArguments = text('lib/backend/pass-arguments.ts');
 
 it('row parameters', () => {
   const { count, ...columns } = RowParameter;
@@ -58,17 +63,14 @@ it('dtypes, metrics, activations', () => {
     names(piece(core, new RegExp(`enum class ${name} : uint8_t \\{([^}]*)\\}`)).replace(/= \d+/g, ''));
   expect(values('Dtype')).toEqual(Object.keys(ROW_FORMATS));
   expect(values('Metric')).toEqual(['logit', 'dot', 'cosine']);
-  expect(native).toContain('METRIC_CODE: Record<Metric, number> = { dot: 1, cosine: 2 }');
+  expect(passArguments).toContain('METRIC_CODE: Record<Metric, number> = { dot: 1, cosine: 2 }');
   expect(values('Activations')).toEqual(ACTIVATIONS);
 });
 
 it('arguments of a pass, in their order', () => {
-  const given = piece(native, /function requestArguments[\s\S]*?return \[([^\]]*)\]/)
-    .split(',')
-    .map(argument => argument.trim())
-    .filter(argument => argument !== '');
-  expect(text('native/addon/arguments.h')).toMatch(new RegExp(`kRequestArguments = ${given.length};`));
-  const body = piece(addon, /RequestValues request_values\([\s\S]*?\{([\s\S]*?)^\}/m);
+  const given = listed(piece(passArguments, /function requestArguments[\s\S]*?return \[([^\]]*)\]/));
+  expect(text('native/addon/request.h')).toMatch(new RegExp(`kRequestArguments = ${given.length};`));
+  const body = piece(addon, /RequestValues request_values\([^)]*\* next\) \{([\s\S]*?)^\}/m);
   const read = [...piece(body, /:\s*\{([^}]*)\}\)/).matchAll(/&v\.(\w+)/g)].map(([, name]) => name);
   const others = [...body.matchAll(/\*next(?:\+\+)?(?:, "(\w+)"\)| != nullptr)/g)];
   expect(read.length + others.length).toBe(given.length);
@@ -85,8 +87,27 @@ it('arguments of a pass, in their order', () => {
   expect(others.map(([, name]) => name)).toEqual(['adjustments', undefined, 'request']);
 });
 
+it('arguments of a small pass, in the same order', () => {
+  const given = listed(piece(passArguments, /function requestArguments[\s\S]*?return \[([^\]]*)\]/));
+  const small = text('lib/backend/small-passes.ts').replace(/copied\(([^,]*),[^)]*\)/g, '$1');
+  const calls = [
+    ...small.matchAll(/head\.run\(\s*n,\s*hidden,\s*dtype,([^()]*(?:\([^()]*\)[^()]*)*)\)/g),
+  ].map(([, all]) => listed(all));
+  expect(calls.map(({ length }) => length).sort((a, b) => b - a)).toEqual([given.length, 5, 1]);
+  for (const call of calls)
+    call.forEach((argument, i) => {
+      const [, object, field = object] = given[i].match(/^(\w+)(?:\??\.|\()(\w+)/)!;
+      const joined = object === 'job' ? field : object + field[0].toUpperCase() + field.slice(1);
+      const alike = [`SMALL.${joined}`, given[i], field, 'rare'];
+      expect(
+        alike.some(each => new RegExp(`(^|\\W)${each.replace(/\W/g, '\\$&')}(\\W|$)`).test(argument)),
+        argument,
+      ).toBe(true);
+    });
+});
+
 it('arguments that few passes have, by name', () => {
-  const given = piece(native, /function rareArguments[\s\S]*?return \{([^}]*)\}/)
+  const given = piece(passArguments, /function rareArguments[\s\S]*?return \{([^}]*)\}/)
     .split(',')
     .map(entry => entry.trim().split(':')[0])
     .filter(name => name !== '');

@@ -2,9 +2,9 @@
 
 import { notFinite, type QuantizeTarget } from '../dtypes/quantize';
 import { ACTIVATIONS } from '../dtypes/quantized-activations';
-import { type Groups, ROW_FORMATS } from '../dtypes/row-format';
+import type { Groups } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
-import type { Capabilities, Dtype, Screening } from '../types';
+import type { Capabilities, Screening } from '../types';
 import { VERSION } from '../version';
 import {
   type Addon,
@@ -22,22 +22,16 @@ import type {
   LogitsBackend,
   LogitsJob,
   MatrixSource,
-  Metric,
   PassJob,
 } from './backend';
 import { keepMapsGuarded } from './map-signal';
 import { untilAbort } from './on-abort';
+import { DTYPE_CODE, requestArguments } from './pass-arguments';
 import { idOf, nameOf, nanError, nothingLeftError, unnormalizedError } from './row-errors';
 import { type CopyBytes, type CopySource, notTheCopy } from './saved-copy';
 import { screeningOf } from './screening';
+import { isSmall, runSmall } from './small-passes';
 import { defaultThreads } from './threads';
-
-const METRIC_CODE: Record<Metric, number> = { dot: 1, cosine: 2 };
-/** The numbers of native/core/matrix.h. */
-const DTYPE_CODE = Object.fromEntries(Object.keys(ROW_FORMATS).map((dtype, i) => [dtype, i])) as Record<
-  Dtype,
-  number
->;
 
 /** Statuses of native/core/pass/pass.h and native/addon/jobs.h, in their order from 1. */
 function errorOf([status, row, id]: NativeFailure, job?: PassJob): LMHeadError {
@@ -160,40 +154,9 @@ export class NativeBackend implements HeadBackend {
   }
 
   run(job: HiddenJob): void {
-    const { top, sample, score } = job;
-    const rare = rareArguments(job);
-    if (!top && !sample && !score && !job.logSumExp && !job.adjustments && !job.candidates && !rare) {
-      const { n, hidden, hiddenDtype, rowParameters, logits, logProbs, probs, argmax } = job;
-      const dtype = DTYPE_CODE[hiddenDtype];
-      // What is not passed need not be looked at: a sixth of what the smallest call costs.
-      settle(this.#head.run(n, hidden, dtype, rowParameters, logits, logProbs, probs, argmax), job);
-      return;
-    }
-    // Written out, as every call pays for it.
-    const result = this.#head.run(
-      job.n,
-      job.hidden,
-      DTYPE_CODE[job.hiddenDtype],
-      job.rowParameters,
-      job.logits,
-      job.logProbs,
-      job.probs,
-      job.argmax,
-      top?.k,
-      top?.ids,
-      top?.logits,
-      top?.logProbs,
-      sample?.ids,
-      sample?.logProbs,
-      score?.targets,
-      score?.logProbs,
-      score?.ranks,
-      score?.entropy,
-      job.logSumExp,
-      job.adjustments,
-      job.candidates && true,
-      rare,
-    );
+    const result = isSmall(job)
+      ? runSmall(this.#head, job)
+      : this.#head.run(job.n, job.hidden, DTYPE_CODE[job.hiddenDtype], ...requestArguments(job));
     if (result !== undefined) settle(result, job);
   }
 
@@ -340,49 +303,8 @@ export class NativeBackend implements HeadBackend {
   }
 }
 
-/** What few passes ask for; undefined where nothing of it is. */
-function rareArguments({ view, metric, draft, sample, partial }: PassJob): object | undefined {
-  // Only its own: a getter on Object.prototype would be handed the arrays that threads write to.
-  const listed = sample && Object.hasOwn(sample, 'topLogProbs') ? sample : undefined;
-  if (!view && metric === undefined && !draft && !listed && !partial) return undefined;
-  return {
-    rows: view?.rows,
-    overVocabulary: view?.overVocabulary,
-    metric: METRIC_CODE[metric!] ?? 0,
-    draft,
-    listed,
-    partial,
-  };
-}
-
 function listedArguments({ backend, job }: ListedJob): unknown[] {
   return [headOf(backend), job.n, job.hidden, DTYPE_CODE[job.hiddenDtype], ...requestArguments(job)];
-}
-
-/** In the order that native/addon/arguments.cc reads. */
-function requestArguments(job: PassJob): unknown[] {
-  const { top, sample, score } = job;
-  return [
-    job.rowParameters,
-    job.logits,
-    job.logProbs,
-    job.probs,
-    job.argmax,
-    top?.k,
-    top?.ids,
-    top?.logits,
-    top?.logProbs,
-    sample?.ids,
-    sample?.logProbs,
-    score?.targets,
-    score?.logProbs,
-    score?.ranks,
-    score?.entropy,
-    job.logSumExp,
-    job.adjustments,
-    job.candidates && true,
-    rareArguments(job),
-  ];
 }
 
 /** Throws LOAD or ISA where there is no binary, IO, MEMORY. */

@@ -10,6 +10,7 @@
 #include "callbacks.h"
 #include "head.h"
 #include "keep_loaded.h"
+#include "request.h"
 
 namespace lmhead {
 

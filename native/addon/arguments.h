@@ -40,6 +40,8 @@ class Call {
 
   // An argument; null where it is undefined. Those that are left out cost nothing.
   napi_value given(size_t i) const { return i < count_ ? or_null(arguments_[i]) : nullptr; }
+  // One that has to be there, of a type that is found out when it is taken; null where it is left out.
+  napi_value required(size_t i) const { return i < count_ ? arguments_[i] : nullptr; }
   // The elements of an array, as `given` has arguments; null beyond its end. May run JavaScript, as a property does.
   template <size_t count>
   std::array<napi_value, count> elements(napi_value array) const {
@@ -121,10 +123,11 @@ class Arrays {
   struct Found {
     uint8_t* data;
     size_t count;
-    bool is_shared;
+    napi_value buffer;
   };
   struct Range {
     const uint8_t *begin, *end;
+    bool meets(const Range& other) const { return begin < other.end && other.begin < end; }
   };
   template <class T>
   static constexpr napi_typedarray_type kType = napi_float32_array;
@@ -139,7 +142,11 @@ class Arrays {
   const Use use_;
   bool reading_ = false;
   std::vector<napi_value> outputs_;
-  std::vector<Range> written_;
+  // Where results go: those of most calls without an allocation.
+  static constexpr size_t kFew = 8;
+  Range few_written_[kFew];
+  size_t written_ = 0;
+  std::vector<Range> more_written_;
   Copies copies_;
 };
 template <>
@@ -155,63 +162,5 @@ inline constexpr napi_typedarray_type Arrays::kType<int32_t> = napi_int32_array;
 
 // Of n hidden states of d numbers.
 Arrays::Bytes hidden_bytes(Arrays& arrays, napi_value hidden, Dtype dtype, size_t n, size_t d);
-
-// What a pass is asked for, as it came; see lib/backend/backend.ts. Null: not given.
-struct RequestValues {
-  struct List {
-    napi_value counts, ids, log_probs;
-  };
-  napi_value row_parameters, logits, log_probs, probs, argmax;
-  napi_value k, top_ids, top_logits, top_log_probs;
-  napi_value sample_ids, sample_log_probs;
-  napi_value targets, score_log_probs, ranks, entropy;
-  napi_value log_sum_exp;
-  struct IdListValues {
-    napi_value given, ranges, ids, values;
-  };
-  struct {
-    IdListValues patches, biases, counted;
-    napi_value penalties, allowed, allowed_stride, xtc_protected;
-  } adjustments;
-  bool candidates;
-  // What few passes ask for.
-  napi_value rows, over_vocabulary, metric;
-  struct {
-    napi_value given, ids, log_probs, accepted, out_ids, out_log_probs;
-  } draft;
-  struct {
-    napi_value given, k, model_log_probs;
-    List top, model_top;
-  } listed;
-  struct Partial {
-    napi_value given, begin, end, sums, drawn_sums, drawn_logits, k, counts, ids, logits, target_logits;
-  } partial;
-};
-// In partial_arguments.cc: a PartialResults of lib/backend/backend.ts; and where its numbers go, if nothing is asked beside it
-// that a shard cannot tell.
-RequestValues::Partial partial_values(const Call& call, napi_value partial);
-void partial_for(PartialOutputs& out, Arrays& arrays, const RequestValues& values, size_t n, size_t valid);
-
-// In the order that lib/backend/native.ts gives; the last of them has what few passes ask for: { rows, overVocabulary, metric,
-// draft, listed, partial }.
-constexpr size_t kRequestArguments = 19;
-RequestValues request_values(const Call& call, const napi_value* arguments);
-// From the call's argument `first` on.
-inline RequestValues request_values(const Call& call, size_t first) {
-  napi_value arguments[kRequestArguments];
-  for (size_t i = 0; i < kRequestArguments; i++) arguments[i] = call.given(first + i);
-  return request_values(call, arguments);
-}
-
-// The request, without the place for candidates, which the caller provides where values.candidates. Every id is below `valid`,
-// and targets are among the view's rows.
-struct Asked {
-  PassRequest request;
-  PassView view;
-};
-Asked asked_of(Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid);
-// In two steps, as it has to be where there are several: where results go, and then what is read.
-Asked asked_for(Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid);
-void read_asked(Asked& asked, Arrays& arrays, const RequestValues& values, size_t n, size_t vocabulary, size_t valid);
 
 }  // namespace lmhead

@@ -10,6 +10,7 @@
 #include "../core/storage/map_guard.h"
 #include "callbacks.h"
 #include "matrices.h"
+#include "request.h"
 
 namespace lmhead {
 
@@ -117,7 +118,7 @@ napi_value Head::on_this(Call& call) {
 Head& Head::head_of(napi_env env, napi_value value, const char* name) {
   void* head;
   bool is_one = false;
-  if (value && is_object(env, value)) node(napi_check_object_type_tag, env, value, &kHeadTag, &is_one);
+  if (value) node_takes(napi_object_expected, napi_check_object_type_tag, env, value, &kHeadTag, &is_one);
   if (!is_one) throw bad_argument(name, "a Head");
   node(napi_unwrap, env, value, &head);
   return *static_cast<Head*>(head);
@@ -186,10 +187,10 @@ napi_value Head::run(Call& call) {
   const RequestValues values = request_values(call, 3);
   Arrays arrays(call, Arrays::Use::in_call);
   const std::shared_ptr<HeadCore> head = core();
-  const size_t n = integer_between(call.env(), call.given(0), 0, 0xffffffff, "n"), d = head->output().columns;
-  const Dtype dtype = hidden_dtype_from(call.env(), call.given(2));
+  const size_t n = integer_between(call.env(), call.required(0), 0, 0xffffffff, "n"), d = head->output().columns;
+  const Dtype dtype = hidden_dtype_from(call.env(), call.required(2));
   Asked asked = asked_of(arrays, values, n, head->output().rows, head->valid());
-  const Arrays::Bytes hidden = hidden_bytes(arrays, call.given(1), dtype, n, d);
+  const Arrays::Bytes hidden = hidden_bytes(arrays, call.required(1), dtype, n, d);
   std::vector<CandidateRow> candidates;
   if (values.candidates) asked.request.candidates = &candidates;
   PassResult result;
@@ -207,7 +208,7 @@ napi_value Head::run(Call& call) {
   });
   const int status = head->intact() ? static_cast<int>(result.status) : kWeightsChanged;
   if (values.candidates && status == PassResult::ok) return candidates_to_js(call.env(), candidates);
-  return result_to_js(call.env(), status, result);
+  return status == 0 ? nullptr : result_to_js(call.env(), status, result);  // null: undefined, without a call for it
 }
 
 // (n, hidden, hiddenDtype, …request, ticket?, facts?) -> Promise of undefined, candidates or [status, row, id]
@@ -215,14 +216,14 @@ napi_value Head::run_async(Call& call) {
   const RequestValues values = request_values(call, 3);
   Arrays arrays(call, Arrays::Use::after_call);
   const std::shared_ptr<HeadCore> head = core();
-  const size_t n = integer_between(call.env(), call.given(0), 0, 0xffffffff, "n"), d = head->output().columns;
-  const Dtype dtype = hidden_dtype_from(call.env(), call.given(2));
+  const size_t n = integer_between(call.env(), call.required(0), 0, 0xffffffff, "n"), d = head->output().columns;
+  const Dtype dtype = hidden_dtype_from(call.env(), call.required(2));
   auto job = std::make_unique<Job>();
   constexpr size_t kTicket = 3 + kRequestArguments;
   job->ticket = ticket_from(call.env(), call.given(kTicket));
   job->facts = arrays.output<double>(call.given(kTicket + 1), PassTask::kFacts, "facts");
   const Asked asked = asked_of(arrays, values, n, head->output().rows, head->valid());
-  const Arrays::Bytes hidden = hidden_bytes(arrays, call.given(1), dtype, n, d);
+  const Arrays::Bytes hidden = hidden_bytes(arrays, call.required(1), dtype, n, d);
   HeadCall& only = job->calls[0];
   needs_memory_for("the hidden states", [&] {
     only.states = call.environment().channel->buffers.take(n * hidden_stride(d));

@@ -44,8 +44,9 @@ bool is_truthy(napi_env env, napi_value value) {
 }
 
 double number_of(napi_env env, napi_value value) {
-  if (type_of(env, value) != napi_number) return std::numeric_limits<double>::quiet_NaN();
-  return Napi::Number(env, value).DoubleValue();
+  double number;
+  const bool is_one = node_takes(napi_number_expected, napi_get_value_double, env, value, &number);
+  return is_one ? number : std::numeric_limits<double>::quiet_NaN();
 }
 
 std::string text_of(napi_env env, napi_value value) {

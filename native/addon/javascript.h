@@ -33,6 +33,15 @@ void node(Function* function, napi_env env, Arguments... arguments) {
   if (status != napi_ok) fail(env, status);
 }
 
+// Calls one that says by `refusal` that a value is not of the kind it takes; whether it is. So no other call has to ask before.
+template <class Function, class... Arguments>
+bool node_takes(napi_status refusal, Function* function, napi_env env, Arguments... arguments) {
+  const napi_status status = faults::node_api_fails() ? napi_generic_failure : function(env, arguments...);
+  if (status == refusal) return false;
+  if (status != napi_ok) fail(env, status);
+  return true;
+}
+
 napi_valuetype type_of(napi_env env, napi_value value);
 bool is_object(napi_env env, napi_value value);
 bool is_truthy(napi_env env, napi_value value);

@@ -1,5 +1,6 @@
 // Methods of the JavaScript class behind a native head: calls that are made as one.
 #include "head.h"
+#include "request.h"
 
 namespace lmhead {
 

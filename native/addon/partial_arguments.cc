@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "../core/sinks/top_k.h"
-#include "arguments.h"
+#include "request.h"
 
 namespace lmhead {
 

@@ -223,11 +223,11 @@ function request(n, valid, withView) {
       : undefined;
   const wide = () => (!drafts && chance(20) ? floats(n * width) : undefined);
   return [
-    draws || drafts || chance(30) ? rowParameters(n) : undefined,
-    wide(),
-    wide(),
-    wide(),
     !drafts && chance(30) ? words(n) : undefined,
+    wide(),
+    wide(),
+    wide(),
+    draws || drafts || chance(30) ? rowParameters(n) : undefined,
     top ? k : undefined,
     top ? words(n * k) : undefined,
     top ? floats(n * k) : undefined,
@@ -641,7 +641,7 @@ const question = new Float32Array(3 * D).map((_, i) => Math.sin(i));
 function answer(head) {
   const ids = new Uint32Array(3);
   const logits = new Float32Array(3 * V);
-  head.run(3, question, 0, undefined, logits, undefined, undefined, ids);
+  head.run(3, question, 0, ids, logits);
   return Buffer.concat([Buffer.from(ids.buffer), Buffer.from(logits.buffer)]).toString('base64');
 }
 const expected = answer(control);

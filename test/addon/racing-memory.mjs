@@ -121,7 +121,7 @@ async function main() {
     };
     const { parameters, out, argmax, top, sample, targets, adjustments, candidates, rare } = parts;
     const list = [
-      ...[parameters, out, undefined, undefined, argmax && wanted(n)],
+      ...[argmax && wanted(n), out, undefined, undefined, parameters],
       ...[top && k, top && wanted(n * k), top && floats(n * k), top && floats(n * k)],
       ...[sample && wanted(n), sample && floats(n)],
       ...[targets, targets && floats(n), targets && new Uint32Array(n), targets && floats(n)],

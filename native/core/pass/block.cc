@@ -85,7 +85,7 @@ Block::Block(const Kernels& kernels, const LogitSource& source, const PassReques
   add_dense(Dense::log_probs, request.log_probs);
   add_dense(Dense::probs, request.probs);
   if (request.top.ids) add_top();
-  if (request.argmax) argmax_ = add<TopK>(kernels_, std::vector<uint32_t>(columns_, 1), slots_);
+  if (request.argmax) argmax_ = add<Argmax>(kernels_, columns_, slots_);
   if (request.score.targets) add_targets(workers);
   if (request.draws()) add_drawing(inverse_temperatures);
   if (draft) draft_materialized_ = add<MaterializeSink>(std::vector<bool>(columns_, true), source.valid(), source.ids());
@@ -150,7 +150,7 @@ PassResult Block::finish(const ParallelFor& workers) {
   if (request_.log_sum_exp) write_log_sum_exp();
   if (request_.top.ids) write_top(workers);
   if (request_.argmax)
-    for (size_t c = 0; c < columns_; c++) request_.argmax[begin_ + c] = argmax_->best(c)[0].id;
+    for (size_t c = 0; c < columns_; c++) request_.argmax[begin_ + c] = argmax_->best(c);
   if (request_.draws()) draw(workers);
   return {workers.aborted() ? PassResult::aborted : PassResult::ok};
 }
@@ -360,6 +360,7 @@ PassResult run_block(const Kernels& kernels, const LogitSource& source, const Pa
 
 PassResult run_unfinished(const Kernels& kernels, const LogitSource& source, const PassRequest& request, RowPlans& plans,
                           std::vector<size_t> unfinished, const ParallelFor& workers) {
+  if (unfinished.empty()) return {};
   std::sort(unfinished.begin(), unfinished.end());
   PassRequest again;
   again.row_parameters = request.row_parameters;

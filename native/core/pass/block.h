@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../sampling/speculative_verification.h"
+#include "../sinks/argmax.h"
 #include "../sinks/dense.h"
 #include "../sinks/distributions.h"
 #include "../sinks/sample.h"
@@ -154,7 +155,7 @@ class Block {
   TopK* top_ = nullptr;
   TopK* model_top_ = nullptr;
   MaterializeSink* top_materialized_ = nullptr;
-  TopK* argmax_ = nullptr;
+  Argmax* argmax_ = nullptr;
   TopK* drawn_top_ = nullptr;
   GumbelMaxSink* gumbel_max_ = nullptr;
   ReachSink* reach_ = nullptr;
