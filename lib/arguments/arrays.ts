@@ -115,7 +115,7 @@ export function float32ArrayOf(
   const array = float32Array(value, name);
   const count = lengthOf(array);
   if (count !== length) {
-    throw new LMHeadError('SHAPE', `${name}: got ${count} numbers; want ${lengthName} = ${length}`);
+    throw new LMHeadError('SHAPE', `${name}: got ${count} elements; want ${lengthName} = ${length}`);
   }
   return array;
 }
@@ -139,7 +139,7 @@ export function outputArray(
   const out = float32Array(value, 'out');
   const length = lengthOf(out);
   if (length < count) {
-    throw new LMHeadError('SHAPE', `out: got ${length} numbers; want at least ${count}`);
+    throw new LMHeadError('SHAPE', `out: got ${length} elements; want at least ${count}`);
   }
   if (input && overlap(out, input)) {
     throw new LMHeadError('RANGE', `out: got memory that overlaps ${inputName}; want memory of its own`);
@@ -172,7 +172,11 @@ export function newWords(count: number, name: string): Uint32Array {
 }
 
 export function outOfMemory(count: number, name: string, cause: unknown): LMHeadError {
-  return new LMHeadError('MEMORY', `${name}: ${count} numbers do not fit into memory; want fewer at a time`, {
-    cause,
-  });
+  return new LMHeadError(
+    'MEMORY',
+    `${name}: ${count} elements do not fit into memory; want fewer at a time`,
+    {
+      cause,
+    },
+  );
 }

@@ -54,7 +54,7 @@ function logProbRows(
     const what = view ? 'rows.length' : 'vocabSize';
     throw new LMHeadError(
       'SHAPE',
-      `draftLogProbs: got ${length} numbers; want ${count} · ${what} = ${count * width}, a row per draft id`,
+      `draftLogProbs: got ${length} elements; want ${count} · ${what} = ${count * width}, a row per draft id`,
     );
   }
   const rows = keep ? newFloats(length, 'draftLogProbs') : plainView(given);

@@ -36,7 +36,7 @@ export function headSizes(
   const v = integerBetween(vocabSize, 'vocabSize', 1, MOST_ROWS);
   const d = integerBetween(hiddenSize, 'hiddenSize', 1, MOST_ROWS);
   if (v * d * 4 >= MOST_BYTES) {
-    throw new LMHeadError('RANGE', `vocabSize · hiddenSize: got ${v} · ${d}; want fewer than 2^51 numbers`);
+    throw new LMHeadError('RANGE', `vocabSize · hiddenSize: got ${v} · ${d}; want fewer than 2^51 elements`);
   }
   return { vocabSize: v, hiddenSize: d };
 }
@@ -222,7 +222,7 @@ export function memoryMatrix(
   if (length !== wanted) {
     const what = quantized
       ? `bytes; want vocabSize rows of ${wanted / vocabSize} bytes, ${wanted}`
-      : `numbers; want vocabSize · hiddenSize = ${wanted}`;
+      : `elements; want vocabSize · hiddenSize = ${wanted}`;
     throw new LMHeadError('SHAPE', `${name}: got ${length} ${what}`);
   }
   if (!copy) {

@@ -39,7 +39,7 @@ export function hiddenRows(
   if (!Number.isInteger(n)) {
     throw new LMHeadError(
       'SHAPE',
-      `${name}: got ${length} numbers; want a multiple of ${sizeName} ${hiddenSize}`,
+      `${name}: got ${length} elements; want a multiple of ${sizeName} ${hiddenSize}`,
     );
   }
   return { data: type === 'Float16Array' ? bits(data) : data, dtype, n };
@@ -119,7 +119,7 @@ function tensorRows(hidden: unknown, hiddenSize: number, hiddenDtype: unknown, n
   if (length !== n * hiddenSize) {
     throw new LMHeadError(
       'SHAPE',
-      `${name}.data: got ${length} numbers; want ${n * hiddenSize}, as ${name}.dims says`,
+      `${name}.data: got ${length} elements; want ${n * hiddenSize}, as ${name}.dims says`,
     );
   }
   return { data: ofArray === 'Float16Array' ? bits(data) : data, dtype, n };
@@ -168,6 +168,6 @@ export function requireStill(data: Float32Array | Uint16Array, count: number, na
   requireMemory(data, name);
   throw new LMHeadError(
     'SHAPE',
-    `${name}: got ${length} numbers, ${count} before the other arguments were read; want an array that stays`,
+    `${name}: got ${length} elements, ${count} before the other arguments were read; want an array that stays`,
   );
 }

@@ -90,6 +90,6 @@ export function requireWholeBlocks(dtype: Dtype, d: number, name: string): void 
   if (d % numbers === 0) return;
   throw new LMHeadError(
     'SHAPE',
-    `${name}: got rows of ${d} numbers in ${dtype}; want a multiple of ${numbers}, its block`,
+    `${name}: got rows of ${d} elements in ${dtype}; want a multiple of ${numbers}, its block`,
   );
 }

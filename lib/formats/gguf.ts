@@ -255,7 +255,9 @@ function readTensor(cursor: Cursor): { name: string; offset: number; entry: Tens
   // Neither the number of numbers nor that of bytes may pass what a double counts, even where a 0 hides it.
   const rowLength = shape.at(-1) ?? 1;
   if (rowLength % numbers !== 0) {
-    throw new SyntaxError(`${tensor} has rows of ${rowLength} numbers, no multiple of ${dtype}'s ${numbers}`);
+    throw new SyntaxError(
+      `${tensor} has rows of ${rowLength} elements, no multiple of ${dtype}'s ${numbers}`,
+    );
   }
   const count = countOf(shape, Number.MAX_SAFE_INTEGER / Math.max(1, blockBytes / numbers));
   if (count === undefined) throw new SyntaxError(`${tensor} of ${shapeText(shape)} is too large to be`);

@@ -28,7 +28,7 @@ export async function drawingOf(body: Body, head: LMHead | undefined): Promise<L
   if (given !== head.hiddenSize) {
     throw new LMHeadError(
       'SHAPE',
-      `head: got one for hidden states of ${head.hiddenSize} numbers; want ${given}, as ${output.name} has`,
+      `head: got one for hidden states of ${head.hiddenSize} elements; want ${given}, as ${output.name} has`,
     );
   }
   return head;

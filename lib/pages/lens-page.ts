@@ -66,7 +66,7 @@ export function lensPage(result: TopK, options: LensPageOptions = {}): string {
     if (array !== undefined && array.length !== n)
       throw new LMHeadError(
         'SHAPE',
-        `${name}: got ${array.length} numbers; want ${n}, one per row of the result`,
+        `${name}: got ${array.length} elements; want ${n}, one per row of the result`,
       );
   }
   const layers = n / positions;

@@ -24,7 +24,7 @@ export function beamScores(scores: unknown, n: number): Float64Array {
     const list = scores as ArrayLike<unknown>;
     const length = isTyped ? lengthOf(scores as Float64Array) : list.length;
     if (length !== n)
-      throw new LMHeadError('SHAPE', `scores: got ${length} numbers; want ${n}, one per hidden state`);
+      throw new LMHeadError('SHAPE', `scores: got ${length} elements; want ${n}, one per hidden state`);
     return Float64Array.from({ length: n }, (_, i) => {
       const score = list[i];
       if (typeof score === 'number' && score < Infinity) return score;

@@ -47,7 +47,7 @@ napi_value candidates_to_js(napi_env env, const std::vector<CandidateRow>& rows)
   size_t count = 0;
   for (const CandidateRow& row : rows) count += row.ids.size();
   const auto too_many = [&] {
-    return Failure{"MEMORY", "candidates: " + std::to_string(count) + " numbers do not fit into memory; want fewer at a time"};
+    return Failure{"MEMORY", "candidates: " + std::to_string(count) + " elements do not fit into memory; want fewer at a time"};
   };
   if (count > 0xffffffff) throw too_many();  // offsets are 32 bits
   uint32_t *all_offsets, *all_ids;

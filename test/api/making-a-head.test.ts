@@ -45,7 +45,7 @@ const cases: Case[] = [
   ],
   ['a short weight', f32(V * D - 1), {}, 'SHAPE', 'weight', `${V * D - 1}`, `${V * D}`],
   ['a long weight', f32(V * D + 1), {}, 'SHAPE', 'weight', `${V * D + 1}`, `${V * D}`],
-  ['an empty weight', f32(0), {}, 'SHAPE', 'weight', '0 numbers'],
+  ['an empty weight', f32(0), {}, 'SHAPE', 'weight', '0 elements'],
   ['no weight', null, {}, 'ARGUMENT', 'weight', 'null'],
   ['a plain array as weight', Array(V * D).fill(0), {}, 'ARGUMENT', 'weight', 'an array'],
   ['a buffer as weight', new ArrayBuffer(V * D * 4), {}, 'ARGUMENT', 'weight', 'an object'],
@@ -189,9 +189,9 @@ describe.each(backends)('LMHead.from, %s', backend => {
 
   it('asks a matrix itself for its length', () => {
     const weight = Object.defineProperty(f32(1), 'length', { value: V * D });
-    throwsKind(() => makeHead(backend, {}, weight), 'SHAPE', 'weight', 'got 1 numbers');
+    throwsKind(() => makeHead(backend, {}, weight), 'SHAPE', 'weight', 'got 1 elements');
     const bias = Object.defineProperty(f32(1), 'length', { value: V });
-    throwsKind(() => makeHead(backend, { bias }), 'SHAPE', 'bias', 'got 1 numbers');
+    throwsKind(() => makeHead(backend, { bias }), 'SHAPE', 'bias', 'got 1 elements');
   });
 
   it('says what the head is made of', () => {

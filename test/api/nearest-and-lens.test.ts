@@ -151,7 +151,7 @@ describe.each(backends)('nearest: %s', backend => {
     const { head, hidden, worksOn } = headUnderTest(backend);
     const cases: [unknown[], 'SHAPE' | 'RANGE' | 'ARGUMENT' | 'DTYPE', string][] = [
       [[hidden, 1], 'SHAPE', 'idOrVector: got 2 vectors; want an id, or one vector of 7'],
-      [[hidden.subarray(0, 6), 1], 'SHAPE', 'hidden: got 6 numbers'],
+      [[hidden.subarray(0, 6), 1], 'SHAPE', 'hidden: got 6 elements'],
       [[V, 1], 'RANGE', `idOrVector[0]: got ${V}; want an id below ${V}`],
       [[0.5, 1], 'RANGE', 'idOrVector[0]: got 0.5'],
       [['1', 1], 'ARGUMENT', 'hidden: got "1"'],
@@ -254,12 +254,12 @@ describe.each(backends)('lens: %s', backend => {
         [
           [{ weight: new Float32Array(D) }],
           'SHAPE',
-          `translators[0].weight: got ${D} numbers; want hiddenSize² = ${D * D}`,
+          `translators[0].weight: got ${D} elements; want hiddenSize² = ${D * D}`,
         ],
         [
           [{ ...map(1), bias: new Float32Array(1) }],
           'SHAPE',
-          `translators[0].bias: got 1 numbers; want hiddenSize = ${D}`,
+          `translators[0].bias: got 1 elements; want hiddenSize = ${D}`,
         ],
         [[{ ...map(1), residual: 1 }], 'ARGUMENT', 'translators[0].residual: got 1'],
         [

@@ -361,7 +361,7 @@ describe.each(backends)('verifyDraft: %s', backend => {
         'too few log-probabilities',
         [[1, 2], { draftLogProbs: q }],
         'SHAPE',
-        [`draftLogProbs: got ${V} numbers`, `= ${2 * V}`],
+        [`draftLogProbs: got ${V} elements`, `= ${2 * V}`],
       ],
       [
         'other numbers',
@@ -388,7 +388,7 @@ describe.each(backends)('verifyDraft: %s', backend => {
         'log-probabilities of all ids for some rows',
         [[1], { draftLogProbs: q, rows: [3, 1] }],
         'SHAPE',
-        [`draftLogProbs: got ${V} numbers; want 1 · rows.length = 2`],
+        [`draftLogProbs: got ${V} elements; want 1 · rows.length = 2`],
       ],
       [
         'NaN where rows are put in order',

@@ -323,7 +323,7 @@ describe('lensPage', () => {
       'entropy',
       () => lensPage(result, { entropy: new Float32Array(3) }),
       'SHAPE',
-      /^entropy: got 3 numbers; want 35/,
+      /^entropy: got 3 elements; want 35/,
     ],
     ['layerNames', () => lensPage(result, { layerNames: ['a'] }), 'SHAPE', /^layerNames: got 1; want 35/],
     [

@@ -286,7 +286,7 @@ describe('a wrong file', () => {
 it('random weights that fit nowhere are an error', async () => {
   const { code, stderr } = await lmhead(['bench', '--vocab', '4294967295', '--size', '4294967295']);
   expect(code).toBe(1);
-  expect(stderr).toMatch(/^lmhead: ERR_LMHEAD_MEMORY: weights: \d+ numbers do not fit into memory[^\n]*\n$/);
+  expect(stderr).toMatch(/^lmhead: ERR_LMHEAD_MEMORY: weights: \d+ elements do not fit into memory[^\n]*\n$/);
 });
 
 describe('the program', () => {

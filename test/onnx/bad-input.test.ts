@@ -144,7 +144,7 @@ describe('a graph', () => {
       ending((graph, hidden) =>
         graph.node('Add', [graph.node('MatMul', [hidden, weightOf(graph)]), graph.floats([3], 1, 2, 3)]),
       ),
-      ['Add of 3 numbers'],
+      ['Add of 3 elements'],
     ],
     ['whose branches have different heads', mergedDecoder(true).bytes, ['branches', 'different heads']],
   ])('%s', (_, model, words) => {

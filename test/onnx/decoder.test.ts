@@ -268,7 +268,7 @@ describeOnnxruntime('over a body with a cache', runtime => {
     const narrow = LMHead.from(new Float32Array(8), { vocabSize: 2, hiddenSize: 4 });
     await expect(OnnxDecoder.open(body, { head: narrow, runtime })).rejects.toMatchObject({
       code: 'ERR_LMHEAD_SHAPE',
-      message: expect.stringMatching(/^head: got one for hidden states of 4 numbers; want \d+/),
+      message: expect.stringMatching(/^head: got one for hidden states of 4 elements; want \d+/),
     });
     await expect(OnnxDecoder.open(folder.path('none.onnx'), { runtime })).rejects.toMatchObject({
       code: 'ERR_LMHEAD_IO',

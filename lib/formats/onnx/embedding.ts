@@ -48,7 +48,7 @@ export function* findEmbedding(reader: TensorReader, model: OnnxModel, head: Sto
       if (matrix.columns === head.columns)
         untied = { tied: false, matrix, scale: yield* factorOf(reader, lookup) };
       else
-        problem ??= `${reader.file} has an embedding of rows of ${matrix.columns} numbers, which are no hidden states`;
+        problem ??= `${reader.file} has an embedding of rows of ${matrix.columns} elements, which are no hidden states`;
     } catch (error) {
       if (!(error instanceof LMHeadError)) throw error;
       if (byTokens) problem ??= error.message;

@@ -164,7 +164,7 @@ export function tailOf(reader: TensorReader, walked: Walked, vocabSize: number, 
     } else {
       const numbers = step.kind === 'add' ? step.numbers : step.masked;
       if (numbers.length !== vocabSize && numbers.length !== 1) {
-        throw refuse(`${step.kind === 'add' ? 'Add' : 'Where'} of ${numbers.length} numbers`);
+        throw refuse(`${step.kind === 'add' ? 'Add' : 'Where'} of ${numbers.length} elements`);
       }
       const at = (i: number) => numbers[numbers.length === 1 ? 0 : i];
       const before = added;

@@ -119,7 +119,7 @@ export class TensorReader {
     if (count !== undefined) return Math.ceil((count * bits) / 8);
     throw new LMHeadError(
       'FORMAT',
-      `${this.file}: ${quoted(name)} is ${shapeText(dims)}; want fewer than 2^50 numbers`,
+      `${this.file}: ${quoted(name)} is ${shapeText(dims)}; want fewer than 2^50 elements`,
     );
   }
 
@@ -129,7 +129,7 @@ export class TensorReader {
     if (count > most) {
       throw new LMHeadError(
         'SHAPE',
-        `${this.file}: ${quoted(tensor.name)} is ${shapeText(tensor.dims)}; want ${most} numbers at most`,
+        `${this.file}: ${quoted(tensor.name)} is ${shapeText(tensor.dims)}; want ${most} elements at most`,
       );
     }
     if (tensor.encoding === 'varints') return yield* this.#varints(tensor);
