@@ -107,7 +107,7 @@ export async function quantized({ dtypes = DTYPES, quick = false } = {}) {
       : { head: from(), byteLength: data.byteLength };
     // Beside the head those over the same bytes with integer activations, where its dtype has them.
     const heads = { f32: head };
-    for (const activations of rounding.WHOLE_WEIGHTS.includes(dtype) ? ['i8', 'i16'] : [])
+    for (const activations of rounding.INTEGER_DTYPES.includes(dtype) ? ['i8', 'i16'] : [])
       heads[activations] = from({ activations });
     const each = work =>
       Object.fromEntries(Object.entries(heads).map(([name, one]) => [name, () => work(one)]));

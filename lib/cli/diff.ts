@@ -1,5 +1,6 @@
 import { LMHeadError } from '../errors';
 import { LMHead } from '../lm-head';
+import { LogitDifferences } from '../reference/logit-difference';
 import { forEachBlock } from './blocks';
 import type { Command } from './command';
 import { closing, HEAD_OPTIONS, openOptions, withNamed } from './head';
@@ -48,56 +49,45 @@ async function compare(a: LMHead, b: LMHead, parsed: Parsed, terminal: Terminal)
   const { out, signal } = terminal;
   const [json, each] = [parsed.flag('json'), parsed.flag('each')];
   const texts = each ? await tokenTextsFor(parsed) : undefined;
-  const request = { logits: true, logProbs: true, argmax: true, norm: parsed.flag('norm'), signal } as const;
-  let sums = { max: 0, squares: 0, compared: 0, divergence: 0, agreeing: 0 };
+  const request = {
+    logits: true,
+    argmax: true,
+    withLogProbs: false,
+    norm: parsed.flag('norm'),
+    signal,
+  } as const;
+  const all = new LogitDifferences();
   const table = new Table([
     ...['position', 'max', 'rms', 'KL', 'best', 'best of OTHER'],
     ...(texts ? ['token', 'token of OTHER'] : []),
   ]);
   const work = async (hidden: Float32Array, first: number) => {
     const [one, other] = await Promise.all([a.run(hidden, request), b.run(hidden, request)]);
-    const own = { ...sums };
+    const block = new LogitDifferences();
     const rows: string[][] = [];
     for (let i = 0; i < hidden.length / a.hiddenSize; i++) {
-      const found = differences(one, i * a.vocabSize, other, i * b.vocabSize, a.vocabSize, b.vocabSize);
-      const best = [one.argmax[i], other.argmax[i]];
-      own.max = Math.max(own.max, found.max);
-      own.squares += found.squares;
-      own.compared += found.compared;
-      own.divergence += found.divergence;
-      own.agreeing += Number(best[0] === best[1]);
+      const position = new LogitDifferences();
+      position.add(rowOf(one.logits, i, a.vocabSize), rowOf(other.logits, i, b.vocabSize));
+      block.join(position);
       if (!each) continue;
-      const rms = Math.sqrt(found.squares / found.compared);
+      const best = [one.argmax[i], other.argmax[i]];
+      const { max, rms, klDivergence } = position.result();
       if (json) {
         const its = texts ? { texts: best.map(id => texts.text(id) ?? null) } : {};
-        const line = {
-          position: first + i,
-          max: found.max,
-          rms,
-          klDivergence: found.divergence,
-          argmax: best,
-        };
-        await out.write(jsonLine({ ...line, ...its }));
+        await out.write(jsonLine({ position: first + i, max, rms, klDivergence, argmax: best, ...its }));
       } else
         rows.push([
-          ...[String(first + i), found.max.toExponential(2), rms.toExponential(2)],
-          ...[found.divergence.toExponential(2), ...best.map(String)],
+          ...[String(first + i), max.toExponential(2), rms.toExponential(2)],
+          ...[klDivergence.toExponential(2), ...best.map(String)],
           ...(texts ? best.map(id => tokenCell(texts, id)) : []),
         ]);
     }
     if (rows.length > 0) await out.write(table.lines(rows));
-    sums = own;
+    all.join(block);
   };
   const summary = (positions: number, complete: boolean) => {
-    const { max, squares, compared, divergence, agreeing } = sums;
-    const rms = Math.sqrt(squares / compared);
-    const found = {
-      positions,
-      max,
-      rms,
-      klDivergence: divergence / positions,
-      argmaxAgreement: agreeing / positions,
-    };
+    const found = all.result();
+    const { max, rms, klDivergence, argmaxAgreement } = found;
     if (json) return jsonLine({ ...found, ...(complete ? {} : { complete }) });
     const gap = !each ? '' : positions > 0 ? '\n' : `${table.lines([])}\n`;
     return (
@@ -105,38 +95,16 @@ async function compare(a: LMHead, b: LMHead, parsed: Parsed, terminal: Terminal)
       pairs([
         ['positions', `${count(positions)} over ${count(Math.min(a.vocabSize, b.vocabSize))} tokens`],
         ['logits', `differ by ${max.toExponential(2)} at most, root mean square ${rms.toExponential(2)}`],
-        ['KL', `${found.klDivergence.toExponential(2)} nats a position, of OTHER from FILE`],
-        ['best tokens', `the same at ${(100 * found.argmaxAgreement).toFixed(2)} % of the positions`],
+        ['KL', `${klDivergence.toExponential(2)} nats a position, of OTHER from FILE`],
+        ['best tokens', `the same at ${(100 * argmaxAgreement).toFixed(2)} % of the positions`],
       ])
     );
   };
-  const results = 4 * Math.max(a.vocabSize, b.vocabSize);
+  const results = 2 * Math.max(a.vocabSize, b.vocabSize);
   await forEachBlock(a, parsed, terminal, { results, work, summary });
   return true;
 }
 
-interface Distribution {
-  logits: Float32Array;
-  logProbs: Float32Array;
-}
-
-/** Of a row each, of which one may be longer: beyond the other's end there are no logits to compare, but there may be probability. */
-function differences(a: Distribution, i: number, b: Distribution, j: number, sizeA: number, sizeB: number) {
-  let max = 0;
-  let squares = 0;
-  let compared = 0;
-  let divergence = 0;
-  for (let id = 0; id < sizeA; id++) {
-    const logP = a.logProbs[i + id];
-    const logQ = id < sizeB ? b.logProbs[j + id] : Number.NEGATIVE_INFINITY;
-    if (logP > Number.NEGATIVE_INFINITY) divergence += Math.exp(logP) * (logP - logQ);
-    const [u, v] = [a.logits[i + id], id < sizeB ? b.logits[j + id] : Number.NEGATIVE_INFINITY];
-    // Padding of either.
-    if (u === Number.NEGATIVE_INFINITY || v === Number.NEGATIVE_INFINITY) continue;
-    const difference = Math.abs(u - v);
-    max = Math.max(max, difference);
-    squares += difference * difference;
-    compared++;
-  }
-  return { max, squares, compared, divergence };
+function rowOf(logits: Float32Array, row: number, size: number): Float32Array {
+  return logits.subarray(row * size, (row + 1) * size);
 }

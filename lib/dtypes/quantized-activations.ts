@@ -6,26 +6,13 @@ import { LMHeadError } from '../errors';
 import type { Activations, Dtype } from '../types';
 import { floats, narrow } from './half';
 import { ROUNDER } from './quantize';
+import { QUANTIZED_DTYPES } from './row-format';
 
 /** In the order of native/core/kernels/quantized_activations.h. */
 export const ACTIVATIONS: readonly Activations[] = ['f32', 'i8', 'i16', 'bf16'];
 
-/** Weights of integers, times scales of blocks: native/core/kernels/generic/integer.inc has their products. */
-export const WHOLE_WEIGHTS: readonly Dtype[] = [
-  'i8',
-  'q8_0',
-  'q6_k',
-  'q5_k',
-  'q4_k',
-  'q4_0',
-  'q4_1',
-  'q5_0',
-  'q5_1',
-  'iq4_nl',
-  'iq4_xs',
-  'mxfp4',
-  'q3_k',
-];
+/** Weights that native/core/kernels/generic/integer.inc has products of: integers, times scales of blocks. */
+export const INTEGER_DTYPES: readonly Dtype[] = QUANTIZED_DTYPES.filter(dtype => dtype !== 'q2_k');
 
 /** Sums of so many products fit 32 bits. */
 const MOST_NUMBERS = 2 ** 17;
@@ -66,10 +53,10 @@ export function requireRoundable(activations: Activations, dtype: Dtype, hiddenS
       `activations: got 'bf16' for weights in ${dtype}; want weights in bf16, as only two numbers of that type are multiplied faster`,
     );
   }
-  if (!WHOLE_WEIGHTS.includes(dtype)) {
+  if (!INTEGER_DTYPES.includes(dtype)) {
     throw new LMHeadError(
       'DTYPE',
-      `activations: got '${activations}' for weights in ${dtype}; want weights in ${WHOLE_WEIGHTS.join(', ')}, as head.quantize makes them`,
+      `activations: got '${activations}' for weights in ${dtype}; want weights in ${INTEGER_DTYPES.join(', ')}, as head.quantize makes them`,
     );
   }
   if (hiddenSize > MOST_NUMBERS) {

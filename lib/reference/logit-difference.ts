@@ -1,7 +1,7 @@
 /** How far some logits are from others, position by position. */
 import type { LogitDifference } from '../types';
 
-/** Sums of what `LogitDifference` has the means of. */
+/** Sums of what `LogitDifference` has the means of, in float64. */
 export class LogitDifferences {
   #positions = 0;
   #count = 0;
@@ -11,23 +11,34 @@ export class LogitDifferences {
   #agreeing = 0;
 
   /**
-   * Of one position.
-   * @param u exact logits, all that count
-   * @param approximate as many
+   * Of one position. What is −∞ on either side, as padding is, or beyond the other's end, has no difference, but may have probability.
+   * @param u exact logits
+   * @param approximate for the same ids; fewer or more of them
    */
   add(u: ArrayLike<number>, approximate: ArrayLike<number>): void {
     const [mine, its] = [summaryOf(u), summaryOf(approximate)];
     for (let id = 0; id < u.length; id++) {
-      const difference = Math.abs(u[id] - approximate[id]);
+      const other = id < approximate.length ? approximate[id] : Number.NEGATIVE_INFINITY;
+      const logP = u[id] - mine.logSum;
+      if (logP > Number.NEGATIVE_INFINITY) this.#divergence += Math.exp(logP) * (logP - (other - its.logSum));
+      if (u[id] === Number.NEGATIVE_INFINITY || other === Number.NEGATIVE_INFINITY) continue;
+      const difference = Math.abs(u[id] - other);
       this.#max = Math.max(this.#max, difference);
       this.#squares += difference * difference;
-      const logP = u[id] - mine.logSum;
-      if (logP > Number.NEGATIVE_INFINITY)
-        this.#divergence += Math.exp(logP) * (logP - (approximate[id] - its.logSum));
+      this.#count++;
     }
     this.#positions++;
-    this.#count += u.length;
     if (mine.best === its.best) this.#agreeing++;
+  }
+
+  /** Those of other positions. */
+  join(others: LogitDifferences): void {
+    this.#positions += others.#positions;
+    this.#count += others.#count;
+    this.#max = Math.max(this.#max, others.#max);
+    this.#squares += others.#squares;
+    this.#divergence += others.#divergence;
+    this.#agreeing += others.#agreeing;
   }
 
   result(): LogitDifference {

@@ -5,12 +5,20 @@
 
 namespace lmhead {
 
+namespace {
+
+const std::shared_ptr<HeadCore>& that_can_be_copied(const std::shared_ptr<HeadCore>& head) {
+  if (!screen::can_be_copied(head->output())) throw bad_argument("screen", "weights that a copy is smaller than");
+  return head;
+}
+
+}  // namespace
+
 // (ticket?) -> Promise of undefined or [status, row, id]: makes the bounded copy of the output matrix, unless it is there
 napi_value Head::make_copy(Call& call) {
   Arrays arrays(call, Arrays::Use::after_call);
   auto job = std::make_unique<Job>();
-  job->calls[0].core = core();
-  if (!screen::can_be_copied(core()->output())) throw bad_argument("screen", "weights that a copy is smaller than");
+  job->calls[0].core = that_can_be_copied(core());
   job->makes_copy = true;
   job->ticket = ticket_from(call.env(), call.given(0));
   return send(call, arrays, std::move(job), long_head_queue_);
@@ -18,8 +26,7 @@ napi_value Head::make_copy(Call& call) {
 
 // () -> undefined or [status, row, id]: calls use the copy from now on; it is made first, unless it is there
 napi_value Head::use_copy(Call& call) {
-  const std::shared_ptr<HeadCore> head = core();
-  if (!screen::can_be_copied(head->output())) throw bad_argument("screen", "weights that a copy is smaller than");
+  const std::shared_ptr<HeadCore> head = that_can_be_copied(core());
   if (head->screen()) return undefined(call.env());
   needs_memory_for("the copy to search in", [&] {
     head->make_copy({});
@@ -74,7 +81,7 @@ napi_value Head::load_copy(Call& call) {
   constexpr size_t kMost = size_t{1} << 53;
   const uint64_t offset = integer_between(env, call.given(1), 0, kMost, "offset");
   const uint64_t length = integer_between(env, call.given(2), 1, kMost, "length");
-  if (!screen::can_be_copied(head->output())) throw bad_argument("screen", "weights that a copy is smaller than");
+  that_can_be_copied(head);
   // It may be filled up to a whole cache line.
   const size_t size = screen::Copy::saved_bytes(head->output());
   if (length < size || length - size >= 64) return number(env, 0);

@@ -255,7 +255,7 @@ describe.each(backends)('%s: activations', backend => {
       { activations: 'i8' },
       'DTYPE',
       'weights in f32',
-      'i8, q8_0, q6_k',
+      'q8_0, q6_k, q5_k',
     ],
     ['weights of two bits', 'q2_k', { activations: 'i16', dtype: 'q2_k' }, 'DTYPE', 'weights in q2_k'],
     ['a kind that there is not', 'f32', { activations: 'i4' }, 'RANGE', '"i4"', "'i16'"],

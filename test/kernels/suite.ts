@@ -7,7 +7,7 @@ import { type Epilogue, type LogitsJob, noCandidates, type PassJob } from '../..
 import { nativeCapabilities, nativeLogits } from '../../lib/backend/native';
 import { dequantize, unpackedRows } from '../../lib/dtypes/dequantize';
 import { floats } from '../../lib/dtypes/half';
-import { WHOLE_WEIGHTS } from '../../lib/dtypes/quantized-activations';
+import { INTEGER_DTYPES } from '../../lib/dtypes/quantized-activations';
 import { type BlockDtype, rowBytes } from '../../lib/dtypes/row-format';
 import { referenceLogits } from '../../lib/reference/backend';
 import { boundedLogitOf } from '../../lib/reference/logits';
@@ -117,7 +117,7 @@ export function kernelSuite(isa: string): void {
         expect(worst).toBeLessThanOrEqual(1);
       });
 
-      it.each(WHOLE_WEIGHTS)('weights %s and hidden states of integers: within the bound', async dtype => {
+      it.each(INTEGER_DTYPES)('weights %s and hidden states of integers: within the bound', async dtype => {
         for (const activations of ['i8', 'i16'] as const) {
           for (const wanted of [33, 65, 257, 2300]) {
             const d = validWidth(dtype as BlockDtype, wanted);
