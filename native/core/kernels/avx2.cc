@@ -170,11 +170,11 @@ constexpr int kIntegerRows = 4, kPlanes = 2, kStepPlanes = 2;
 
 static inline I zero_i() { return _mm256_setzero_si256(); }
 static inline Q load_q(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-static inline Q load_parts(const uint8_t* p, size_t apart) {
-  return _mm256_loadu2_m128i(reinterpret_cast<const __m128i*>(p + apart), reinterpret_cast<const __m128i*>(p));
-}
 static inline Q repeat(const uint8_t* p) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+static inline Q load_parts(const uint8_t* p, size_t apart) {
+  return _mm256_blend_epi32(repeat(p), repeat(p + apart), 0xf0);  // an insertion is made by one unit alone
 }
 static inline Q low_halves(Q x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
 static inline Q high_halves(Q x) { return low_halves(_mm256_srli_epi16(x, 4)); }
@@ -196,8 +196,8 @@ static inline F spread_halves(const uint8_t* p, size_t apart) {
   uint16_t low, high;
   std::memcpy(&low, p, sizeof low);
   std::memcpy(&high, p + apart, sizeof high);
-  const __m128 both = _mm_cvtph_ps(_mm_cvtsi32_si128(static_cast<int>(low | uint32_t{high} << 16)));
-  return _mm256_set_m128(_mm_shuffle_ps(both, both, _MM_SHUFFLE(1, 1, 1, 1)), _mm_shuffle_ps(both, both, 0));
+  const __m128i both = _mm_insert_epi16(_mm_cvtsi32_si128(low), high, 1);
+  return _mm256_cvtph_ps(_mm_shuffle_epi8(both, _mm_set_epi8(3, 2, 3, 2, 3, 2, 3, 2, 1, 0, 1, 0, 1, 0, 1, 0)));
 }
 static inline __m128i fold_i(I x) { return _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)); }
 #include "generic/x86_integer.inc"
@@ -217,6 +217,7 @@ static inline Biased with_bias(Q w) { return with_sign(w); }
 // Bytes below 64 have no sign to move.
 constexpr bool kAnyBytes = false;
 constexpr int kWideOffset = 0;
+constexpr bool kMultipliesOpened = true;
 static inline Q wide(Q w) { return w; }
 static inline I add_pairs(I sum, __m256i pairs) { return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))); }
 static inline I add_narrow(I sum, Q w, Q x) { return add_pairs(sum, _mm256_maddubs_epi16(w, x)); }

@@ -34,6 +34,7 @@ static inline Biased with_bias(Q w) { return with_sign(w); }
 // Bytes below 64 have no sign to move.
 constexpr bool kAnyBytes = false;
 constexpr int kWideOffset = 0;
+constexpr bool kMultipliesOpened = false;
 static inline Q wide(Q w) { return w; }
 static inline I add_pairs(I sum, __m512i pairs) { return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1))); }
 static inline I add_narrow(I sum, Q w, Q x) { return add_pairs(sum, _mm512_maddubs_epi16(w, x)); }

@@ -296,6 +296,7 @@ static inline Biased with_bias(Q w) { return with_sign(w); }
 
 constexpr bool kAnyBytes = true;
 constexpr int kWideOffset = 0;
+constexpr bool kMultipliesOpened = false;
 static inline Q wide(Q w) { return w; }
 static inline I add_narrow(I sum, const Q& w, const Q& x) { return add_dots(sum, with_sign(w), x); }
 static inline I add_narrow(I sum, const Q& w0, const Q& x0, const Q& w1, const Q& x1) {
