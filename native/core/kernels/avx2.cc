@@ -15,6 +15,9 @@ namespace avx2 {
 
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 3, kQuantizedColumns = 3;
+constexpr size_t kGroups = 1;
+// Parts that long that what it costs to begin one is little, in half of a first-level cache.
+constexpr size_t part_numbers(size_t element_bytes) { return 4096 / element_bytes; }
 constexpr size_t kUnpackFrom = 8;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -41,10 +44,15 @@ static inline F from_16_bit(__m128i bits) {
   if constexpr (dtype == Dtype::f16) return _mm256_cvtph_ps(bits);
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
+alignas(32) static const int8_t kUpperHalves[32] = {-1, -1, 0, 1, -1, -1, 2,  3,  -1, -1, 4,  5,  -1, -1, 6,  7,
+                                                    -1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15};
 template <Dtype dtype>
 static inline F load_weights(const uint8_t* p) {
   if constexpr (dtype == Dtype::f32) return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
-  return from_16_bit<dtype>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  if constexpr (dtype == Dtype::f16) return from_16_bit<dtype>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  // From a load that repeats them, one operation puts bytes where widening and a shift would.
+  const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_shuffle_epi8(both, _mm256_load_si256(reinterpret_cast<const __m256i*>(kUpperHalves))));
 }
 template <Dtype dtype>
 static inline F load_weights_partial(const uint8_t* p, size_t n) {

@@ -14,6 +14,8 @@ namespace neon {
 
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 2;  // 4 x 3 would fill all 32 registers, and compilers spill then
+constexpr size_t kGroups = 2;
+constexpr size_t part_numbers(size_t) { return 32 * kLanes; }
 constexpr int kQuantizedColumns = 3;
 constexpr size_t kUnpackFrom = 4;
 constexpr float kInfinity = __builtin_huge_valf();

@@ -14,6 +14,8 @@ namespace scalar {
 
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 2, kQuantizedColumns = 1;
+constexpr size_t kGroups = 2;
+constexpr size_t part_numbers(size_t) { return 32 * kLanes; }
 constexpr size_t kUnpackFrom = 4;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
