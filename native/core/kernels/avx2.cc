@@ -236,7 +236,32 @@ static inline I add_narrow(I sum, Q w0, Q x0, Q w1, Q x1) {
 
 #include "generic/kernels.inc"
 
-static const Kernels table = LMHEAD_KERNEL_TABLE("avx2");
+// ---- integers of 16 bits ----
+
+static inline I add_i(I a, I b) { return _mm256_add_epi32(a, b); }
+static inline I multiply_words(Q w, Q x) { return _mm256_madd_epi16(w, x); }
+static inline Q load_words(const uint8_t* p) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+// Of sixteen bytes in either half the first eight, and the others: with their sign, or too large by an offset.
+static inline Q widened(Q twice, Q wide, bool has_sign, int offset) {
+  return has_sign ? _mm256_srai_epi16(twice, 8) : _mm256_sub_epi16(wide, _mm256_set1_epi16(static_cast<short>(offset)));
+}
+template <bool has_sign>
+static inline Q first_words(Q w, int offset) {
+  return widened(_mm256_unpacklo_epi8(w, w), _mm256_unpacklo_epi8(w, zero_i()), has_sign, offset);
+}
+template <bool has_sign>
+static inline Q last_words(Q w, int offset) {
+  return widened(_mm256_unpackhi_epi8(w, w), _mm256_unpackhi_epi8(w, zero_i()), has_sign, offset);
+}
+static inline double reduce_wide(I x) {
+  return reduce_d(_mm256_add_pd(_mm256_cvtepi32_pd(_mm256_castsi256_si128(x)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(x, 1))));
+}
+
+#include "generic/integer_words.inc"
+
+static constexpr Kernels table = with_words(LMHEAD_KERNEL_TABLE("avx2"));
 
 }  // namespace avx2
 }  // namespace lmhead

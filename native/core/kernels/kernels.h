@@ -77,9 +77,9 @@ inline float scale_sum(double sum, double row_scale, float state_scale) {
 
 // Planes that are laid out for a table's products with weights of a dtype, once for a whole pass.
 struct PackedPlanes {
-  // In bytes; 0 where so few planes are better left as they are.
-  size_t (*size)(Dtype dtype, size_t planes, size_t stride);
-  void (*pack)(Dtype dtype, const int8_t* numbers, size_t planes, size_t stride, int8_t* to);
+  // In bytes, of `columns` states with `planes` each; 0 where so few are better left as they are.
+  size_t (*size)(Dtype dtype, size_t columns, size_t planes, size_t stride);
+  void (*pack)(Dtype dtype, const int8_t* numbers, size_t columns, size_t planes, size_t stride, int8_t* to);
 };
 
 // A product over hidden states that are laid out for a matrix unit, once for a whole pass. Same bits as Kernels::product.

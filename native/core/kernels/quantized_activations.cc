@@ -56,8 +56,8 @@ void QuantizedActivations::round(Activations kind, const float* hidden, size_t h
 void QuantizedActivations::pack(const Kernels& kernels, Dtype dtype) {
   const PackedPlanes* const way = kernels.packed_planes[static_cast<size_t>(dtype)];
   if (!way) return;
-  packed_.resize(way->size(dtype, columns() * planes_, stride_));
-  if (!packed_.empty()) way->pack(dtype, numbers_.data(), columns() * planes_, stride_, packed_.data());
+  packed_.resize(way->size(dtype, columns(), planes_, stride_));
+  if (!packed_.empty()) way->pack(dtype, numbers_.data(), columns(), planes_, stride_, packed_.data());
 }
 
 }  // namespace lmhead
