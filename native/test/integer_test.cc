@@ -288,6 +288,44 @@ TEST(integer_products_have_the_same_bits_with_vnni_and_without) {
   }
 }
 
+// The largest powers of two, whose products with integers are beyond float32 until the state's scale makes them small.
+TEST_PER_TABLE(integer_products_of_large_powers_of_two_are_finite) {
+  constexpr size_t d = 320, rows = 5, n = 3;
+  const Dtype dtype = Dtype::mxfp4;
+  const auto product = kernels.integer_product[static_cast<size_t>(dtype)];
+  Random random(12);
+  std::vector<uint8_t> bytes = random_quantized(dtype, rows, d, random);
+  for (size_t at = 0; at < bytes.size(); at += row_format(dtype).bytes) bytes[at] = static_cast<uint8_t>(240 + bytes[at] % 12);
+  std::vector<float> hidden(n * d);
+  for (float& x : hidden) x = static_cast<float>(random.normal() * 1e-8);
+  std::fill_n(&hidden[d], d, 0.0f);
+  std::fill_n(&hidden[2 * d], d, 1e30f);
+  const Matrix e{bytes.data(), dtype, rows, d};
+  for (const Activations kind : kRounded) {
+    QuantizedActivations rounded;
+    rounded.round(kind, hidden.data(), d, n, d);
+    rounded.pack(kernels, dtype);
+    const IntegerStates states = rounded.view();
+    float all[n * rows], alone[rows];
+    product(e, 0, rows, states, 0, n, all, rows);
+    for (size_t c = 0; c < n; c++) {
+      product(e, 0, rows, states, c, 1, alone, rows);
+      CHECK(same(alone, all + c * rows, rows));
+      for (size_t r = 0; r < rows; r++) {
+        double sum = 0, magnitude = 0;
+        for (size_t k = 0; k < d; k++) {
+          const double term = quantized_value(dtype, e.row(r), k) * static_cast<double>(integer_of(states, c, k)) * states.scales[c];
+          sum += term;
+          magnitude += std::abs(term);
+        }
+        const float got = all[c * rows + r];
+        CHECK(std::abs(sum) > 0x1p128 ? std::isinf(got) : std::abs(got - sum) <= 30 * 0x1p-23 * magnitude, "%.9g, want %.9g", got,
+              sum);
+      }
+    }
+  }
+}
+
 TEST_PER_TABLE(integer_products_with_a_sick_state_are_sick_alone) {
   constexpr size_t d = 256, n = 5, rows = 6;
   for (const Dtype dtype : kQuantized) {

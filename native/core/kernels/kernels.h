@@ -75,6 +75,9 @@ inline float scale_sum(double sum, double row_scale, float state_scale) {
   return static_cast<float>(sum * (row_scale * static_cast<double>(state_scale)));
 }
 
+// The sum of a row of mxfp4 times the integers of a state, whose partial sums may be beyond float32 where it is not.
+double sum_in_double_of_mxfp4(const uint8_t* row, size_t d, const IntegerStates& states, size_t column);
+
 // Planes that are laid out for a table's products with weights of a dtype, once for a whole pass.
 struct PackedPlanes {
   // In bytes, of `columns` states with `planes` each; 0 where so few are better left as they are.

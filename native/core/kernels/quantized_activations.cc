@@ -27,6 +27,23 @@ float scale_of(const float* h, size_t d, int most) {
 
 }  // namespace
 
+double sum_in_double_of_mxfp4(const uint8_t* row, size_t d, const IntegerStates& states, size_t column) {
+  constexpr int kTwice[8] = {0, 1, 2, 3, 4, 6, 8, 12};
+  constexpr RowFormat format = row_format(Dtype::mxfp4);
+  const int8_t* const high = states.numbers + column * states.planes * states.stride;
+  double sum = 0;
+  for (size_t first = 0; first < d; first += format.numbers, row += format.bytes) {
+    int64_t dot = 0;
+    for (size_t i = 0; i < format.numbers; i++) {
+      const int nibble = row[1 + i % 16] >> i / 16 * 4 & 15, w = nibble < 8 ? kTwice[nibble] : -kTwice[nibble - 8];
+      const size_t k = first + i;
+      dot += w * (states.planes == 1 ? high[k] : kHighPlane * high[k] + high[states.stride + k]);
+    }
+    sum += std::ldexp(static_cast<double>(dot), row[0] - 128);
+  }
+  return sum;
+}
+
 bool rounds_activations(Dtype dtype) { return scalar_kernels()->integer_product[static_cast<size_t>(dtype)] != nullptr; }
 
 void QuantizedActivations::round(Activations kind, const float* hidden, size_t hidden_stride, size_t columns, size_t d) {
