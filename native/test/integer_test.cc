@@ -314,7 +314,8 @@ TEST_PER_TABLE(integer_products_of_large_powers_of_two_are_finite) {
       for (size_t r = 0; r < rows; r++) {
         double sum = 0, magnitude = 0;
         for (size_t k = 0; k < d; k++) {
-          const double term = quantized_value(dtype, e.row(r), k) * static_cast<double>(integer_of(states, c, k)) * states.scales[c];
+          const double term =
+              quantized_value(dtype, e.row(r), k) * static_cast<double>(integer_of(states, c, k)) * states.scales[c];
           sum += term;
           magnitude += std::abs(term);
         }

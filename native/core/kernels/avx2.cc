@@ -174,7 +174,7 @@ static inline I load_nibbles(const uint8_t* p) {
 // ---- integers ----
 
 using Q = __m256i;
-constexpr int kIntegerRows = 4, kPlanes = 2, kStepPlanes = 2;
+constexpr int kIntegerRows = 4, kPlanes = 2, kStepPlanes = 4;
 
 static inline I zero_i() { return _mm256_setzero_si256(); }
 static inline Q load_q(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
@@ -256,7 +256,8 @@ static inline Q last_words(Q w, int offset) {
   return widened(_mm256_unpackhi_epi8(w, w), _mm256_unpackhi_epi8(w, zero_i()), has_sign, offset);
 }
 static inline double reduce_wide(I x) {
-  return reduce_d(_mm256_add_pd(_mm256_cvtepi32_pd(_mm256_castsi256_si128(x)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(x, 1))));
+  return reduce_d(
+      _mm256_add_pd(_mm256_cvtepi32_pd(_mm256_castsi256_si128(x)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(x, 1))));
 }
 
 #include "generic/integer_words.inc"
