@@ -171,6 +171,32 @@ static inline I load_nibbles(const uint8_t* p) {
 
 #include "generic/eight_lanes.inc"
 
+constexpr bool kLooksUpBytes = true;
+struct ByteHalves {
+  I low, high;  // sixteen bytes each, twice
+};
+static inline ByteHalves look_up_halves(const uint8_t* p, const uint8_t* values) {
+  const auto twice = [](const uint8_t* sixteen) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
+  };
+  const I table = twice(values), both = twice(p), low = _mm256_set1_epi8(15);
+  return {_mm256_shuffle_epi8(table, _mm256_and_si256(both, low)),
+          _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(both, 4), low))};
+}
+// To the top of lanes, as widening crosses halves, which takes longer.
+alignas(32) static const int8_t kToTop[2][32] = {
+    {-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, -1, -1, 4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7},
+    {-1, -1, -1, 8,  -1, -1, -1, 9,  -1, -1, -1, 10, -1, -1, -1, 11,
+     -1, -1, -1, 12, -1, -1, -1, 13, -1, -1, -1, 14, -1, -1, -1, 15}};
+static inline I eight_of(const ByteHalves& x, size_t i) {
+  const I places = _mm256_load_si256(reinterpret_cast<const __m256i*>(kToTop[i % 16 / 8]));
+  return _mm256_srai_epi32(_mm256_shuffle_epi8(i < 16 ? x.low : x.high, places), 24);
+}
+
+static inline void store_halves(uint8_t* p, const ByteHalves& x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_blend_epi32(x.low, x.high, 0xf0));
+}
+
 // ---- integers ----
 
 using Q = __m256i;

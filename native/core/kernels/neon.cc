@@ -180,10 +180,11 @@ static inline I widened(uint8x8_t x) {
 }
 static inline I load_u8(const uint8_t* p) { return widened(vld1_u8(p)); }
 static inline I bytes_of(uint64_t x) { return widened(vcreate_u8(x)); }
-static inline I load_i8(const uint8_t* p) {
-  const int16x8_t wide = vmovl_s8(vreinterpret_s8_u8(vld1_u8(p)));
+static inline I with_sign(uint8x8_t x) {
+  const int16x8_t wide = vmovl_s8(vreinterpret_s8_u8(x));
   return {vreinterpretq_u32_s32(vmovl_s16(vget_low_s16(wide))), vreinterpretq_u32_s32(vmovl_high_s16(wide))};
 }
+static inline I load_i8(const uint8_t* p) { return with_sign(vld1_u8(p)); }
 static inline F to_float(I x) {
   return {vcvtq_f32_s32(vreinterpretq_s32_u32(x.low)), vcvtq_f32_s32(vreinterpretq_s32_u32(x.high))};
 }
@@ -235,6 +236,24 @@ static inline Bytes shift_left(Bytes x, int n) { return vshlq_u8(x, vdupq_n_s8(s
 static inline Bytes shift_right(Bytes x, int n) { return vshlq_u8(x, vdupq_n_s8(static_cast<int8_t>(-n))); }
 
 #include "generic/eight_lanes.inc"
+
+constexpr bool kLooksUpBytes = true;
+struct ByteHalves {
+  uint8x16_t low, high;
+};
+static inline ByteHalves look_up_halves(const uint8_t* p, const uint8_t* values) {
+  const uint8x16_t table = vld1q_u8(values), both = vld1q_u8(p);
+  return {vqtbl1q_u8(table, vandq_u8(both, vdupq_n_u8(15))), vqtbl1q_u8(table, vshrq_n_u8(both, 4))};
+}
+static inline I eight_of(const ByteHalves& x, size_t i) {
+  const uint8x16_t half = i < 16 ? x.low : x.high;
+  return with_sign(i % 16 ? vget_high_u8(half) : vget_low_u8(half));
+}
+
+static inline void store_halves(uint8_t* p, const ByteHalves& x) {
+  vst1q_u8(p, x.low);
+  vst1q_u8(p + 16, x.high);
+}
 
 // ---- integers ----
 

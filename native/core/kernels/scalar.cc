@@ -294,6 +294,9 @@ static inline Bytes shift_right(Bytes x, int n) {
 
 #include "generic/eight_lanes.inc"
 
+constexpr bool kLooksUpBytes = false;
+struct ByteHalves {};
+
 // ---- integers ----
 
 struct Q {
