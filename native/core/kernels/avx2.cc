@@ -175,11 +175,11 @@ constexpr bool kLooksUpBytes = true;
 struct ByteHalves {
   I low, high;  // sixteen bytes each, twice
 };
+static inline I repeat(const uint8_t* p) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 static inline ByteHalves look_up_halves(const uint8_t* p, const uint8_t* values) {
-  const auto twice = [](const uint8_t* sixteen) {
-    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
-  };
-  const I table = twice(values), both = twice(p), low = _mm256_set1_epi8(15);
+  const I table = repeat(values), both = repeat(p), low = _mm256_set1_epi8(15);
   return {_mm256_shuffle_epi8(table, _mm256_and_si256(both, low)),
           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(both, 4), low))};
 }
@@ -204,9 +204,6 @@ constexpr int kIntegerRows = 4, kPlanes = 2, kStepPlanes = 4;
 
 static inline I zero_i() { return _mm256_setzero_si256(); }
 static inline Q load_q(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-static inline Q repeat(const uint8_t* p) {
-  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
 static inline Q load_parts(const uint8_t* p, size_t apart) {
   return _mm256_blend_epi32(repeat(p), repeat(p + apart), 0xf0);  // an insertion is made by one unit alone
 }
