@@ -12,7 +12,7 @@ const ROUNDING = 1e-3;
 /**
  * @param n hidden states: one per id, and perhaps one more
  * @param view of the call: its log-probabilities are of those rows
- * @param keep whether the numbers are copied, as they will be read later
+ * @param keep whether the values are copied, as they will be read later
  */
 export function draftJob(
   draftIds: unknown,
@@ -70,22 +70,22 @@ function logProbRows(
 }
 
 /** Where the first number is that is above a limit, or NaN; the length where there is none. */
-function firstAbove(numbers: Float32Array, limit: number): number {
-  const n = numbers.length;
+function firstAbove(values: Float32Array, limit: number): number {
+  const n = values.length;
   let i = 0;
   // Eight at a time takes half as long, and there are V of them for every id.
   for (; i + 7 < n; i += 8) {
     const all =
-      numbers[i] <= limit &&
-      numbers[i + 1] <= limit &&
-      numbers[i + 2] <= limit &&
-      numbers[i + 3] <= limit &&
-      numbers[i + 4] <= limit &&
-      numbers[i + 5] <= limit &&
-      numbers[i + 6] <= limit &&
-      numbers[i + 7] <= limit;
+      values[i] <= limit &&
+      values[i + 1] <= limit &&
+      values[i + 2] <= limit &&
+      values[i + 3] <= limit &&
+      values[i + 4] <= limit &&
+      values[i + 5] <= limit &&
+      values[i + 6] <= limit &&
+      values[i + 7] <= limit;
     if (!all) break;
   }
-  while (i < n && numbers[i] <= limit) i++;
+  while (i < n && values[i] <= limit) i++;
   return i;
 }

@@ -14,7 +14,7 @@ interface Binary {
 export interface Addon {
   select(isa: string | undefined): { isa: string; available: string[]; napi: number };
   runLogits(...args: unknown[]): NativeResult;
-  multiplyAddRate(threads: number, numbers: number): number;
+  multiplyAddRate(threads: number, type: number): number;
   externalMemory(): number;
   renewGuards(): void;
   addressOf(bytes: Uint8Array): number;

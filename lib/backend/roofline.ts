@@ -15,8 +15,8 @@ export function readTimer(head: LMHead): () => number {
 const MULTIPLIED = ['f32', 'bf16', 'i8'] as const;
 
 /** Multiply-adds a second, from registers, on that many threads; 0 where no instruction of their own multiplies such numbers. */
-export function multiplyAddRate(threads: number, numbers: (typeof MULTIPLIED)[number] = 'f32'): number {
-  return loadAddon().multiplyAddRate(threads, MULTIPLIED.indexOf(numbers));
+export function multiplyAddRate(threads: number, type: (typeof MULTIPLIED)[number] = 'f32'): number {
+  return loadAddon().multiplyAddRate(threads, MULTIPLIED.indexOf(type));
 }
 
 /** Bytes outside of its heap that V8 knows of in this thread: array buffers, and what the addon has told it of. */

@@ -218,11 +218,11 @@ function randomHead(parsed: Parsed): LMHead {
     threads: parsed.number('threads'),
     backend: parsed.text('backend') as 'auto',
   };
-  // Small numbers out of a table: which they are makes no difference to any time.
+  // Small values out of a table: which they are makes no difference to any time.
   const next = normalNumbers(2);
   const pattern = Float32Array.from({ length: 7919 }, () => next() * 0.02);
   if (dtype === 'f32') return LMHead.from(repeated(pattern, vocabSize * hiddenSize), options);
-  // The upper half of a float32 is a bf16; of f16, such bits are numbers of the same size or so.
+  // The upper half of a float32 is a bf16; of f16, such bits are values of the same size or so.
   const mask = dtype === 'f16' ? 0xafff : 0xffff;
   const bits = new Uint16Array(new Uint32Array(pattern.buffer).map(word => (word >>> 16) & mask));
   return LMHead.from(repeated(bits, vocabSize * hiddenSize), { ...options, dtype });
@@ -230,12 +230,12 @@ function randomHead(parsed: Parsed): LMHead {
 
 function repeated<T extends Float32Array | Uint16Array>(pattern: T, length: number): T {
   const Numbers = pattern.constructor as new (length: number) => T;
-  let numbers: T;
+  let values: T;
   try {
-    numbers = new Numbers(length);
+    values = new Numbers(length);
   } catch (cause) {
     throw outOfMemory(length, 'weights', cause);
   }
-  for (let i = 0; i < length; i++) numbers[i] = pattern[i % pattern.length];
-  return numbers;
+  for (let i = 0; i < length; i++) values[i] = pattern[i % pattern.length];
+  return values;
 }

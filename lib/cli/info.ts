@@ -133,6 +133,6 @@ function bytesOf(source: MatrixSource): number {
   // Of a group of numbers there are a scale and a bias, of 16 bits each.
   const { length, dtype, groups } = source;
   return groups
-    ? length + ((length / ROW_FORMATS[dtype].bytes) * ROW_FORMATS[dtype].numbers * 4) / groups.size
+    ? length + ((length / ROW_FORMATS[dtype].bytes) * ROW_FORMATS[dtype].elements * 4) / groups.size
     : length;
 }

@@ -5,7 +5,7 @@ import { outOfMemory } from '../arguments/arrays';
 import { LMHeadError } from '../errors';
 import { readNpy } from '../formats/npy';
 import { follow, look, notAFile, type Plan, within } from '../formats/read-plan';
-import { toFloats } from '../formats/stored-numbers';
+import { toFloats } from '../formats/stored-values';
 import { shapeText, type TensorEntry } from '../formats/tensor-table';
 import { Interrupted, type Terminal } from './streams';
 

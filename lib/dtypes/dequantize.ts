@@ -18,10 +18,10 @@ import {
 /** The sixteen values of IQ4_NL and IQ4_XS: finer near zero. */
 const NON_LINEAR = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
-/** Twice the numbers of E2M1, by their codes. */
+/** Twice the values of E2M1, by their codes. */
 const TWICE_E2M1 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
-/** Bytes of one block, from `at` on, and where its numbers go. */
+/** Bytes of one block, from `at` on, and where its values go. */
 interface BlockJob {
   bytes: DataView;
   at: number;
@@ -55,7 +55,7 @@ function fourBitsOf256(view: DataView, at: number, i: number): number {
   return i & 32 ? byte >> 4 : byte & 15;
 }
 
-/** The i-th of 256 numbers of two bits: of 32 bytes the lowest bits, then the next ones, 128 numbers at a time. */
+/** The i-th of 256 values of two bits: of 32 bytes the lowest bits, then the next ones, 128 values at a time. */
 function twoBitsOf256(view: DataView, at: number, i: number): number {
   return (view.getUint8(at + (i >> 7) * 32 + (i & 31)) >> (((i >> 5) & 3) * 2)) & 3;
 }
@@ -155,7 +155,7 @@ const readers: Record<Exclude<BlockDtype, 'i8'>, (job: BlockJob) => void> = {
  * @returns [rows, d]
  */
 export function dequantize(bytes: Uint8Array, dtype: BlockDtype, d: number): Float32Array {
-  const { numbers, bytes: blockBytes, header } = ROW_FORMATS[dtype];
+  const { elements, bytes: blockBytes, header } = ROW_FORMATS[dtype];
   const stride = rowBytes(dtype, d);
   const rows = bytes.length / stride;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -166,20 +166,20 @@ export function dequantize(bytes: Uint8Array, dtype: BlockDtype, d: number): Flo
       const scale = view.getFloat32(start, true);
       for (let k = 0; k < d; k++) out[row * d + k] = scale * view.getInt8(start + header + k);
     } else {
-      for (let k = 0; k < d; k += numbers) {
-        readers[dtype]({ bytes: view, at: start + (k / numbers) * blockBytes, out, to: row * d + k });
+      for (let k = 0; k < d; k += elements) {
+        readers[dtype]({ bytes: view, at: start + (k / elements) * blockBytes, out, to: row * d + k });
       }
     }
   }
   return out;
 }
 
-/** Where the numbers of a block begin that are multiplied by a scale, and have a minimum added. */
+/** Where the values of a block begin that are multiplied by a scale, and have a minimum added. */
 const NUMBERS_AFTER: Partial<Record<Dtype, number>> = { q5_k: 16, q4_k: 16, q4_1: 4, q5_1: 4 };
 
 /**
  * For each weight the minimum that is added to its number times its scale. Empty where the dtype has none.
- * @param bytes as `dequantize` takes them; become those of rows whose numbers are 0
+ * @param bytes as `dequantize` takes them; become those of rows whose values are 0
  * @returns [rows, d]
  */
 export function minimaOf(bytes: Uint8Array, dtype: Dtype, d: number): Float32Array {
@@ -206,12 +206,12 @@ export function dequantizeGrouped(
   const scalesAt = rows * rowBytes(dtype, d);
   // A copy, as the view may begin anywhere.
   const sides = new Uint16Array(bytes.slice(scalesAt, scalesAt + 2 * side).buffer);
-  const numbers = unpack(sides, groups.dtype);
-  const count = numbers.length / 2;
+  const values = unpack(sides, groups.dtype);
+  const count = values.length / 2;
   for (let i = 0; i < out.length; i++) {
     const q = dtype === 'mlx8' ? bytes[i] : (bytes[i >> 1] >> ((i & 1) * 4)) & 15;
     const group = Math.floor(i / groups.size);
-    out[i] = numbers[group] * q + numbers[count + group];
+    out[i] = values[group] * q + values[count + group];
   }
   return out;
 }

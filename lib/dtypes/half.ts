@@ -25,19 +25,19 @@ export function halfToNumber(bits: number): number {
 }
 
 /**
- * @param bits of f16 or bf16 numbers
- * @returns the same numbers
+ * @param bits of f16 or bf16 values
+ * @returns the same values
  */
 export function unpack(bits: Uint16Array, dtype: 'f16' | 'bf16'): Float32Array<ArrayBuffer> {
-  const numbers = new Float32Array(bits.length);
+  const values = new Float32Array(bits.length);
   if (dtype === 'bf16') {
     // bfloat16 is the upper half of a float32.
-    const words = new Uint32Array(numbers.buffer);
+    const words = new Uint32Array(values.buffer);
     for (let i = 0; i < bits.length; i++) words[i] = bits[i] << 16;
   } else {
-    for (let i = 0; i < bits.length; i++) numbers[i] = halfToNumber(bits[i]);
+    for (let i = 0; i < bits.length; i++) values[i] = halfToNumber(bits[i]);
   }
-  return numbers;
+  return values;
 }
 
 /** Numbers of any of the three types as float32, in a plain array; float32 itself is not copied. */
@@ -47,12 +47,12 @@ export function floats(data: Float32Array | Uint16Array, dtype: 'f32' | 'f16' | 
 }
 
 /**
- * Numbers rounded to the nearest of the type, ties to even; so the inverse of `floats`, for numbers that it has given (of a NaN only
+ * Numbers rounded to the nearest of the type, ties to even; so the inverse of `floats`, for values that it has given (of a NaN only
  * that it is one is kept). Above the type's largest come infinities. Float32 itself is not copied.
  */
-export function narrow(numbers: Float32Array, dtype: 'f32' | 'f16' | 'bf16'): Float32Array | Uint16Array {
-  if (dtype === 'f32') return numbers;
-  const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
+export function narrow(values: Float32Array, dtype: 'f32' | 'f16' | 'bf16'): Float32Array | Uint16Array {
+  if (dtype === 'f32') return values;
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
   return Uint16Array.from(words, dtype === 'bf16' ? upperHalfOf : halfOf);
 }
 

@@ -2,14 +2,14 @@
 import { LMHeadError } from '../errors';
 import type { Dtype, FloatDtype, QuantizedDtype } from '../types';
 
-/** `header` bytes, then blocks of `numbers` numbers in `bytes` bytes. */
+/** `header` bytes, then blocks of `elements` elements in `bytes` bytes. */
 export interface RowFormat {
-  numbers: number;
+  elements: number;
   bytes: number;
   header: number;
 }
 
-const block = (numbers: number, bytes: number, header = 0): RowFormat => ({ numbers, bytes, header });
+const block = (elements: number, bytes: number, header = 0): RowFormat => ({ elements, bytes, header });
 
 /** In the order of native/core/matrix.h. */
 export const ROW_FORMATS: Record<Dtype, RowFormat> = {
@@ -34,7 +34,7 @@ export const ROW_FORMATS: Record<Dtype, RowFormat> = {
   mlx8: block(32, 32),
 };
 
-/** MLX's formats: for each group of a row's numbers there is a scale and a bias, which lie apart from the rows. */
+/** MLX's formats: for each group of a row's elements there is a scale and a bias, which lie apart from the rows. */
 export type GroupedDtype = 'mlx4' | 'mlx8';
 /** Those whose rows are all that there is. */
 export type BlockDtype = Exclude<QuantizedDtype, GroupedDtype>;
@@ -45,7 +45,7 @@ export const QUANTIZED_DTYPES = (Object.keys(ROW_FORMATS) as Dtype[]).filter(
 
 /** How a grouped matrix's scales and biases are: [rows, d / size] each. */
 export interface Groups {
-  /** Numbers of a row that share them: 32, 64 or 128. */
+  /** Elements of a row that share them: 32, 64 or 128. */
   size: number;
   dtype: 'f16' | 'bf16';
 }
@@ -68,16 +68,16 @@ export function isFloat(dtype: Dtype): dtype is FloatDtype {
   return dtype === 'f32' || dtype === 'f16' || dtype === 'bf16';
 }
 
-/** Bytes of a row of d elements, d a multiple of the block's. `rowNumbers` is its inverse. */
+/** Bytes of a row of d elements, d a multiple of the block's. `rowElements` is its inverse. */
 export function rowBytes(dtype: Dtype, d: number): number {
-  const { numbers, bytes, header } = ROW_FORMATS[dtype];
-  return header + (d / numbers) * bytes;
+  const { elements, bytes, header } = ROW_FORMATS[dtype];
+  return header + (d / elements) * bytes;
 }
 
-/** Numbers in a row of so many bytes; no integer above 0 where no row has as many. */
-export function rowNumbers(dtype: Dtype, rowBytes: number): number {
-  const { numbers, bytes, header } = ROW_FORMATS[dtype];
-  return (Math.max(0, rowBytes - header) / bytes) * numbers;
+/** Elements in a row of so many bytes; no integer above 0 where no row has as many. */
+export function rowElements(dtype: Dtype, rowBytes: number): number {
+  const { elements, bytes, header } = ROW_FORMATS[dtype];
+  return (Math.max(0, rowBytes - header) / bytes) * elements;
 }
 
 /**
@@ -86,10 +86,10 @@ export function rowNumbers(dtype: Dtype, rowBytes: number): number {
  * @throws LMHeadError SHAPE
  */
 export function requireWholeBlocks(dtype: Dtype, d: number, name: string): void {
-  const { numbers } = ROW_FORMATS[dtype];
-  if (d % numbers === 0) return;
+  const { elements } = ROW_FORMATS[dtype];
+  if (d % elements === 0) return;
   throw new LMHeadError(
     'SHAPE',
-    `${name}: got rows of ${d} elements in ${dtype}; want a multiple of ${numbers}, its block`,
+    `${name}: got rows of ${d} elements in ${dtype}; want a multiple of ${elements}, its block`,
   );
 }

@@ -36,8 +36,8 @@ const MOST_DIMENSIONS = 4;
 const MOST_TENSORS = 100_000;
 const DEFAULT_ALIGNMENT = 32;
 
-/** ggml's types by their numbers: name, numbers in a block, bytes of a block. */
-const TYPES = new Map<number, readonly [name: string, numbers: number, bytes: number]>([
+/** ggml's types by their numbers: name, elements of a block, bytes of a block. */
+const TYPES = new Map<number, readonly [name: string, elements: number, bytes: number]>([
   [0, ['F32', 1, 4]],
   [1, ['F16', 1, 2]],
   [2, ['Q4_0', 32, 18]],
@@ -251,17 +251,17 @@ function readTensor(cursor: Cursor): { name: string; offset: number; entry: Tens
   if (!format) {
     return { name, offset, entry: { dtype: `type ${type}`, shape, begin: offset, end: -1 }, known: false };
   }
-  const [dtype, numbers, blockBytes] = format;
-  // Neither the number of numbers nor that of bytes may pass what a double counts, even where a 0 hides it.
+  const [dtype, elements, blockBytes] = format;
+  // Neither the number of elements nor that of bytes may pass what a double counts, even where a 0 hides it.
   const rowLength = shape.at(-1) ?? 1;
-  if (rowLength % numbers !== 0) {
+  if (rowLength % elements !== 0) {
     throw new SyntaxError(
-      `${tensor} has rows of ${rowLength} elements, no multiple of ${dtype}'s ${numbers}`,
+      `${tensor} has rows of ${rowLength} elements, no multiple of ${dtype}'s ${elements}`,
     );
   }
-  const count = countOf(shape, Number.MAX_SAFE_INTEGER / Math.max(1, blockBytes / numbers));
+  const count = countOf(shape, Number.MAX_SAFE_INTEGER / Math.max(1, blockBytes / elements));
   if (count === undefined) throw new SyntaxError(`${tensor} of ${shapeText(shape)} is too large to be`);
-  const end = (count / numbers) * blockBytes;
+  const end = (count / elements) * blockBytes;
   const known = Buffer.byteLength(name) <= LONGEST_TENSOR_NAME;
   return { name, offset, entry: { dtype, shape, begin: offset, end }, known };
 }

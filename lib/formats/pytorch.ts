@@ -66,7 +66,7 @@ function isAllowed(name: string): boolean {
 interface Described {
   storage: { key: string; bytes: number };
   dtype: string;
-  /** In numbers, into the storage. */
+  /** In values, into the storage. */
   offset: number;
   shape: number[];
   stride: number[];
@@ -210,7 +210,7 @@ function isTensor(value: PickleValue): value is PickleCall {
   return value instanceof PickleCall && FUNCTIONS.has(value.global.name);
 }
 
-/** Undefined for what is no tensor, or one without numbers. */
+/** Undefined for what is no tensor, or one without values. */
 function describe(value: PickleValue, key: string): Described | undefined {
   if (!isTensor(value)) return undefined;
   const wrong = () => new SyntaxError(`tensor ${quoted(key)} is not described as tensors are`);
@@ -232,7 +232,7 @@ function dtypeOf(global: PickleValue | undefined): string | undefined {
   return STORAGES.get(own) ?? DTYPES.get(own);
 }
 
-/** What is kept elsewhere, as torch.save describes it: ('storage', type, key, device, how many numbers…). */
+/** What is kept elsewhere, as torch.save describes it: ('storage', type, key, device, how many values…). */
 function storageOf({ id }: PersistentId): { key: string; bytes: number; dtype?: string } | undefined {
   if (!Array.isArray(id)) return undefined;
   const [what, type, key, , size] = id;
@@ -271,7 +271,7 @@ function entryOf(
   return entry;
 }
 
-/** Do its numbers lie row by row, or column by column? Of a dimension of 1 the stride says nothing. */
+/** Do its values lie row by row, or column by column? Of a dimension of 1 the stride says nothing. */
 function layoutOf(shape: number[], stride: number[]): 'rows' | 'columns' | 'other' {
   const follows = (order: number[]): boolean => {
     let step = 1;

@@ -3,10 +3,10 @@
  * the file's metadata the dtype that they are of.
  */
 
-import { isFloat, isGrouped, QUANTIZED_DTYPES, rowBytes, rowNumbers } from '../dtypes/row-format';
+import { isFloat, isGrouped, QUANTIZED_DTYPES, rowBytes, rowElements } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { Dtype } from '../types';
-import { quantizedName } from './stored-numbers';
+import { quantizedName } from './stored-values';
 import type { TensorTable } from './tensor-table';
 
 /** A metadata key is this and the tensor's name; its value the dtype. */
@@ -38,7 +38,7 @@ export function nameQuantized(tensors: TensorTable, metadata: Map<string, string
     const name = key.slice(KEY.length);
     const entry = tensors.get(name);
     const dtype = QUANTIZED_DTYPES.find(each => each === value);
-    const columns = entry && dtype ? rowNumbers(dtype, entry.shape[1]) : 0;
+    const columns = entry && dtype ? rowElements(dtype, entry.shape[1]) : 0;
     if (entry?.dtype !== 'U8' || entry.shape.length !== 2 || !(columns > 0) || !Number.isInteger(columns)) {
       throw new LMHeadError(
         'FORMAT',

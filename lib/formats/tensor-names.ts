@@ -4,7 +4,7 @@ import { warn } from '../warning';
 import { formOf, type MatrixForm } from './forms';
 import { isLogitBias, type NamedPart, namedPart, type PartKind, partAnywhere } from './head-names';
 import type { QuantizationFacts } from './model-facts';
-import { isReal, usable } from './stored-numbers';
+import { isReal, usable } from './stored-values';
 import { quoted, shapeText, type TensorEntry, type TensorTable } from './tensor-table';
 import { type UnreadForm, unreadForm } from './unread-forms';
 
@@ -28,7 +28,7 @@ export interface VectorTensor {
   name: string;
   entry: TensorEntry;
 }
-/** Its name and entry are those of the tensor with its numbers, where it is stored as several. */
+/** Its name and entry are those of the tensor with its values, where it is stored as several. */
 export interface MatrixTensor extends VectorTensor {
   rows: number;
   columns: number;

@@ -98,14 +98,14 @@ class ConvertedRows implements Pick<HeadBackend, 'readBytes'> {
     const size = d * (this.#dtype === 'f32' ? 4 : 2);
     const first = Math.floor(offset / size);
     const count = Math.ceil((offset + out.length) / size) - first;
-    const numbers = new Float32Array(count * d);
+    const values = new Float32Array(count * d);
     this.#backend.readRows(
       which,
       Uint32Array.from({ length: count }, (_, i) => first + i),
-      numbers,
+      values,
     );
-    const narrowed = narrow(numbers, this.#dtype);
-    requireHeld(numbers, narrowed, this.#dtype);
+    const narrowed = narrow(values, this.#dtype);
+    requireHeld(values, narrowed, this.#dtype);
     const start = offset - first * size;
     const bytes = new Uint8Array(narrowed.buffer, narrowed.byteOffset, narrowed.byteLength);
     out.set(bytes.subarray(start, start + out.length));

@@ -105,8 +105,8 @@ function read(handle: Handle): Pick<HeadParts, 'spec' | 'settings' | 'shard'> & 
     }
     // The reference has unpacked floats; the type that they had is theirs still.
     const held = handle.backend === 'reference' && isFloat(dtype) ? 'f32' : dtype;
-    const numbers = memoryMatrix(data, name, held, rows, hiddenSize, 'vd', false);
-    return { ...numbers, dtype, token: typeof token === 'string' ? token : undefined };
+    const values = memoryMatrix(data, name, held, rows, hiddenSize, 'vd', false);
+    return { ...values, dtype, token: typeof token === 'string' ? token : undefined };
   };
   const shard = handle.shard && shardOf(handle.shard, vocabSize, settings.epilogue.validVocabSize);
   const held = shard && heldBy({ vocabSize, hiddenSize, inputRows, ...specSettings(settings) }, shard.range);

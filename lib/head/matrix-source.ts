@@ -6,7 +6,7 @@ import { isFloat, matrixBytes, rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import { type MatrixForm, type ReadPart, storesInfinity } from '../formats/forms';
 import type { Plan } from '../formats/read-plan';
-import { bytesEach, storedAs, toFloats } from '../formats/stored-numbers';
+import { bytesEach, storedAs, toFloats } from '../formats/stored-values';
 import type { MatrixTensor } from '../formats/tensor-names';
 import type { Weights } from '../formats/weights';
 import type { Dtype } from '../types';
@@ -41,7 +41,7 @@ export function* matrixSource(
     const path = weights.pathOf(name);
     return { kind: 'file', path, offset: begin, length: end - begin, dtype, mmap, layout };
   }
-  const data = sharedNumbers(dtype, rows, columns);
+  const data = sharedArray(dtype, rows, columns);
   if (converted) {
     for (let at = 0; at < end - begin; at += CONVERTED_AT_ONCE) {
       const length = Math.min(CONVERTED_AT_ONCE, end - begin - at);
@@ -78,7 +78,7 @@ function* formedSource(
   const { rows, columns, dtype } = form;
   for (const part of form.parts) yield* requireInFile(weights, part);
   if (form.inPlace && !unitRows) return yield* groupedSource(weights, form, form.inPlace, mapped);
-  const data = sharedNumbers(dtype, rows, columns);
+  const data = sharedArray(dtype, rows, columns);
   const read: ReadPart = (part, offset, length) =>
     readTensor(weights, part.name, { offset: part.entry.begin + offset, length });
   yield* form.fill(read, data);
@@ -88,7 +88,7 @@ function* formedSource(
 }
 
 /**
- * What is made of scales and small numbers can be too large for float32, and infinite without a word. An infinity that is stored is
+ * What is made of scales and small values can be too large for float32, and infinite without a word. An infinity that is stored is
  * none of these, as in a file of floats.
  */
 function* requireFinite(form: MatrixForm, read: ReadPart, data: Float32Array, what: string): Plan<void> {
@@ -110,10 +110,10 @@ function* groupedSource(
   { dtype, groups }: NonNullable<MatrixForm['inPlace']>,
   mapped: boolean,
 ): Plan<MatrixSource> {
-  const [numbers, scales, biases] = parts;
-  const path = weights.pathOf(numbers.name);
+  const [values, scales, biases] = parts;
+  const path = weights.pathOf(values.name);
   if (mapped && parts.every(({ name }) => weights.pathOf(name) === path && !weights.unpacked?.has(name))) {
-    const { begin, end } = numbers.entry;
+    const { begin, end } = values.entry;
     const offsets = { scalesOffset: scales.entry.begin, biasesOffset: biases.entry.begin };
     const length = end - begin;
     return {
@@ -132,14 +132,14 @@ function* groupedSource(
 }
 
 function unitSource(
-  numbers: Float32Array,
+  values: Float32Array,
   v: number,
   d: number,
   layout: 'vd' | 'dv',
   strides: { row: number; column: number },
 ): MatrixSource {
-  const unit = sharedNumbers('f32', v, d) as Float32Array;
-  toUnitRows(numbers, unit, { v, d, ...strides });
+  const unit = sharedArray('f32', v, d) as Float32Array;
+  toUnitRows(values, unit, { v, d, ...strides });
   return { kind: 'memory', data: unit, dtype: 'f32', copy: layout === 'dv', layout };
 }
 
@@ -158,7 +158,7 @@ export function toUnitRows(
 }
 
 /** Memory for a matrix, shared so that the backend may use it in place. */
-export function sharedNumbers(
+export function sharedArray(
   dtype: Dtype,
   rows: number,
   columns: number,

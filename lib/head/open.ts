@@ -24,7 +24,7 @@ import type { ModelFacts } from '../formats/model-facts';
 import { requireOwnLayout } from '../formats/onnx/onnx';
 import { follow, followSync, type Plan } from '../formats/read-plan';
 import { COPY_FORM, COPY_TENSOR } from '../formats/saved-head';
-import { storedAs } from '../formats/stored-numbers';
+import { storedAs } from '../formats/stored-values';
 import {
   besideWeight,
   findHeadTensors,

@@ -1,9 +1,9 @@
-/** Bytes and numbers of the tensors of a file. */
+/** Bytes and values of the tensors of a file. */
 import { floats } from '../dtypes/half';
 import { isFloat } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import { look, type Plan, type ReadRequest, readBytes } from '../formats/read-plan';
-import { storedAs, toFloats } from '../formats/stored-numbers';
+import { storedAs, toFloats } from '../formats/stored-values';
 import type { VectorTensor } from '../formats/tensor-names';
 import type { Weights } from '../formats/weights';
 import { bytesBegin, LOCAL_BYTES } from '../formats/zip';
@@ -57,6 +57,6 @@ export function* vector(weights: Weights, tensor: VectorTensor, argument: string
     length: entry.end - entry.begin,
   });
   if (converted) return toFloats(bytes, entry, what);
-  const numbers = dtype === 'f32' ? new Float32Array(bytes.buffer) : new Uint16Array(bytes.buffer);
-  return floats(numbers, dtype);
+  const values = dtype === 'f32' ? new Float32Array(bytes.buffer) : new Uint16Array(bytes.buffer);
+  return floats(values, dtype);
 }

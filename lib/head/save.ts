@@ -59,7 +59,7 @@ function byteCount(dtype: Dtype, shape: number[]): number {
 
 /** The file's bytes, piece by piece. A piece is good until the next is asked for. */
 function* pieces(head: SavedHead): Generator<Uint8Array> {
-  // The larger numbers first, as the format's own writer does: so all of them are aligned.
+  // The larger values first, as the format's own writer does: so all of them are aligned.
   const tensors = tensorsOf(head).sort((a, b) => numberBytes(b.dtype) - numberBytes(a.dtype));
   const copy = head.backend.copyToSave?.();
   const metadata = savedMetadata(factsOf(head, copy && COPY_FORM));
@@ -137,11 +137,11 @@ function tensorsOf({
     });
     return [whole, ...sides];
   };
-  const vector = (name: string, numbers: Float32Array): SavedTensor => ({
+  const vector = (name: string, values: Float32Array): SavedTensor => ({
     name,
     dtype: 'f32',
-    shape: [numbers.length],
-    read: (offset, out) => out.set(new Uint8Array(numbers.buffer, numbers.byteOffset + offset, out.length)),
+    shape: [values.length],
+    read: (offset, out) => out.set(new Uint8Array(values.buffer, values.byteOffset + offset, out.length)),
   });
   const embedding = 'model.embed_tokens.weight';
   const tensors = input

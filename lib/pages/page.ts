@@ -60,8 +60,8 @@ function inScript(data: unknown): string {
 }
 
 /** Numbers for `words` or `floats` of a page's script: every bit of them. */
-export function packed(numbers: Float32Array | Uint32Array): string {
-  return Buffer.from(numbers.buffer, numbers.byteOffset, numbers.byteLength).toString('base64');
+export function packed(values: Float32Array | Uint32Array): string {
+  return Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64');
 }
 
 type Rgb = [number, number, number];

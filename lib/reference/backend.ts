@@ -218,8 +218,7 @@ class ReferenceHead implements HeadBackend {
 
   readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void {
     const { output, input } = this.#spec;
-    const [numbers, dtype] =
-      matrix === 'output' ? [this.#output, output.dtype] : [this.#input!, input!.dtype];
+    const [values, dtype] = matrix === 'output' ? [this.#output, output.dtype] : [this.#input!, input!.dtype];
     if (!isFloat(dtype)) {
       out.set(this.#bytes[matrix]!.subarray(offset, offset + out.length));
       return;
@@ -227,7 +226,7 @@ class ReferenceHead implements HeadBackend {
     const size = dtype === 'f32' ? 4 : 2;
     const first = Math.floor(offset / size);
     const end = Math.ceil((offset + out.length) / size);
-    const held = narrow(numbers.subarray(first, end), dtype);
+    const held = narrow(values.subarray(first, end), dtype);
     out.set(new Uint8Array(held.buffer, held.byteOffset + offset - first * size, out.length));
   }
 

@@ -14,19 +14,19 @@ const MIDDLE = 7.5;
 /** Largest magnitude of a state's integers, and of a block's factor. */
 const MOST_INTEGER = 127;
 const MOST_FACTOR = 255;
-/** 2^-23, the spacing of float32 numbers at 1, and the smallest normal one. */
+/** 2^-23, the spacing of float32 values at 1, and the smallest normal one. */
 const EPSILON = 2 ** -23;
 const SMALLEST_NORMAL = 2 ** -126;
 /** Of a rotation in float32, relative to the length of what is rotated: 33 steps at most, each of which rounds by ε/2. */
 const ROTATION_ERROR = 2 ** -18;
-/** Of an estimate and a bound in float32, relative to the numbers that they are sums of: fewer than 64 steps. */
+/** Of an estimate and a bound in float32, relative to the values that they are sums of: fewer than 64 steps. */
 const FLOAT_ERROR = 2 ** -18;
 
 // ---- rotation ---------------------------------------------------------------------------------------------------------------
 
 /**
- * Q, an orthogonal map of [columns] into [padded] numbers: signs, a Hadamard transform of every span, an order that mixes the spans,
- * and signs and transforms once more. It spreads a row evenly, so that few steps suit all of its numbers.
+ * Q, an orthogonal map of [columns] into [padded] values: signs, a Hadamard transform of every span, an order that mixes the spans,
+ * and signs and transforms once more. It spreads a row evenly, so that few steps suit all of its values.
  */
 export interface Rotation {
   columns: number;
@@ -231,7 +231,7 @@ export function boundOf(
 
 // ---- as it lies in memory ---------------------------------------------------------------------------------------------------
 
-/** Bytes of a tile: a header, then factors and numbers of every two blocks; native/core/screen/layout.h. */
+/** Bytes of a tile: a header, then factors and values of every two blocks; native/core/screen/layout.h. */
 export function tileBytes(blocks: number): number {
   return HEADER_BYTES + Math.ceil(blocks / 2) * FACTOR_BYTES + blocks * BLOCK_BYTES;
 }

@@ -5,10 +5,10 @@ import { type QuantizeTarget, quantizeRow } from '../dtypes/quantize';
 import { rowBytes } from '../dtypes/row-format';
 import { LMHeadError } from '../errors';
 import type { Plan } from '../formats/read-plan';
-import { bytesEach, storedAs, toFloats } from '../formats/stored-numbers';
+import { bytesEach, storedAs, toFloats } from '../formats/stored-values';
 import type { MatrixTensor } from '../formats/tensor-names';
 import { readWeights, type Weights } from '../formats/weights';
-import { sharedNumbers, toUnitRows } from '../head/matrix-source';
+import { sharedArray, toUnitRows } from '../head/matrix-source';
 import { readTensor, requireInFile } from '../head/read-tensor';
 import type { Dtype } from '../types';
 
@@ -56,7 +56,7 @@ function* storedRows(
 
 /**
  * @param mapped whether rows may be used in place
- * @throws LMHeadError RANGE where a row's numbers do not lie together
+ * @throws LMHeadError RANGE where a row's values do not lie together
  */
 export function* shardSource(
   weights: Weights,
@@ -96,7 +96,7 @@ function* readRanges(
 ): Plan<MatrixSource> {
   const { weights, tensor, what, dtype, converted, rowBytes: stride } = stored;
   const total = ranges.reduce((sum, { count }) => sum + count, 0);
-  const data = sharedNumbers(dtype, total, columns);
+  const data = sharedArray(dtype, total, columns);
   const bytes = new Uint8Array(data.buffer);
   const most = converted ? Math.max(1, Math.floor(CONVERTED_AT_ONCE / stride)) : Infinity;
   let row = 0;
@@ -120,7 +120,7 @@ function* readRanges(
 }
 
 function unitSource({ data, dtype }: MatrixSource & { kind: 'memory' }, v: number, d: number): MatrixSource {
-  const unit = sharedNumbers('f32', v, d) as Float32Array;
+  const unit = sharedArray('f32', v, d) as Float32Array;
   toUnitRows(unpackedRows(data, dtype, d), unit, { v, d, row: d, column: 1 });
   return { kind: 'memory', data: unit, dtype: 'f32', copy: false, layout: 'vd' };
 }
@@ -171,11 +171,11 @@ function quantizedSource(
   dtype: QuantizeTarget,
 ): MatrixSource {
   const { data, dtype: from } = source as MatrixSource & { kind: 'memory' };
-  const numbers = unpackedRows(data, from, columns);
+  const values = unpackedRows(data, from, columns);
   const stride = rowBytes(dtype, columns);
-  const bytes = sharedNumbers(dtype, rows, columns) as Uint8Array;
+  const bytes = sharedArray(dtype, rows, columns) as Uint8Array;
   for (let i = 0; i < rows; i++) {
-    const row = numbers.subarray(i * columns, (i + 1) * columns);
+    const row = values.subarray(i * columns, (i + 1) * columns);
     quantizeRow(row, dtype, bytes.subarray(i * stride, (i + 1) * stride));
   }
   return { kind: 'memory', data: bytes, dtype, copy: false, layout: 'vd' };

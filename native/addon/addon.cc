@@ -66,8 +66,8 @@ napi_value run_logits(Call& call) {
 // (threads, of: 0 f32, 1 bf16, 2 int8) -> multiply-adds per second
 napi_value multiply_add_rate(Call& call) {
   const unsigned threads = static_cast<unsigned>(integer_between(call.env(), call.given(0), 1, 1024, "threads"));
-  const auto numbers = static_cast<Multiplied>(integer_between(call.env(), call.given(1), 0, 2, "numbers"));
-  return number(call.env(), lmhead::multiply_add_rate(kernels(), numbers, threads));
+  const auto type = static_cast<Multiplied>(integer_between(call.env(), call.given(1), 0, 2, "type"));
+  return number(call.env(), lmhead::multiply_add_rate(kernels(), type, threads));
 }
 
 // () -> bytes outside of its heap that V8 knows of in this environment, which process.memoryUsage() does not tell

@@ -247,7 +247,7 @@ napi_value Head::quantize(Call& call) {
   const size_t first = integer_between(call.env(), call.given(0), 0, matrix.rows, "first");
   const size_t count = integer_between(call.env(), call.given(1), 0, matrix.rows - first, "count");
   const Dtype to = dtype_from(call.env(), call.given(2));
-  if ((to != Dtype::i8 && to != Dtype::q8_0) || matrix.columns % row_format(to).numbers != 0)
+  if ((to != Dtype::i8 && to != Dtype::q8_0) || matrix.columns % row_format(to).elements != 0)
     throw bad_argument("dtype", "i8, or q8_0 where rows have whole blocks");
   static_assert(sizeof(WeightErrors) == 3 * sizeof(double));
   uint8_t* const bytes = arrays.output<uint8_t>(call.given(3), count * row_bytes(to, matrix.columns), "bytes");

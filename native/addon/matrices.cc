@@ -108,7 +108,7 @@ std::shared_ptr<StoredMatrix> matrix_from(Arrays& arrays, const MatrixValues& so
   const Dtype dtype = dtype_from(env, source.dtype);
   if (is_string(env, source.token)) return shared_matrix(text_of(env, source.token), dtype, rows, columns);
   const bool transposed = is_given_and_true(env, source.transposed);
-  if (columns % row_format(dtype).numbers != 0 || (transposed && !is_float(dtype)))
+  if (columns % row_format(dtype).elements != 0 || (transposed && !is_float(dtype)))
     throw bad_argument("shape", "one that this dtype has");
   if (is_grouped(dtype)) return grouped_matrix(arrays, source, dtype, rows, columns, owned_bytes);
   const size_t size = product_or_throw(rows, row_bytes(dtype, columns), "shape");

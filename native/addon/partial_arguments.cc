@@ -31,14 +31,14 @@ void partial_for(PartialOutputs& out, Arrays& arrays, const RequestValues& value
   const size_t ranked = values.k ? integer_between(arrays.env(), values.k, 1, valid, "k") : values.argmax ? 1 : 0;
   out.end = integer_between(arrays.env(), from.end, ranked, valid, "partial.end");
   out.begin = integer_between(arrays.env(), from.begin, 0, out.end - ranked, "partial.begin");
-  const size_t numbers = n * ((valid + kChunkRows - 1) / kChunkRows) * kSumsOfChunk;
+  const size_t sums = n * ((valid + kChunkRows - 1) / kChunkRows) * kSumsOfChunk;
   if (!from.sums) throw bad_argument("partial.sums", "a Float64Array");
-  out.sums = arrays.output<double>(from.sums, numbers, "partial.sums");
+  out.sums = arrays.output<double>(from.sums, sums, "partial.sums");
   if (!values.sample_ids) return;
   const auto& a = values.adjustments;
   if (a.patches.given || a.biases.given || a.counted.given || a.allowed) {
     if (!from.drawn_sums) throw bad_argument("partial.drawnSums", "a Float64Array");
-    out.drawn_sums = arrays.output<double>(from.drawn_sums, numbers, "partial.drawnSums");
+    out.drawn_sums = arrays.output<double>(from.drawn_sums, sums, "partial.drawnSums");
   }
   if (!from.drawn_logits) throw bad_argument("partial", "drawnLogits");
   out.drawn_logits = arrays.output<float>(from.drawn_logits, n, "partial.drawnLogits");

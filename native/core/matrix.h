@@ -52,9 +52,9 @@ constexpr bool is_for_one_column(Dtype dtype) {
 // Of a floating-point format.
 constexpr size_t bytes_per_element(Dtype dtype) { return dtype == Dtype::f32 ? 4 : 2; }
 
-// How a row is stored: `header` bytes, then blocks of `numbers` numbers in `bytes` bytes.
+// How a row is stored: `header` bytes, then blocks of `elements` values in `bytes` bytes.
 struct RowFormat {
-  size_t numbers, bytes, header;
+  size_t elements, bytes, header;
 };
 constexpr RowFormat row_format(Dtype dtype) {
   switch (dtype) {
@@ -93,13 +93,13 @@ constexpr RowFormat row_format(Dtype dtype) {
       return {1, bytes_per_element(dtype), 0};
   }
 }
-// Of a row of so many columns, a multiple of the block's numbers.
+// Of a row of so many columns, a multiple of the block's values.
 constexpr size_t row_bytes(Dtype dtype, size_t columns) {
   const RowFormat format = row_format(dtype);
-  return format.header + columns / format.numbers * format.bytes;
+  return format.header + columns / format.elements * format.bytes;
 }
 
-// What a grouped format has apart from the rows: for each `size` numbers of a row a scale and a bias, [rows, columns / size]
+// What a grouped format has apart from the rows: for each `size` values of a row a scale and a bias, [rows, columns / size]
 // each.
 struct Groups {
   const uint8_t* scales = nullptr;

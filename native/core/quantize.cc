@@ -95,7 +95,7 @@ bool is_finite(const float* w, size_t count) {
 
 WeightErrors quantize_row(const float* w, size_t d, Dtype to, uint8_t* bytes, int8_t* trial) {
   const bool by_row = to == Dtype::i8;
-  const size_t block = by_row ? d : row_format(to).numbers, size = row_bytes(to, block);
+  const size_t block = by_row ? d : row_format(to).elements, size = row_bytes(to, block);
   WeightErrors errors;
   for (size_t k = 0; k < d; k += block, bytes += size) {
     int8_t* const q = reinterpret_cast<int8_t*>(bytes + size - block);

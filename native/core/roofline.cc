@@ -40,10 +40,10 @@ double time_read(const Kernels& kernels, const Matrix& matrix, unsigned threads)
   });
 }
 
-double multiply_add_rate(const Kernels& kernels, Multiplied numbers, unsigned threads) {
-  const auto run = numbers == Multiplied::f32    ? kernels.multiply_adds
-                   : numbers == Multiplied::bf16 ? kernels.bf16_multiply_adds
-                                                 : kernels.int8_multiply_adds;
+double multiply_add_rate(const Kernels& kernels, Multiplied type, unsigned threads) {
+  const auto run = type == Multiplied::f32    ? kernels.multiply_adds
+                   : type == Multiplied::bf16 ? kernels.bf16_multiply_adds
+                                              : kernels.int8_multiply_adds;
   if (!run) return 0;
   constexpr size_t kParts = 64, kEach = size_t{1} << 24;
   return kParts * static_cast<double>(kEach) / time_parts(kParts, threads, [&](size_t) { return run(kEach); });

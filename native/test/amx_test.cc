@@ -104,10 +104,10 @@ struct Instruction {
   }
 };
 
-template <Numbers numbers>
+template <ElementType values>
 void multiply(uint8_t* sum, const uint8_t* weights, const uint8_t* hidden) {
   if (sum == weights || sum == hidden || weights == hidden) std::abort();  // would trap on the unit, too
-  static EmulatedUnit<numbers> unit;
+  static EmulatedUnit<values> unit;
   unit.template load_sum<0, 0>(sum);
   unit.template load_weights<0>(weights, kTileRowBytes);
   unit.template load_hidden<0>(hidden);
@@ -147,10 +147,10 @@ void perform(int, siginfo_t*, void* context) {
       for (int64_t i = 0; i < 16; i++) std::memcpy(memory + i * stride, tile + i * 64, kTileRowBytes);
       break;
     case tdpbf16ps:
-      multiply<Numbers::bf16>(tile, tiles[instruction.rm], tiles[instruction.vvvv]);
+      multiply<ElementType::bf16>(tile, tiles[instruction.rm], tiles[instruction.vvvv]);
       break;
     case tdpbssd:
-      multiply<Numbers::int8>(tile, tiles[instruction.rm], tiles[instruction.vvvv]);
+      multiply<ElementType::int8>(tile, tiles[instruction.rm], tiles[instruction.vvvv]);
       break;
     case kMnemonics:
       break;

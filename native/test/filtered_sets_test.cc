@@ -301,11 +301,11 @@ TEST_PER_TABLE(chains_over_extreme_rows_leave_and_draw_the_same_from_both_forms)
 
 TEST(a_floor_admits_what_is_at_least_as_high_and_nothing_that_is_dropped) {
   Random random(63);
-  const std::vector<float> numbers(std::begin(kSpecial), std::end(kSpecial));
+  const std::vector<float> values(std::begin(kSpecial), std::end(kSpecial));
   for (int turn = 0; turn < 2000; turn++) {
-    const double at = some_floor(numbers, random);
+    const double at = some_floor(values, random);
     const Floor floor(at);
-    for (const float u : numbers) CHECK(floor.admits(u) == (u != -kInf && u >= at), "%.17g: %.9g", at, u);
+    for (const float u : values) CHECK(floor.admits(u) == (u != -kInf && u >= at), "%.17g: %.9g", at, u);
     CHECK(is_in(floor.least()) && floor.least() >= at, "%.17g: %.9g", at, floor.least());
   }
 }

@@ -12,17 +12,17 @@ namespace {
 constexpr Dtype kGrouped[] = {Dtype::mlx4, Dtype::mlx8};
 
 struct GroupedMatrix {
-  std::vector<uint8_t> numbers, scales, biases;
+  std::vector<uint8_t> values, scales, biases;
   Matrix matrix;
 
   GroupedMatrix(Dtype dtype, Dtype scale_dtype, size_t group, size_t rows, size_t d, Random& random)
-      : numbers(rows * row_bytes(dtype, d)), scales(rows * d / group * 2), biases(scales.size()) {
-    for (uint8_t& byte : numbers) byte = static_cast<uint8_t>(random.bits());
+      : values(rows * row_bytes(dtype, d)), scales(rows * d / group * 2), biases(scales.size()) {
+    for (uint8_t& byte : values) byte = static_cast<uint8_t>(random.bits());
     for (size_t at = 0; at < scales.size(); at += 2) {
       put(scale_dtype, &scales[at], random_weight(scale_dtype, random));
       put(scale_dtype, &biases[at], random_weight(scale_dtype, random));
     }
-    matrix = {numbers.data(), dtype, rows, d, {scales.data(), biases.data(), group, scale_dtype}};
+    matrix = {values.data(), dtype, rows, d, {scales.data(), biases.data(), group, scale_dtype}};
   }
 
   // Number k of a row: from the lowest bits of 32-bit words on, times the group's scale, plus its bias. Exact in double.
@@ -49,7 +49,7 @@ TEST_PER_TABLE(grouped_numbers_are_what_their_format_says) {
   each_kind(9, [&](const GroupedMatrix& grouped, Random&) {
     Matrix e = grouped.matrix;
     const size_t d = e.columns;
-    const Guarded numbers(grouped.numbers.size()), scales(grouped.scales.size()), biases(grouped.biases.size()),
+    const Guarded values(grouped.values.size()), scales(grouped.scales.size()), biases(grouped.biases.size()),
         out(d * sizeof(float));
     for (const bool last : {false, true}) {
       const auto placed = [&](const Guarded& memory, const std::vector<uint8_t>& from) {
@@ -57,7 +57,7 @@ TEST_PER_TABLE(grouped_numbers_are_what_their_format_says) {
         std::memcpy(to, from.data(), from.size());
         return to;
       };
-      e.data = placed(numbers, grouped.numbers);
+      e.data = placed(values, grouped.values);
       e.groups.scales = placed(scales, grouped.scales);
       e.groups.biases = placed(biases, grouped.biases);
       float* const wide = last ? out.last_of<float>(d) : out.first_of<float>();

@@ -45,10 +45,10 @@ class Guarded {
 
 // Runs body(buffer) twice, with the numbers right before a guard page and right after one.
 template <class T, class Body>
-void at_both_edges(const T* numbers, size_t count, Body body) {
+void at_both_edges(const T* values, size_t count, Body body) {
   const Guarded memory(count * sizeof(T));
   for (T* const buffer : {memory.last_of<T>(count), memory.first_of<T>()}) {
-    if (count > 0) std::memcpy(buffer, numbers, count * sizeof(T));
+    if (count > 0) std::memcpy(buffer, values, count * sizeof(T));
     body(buffer);
   }
 }

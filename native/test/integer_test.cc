@@ -23,7 +23,7 @@ std::vector<float> random_states(size_t n, size_t stride, size_t d, Random& rand
 }
 
 int64_t integer_of(const IntegerStates& states, size_t column, size_t k) {
-  const int8_t* const first = states.numbers + column * states.planes * states.stride;
+  const int8_t* const first = states.values + column * states.planes * states.stride;
   return states.planes == 1 ? first[k] : int64_t{kHighPlane} * first[k] + first[states.stride + k];
 }
 
@@ -45,7 +45,7 @@ TEST(states_are_rounded_to_the_nearest_integers) {
         int32_t sums[2] = {};
         for (size_t k = 0; k < s.stride; k++) {
           const int64_t q = integer_of(s, c, k);
-          for (size_t p = 0; p < s.planes; p++) sums[p] += s.numbers[(c * s.planes + p) * s.stride + k];
+          for (size_t p = 0; p < s.planes; p++) sums[p] += s.values[(c * s.planes + p) * s.stride + k];
           CHECK(std::abs(q) <= most_of(kind) && (k < d || q == 0));
           if (k >= d) continue;
           const double h = hidden[c * stride + k], scale = s.scales[c];
@@ -70,7 +70,7 @@ TEST(states_that_are_not_finite_have_a_scale_that_is_none) {
 }
 
 // The numbers of two rows are the largest ones and the smallest: all bits, or none but the highest of a byte of 8 bits.
-void fill_numbers(Dtype dtype, size_t row_bytes, uint8_t* rows) {
+void fill_values(Dtype dtype, size_t row_bytes, uint8_t* rows) {
   const size_t block = row_format(dtype).bytes, scale = scale_at(dtype);
   for (size_t i = 0; i < 2 * row_bytes; i++) {
     const size_t at = i % block;
@@ -92,7 +92,7 @@ TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
       Random random(d);
       std::vector<uint8_t> bytes = random_quantized(dtype, kRows, d, random);
       if (dtype == Dtype::i8) std::fill_n(&bytes[4], d, uint8_t{0x80});  // the largest products that there are
-      if (dtype != Dtype::i8) fill_numbers(dtype, row_bytes(dtype, d), bytes.data());
+      if (dtype != Dtype::i8) fill_values(dtype, row_bytes(dtype, d), bytes.data());
       std::vector<float> hidden = random_states(kColumns, d, d, random);
       std::fill_n(&hidden[d], d, 3.0f);  // as large integers as there are
       std::fill_n(&hidden[2 * d], d, -3.0f);
@@ -269,7 +269,7 @@ TEST(integer_products_have_the_same_bits_with_vnni_and_without) {
     if (!best->integer_product[i]) continue;
     Random random(11);
     std::vector<uint8_t> bytes = random_quantized(dtype, kRows, d, random);
-    if (dtype != Dtype::i8) fill_numbers(dtype, row_bytes(dtype, d), bytes.data());
+    if (dtype != Dtype::i8) fill_values(dtype, row_bytes(dtype, d), bytes.data());
     std::vector<float> hidden = random_states(n, d, d, random);
     std::fill_n(&hidden[d], d, 3.0f);
     const Matrix e{bytes.data(), dtype, kRows, d};

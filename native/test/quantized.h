@@ -27,7 +27,7 @@ inline size_t scale_at(Dtype dtype) {
 }
 
 // Numbers in a block, but 1 where rows may have any length.
-inline size_t block_size(Dtype dtype) { return row_format(dtype).numbers; }
+inline size_t block_size(Dtype dtype) { return row_format(dtype).elements; }
 
 inline double half_of(const uint8_t* p) { return value_of(Dtype::f16, p); }
 inline int nibble(const uint8_t* p, size_t i, size_t half) { return i % (2 * half) < half ? p[i % half] & 15 : p[i % half] >> 4; }
@@ -36,8 +36,8 @@ inline int nibble(const uint8_t* p, size_t i, size_t half) { return i % (2 * hal
 inline double quantized_value(Dtype dtype, const uint8_t* row, size_t k) {
   if (dtype == Dtype::i8) return value_of(Dtype::f32, row) * static_cast<int8_t>(row[4 + k]);
   const RowFormat format = row_format(dtype);
-  const uint8_t* const b = row + k / format.numbers * format.bytes;
-  const size_t i = k % format.numbers;
+  const uint8_t* const b = row + k / format.elements * format.bytes;
+  const size_t i = k % format.elements;
   const auto fifth = [&](size_t at) { return (b[at + i / 8] >> (i % 8) & 1) << 4; };
   switch (dtype) {
     case Dtype::q8_0:
@@ -95,8 +95,8 @@ inline double quantized_minimum(Dtype dtype, const uint8_t* row, size_t k) {
   if (!of_256 && dtype != Dtype::q4_1 && dtype != Dtype::q5_1) return 0;
   const RowFormat format = row_format(dtype);
   std::vector<uint8_t> block(format.bytes);
-  std::copy_n(row + k / format.numbers * format.bytes, of_256 ? 16 : 4, block.begin());
-  return quantized_value(dtype, block.data(), k % format.numbers);
+  std::copy_n(row + k / format.elements * format.bytes, of_256 ? 16 : 4, block.begin());
+  return quantized_value(dtype, block.data(), k % format.elements);
 }
 
 // Any bits are numbers; only the scales are made finite, and of sizes that a model has.

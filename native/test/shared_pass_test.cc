@@ -187,19 +187,19 @@ TEST(what_a_call_has_held_is_known_before) {
   const std::vector<double> parameters =
       parameter_table({{.top_p = 0.9}, {.temperature = 0.5}, {.top_k = 7}, {.typical_p = 0.5}});
   uint32_t ids[4], accepted;
-  float numbers[4];
+  float values[4];
   PassRequest request;
   CHECK(held(request, 4) == 0);
   request.row_parameters = parameters.data();
   CHECK(held(request, 4) == 0);
   request.sample.ids = ids;
-  request.sample.log_probs = numbers;
+  request.sample.log_probs = values;
   CHECK(held(request, 4) == 2);
-  request.top = {static_cast<uint32_t>(kMaxHeap) + 1, ids, numbers, numbers};
+  request.top = {static_cast<uint32_t>(kMaxHeap) + 1, ids, values, values};
   CHECK(held(request, 4) == 6);
   PassRequest draft;
   draft.row_parameters = parameters.data();
-  draft.draft = {ids, 4, nullptr, &accepted, ids, numbers};
+  draft.draft = {ids, 4, nullptr, &accepted, ids, values};
   CHECK(held(draft, 4) == 4);
 }
 

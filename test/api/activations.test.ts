@@ -122,8 +122,8 @@ describe.each(backends)('%s: activations', backend => {
         const [V, d] = [29, 768];
         const bytes = someQuantized(dtype, V, d);
         const view = new DataView(bytes.buffer);
-        const { numbers, bytes: size } = ROW_FORMATS[dtype];
-        const wide = numbers === 256;
+        const { elements, bytes: size } = ROW_FORMATS[dtype];
+        const wide = elements === 256;
         const one = 0x3c00;
         for (let at = 0; at < bytes.length; at += size) {
           // All numbers as large as they can be, and minima that leave 0 of them, or nearly: E alone would bound nothing.

@@ -64,6 +64,6 @@ export function someQuantized(dtype: BlockDtype, rows: number, d: number, seed =
 
 /** A row length that the dtype can have, near the wanted one. */
 export function validWidth(dtype: BlockDtype, wanted: number): number {
-  const { numbers } = ROW_FORMATS[dtype];
-  return Math.max(1, Math.round(wanted / numbers)) * numbers;
+  const { elements } = ROW_FORMATS[dtype];
+  return Math.max(1, Math.round(wanted / elements)) * elements;
 }

@@ -1,4 +1,4 @@
-/** A matrix that is stored as more than one tensor, or as numbers that stand for others: what it takes to make it one of f32. */
+/** A matrix that is stored as more than one tensor, or as values that stand for others: what it takes to make it one of f32. */
 import { floats } from '../../dtypes/half';
 import type { GroupedDtype, Groups } from '../../dtypes/row-format';
 import { LMHeadError } from '../../errors';

@@ -19,7 +19,7 @@ import {
 } from './form';
 
 const GPTQ_BITS = [2, 4, 8];
-/** AWQ's column of each of a word's eight numbers. */
+/** AWQ's column of each of a word's eight values. */
 const AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7];
 
 /** What both have. */

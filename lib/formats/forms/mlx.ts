@@ -1,5 +1,5 @@
 /**
- * MLX's quantized matrices: U32 words [V, d·bits/32] with numbers of `bits` bits from the lowest on, and for each group of a row
+ * MLX's quantized matrices: U32 words [V, d·bits/32] with values of `bits` bits from the lowest on, and for each group of a row
  * a scale and a bias apart: a weight is scale·q + bias. Its microscaling modes have scales of one byte and no bias. The config says
  * bits and group size, for all modules or for one.
  */
@@ -21,14 +21,14 @@ import { E2M1, SMALL_FLOATS } from './small-floats';
 const AFFINE_BITS = [2, 3, 4, 5, 6, 8];
 const AFFINE_GROUPS = [32, 64, 128];
 
-/** Modes without biases: bits, the numbers by their codes, and what scales are of. */
+/** Modes without biases: bits, the values by their codes, and what scales are of. */
 const MICROSCALED = new Map([
-  ['mxfp4', { bits: 4, group: 32, numbers: E2M1, scale: SMALL_FLOATS.get('F8_E8M0')! }],
+  ['mxfp4', { bits: 4, group: 32, values: E2M1, scale: SMALL_FLOATS.get('F8_E8M0')! }],
   [
     'mxfp8',
-    { bits: 8, group: 32, numbers: SMALL_FLOATS.get('F8_E4M3')!, scale: SMALL_FLOATS.get('F8_E8M0')! },
+    { bits: 8, group: 32, values: SMALL_FLOATS.get('F8_E4M3')!, scale: SMALL_FLOATS.get('F8_E8M0')! },
   ],
-  ['nvfp4', { bits: 4, group: 16, numbers: E2M1, scale: SMALL_FLOATS.get('F8_E4M3')! }],
+  ['nvfp4', { bits: 4, group: 16, values: E2M1, scale: SMALL_FLOATS.get('F8_E4M3')! }],
 ]);
 
 /** The shape of an affine matrix. */
@@ -178,7 +178,7 @@ function microscaled(weight: Part, scales: Part, context: FormContext): MatrixFo
     throw wrongShape(context, scales, form, `U8 [${rows}, groups of a row]`);
   }
   const groups = shape[1];
-  const { bits, group, numbers, scale } = kind;
+  const { bits, group, values, scale } = kind;
   const { groupSize } = sizesOf(words, groups, [bits], [group], context);
   const columns = groups * groupSize;
   return {
@@ -198,7 +198,7 @@ function microscaled(weight: Part, scales: Part, context: FormContext): MatrixFo
           const to = (first + row) * columns;
           for (let k = 0; k < columns; k++) {
             const s = scale[scaleBytes[row * groups + Math.floor(k / groupSize)]];
-            out[to + k] = s * numbers[codes[k]];
+            out[to + k] = s * values[codes[k]];
           }
         }
       }

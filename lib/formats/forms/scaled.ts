@@ -119,7 +119,7 @@ function integers(weight: Part, leaves: Leaves, context: FormContext): MatrixFor
   };
 }
 
-/** i8's rows: a scale, then the numbers. */
+/** i8's rows: a scale, then the values. */
 function* fillRows(
   read: ReadPart,
   weight: Part,

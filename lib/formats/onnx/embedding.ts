@@ -4,8 +4,8 @@ import type { Plan } from '../read-plan';
 import { countOf } from '../tensor-table';
 import type { OnnxGraph, OnnxModel, OnnxNode } from './model';
 import { type Operand, resolveOperand } from './operand';
-import { sameNumbers } from './same-numbers';
-import { constantNumbers, constantTensor, HANDS_ON, isOnnx, nested, Scope, upstream } from './scope';
+import { sameValues } from './same-values';
+import { constantTensor, constantValues, HANDS_ON, isOnnx, nested, Scope, upstream } from './scope';
 import { blockMatrix, perRowMatrix, type StoredMatrix, sameMatrix, storedMatrix } from './stored-matrix';
 import { isFloating, type TensorReader, TYPE } from './tensor-data';
 
@@ -43,7 +43,7 @@ export function* findEmbedding(reader: TensorReader, model: OnnxModel, head: Sto
       if (!matrix) continue;
       if (sameMatrix(matrix, head)) return { tied: true, scale: yield* factorOf(reader, lookup) };
       if (!byTokens || untied) continue;
-      if (yield* sameNumbers(reader, matrix, head))
+      if (yield* sameValues(reader, matrix, head))
         return { tied: true, matrix, scale: yield* factorOf(reader, lookup) };
       if (matrix.columns === head.columns)
         untied = { tied: false, matrix, scale: yield* factorOf(reader, lookup) };
@@ -103,7 +103,7 @@ function* tableOf(reader: TensorReader, { node, scope, table }: Lookup): Plan<St
   );
 }
 
-/** Of a table of integers, whose rows become numbers once they are looked up: by one scale for all. */
+/** Of a table of integers, whose rows become values once they are looked up: by one scale for all. */
 function* dequantizedLater(
   reader: TensorReader,
   { outputs }: OnnxNode,
@@ -143,8 +143,8 @@ function* factorOf(reader: TensorReader, { node, scope }: Lookup): Plan<number> 
     }
     if (user.op !== 'Mul' || user.inputs.length !== 2) return 1;
     const other = user.inputs[0] === value ? user.inputs[1] : user.inputs[0];
-    const numbers = yield* constantNumbers(reader, scope, other, 2 ** 16);
-    return numbers?.length === 1 && Number.isFinite(numbers[0]) ? numbers[0] : 1;
+    const values = yield* constantValues(reader, scope, other, 2 ** 16);
+    return values?.length === 1 && Number.isFinite(values[0]) ? values[0] : 1;
   }
   return 1;
 }

@@ -4,7 +4,7 @@ import type { Plan } from '../read-plan';
 import { quoted } from '../tensor-table';
 import type { OnnxModel, OnnxNode } from './model';
 import { resolveMatrix } from './operand';
-import { constantNumbers, constantTensor, isOnnx, type Known, type Scope } from './scope';
+import { constantTensor, constantValues, isOnnx, type Known, type Scope } from './scope';
 import { blockMatrix, blockShape, perRowMatrix, type StoredMatrix, storedMatrix } from './stored-matrix';
 import { ownSteps, stepName } from './tail';
 import type { TensorReader } from './tensor-data';
@@ -146,7 +146,7 @@ function* biasOf(
   name = '',
 ): Plan<Float32Array | Float64Array | undefined> {
   if (name === '') return undefined;
-  const bias = yield* constantNumbers(reader, scope, name, MOST);
+  const bias = yield* constantValues(reader, scope, name, MOST);
   if (!bias) throw refused(reader, node, `with a bias that is computed, ${quoted(name)}`);
   return bias;
 }

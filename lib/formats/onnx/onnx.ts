@@ -121,8 +121,8 @@ function* levelsOf(reader: TensorReader, tensor: OnnxTensor): Plan<ReadLevels> {
   return (offset, length) => readBytes(at.path, { offset: at.begin + offset, length });
 }
 
-function bytesView(numbers: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
+function bytesView(values: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
 /** The tensors that a head is made of, by names. */
@@ -199,7 +199,7 @@ function formOf(quantized: Quantized, kept: Kept, part: Part): MatrixForm {
     ...{ label, rows, columns },
     parts: [part],
     dtype: kept.dtype,
-    infinite: Array.prototype.some.call(quantized.scales.numbers, x => Math.abs(x) === Infinity),
+    infinite: Array.prototype.some.call(quantized.scales.values, x => Math.abs(x) === Infinity),
     *fill(read: ReadPart, out) {
       const bytes = new Uint8Array(out.buffer, out.byteOffset, out.byteLength);
       yield* fillRows(quantized, kept, (offset, length) => read(part, offset, length), bytes);

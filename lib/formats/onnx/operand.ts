@@ -3,7 +3,7 @@ import { LMHeadError } from '../../errors';
 import type { Plan } from '../read-plan';
 import { countOf, quoted, shapeText } from '../tensor-table';
 import type { OnnxTensor } from './model';
-import { constantNumbers, constantTensor, isOnnx, type Known, type Scope } from './scope';
+import { constantTensor, constantValues, isOnnx, type Known, type Scope } from './scope';
 import { isFloating, type TensorReader } from './tensor-data';
 
 /** Of DequantizeLinear: (q − zero)·scale. Axis and block are those of the stored matrix. */
@@ -100,7 +100,7 @@ function* reshaped(
     const [rows, columns] = [countOf(dims.slice(0, axis)), countOf(dims.slice(axis))];
     return rows === undefined || columns === undefined ? undefined : [rows, columns];
   }
-  const said = yield* constantNumbers(reader, scope, node.inputs[1] ?? '', 64);
+  const said = yield* constantValues(reader, scope, node.inputs[1] ?? '', 64);
   if (!said) return undefined;
   const total = countOf(dims);
   const sizes = Array.from(said, (size, i) => (size === 0 ? (dims[i] ?? 0) : size));

@@ -7,7 +7,7 @@ import { smallIntegers } from './tensor-data';
 
 /** A number for each group of each row. */
 export interface PerGroup {
-  numbers: ArrayLike<number>;
+  values: ArrayLike<number>;
   /** Strides. */
   row: number;
   group: number;
@@ -60,7 +60,7 @@ export function* eachRange(
     }
     for (let i = 0; i < count; i++) {
       for (let k = 0, g = 0; k < columns; k += group, g++) {
-        const zero = zeros.numbers[(first + i) * zeros.row + g * zeros.group];
+        const zero = zeros.values[(first + i) * zeros.row + g * zeros.group];
         if (zero === 0) continue;
         const end = Math.min(columns, k + group);
         for (let j = k; j < end; j++) levels[i * columns + j] -= zero;
@@ -80,9 +80,9 @@ export interface Kept {
 }
 
 /** Scales as f16: all as they are, all rounded by no more than half a unit, or neither. */
-function asHalves(numbers: Iterable<number>): 'exact' | 'rounded' | 'no' {
+function asHalves(values: Iterable<number>): 'exact' | 'rounded' | 'no' {
   let result: 'exact' | 'rounded' = 'exact';
-  const list = Float32Array.from(numbers);
+  const list = Float32Array.from(values);
   const halves = unpack(narrow(list, 'f16') as Uint16Array, 'f16');
   for (let i = 0; i < list.length; i++) {
     if (halves[i] === list[i]) continue;
@@ -92,9 +92,9 @@ function asHalves(numbers: Iterable<number>): 'exact' | 'rounded' | 'no' {
   return result;
 }
 
-function* values({ numbers, row, group }: PerGroup, rows: number, groups: number): Generator<number> {
+function* eachValue({ values, row, group }: PerGroup, rows: number, groups: number): Generator<number> {
   for (let v = 0; v < (row === 0 ? 1 : rows); v++) {
-    for (let g = 0; g < (group === 0 ? 1 : groups); g++) yield numbers[v * row + g * group];
+    for (let g = 0; g < (group === 0 ? 1 : groups); g++) yield values[v * row + g * group];
   }
 }
 
@@ -107,7 +107,7 @@ export function* keptAs(q: Quantized, read: ReadLevels): Plan<Kept> {
   let lowest = 0;
   let highest = 0;
   let whole = true;
-  for (const zero of values(zeros, rows, groups)) {
+  for (const zero of eachValue(zeros, rows, groups)) {
     if (!Number.isInteger(zero)) whole = false;
     lowest = Math.min(lowest, least - zero);
     highest = Math.max(highest, least + 2 ** bits - 1 - zero);
@@ -117,7 +117,7 @@ export function* keptAs(q: Quantized, read: ReadLevels): Plan<Kept> {
     [lowest, highest] = yield* extremes(q, read);
   }
   const blocks = columns % 32 === 0 && (groups === 1 || group % 32 === 0);
-  const halves = asHalves(values(scales, rows, groups));
+  const halves = asHalves(eachValue(scales, rows, groups));
   const within = lowest >= -128 && highest <= 127;
   if (blocks && halves === 'exact') {
     if (lowest >= -8 && highest <= 7) return exact('q4_0');
@@ -132,7 +132,7 @@ export function* keptAs(q: Quantized, read: ReadLevels): Plan<Kept> {
     if (within) return rounded('q8_0');
   }
   // Integers up to 256 are exact in bf16, and one scale can be that of the logits.
-  const [scale] = scales.row === 0 && scales.group === 0 ? [scales.numbers[0]] : [0];
+  const [scale] = scales.row === 0 && scales.group === 0 ? [scales.values[0]] : [0];
   if (Number.isFinite(scale) && scale !== 0 && lowest >= -256 && highest <= 256) return exact('bf16', scale);
   return exact('f32');
 }
@@ -144,8 +144,8 @@ function minimumsFit(q: Quantized): ReturnType<typeof asHalves> {
   const all = function* () {
     for (let v = 0; v < rows; v++) {
       for (let g = 0; g < groups; g++) {
-        yield unsignedZero(q, zeros.numbers[v * zeros.row + g * zeros.group]) *
-          scales.numbers[v * scales.row + g * scales.group];
+        yield unsignedZero(q, zeros.values[v * zeros.row + g * zeros.group]) *
+          scales.values[v * scales.row + g * scales.group];
       }
     }
   };
@@ -171,8 +171,8 @@ function* extremes(q: Quantized, read: ReadLevels): Plan<[number, number]> {
 /** Writes all rows in the type that they are kept as. */
 export function* fillRows(q: Quantized, { dtype }: Kept, read: ReadLevels, out: Uint8Array): Plan<void> {
   const { columns, group, scales } = q;
-  const { numbers, bytes, header } = ROW_FORMATS[dtype];
-  const rowBytes = header + (columns / numbers) * bytes;
+  const { elements, bytes, header } = ROW_FORMATS[dtype];
+  const rowBytes = header + (columns / elements) * bytes;
   const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
   const asHalf = (number: number) => narrow(Float32Array.of(number), 'f16')[0];
   yield* eachRange(q, read, (first, count, levels) => {
@@ -180,7 +180,7 @@ export function* fillRows(q: Quantized, { dtype }: Kept, read: ReadLevels, out: 
       const row = first + i;
       const at = row * rowBytes;
       const of = i * columns;
-      const scale = (k: number) => scales.numbers[row * scales.row + Math.floor(k / group) * scales.group];
+      const scale = (k: number) => scales.values[row * scales.row + Math.floor(k / group) * scales.group];
       if (dtype === 'i8') {
         view.setFloat32(at, scale(0), true);
         for (let k = 0; k < columns; k++) out[at + 4 + k] = levels[of + k];
@@ -210,7 +210,7 @@ export function* fillRows(q: Quantized, { dtype }: Kept, read: ReadLevels, out: 
 
 function zeroOf(q: Quantized, row: number, k: number): number {
   const { zeros, group } = q;
-  return unsignedZero(q, zeros.numbers[row * zeros.row + Math.floor(k / group) * zeros.group]);
+  return unsignedZero(q, zeros.values[row * zeros.row + Math.floor(k / group) * zeros.group]);
 }
 
 /** The largest difference that keeping it so makes to a weight. */
@@ -222,7 +222,7 @@ export function* largestError(q: Quantized, { dtype, exact }: Kept, read: ReadLe
   yield* eachRange(q, read, (first, count, levels) => {
     for (let i = 0; i < count; i++) {
       for (let k = 0, g = 0; k < columns; k += group, g++) {
-        const scale = scales.numbers[(first + i) * scales.row + g * scales.group];
+        const scale = scales.values[(first + i) * scales.row + g * scales.group];
         const zero = dtype === 'q4_1' ? zeroOf(q, first + i, k) : 0;
         const minimum = dtype === 'q4_1' ? rounded(-zero * scale) : 0;
         const kept = rounded(scale);

@@ -83,15 +83,15 @@ export function constantTensor(scope: Scope, name: string): OnnxTensor | undefin
   return undefined;
 }
 
-/** The numbers of what is known before the model runs. @param most of them; more are an error */
-export function* constantNumbers(
+/** The values of what is known before the model runs. @param most of them; more are an error */
+export function* constantValues(
   reader: TensorReader,
   scope: Scope,
   name: string,
   most: number,
 ): Plan<Float32Array | Float64Array | undefined> {
   const tensor = constantTensor(scope, name);
-  if (tensor) return yield* reader.numbers(tensor, most);
+  if (tensor) return yield* reader.values(tensor, most);
   const known = scope.find(name);
   if (known?.kind !== 'node' || known.node.op !== 'Constant') return undefined;
   const { attributes } = known.node;

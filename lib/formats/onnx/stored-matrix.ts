@@ -12,13 +12,13 @@ import { bitsOf, isFloating, isSigned, type TensorReader, TYPE, typeName } from 
 export interface StoredMatrix {
   rows: number;
   columns: number;
-  /** Its numbers. */
+  /** Its values. */
   tensor: OnnxTensor;
   /** Its tensors, whose identity is the matrix's. */
   tensors: OnnxTensor[];
   /** Stored [columns, rows]. */
   turned: boolean;
-  /** Where its numbers are integers that stand for others. */
+  /** Where its values are integers that stand for others. */
   quantized?: Quantized;
   /** The type of floating point that the graph has it in. */
   type: number;
@@ -50,7 +50,7 @@ export function* storedMatrix(
   const alongRows = (axis === 0) === straight;
   const total = countOf(scales.dims) ?? 0;
   const size = dims[axis];
-  let strides: Omit<PerGroup, 'numbers'>;
+  let strides: Omit<PerGroup, 'values'>;
   let group = columns;
   if (block > 0) {
     const blocks = Math.ceil(size / block);
@@ -78,7 +78,7 @@ export function* storedMatrix(
     label: `QDQ, ${bits} bits`,
     ...{ rows, columns, group, bits, signed: isSigned(tensor.type), stride: straight ? columns : rows },
     turned: !straight,
-    scales: { numbers: yield* reader.numbers(scales), ...strides },
+    scales: { values: yield* reader.values(scales), ...strides },
     zeros: yield* zerosOf(reader, zeros, scales, strides, 0),
   };
   return {
@@ -93,13 +93,13 @@ function* zerosOf(
   reader: TensorReader,
   zeros: OnnxTensor | undefined,
   scales: OnnxTensor,
-  strides: Omit<PerGroup, 'numbers'>,
+  strides: Omit<PerGroup, 'values'>,
   otherwise: number,
 ): Plan<PerGroup> {
-  if (!zeros) return { numbers: [otherwise], row: 0, group: 0 };
+  if (!zeros) return { values: [otherwise], row: 0, group: 0 };
   if (countOf(zeros.dims) !== countOf(scales.dims))
     throw wrongSize(reader, zeros, `${shapeText(scales.dims)}, as the scales`);
-  return { numbers: yield* reader.numbers(zeros), ...strides };
+  return { values: yield* reader.values(zeros), ...strides };
 }
 
 /** A scale, or one for each row; and zero points likewise. */
@@ -112,7 +112,7 @@ export function* perRowMatrix(
 ): Plan<StoredMatrix> {
   const bits = integerBits(reader, tensor);
   const [columns, rows] = turned ? [dims[1], dims[0]] : dims;
-  const side = (of: OnnxTensor): Omit<PerGroup, 'numbers'> => {
+  const side = (of: OnnxTensor): Omit<PerGroup, 'values'> => {
     const total = countOf(of.dims) ?? 0;
     if (total !== 1 && total !== rows) throw wrongSize(reader, of, `one number, or ${rows}`);
     return { row: total === 1 ? 0 : 1, group: 0 };
@@ -128,16 +128,16 @@ export function* perRowMatrix(
       stride: turned ? columns : rows,
     },
     turned: !turned,
-    scales: { ...side(scales), numbers: yield* reader.numbers(scales) },
+    scales: { ...side(scales), values: yield* reader.values(scales) },
     zeros: zeros
-      ? { ...side(zeros), numbers: yield* reader.numbers(zeros) }
-      : { numbers: [0], row: 0, group: 0 },
+      ? { ...side(zeros), values: yield* reader.values(zeros) }
+      : { values: [0], row: 0, group: 0 },
   };
   const tensors = [tensor, scales, ...(zeros ? [zeros] : [])];
   return { rows, columns, tensor, tensors, turned: !turned, quantized, type: scales.type };
 }
 
-/** MatMulNBits' and GatherBlockQuantized's matrices: rows of whole blocks, numbers from the lowest bits on. */
+/** MatMulNBits' and GatherBlockQuantized's matrices: rows of whole blocks, values from the lowest bits on. */
 export interface BlockShape {
   rows: number;
   columns: number;
@@ -190,40 +190,40 @@ export function* blockMatrix(
     ...{ label: `${label}, ${bits} bits`, rows, columns, group: block, bits, signed },
     stride: bytes === padded ? blocks * block : columns,
     turned: false,
-    scales: { numbers: yield* reader.numbers(scales), ...strides },
+    scales: { values: yield* reader.values(scales), ...strides },
     zeros: zeros
       ? yield* blockZeros(reader, zeros, { rows, blocks, bits }, signed)
-      : { numbers: [own ? 0 : 2 ** (bits - 1)], row: 0, group: 0 }, // bytes alone are about their middle
+      : { values: [own ? 0 : 2 ** (bits - 1)], row: 0, group: 0 }, // bytes alone are about their middle
   };
   const tensors = [tensor, scales, ...(zeros ? [zeros] : [])];
   return { rows, columns, tensor, tensors, turned: false, quantized, type: scales.type };
 }
 
-/** Zero points: numbers of the scales' type, or packed as the weights are, each row from a byte of its own on. */
+/** Zero points: values of the scales' type, or packed as the weights are, each row from a byte of its own on. */
 function* blockZeros(
   reader: TensorReader,
   zeros: OnnxTensor,
   { rows, blocks, bits }: { rows: number; blocks: number; bits: number },
   signed: boolean,
 ): Plan<PerGroup> {
-  const numbers = yield* reader.numbers(zeros);
+  const values = yield* reader.values(zeros);
   const count = rows * blocks;
   const perRow = Math.ceil((blocks * bits) / 8);
-  if (zeros.type !== TYPE.uint8 || (bits === 8 && numbers.length === count)) {
-    if (numbers.length !== count) throw wrongSize(reader, zeros, `[${rows},${blocks}]`);
-    return { numbers, row: blocks, group: 1 };
+  if (zeros.type !== TYPE.uint8 || (bits === 8 && values.length === count)) {
+    if (values.length !== count) throw wrongSize(reader, zeros, `[${rows},${blocks}]`);
+    return { values, row: blocks, group: 1 };
   }
-  if (numbers.length !== rows * perRow) throw wrongSize(reader, zeros, `[${rows},${perRow}]`);
+  if (values.length !== rows * perRow) throw wrongSize(reader, zeros, `[${rows},${perRow}]`);
   const perByte = 8 / bits;
   const mask = 2 ** bits - 1;
   const out = new Float32Array(count);
   for (let row = 0; row < rows; row++) {
     for (let g = 0; g < blocks; g++) {
-      const q = (numbers[row * perRow + Math.floor(g / perByte)] >> ((g % perByte) * bits)) & mask;
+      const q = (values[row * perRow + Math.floor(g / perByte)] >> ((g % perByte) * bits)) & mask;
       out[row * blocks + g] = signed && q >= 2 ** (bits - 1) ? q - 2 ** bits : q;
     }
   }
-  return { numbers: out, row: blocks, group: 1 };
+  return { values: out, row: blocks, group: 1 };
 }
 
 /** The sizes that a node's attributes say. */
@@ -254,7 +254,7 @@ function wrongSize(reader: TensorReader, { name, type, dims }: OnnxTensor, want:
   );
 }
 
-/** Are they the same numbers, by where they are? */
+/** Are they the same values, by where they are? */
 export function sameMatrix(a: StoredMatrix, b: StoredMatrix): boolean {
   return (
     a.rows === b.rows &&

@@ -3,12 +3,12 @@ import { LMHeadError } from '../../errors';
 import type { Plan } from '../read-plan';
 import { countOf, quoted } from '../tensor-table';
 import type { OnnxNode } from './model';
-import { constantNumbers, constantTensor, HANDS_ON, isOnnx, type Known, type Scope } from './scope';
+import { constantTensor, constantValues, HANDS_ON, isOnnx, type Known, type Scope } from './scope';
 import type { TensorReader } from './tensor-data';
 
 /** One thing that is done to the logits. */
 type Step =
-  | { kind: 'add'; numbers: Float64Array | Float32Array }
+  | { kind: 'add'; values: Float64Array | Float32Array }
   | { kind: 'multiply'; by: number }
   | { kind: 'mask'; masked: Float64Array; value: number }
   | { kind: 'tanh' };
@@ -74,7 +74,7 @@ export function* walkTail(reader: TensorReader, scope: Scope, from: string): Pla
   );
 }
 
-/** Add, Sub, Mul and Div with numbers that the file has. @returns the name of what they are done to */
+/** Add, Sub, Mul and Div with values that the file has. @returns the name of what they are done to */
 function* arithmetic(
   reader: TensorReader,
   scope: Scope,
@@ -87,12 +87,12 @@ function* arithmetic(
   const ofB = yield* vectorOf(reader, scope, b);
   const commutes = node.op === 'Add' || node.op === 'Mul';
   const ofA = ofB === undefined && commutes ? yield* vectorOf(reader, scope, a) : undefined;
-  const numbers = ofB ?? ofA;
-  if (!numbers) return undefined;
-  const [by] = numbers;
-  if (node.op === 'Add') steps.push({ kind: 'add', numbers });
-  else if (node.op === 'Sub') steps.push({ kind: 'add', numbers: Float64Array.from(numbers, x => -x) });
-  else if (numbers.length > 1) return undefined;
+  const values = ofB ?? ofA;
+  if (!values) return undefined;
+  const [by] = values;
+  if (node.op === 'Add') steps.push({ kind: 'add', values });
+  else if (node.op === 'Sub') steps.push({ kind: 'add', values: Float64Array.from(values, x => -x) });
+  else if (values.length > 1) return undefined;
   else steps.push({ kind: 'multiply', by: node.op === 'Mul' ? by : 1 / by });
   return ofB ? a : b;
 }
@@ -106,7 +106,7 @@ function* masked(
   if (!isOnnx(node) || node.op !== 'Where' || node.inputs.length !== 3) return undefined;
   const [condition, yes, no] = node.inputs;
   if (!constantTensor(scope, condition)) return undefined;
-  const mask = yield* constantNumbers(reader, scope, condition, MOST);
+  const mask = yield* constantValues(reader, scope, condition, MOST);
   if (!mask) return undefined;
   const ofYes = yield* vectorOf(reader, scope, yes);
   const ofNo = ofYes ? undefined : yield* vectorOf(reader, scope, no);
@@ -125,8 +125,8 @@ function* vectorOf(
 ): Plan<Float64Array | Float32Array | undefined> {
   const tensor = constantTensor(scope, name);
   if (tensor && (countOf(tensor.dims) ?? 0) !== (tensor.dims.at(-1) ?? 1)) return undefined;
-  const numbers = yield* constantNumbers(reader, scope, name, MOST);
-  return numbers && numbers.length > 0 ? numbers : undefined;
+  const values = yield* constantValues(reader, scope, name, MOST);
+  return values && values.length > 0 ? values : undefined;
 }
 
 /**
@@ -162,11 +162,11 @@ export function tailOf(reader: TensorReader, walked: Walked, vocabSize: number, 
     } else if (capped) {
       throw refuse(step.kind === 'add' ? 'Add after Tanh' : 'Where after Tanh');
     } else {
-      const numbers = step.kind === 'add' ? step.numbers : step.masked;
-      if (numbers.length !== vocabSize && numbers.length !== 1) {
-        throw refuse(`${step.kind === 'add' ? 'Add' : 'Where'} of ${numbers.length} elements`);
+      const values = step.kind === 'add' ? step.values : step.masked;
+      if (values.length !== vocabSize && values.length !== 1) {
+        throw refuse(`${step.kind === 'add' ? 'Add' : 'Where'} of ${values.length} elements`);
       }
-      const at = (i: number) => numbers[numbers.length === 1 ? 0 : i];
+      const at = (i: number) => values[values.length === 1 ? 0 : i];
       const before = added;
       added = Float64Array.from({ length: vocabSize }, (_, i) => {
         const sum = before?.[i] ?? 0;
@@ -193,7 +193,7 @@ export function tailOf(reader: TensorReader, walked: Walked, vocabSize: number, 
 export function ownSteps(scale: number, bias?: Float64Array | Float32Array): Step[] {
   const steps: Step[] = [];
   if (scale !== 1) steps.push({ kind: 'multiply', by: scale });
-  if (bias) steps.push({ kind: 'add', numbers: bias });
+  if (bias) steps.push({ kind: 'add', values: bias });
   return steps;
 }
 

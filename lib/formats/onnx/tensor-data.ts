@@ -1,4 +1,4 @@
-/** Where an ONNX tensor's bytes are, in the model or in another file beside it, and its numbers. */
+/** Where an ONNX tensor's bytes are, in the model or in another file beside it, and its values. */
 import { basename, dirname, join } from 'node:path';
 import { floats, unpack } from '../../dtypes/half';
 import { LMHeadError } from '../../errors';
@@ -123,8 +123,8 @@ export class TensorReader {
     );
   }
 
-  /** All of a tensor's numbers, exactly but for integers beyond 2^53. @param most for what is meant to be small */
-  *numbers(tensor: OnnxTensor, most = Number.POSITIVE_INFINITY): Plan<Float32Array | Float64Array> {
+  /** All of a tensor's values, exactly but for integers beyond 2^53. @param most for what is meant to be small */
+  *values(tensor: OnnxTensor, most = Number.POSITIVE_INFINITY): Plan<Float32Array | Float64Array> {
     const count = (this.bytesOf(tensor) * 8) / bitsOf(tensor.type)!;
     if (count > most) {
       throw new LMHeadError(
@@ -164,7 +164,7 @@ export class TensorReader {
         : Uint8Array.from(words);
   }
 
-  /** The integers of a tensor of 'varints': of 16-bit floats they are the bits, of less than 8 bits several numbers. */
+  /** The integers of a tensor of 'varints': of 16-bit floats they are the bits, of less than 8 bits several values. */
   *stored(tensor: OnnxTensor): Plan<Float64Array> {
     this.bytesOf(tensor);
     const count = countOf(tensor.dims)!;

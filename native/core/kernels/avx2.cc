@@ -17,7 +17,7 @@ constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 3, kQuantizedColumns = 3;
 constexpr size_t kGroups = 1;
 // Parts that long that what it costs to begin one is little, in half of a first-level cache.
-constexpr size_t part_numbers(size_t element_bytes) { return 4096 / element_bytes; }
+constexpr size_t part_elements(size_t element_bytes) { return 4096 / element_bytes; }
 constexpr size_t kUnpackFrom = 8;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -234,11 +234,11 @@ static inline __m128i fold_i(I x) { return _mm_add_epi32(_mm256_castsi256_si128(
 #include "generic/x86_integer.inc"
 // Bytes are multiplied without a sign on one side: so it goes to the other. Sums of two products fit 16 bits: 2 * 128 * 127.
 struct Signed {
-  Q magnitude, numbers;
+  Q magnitude, values;
 };
 static inline Signed with_sign(Q w) { return {_mm256_abs_epi8(w), w}; }
 static inline I add_dots(I sum, const Signed& w, Q x) {
-  const __m256i pairs = _mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.numbers));
+  const __m256i pairs = _mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.values));
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 using Biased = Signed;

@@ -1,9 +1,9 @@
 // Products of bfloat16 weights by AVX-512 BF16: Zen 4 (2022) and later, Cooper Lake, Sapphire Rapids. Everything else as in the
 // AVX-512 table.
 //
-// Its instruction adds the products of two pairs of bfloat16 numbers to a sum in f32, one after the other, each rounded to
-// nearest even. So it serves hidden states that bfloat16 holds; others take the AVX-512 product. It takes subnormal numbers for
-// 0: rows of E and hidden states with such numbers take the AVX-512 product, too, each by its own numbers alone, so that bits are
+// Its instruction adds the products of two pairs of bfloat16 values to a sum in f32, one after the other, each rounded to
+// nearest even. So it serves hidden states that bfloat16 holds; others take the AVX-512 product. It takes subnormal values for
+// 0: rows of E and hidden states with such values take the AVX-512 product, too, each by its own values alone, so that bits are
 // the same in any batch. Infinities and NaN are what they are everywhere.
 //
 // Every (row, state) has one accumulator whose lanes run over pairs, in ascending order, and one tree that adds its lanes.
@@ -24,23 +24,23 @@ namespace avx512bf16 {
 
 #include "generic/avx512.inc"
 
-constexpr size_t kNumbers = 32;  // in a vector
-constexpr size_t kGroup = 4;     // hidden states that are multiplied side by side
-constexpr int kGroupRows = 6;    // with so many rows: 24 accumulators
+constexpr size_t kElements = 32;  // in a vector
+constexpr size_t kGroup = 4;      // hidden states that are multiplied side by side
+constexpr int kGroupRows = 6;     // with so many rows: 24 accumulators
 // Numbers of a row and of a group's states that stay in a first-level cache while groups and rows pass.
 constexpr size_t kPart = 1024;
 // Hidden states at a time, so that they stay in a second-level cache beside a strip of E, which they all pass over.
 constexpr size_t kStatesBytes = size_t{384} << 10, kStripBytes = size_t{256} << 10;
 constexpr size_t kMostStates = 96;
 
-static inline __m512bh as_numbers(Q x) {
-  __m512bh numbers;
-  std::memcpy(&numbers, &x, sizeof numbers);
-  return numbers;
+static inline __m512bh as_values(Q x) {
+  __m512bh values;
+  std::memcpy(&values, &x, sizeof values);
+  return values;
 }
-static inline F add_products(F sum, Q w, Q x) { return _mm512_dpbf16_ps(sum, as_numbers(w), as_numbers(x)); }
-static inline __mmask32 first_numbers(size_t count) { return count >= kNumbers ? ~__mmask32{0} : (__mmask32{1} << count) - 1; }
-static inline Q load_numbers(const uint8_t* p, __mmask32 mask) { return _mm512_maskz_loadu_epi16(mask, p); }
+static inline F add_products(F sum, Q w, Q x) { return _mm512_dpbf16_ps(sum, as_values(w), as_values(x)); }
+static inline __mmask32 first_values(size_t count) { return count >= kElements ? ~__mmask32{0} : (__mmask32{1} << count) - 1; }
+static inline Q load_values(const uint8_t* p, __mmask32 mask) { return _mm512_maskz_loadu_epi16(mask, p); }
 
 // Whether there was a subnormal number among those seen: without signs these are 1 to 0x7f, so twice that, less one, is at most
 // 0xfd, which no other number comes to.
@@ -53,7 +53,7 @@ struct Watch {
 
 static bool has_subnormal(const uint8_t* row, size_t d) {
   Watch watch;
-  for (size_t k = 0; k < d; k += kNumbers) watch.see(load_numbers(row + 2 * k, first_numbers(d - k)));
+  for (size_t k = 0; k < d; k += kElements) watch.see(load_values(row + 2 * k, first_values(d - k)));
   return watch.has_subnormal();
 }
 
@@ -64,7 +64,7 @@ struct alignas(64) Packed {
   size_t hidden_stride, columns, d, plain_count;
 
   static size_t round_up(size_t n) { return (n + 63) / 64 * 64; }
-  static size_t vectors(size_t d) { return (d + kNumbers - 1) / kNumbers; }
+  static size_t vectors(size_t d) { return (d + kElements - 1) / kElements; }
   static size_t size(size_t columns, size_t d) { return sizeof(Packed) + round_up(columns) + columns * vectors(d) * 64; }
   uint8_t* plain() { return reinterpret_cast<uint8_t*>(this + 1); }
   const uint8_t* plain() const { return reinterpret_cast<const uint8_t*>(this + 1); }
@@ -100,11 +100,11 @@ static void pack_states(const float* hidden, size_t hidden_stride, size_t column
     uint8_t* at = packed.group(c / kGroup) + c % kGroup * 64;
     for (size_t k = 0; k < d; k += kLanes) {
       const I upper = _mm512_srli_epi32(_mm512_castps_si512(load(h + k)), 16);
-      _mm256_store_si256(reinterpret_cast<__m256i*>(at + k / kNumbers * width * 64 + k % kNumbers * 2),
+      _mm256_store_si256(reinterpret_cast<__m256i*>(at + k / kElements * width * 64 + k % kElements * 2),
                          _mm512_cvtepi32_epi16(packed.plain()[c] ? _mm512_setzero_si512() : upper));
     }
-    if (d % kNumbers > 0 && d % kNumbers <= kLanes)
-      _mm256_store_si256(reinterpret_cast<__m256i*>(at + d / kNumbers * width * 64 + 32), _mm256_setzero_si256());
+    if (d % kElements > 0 && d % kElements <= kLanes)
+      _mm256_store_si256(reinterpret_cast<__m256i*>(at + d / kElements * width * 64 + 32), _mm256_setzero_si256());
   }
 }
 
@@ -115,7 +115,7 @@ enum class From { rows, panel };
 struct Part {
   const uint8_t* e;
   size_t row_bytes, height;  // of kGroupRows
-  size_t count;              // numbers of each row
+  size_t count;              // values of each row
   uint8_t* panel;
   // What to ask memory for meanwhile, as it will be wanted next: `ahead_step` bytes a step.
   const uint8_t* ahead;
@@ -138,7 +138,7 @@ static inline bool part_block(const Part& part, const uint8_t* states, float* su
   const uint8_t* ahead = part.ahead;
   uint8_t* panel = part.panel;
   Watch watch;
-  for (size_t k = 0; k < part.count; k += kNumbers) {
+  for (size_t k = 0; k < part.count; k += kElements) {
     LMHEAD_UNROLL
     for (size_t line = 0; line < R; line++)
       if (line * 64 < part.ahead_step) prefetch_far(ahead + line * 64);
@@ -147,10 +147,10 @@ static inline bool part_block(const Part& part, const uint8_t* states, float* su
     LMHEAD_UNROLL
     for (int c = 0; c < C; c++) x[c] = load_q(states + c * 64);
     states += C * 64;
-    const __mmask32 mask = first_numbers(part.count - k);
+    const __mmask32 mask = first_values(part.count - k);
     LMHEAD_UNROLL
     for (int r = 0; r < R; r++) {
-      const Q w = from == From::panel ? load_q(panel + r * 64) : load_numbers(rows[r] + 2 * k, mask);
+      const Q w = from == From::panel ? load_q(panel + r * 64) : load_values(rows[r] + 2 * k, mask);
       if constexpr (from == From::rows) {
         if constexpr (R == kGroupRows) _mm512_store_si512(panel + r * 64, w);
         watch.see(w);
@@ -220,7 +220,7 @@ static void strip_product(const Wanted& wanted, size_t first_row, size_t begin, 
       Part part = {e + 2 * k, row_bytes, rows, d - k < most ? d - k : most, panel, ahead, ahead_step};
       for (size_t g = first_group; g < end_group; g++) {
         const size_t width = states.width(g);
-        const uint8_t* const x = states.group(g) + k / kNumbers * width * 64;
+        const uint8_t* const x = states.group(g) + k / kElements * width * 64;
         float* const sums = all_sums + (g - first_group) * kSums * kLanes;
         if (is_single)
           has_subnormals |= part_block<From::rows, 2, 1>(part, x, sums);
@@ -228,7 +228,7 @@ static void strip_product(const Wanted& wanted, size_t first_row, size_t begin, 
           has_subnormals |= group_block<From::rows, kGroup>(width, part, x, sums);
         else
           group_block<From::panel, kGroup>(width, part, x, sums);
-        part.ahead += part.count / kNumbers * ahead_step;
+        part.ahead += part.count / kElements * ahead_step;
       }
       ahead = part.ahead;
     }
@@ -284,7 +284,7 @@ static float multiply_adds(size_t count) {
   LMHEAD_UNROLL
   for (int j = 0; j < kChains; j++) acc[j] = set(static_cast<float>(j));
   const Q a = _mm512_set1_epi16(0x3080);  // 2^-30: sums stay
-  for (size_t i = 0; i < count; i += kChains * kNumbers) {
+  for (size_t i = 0; i < count; i += kChains * kElements) {
     LMHEAD_UNROLL
     for (int j = 0; j < kChains; j++) acc[j] = add_products(acc[j], a, a);
   }

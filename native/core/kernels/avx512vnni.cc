@@ -15,19 +15,19 @@ namespace avx512vnni {
 
 #include "generic/avx512.inc"
 
-// Of weights plus 128, which have no sign: 128 times the sum of the state's numbers is then too much.
+// Of weights plus 128, which have no sign: 128 times the sum of the state's values is then too much.
 struct Biased {
-  Q numbers;
+  Q values;
 };
 constexpr int kBias = 128;
 static inline Biased with_bias(Q w) { return {_mm512_xor_si512(w, _mm512_set1_epi8(-128))}; }
-static inline I add_dots(I sum, const Biased& w, Q x) { return _mm512_dpbusd_epi32(sum, w.numbers, x); }
+static inline I add_dots(I sum, const Biased& w, Q x) { return _mm512_dpbusd_epi32(sum, w.values, x); }
 
 // Any bytes without a sign, so that those with one are 128 too large.
 constexpr bool kAnyBytes = true;
 constexpr int kWideOffset = kBias;
 constexpr bool kMultipliesOpened = false;
-static inline Q wide(Q w) { return with_bias(w).numbers; }
+static inline Q wide(Q w) { return with_bias(w).values; }
 static inline I add_narrow(I sum, Q w, Q x) { return _mm512_dpbusd_epi32(sum, w, x); }
 static inline I add_narrow(I sum, Q w0, Q x0, Q w1, Q x1) { return add_narrow(add_narrow(sum, w0, x0), w1, x1); }
 

@@ -53,13 +53,13 @@ struct GumbelMaxState {
 constexpr size_t kPrefetchDistance = 12288;
 
 // Hidden states of integers, in planes of int8, each number within +-127; see quantized_activations.h. Number k of state c
-// is numbers[c * stride + k], or with two planes kHighPlane * numbers[2c * stride + k] + numbers[(2c + 1) * stride + k], times
-// scales[c]. Planes are as many whole cache lines as hold d numbers, zeros beyond these.
+// is values[c * stride + k], or with two planes kHighPlane * values[2c * stride + k] + values[(2c + 1) * stride + k], times
+// scales[c]. Planes are as many whole cache lines as hold d values, zeros beyond these.
 constexpr int kHighPlane = 255;
 struct IntegerStates {
-  const int8_t* numbers;
+  const int8_t* values;
   size_t stride, planes;
-  const int32_t* sums;  // of each plane's numbers
+  const int32_t* sums;  // of each plane's values
   const float* scales;
   const void* packed;  // all planes once more, by the table's PackedPlanes; null: they aren't
 };
@@ -82,7 +82,7 @@ double sum_in_double_of_mxfp4(const uint8_t* row, size_t d, const IntegerStates&
 struct PackedPlanes {
   // In bytes, of `columns` states with `planes` each; 0 where so few are better left as they are.
   size_t (*size)(Dtype dtype, size_t columns, size_t planes, size_t stride);
-  void (*pack)(Dtype dtype, const int8_t* numbers, size_t columns, size_t planes, size_t stride, int8_t* to);
+  void (*pack)(Dtype dtype, const int8_t* values, size_t columns, size_t planes, size_t stride, int8_t* to);
 };
 
 // A product over hidden states that are laid out for a matrix unit, once for a whole pass. Same bits as Kernels::product.
@@ -105,7 +105,7 @@ struct Kernels {
   size_t unpack_from;
   // u[i] becomes a logit; bias (if any) starts at u[0]'s row.
   void (*epilogue)(float* u, size_t count, const float* bias, const Epilogue& epilogue);
-  // The f32 numbers that count stored ones stand for: exactly, or rounded once where f32 cannot hold them (q4_k, q5_k, q4_1,
+  // The f32 values that count stored ones stand for: exactly, or rounded once where f32 cannot hold them (q4_k, q5_k, q4_1,
   // q5_1, as ggml does). Of a quantized dtype: from the start of a row, whole blocks.
   void (*unpack[kDtypes])(const uint8_t* source, size_t count, float* out);
   // The same of one row of a matrix, and of grouped formats too, which `unpack` has none for.
@@ -150,7 +150,7 @@ struct Kernels {
   const PackedProduct* packed[kDtypes] = {};
   const PackedPlanes* packed_planes[kDtypes] = {};
 
-  // As multiply_adds, of bfloat16 numbers and of int8 ones, where an instruction of their own multiplies them.
+  // As multiply_adds, of bfloat16 values and of int8 ones, where an instruction of their own multiplies them.
   float (*bf16_multiply_adds)(size_t count) = nullptr;
   float (*int8_multiply_adds)(size_t count) = nullptr;
 };

@@ -15,7 +15,7 @@ namespace neon {
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 2;  // 4 x 3 would fill all 32 registers, and compilers spill then
 constexpr size_t kGroups = 2;
-constexpr size_t part_numbers(size_t) { return 32 * kLanes; }
+constexpr size_t part_elements(size_t) { return 32 * kLanes; }
 constexpr int kQuantizedColumns = 3;
 constexpr size_t kUnpackFrom = 4;
 constexpr float kInfinity = __builtin_huge_valf();
@@ -305,11 +305,11 @@ static inline uint32x4_t add_dots(uint32x4_t sum, int8x16_t w, int8x16_t x) {
   return vreinterpretq_u32_s32(vpadalq_s16(s, vmull_high_s8(w, x)));
 }
 struct Signed {
-  Q numbers;
+  Q values;
 };
 static inline Signed with_sign(Q w) { return {w}; }
 static inline I add_dots(I sum, const Signed& w, Q x) {
-  return {add_dots(sum.low, w.numbers.low, x.low), add_dots(sum.high, w.numbers.high, x.high)};
+  return {add_dots(sum.low, w.values.low, x.low), add_dots(sum.high, w.values.high, x.high)};
 }
 using Biased = Signed;
 constexpr int kBias = 0;

@@ -30,11 +30,11 @@ float scale_of(const float* h, size_t d, int most) {
 double sum_in_double_of_mxfp4(const uint8_t* row, size_t d, const IntegerStates& states, size_t column) {
   constexpr int kTwice[8] = {0, 1, 2, 3, 4, 6, 8, 12};
   constexpr RowFormat format = row_format(Dtype::mxfp4);
-  const int8_t* const high = states.numbers + column * states.planes * states.stride;
+  const int8_t* const high = states.values + column * states.planes * states.stride;
   double sum = 0;
-  for (size_t first = 0; first < d; first += format.numbers, row += format.bytes) {
+  for (size_t first = 0; first < d; first += format.elements, row += format.bytes) {
     int64_t dot = 0;
-    for (size_t i = 0; i < format.numbers; i++) {
+    for (size_t i = 0; i < format.elements; i++) {
       const int nibble = row[1 + i % 16] >> i / 16 * 4 & 15, w = nibble < 8 ? kTwice[nibble] : -kTwice[nibble - 8];
       const size_t k = first + i;
       dot += w * (states.planes == 1 ? high[k] : kHighPlane * high[k] + high[states.stride + k]);
@@ -50,7 +50,7 @@ void QuantizedActivations::round(Activations kind, const float* hidden, size_t h
   planes_ = kind == Activations::i16 ? 2 : 1;
   stride_ = (d + kLine - 1) / kLine * kLine;
   const int most = planes_ == 2 ? (kHighPlane + 1) * kMost : kMost;
-  numbers_.assign(columns * planes_ * stride_, 0);
+  values_.assign(columns * planes_ * stride_, 0);
   packed_.clear();
   sums_.assign(columns * planes_, 0);
   scales_.resize(columns);
@@ -58,7 +58,7 @@ void QuantizedActivations::round(Activations kind, const float* hidden, size_t h
     const float* const h = hidden + c * hidden_stride;
     const float scale = scales_[c] = scale_of(h, d, most);
     if (!(scale > 0)) continue;
-    int8_t* const high = &numbers_[c * planes_ * stride_];
+    int8_t* const high = &values_[c * planes_ * stride_];
     for (size_t k = 0; k < d; k++) {
       const double q = std::clamp<double>(nearest(static_cast<double>(h[k]) / scale), -most, most);
       const double upper = planes_ == 2 ? nearest(q / kHighPlane) : q;
@@ -74,7 +74,7 @@ void QuantizedActivations::pack(const Kernels& kernels, Dtype dtype) {
   const PackedPlanes* const way = kernels.packed_planes[static_cast<size_t>(dtype)];
   if (!way) return;
   packed_.resize(way->size(dtype, columns(), planes_, stride_));
-  if (!packed_.empty()) way->pack(dtype, numbers_.data(), columns(), planes_, stride_, packed_.data());
+  if (!packed_.empty()) way->pack(dtype, values_.data(), columns(), planes_, stride_, packed_.data());
 }
 
 }  // namespace lmhead

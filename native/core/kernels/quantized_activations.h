@@ -30,11 +30,11 @@ class QuantizedActivations {
   size_t columns() const { return scales_.size(); }
   size_t bytes_each() const { return planes_ * stride_; }
   IntegerStates view() const {
-    return {numbers_.data(), stride_, planes_, sums_.data(), scales_.data(), packed_.empty() ? nullptr : packed_.data()};
+    return {values_.data(), stride_, planes_, sums_.data(), scales_.data(), packed_.empty() ? nullptr : packed_.data()};
   }
 
  private:
-  AlignedBytes numbers_, packed_;
+  AlignedBytes values_, packed_;
   std::vector<int32_t> sums_;
   std::vector<float> scales_;
   size_t planes_ = 0, stride_ = 0;

@@ -15,7 +15,7 @@ namespace scalar {
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 2, kQuantizedColumns = 1;
 constexpr size_t kGroups = 2;
-constexpr size_t part_numbers(size_t) { return 32 * kLanes; }
+constexpr size_t part_elements(size_t) { return 32 * kLanes; }
 constexpr size_t kUnpackFrom = 4;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -258,7 +258,7 @@ static inline F set_half(const uint8_t* p) { return set(weight<Dtype::f16>(p)); 
 static inline F multiply_add_once(F a, F b, F c) {
   return lanes([&](size_t i) { return static_cast<float>(double{a.v[i]} * b.v[i] + c.v[i]); });
 }
-static inline I load_nibbles(const uint8_t* p) {  // numbers of four bits, one after another, below bits that may be anything
+static inline I load_nibbles(const uint8_t* p) {  // values of four bits, one after another, below bits that may be anything
   return lanes_i([&](size_t i) { return static_cast<uint32_t>(p[i / 2] >> i % 2 * 4); });
 }
 
@@ -356,13 +356,13 @@ static inline void reduce4_i(I a, I b, I c, I d, int32_t* out) {
   out[3] = reduce_i(d);
 }
 struct Signed {
-  Q numbers;
+  Q values;
 };
 static inline Signed with_sign(Q w) { return {w}; }
 static inline I add_dots(I sum, const Signed& w, const Q& x) {
   return lanes_i([&](size_t i) {
     int32_t dot = 0;
-    for (size_t j = 4 * i; j < 4 * i + 4; j++) dot += w.numbers.v[j] * x.v[j];
+    for (size_t j = 4 * i; j < 4 * i + 4; j++) dot += w.values.v[j] * x.v[j];
     return sum.v[i] + static_cast<uint32_t>(dot);
   });
 }

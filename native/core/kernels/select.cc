@@ -84,8 +84,8 @@ Cpu detect() {
 #if LMHEAD_EMULATE_AVX512
   cpu.avx512 = cpu.vnni = cpu.bf16 = cpu.avx2;
 #endif
-  // Zen 4 starts one a cycle, as it does an FMA of half as many numbers. Sapphire Rapids starts one every two cycles, and four
-  // such FMA meanwhile: its unit for these numbers is AMX.
+  // Zen 4 starts one a cycle, as it does an FMA of half as many values. Sapphire Rapids starts one every two cycles, and four
+  // such FMA meanwhile: its unit for these values is AMX.
   constexpr uint32_t kIntel = 0x756e6547;  // "Genu"
   cpu.bf16_is_fast = cpu.bf16 && zero.b != kIntel;
 #if LMHEAD_AMX

@@ -1,6 +1,6 @@
 // exp and log out of +, -, *, / alone.
 //
-// IEEE 754 fixes every bit of those four, and nothing of std::exp. Sampling compares numbers that come out of exp and log; so
+// IEEE 754 fixes every bit of those four, and nothing of std::exp. Sampling compares values that come out of exp and log; so
 // that this core and the TypeScript reference draw the same token from the same logits, always, both compute them by the
 // operations below, in this order. lib/reference/exact-math.ts is the same text in TypeScript; error bounds stand there.
 // Must be compiled without contraction (-ffp-contract=off).

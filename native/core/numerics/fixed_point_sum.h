@@ -69,7 +69,7 @@ class MomentSums {
   FixedPointSum sum_, weighted_, squares_;
 };
 
-// The standard deviation of numbers, from their sums in the order that they come in.
+// The standard deviation of values, from their sums in the order that they come in.
 class DeviationSums {
  public:
   void add(double x) {

@@ -36,7 +36,7 @@ RowPlans::RowPlans(const PassRequest& request, size_t n, size_t valid)
       most_materialized(std::max<size_t>(1, kMaterializedBytes / (sizeof(float) * valid))) {
   for (size_t i = 0; i < n; i++) {
     if (request.row_parameters) rows[i] = request.sampling_of(i);
-    // Of so low a temperature that this overflows, the largest number will do: unequal logits are as far apart as numbers get.
+    // Of so low a temperature that this overflows, the largest number will do: unequal logits are as far apart as values get.
     if (rows[i].temperature != 0) inverse_temperatures[i] = std::min(1 / rows[i].temperature, std::numeric_limits<double>::max());
     if (request.draws())
       ways[i] = way_to_sample(rows[i], valid, request.candidates != nullptr,

@@ -196,7 +196,7 @@ struct PassRequest {
   float* log_sum_exp = nullptr;
   DraftCheck draft;  // alone in its request
   PartialOutputs partial;
-  // Whose distributions log_probs, probs, log_sum_exp, top's and score's numbers are of; null: the pass's own source. It has the
+  // Whose distributions log_probs, probs, log_sum_exp, top's and score's values are of; null: the pass's own source. It has the
   // same columns. Tokens are ranked and drawn among those of the pass's source either way.
   const LogitSource* normalizer = nullptr;
   ParallelFor workers;  // looks at abort and gate before every chunk

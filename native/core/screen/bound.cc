@@ -14,7 +14,7 @@ constexpr double kMost = 127;         // of v
 constexpr double kLongest = 0x1p60, kShortest = 0x1p-60, kMostProduct = 0x1p120;
 // Of what is computed in double: far more than it rounds by.
 constexpr double kDoubleError = 0x1p-36;
-// Of estimates and bounds in float32, relative to the numbers that they are sums of: sums of blocks' sums (at most
+// Of estimates and bounds in float32, relative to the values that they are sums of: sums of blocks' sums (at most
 // kMostColumns / (kBlock * kMostBlocksOfSum) = 16 of them), three products and three sums, each rounded by 2^-24.
 constexpr double kFloatError = 0x1p-18;
 
@@ -48,14 +48,14 @@ State::State(const Copy& copy, const float* hidden) {
     most = std::max(most, std::fabs(each));
   }
   const float sigma = static_cast<float>(most / kMost);
-  numbers_.resize(blocks * kBlock);
+  values_.resize(blocks * kBlock);
   sums_.resize(blocks);
   double missing = 0;
-  for (size_t k = 0; k < numbers_.size(); k++) {
+  for (size_t k = 0; k < values_.size(); k++) {
     const double v = std::clamp(std::nearbyint(y[k] / sigma), -kMost, kMost);
     const double left = y[k] - static_cast<double>(sigma) * v;
     missing += left * left;
-    numbers_[k] = static_cast<int8_t>(v);
+    values_[k] = static_cast<int8_t>(v);
     sums_[k / kBlock] += 15 * static_cast<int32_t>(v);
   }
   const double eta = std::sqrt(missing) * (1 + kDoubleError) + kDoubleError * length;
@@ -63,7 +63,7 @@ State::State(const Copy& copy, const float* hidden) {
   const double rounding = kFloatError * (length + eta), product = c * kEpsilon * length;
   const double rest = product * copy.mean_norm() + kFloatError * std::fabs(base) + kDoubleError * length * copy.mean_norm() +
                       10 * d_ * 0x1p-126 * std::max(1.0, length);
-  view_.numbers = numbers_.data();
+  view_.values = values_.data();
   view_.sums = sums_.data();
   view_.base = static_cast<float>(base);
   view_.step = sigma / 2;

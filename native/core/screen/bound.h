@@ -5,7 +5,7 @@
 
 namespace lmhead::screen {
 
-// The bound, for a state h and row i of E, all of it in exact numbers:
+// The bound, for a state h and row i of E, all of it in real numbers:
 //   y = Qh, held as sigma v in integers of eight bits, eta = |y - sigma v|
 //   u = h . mu + y . Q x_i is the product; the estimate is h . mu + sigma v . x^, x^ what is held of Q x_i
 //   u - estimate = y . (Q x_i - x^) + (y - sigma v) . x^, so it is at most |y| rho + eta (N + rho)
@@ -24,7 +24,7 @@ class State {
 
  private:
   bool is_usual_ = false;
-  AlignedBytes numbers_;
+  AlignedBytes values_;
   std::vector<int32_t> sums_;
   StateView view_{};
 };

@@ -1,4 +1,4 @@
-// What the bounded copy needs of a CPU: integers and a few float32 numbers, the former the same everywhere.
+// What the bounded copy needs of a CPU: integers and a few float32 values, the former the same everywhere.
 #pragma once
 
 #include "../kernels/kernels.h"
@@ -8,7 +8,7 @@ namespace lmhead::screen {
 
 // A hidden state as a search takes it; see bound.h.
 struct StateView {
-  const int8_t* numbers;        // [blocks * kBlock]: v, y = sigma v + what is missing
+  const int8_t* values;         // [blocks * kBlock]: v, y = sigma v + what is missing
   const int32_t* sums;          // [blocks]: 15 times the sum of a block's
   float base, step;             // an estimate is base + step * S * sum of c (2q - 15) v
   float of_rho, of_norm, rest;  // and it is off by of_rho * rho + of_norm * N + rest at most

@@ -1,4 +1,4 @@
-// The rotation that spreads what is in few numbers of a row over all of them: signs, a Hadamard transform of each block, an order
+// The rotation that spreads what is in few values of a row over all of them: signs, a Hadamard transform of each block, an order
 // that mixes blocks, and signs and transforms once more. Orthogonal but for a factor, which is a power of two.
 #pragma once
 
@@ -17,7 +17,7 @@ struct Rotation {
   std::vector<float> before, between;  // [padded], signs
 
   RotationView view() const { return {padded, span, before.data(), between.data()}; }
-  // Of `padded` numbers, in double.
+  // Of `padded` values, in double.
   void rotate(double* x) const;
 };
 

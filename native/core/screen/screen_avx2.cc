@@ -25,7 +25,7 @@ static inline Sums no_sums() {
 static inline F floats_of(const Sums& sums, size_t first) { return _mm256_cvtepi32_ps(sums.v[first / 8]); }
 
 // Of a row's low bits, and of its high ones, sums of pairs are at most 8 * 2 * 15 * 127 = 30,480: they fit 16 bits.
-static inline void add_block(const uint8_t* block, const uint8_t* factors, const int8_t* numbers, int32_t sum, Sums& sums) {
+static inline void add_block(const uint8_t* block, const uint8_t* factors, const int8_t* values, int32_t sum, Sums& sums) {
   __m256i low[kVectors], high[kVectors];
   LMHEAD_UNROLL
   for (size_t r = 0; r < kVectors; r++) low[r] = high[r] = _mm256_setzero_si256();
@@ -33,8 +33,8 @@ static inline void add_block(const uint8_t* block, const uint8_t* factors, const
   for (size_t line = 0; line < kBlock / kLanes; line++) {
     prefetch_far(block + kLineBytes * line + kPrefetchDistance);
     prefetch_far(block + kLineBytes * line + kPrefetchDistance + kLineBytes / 2);
-    const __m256i v_low = _mm256_set1_epi32(four_numbers(numbers + kLanes * line));
-    const __m256i v_high = _mm256_set1_epi32(four_numbers(numbers + kLanes * line + 4));
+    const __m256i v_low = _mm256_set1_epi32(four_values(values + kLanes * line));
+    const __m256i v_high = _mm256_set1_epi32(four_values(values + kLanes * line + 4));
     LMHEAD_UNROLL
     for (size_t r = 0; r < kVectors; r++) {
       const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + kLineBytes * line) + r);

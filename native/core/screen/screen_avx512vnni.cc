@@ -23,7 +23,7 @@ static inline F floats_of(const Sums& sums, size_t first) {
   return _mm256_cvtepi32_ps(first % 16 ? _mm512_extracti64x4_epi64(x, 1) : _mm512_castsi512_si256(x));
 }
 
-static inline void add_block(const uint8_t* block, const uint8_t* factors, const int8_t* numbers, int32_t sum, Sums& sums) {
+static inline void add_block(const uint8_t* block, const uint8_t* factors, const int8_t* values, int32_t sum, Sums& sums) {
   __m512i low[2], high[2];
   LMHEAD_UNROLL
   for (size_t r = 0; r < 2; r++) low[r] = high[r] = _mm512_setzero_si512();
@@ -32,8 +32,8 @@ static inline void add_block(const uint8_t* block, const uint8_t* factors, const
   for (size_t line = 0; line < kBlock / kLanes; line++) {
     prefetch_far(block + kLineBytes * line + kPrefetchDistance);
     prefetch_far(block + kLineBytes * line + kPrefetchDistance + kLineBytes / 2);
-    const __m512i v_low = _mm512_set1_epi32(four_numbers(numbers + kLanes * line));
-    const __m512i v_high = _mm512_set1_epi32(four_numbers(numbers + kLanes * line + 4));
+    const __m512i v_low = _mm512_set1_epi32(four_values(values + kLanes * line));
+    const __m512i v_high = _mm512_set1_epi32(four_values(values + kLanes * line + 4));
     LMHEAD_UNROLL
     for (size_t r = 0; r < 2; r++) {
       const __m512i q = _mm512_loadu_si512(block + kLineBytes * line + 64 * r);

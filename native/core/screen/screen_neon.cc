@@ -76,14 +76,14 @@ static inline int8x8_t twice(const int8_t* four) {
 }
 
 // A lane's sum is at most 16 * 15 * 127 = 30,480: it fits 16 bits.
-static inline void add_block(const uint8_t* block, const uint8_t* factors, const int8_t* numbers, int32_t sum, Sums& sums) {
+static inline void add_block(const uint8_t* block, const uint8_t* factors, const int8_t* values, int32_t sum, Sums& sums) {
   constexpr size_t kVectors = kLineBytes / 16;  // of four rows each
   int16x8_t dots[2 * kVectors];
   LMHEAD_UNROLL
   for (int16x8_t& each : dots) each = vdupq_n_s16(0);
   const int8x16_t mask = vdupq_n_s8(15);
   for (size_t line = 0; line < kBlock / kLanes; line++) {
-    const int8x8_t low = twice(numbers + kLanes * line), high = twice(numbers + kLanes * line + 4);
+    const int8x8_t low = twice(values + kLanes * line), high = twice(values + kLanes * line + 4);
     LMHEAD_UNROLL
     for (size_t r = 0; r < kVectors; r++) {
       const uint8x16_t q = vld1q_u8(block + kLineBytes * line + 16 * r);

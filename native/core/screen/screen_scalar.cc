@@ -97,7 +97,7 @@ static inline F floats_of(const Sums& sums, size_t first) {
 
 // In steps of so many bytes, of 16-bit sums: a compiler makes vectors of them, of whatever CPU. A byte's sum is at most
 // 8 * 2 * 15 * 127 = 30,480.
-LMHEAD_AS_VECTORS static void add_block(const uint8_t* block, const uint8_t* factors, const int8_t* numbers, int32_t sum,
+LMHEAD_AS_VECTORS static void add_block(const uint8_t* block, const uint8_t* factors, const int8_t* values, int32_t sum,
                                         Sums& sums) {
   constexpr size_t kStep = 8, kBytesOfRow = kLanes / 2;
   int16_t dots[kLineBytes] = {};
@@ -105,8 +105,8 @@ LMHEAD_AS_VECTORS static void add_block(const uint8_t* block, const uint8_t* fac
     const uint8_t* const q = block + line * kLineBytes;
     int16_t low[kStep], high[kStep];
     for (size_t j = 0; j < kStep; j++) {
-      low[j] = numbers[kLanes * line + j % kBytesOfRow];
-      high[j] = numbers[kLanes * line + kBytesOfRow + j % kBytesOfRow];
+      low[j] = values[kLanes * line + j % kBytesOfRow];
+      high[j] = values[kLanes * line + kBytesOfRow + j % kBytesOfRow];
     }
     for (size_t i = 0; i < kLineBytes; i += kStep)
       for (size_t j = 0; j < kStep; j++)

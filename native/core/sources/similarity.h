@@ -11,7 +11,7 @@ namespace lmhead {
 // Throws std::bad_alloc.
 std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, const ParallelFor& workers);
 
-// The source's numbers, each times its row's factor.
+// The source's values, each times its row's factor.
 class ScaledSource final : public LogitSource {
  public:
   // factors: one for each row of E.

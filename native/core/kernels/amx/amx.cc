@@ -1,14 +1,14 @@
 // AMX: the matrix unit of Sapphire Rapids (2023) and later, for bfloat16 weights, and for int8 ones where hidden states are
 // integers, too; everything else as in the AVX-512 table.
 //
-// It multiplies bfloat16 numbers exactly and sums in f32. A hidden state in f32 is the sum of three bfloat16 numbers, cut off at
+// It multiplies bfloat16 values exactly and sums in f32. A hidden state in f32 is the sum of three bfloat16 values, cut off at
 // 8 bits each, so its product is three products with the same tile of E. A state that bfloat16 holds needs one; the parts of 0
 // that another state in the batch may make of it add +0, so it has the same bits in any batch.
 //
-// The unit takes subnormal numbers for 0. Rows of E with subnormal, infinite or NaN weights, and hidden states with such numbers
-// or parts, take the AVX-512 product: each by its own numbers alone, so that this too is the same in any batch.
+// The unit takes subnormal values for 0. Rows of E with subnormal, infinite or NaN weights, and hidden states with such values
+// or parts, take the AVX-512 product: each by its own values alone, so that this too is the same in any batch.
 //
-// Of int8 numbers both products and sums are exact: a plane of a hidden state takes a column of a tile, and has the bits that
+// Of int8 values both products and sums are exact: a plane of a hidden state takes a column of a tile, and has the bits that
 // every other table gives it.
 #include "amx.h"
 
@@ -42,7 +42,7 @@ LMHEAD_END_REGION
 namespace lmhead {
 namespace {
 
-using amx::MatrixUnit, amx::Numbers;
+using amx::MatrixUnit, amx::ElementType;
 
 amx::Scratch scratch(size_t columns) {
   thread_local AlignedFloats memory;
@@ -91,18 +91,18 @@ void integer_product(const Matrix& e, size_t first_row, size_t rows, const Integ
 
 constexpr PackedPlanes kPackedPlanes = {amx::packed_planes_size, amx::pack_planes};
 
-template <template <Numbers> class Unit, const Kernels* (*rest)()>
+template <template <ElementType> class Unit, const Kernels* (*rest)()>
 Kernels table(const char* name, bool with_int8) {
   constexpr size_t bf16 = static_cast<size_t>(Dtype::bf16), i8 = static_cast<size_t>(Dtype::i8);
   Kernels k = *rest();
   k.name = name;
-  k.product[bf16] = product<Unit<Numbers::bf16>>;
-  k.packed[bf16] = &kPackedProduct<Unit<Numbers::bf16>>;
-  k.bf16_multiply_adds = amx::multiply_adds<Unit<Numbers::bf16>>;
+  k.product[bf16] = product<Unit<ElementType::bf16>>;
+  k.packed[bf16] = &kPackedProduct<Unit<ElementType::bf16>>;
+  k.bf16_multiply_adds = amx::multiply_adds<Unit<ElementType::bf16>>;
   if (with_int8) {
-    k.integer_product[i8] = integer_product<Unit<Numbers::int8>, rest>;
+    k.integer_product[i8] = integer_product<Unit<ElementType::int8>, rest>;
     k.packed_planes[i8] = &kPackedPlanes;
-    k.int8_multiply_adds = amx::multiply_adds<Unit<Numbers::int8>>;
+    k.int8_multiply_adds = amx::multiply_adds<Unit<ElementType::int8>>;
   }
   return k;
 }

@@ -22,14 +22,14 @@
 #if LMHEAD_AMX
 namespace lmhead {
 
-// with_int8: the unit multiplies int8 numbers, too.
+// with_int8: the unit multiplies int8 values, too.
 const Kernels* amx_kernels(bool with_int8);
 #if LMHEAD_TEST_KERNELS
 // Tiles in plain C++, the rest as above (it needs AVX-512): for tests, where there is no AMX. "amx-emulated"
 const Kernels* emulated_amx_kernels();
 #endif
 
-// Multiplies known numbers on the unit and without it. Needs the unit, and AVX-512.
+// Multiplies known values on the unit and without it. Needs the unit, and AVX-512.
 bool amx_agrees_with_avx512(bool with_int8);
 
 }  // namespace lmhead

@@ -3,7 +3,7 @@ import { type Plan, readBytes } from '../read-plan';
 import type { StoredMatrix } from './stored-matrix';
 import { bitsOf, type Located, type TensorReader } from './tensor-data';
 
-/** So many numbers tell most matrices apart. */
+/** So many values tell most matrices apart. */
 const FIRST = 1024;
 /** Bytes of each that are held at a time. */
 const AT_ONCE = 2 ** 25;
@@ -12,7 +12,7 @@ const AT_ONCE = 2 ** 25;
 const MOST_COLUMNS = 2 ** 16;
 
 /** @param rows stored row by row; `other` either way */
-export function* sameNumbers(reader: TensorReader, rows: StoredMatrix, other: StoredMatrix): Plan<boolean> {
+export function* sameValues(reader: TensorReader, rows: StoredMatrix, other: StoredMatrix): Plan<boolean> {
   const [a, b] = [rows.tensor, other.tensor];
   if (
     rows.quantized ||

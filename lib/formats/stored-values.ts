@@ -26,7 +26,7 @@ export function quantizedName(dtype: BlockDtype): string {
   return dtype === 'i8' ? 'I8_ROWS' : dtype.toUpperCase();
 }
 
-/** Can a head be made of such numbers? */
+/** Can a head be made of such values? */
 export function usable({ dtype }: TensorEntry): boolean {
   return DTYPES.has(dtype) || CONVERTIBLE.has(dtype);
 }
@@ -37,7 +37,7 @@ export function isReal({ dtype }: TensorEntry): boolean {
 }
 
 /**
- * The type that a tensor's numbers have for a head, and whether they have to be converted to it.
+ * The type that a tensor's values have for a head, and whether they have to be converted to it.
  * @param what for messages: the argument and the tensor
  * @throws LMHeadError DTYPE for any other
  */
