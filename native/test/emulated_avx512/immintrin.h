@@ -140,6 +140,7 @@ static inline Vector scalef(Vector a, Vector b) {
 }  // namespace emulated_avx512
 
 #undef _mm512_madd_epi16
+#undef _mm512_maskz_loadu_epi8
 #undef _mm512_cvtepu32_ps
 #undef _mm512_extractf32x8_ps
 #undef _mm512_roundscale_ps
@@ -160,6 +161,7 @@ static inline Vector scalef(Vector a, Vector b) {
 #define _mm512_madd_epi16 emulated_avx512::madd_epi16
 #define _mm512_mask_loadu_ps emulated_avx512::load_masked<float, 16>
 #define _mm512_maskz_loadu_ps(mask, from) emulated_avx512::load_masked<float, 16>(_mm512_setzero_ps(), mask, from)
+#define _mm512_maskz_loadu_epi8(mask, from) emulated_avx512::load_masked<int8_t, 64>(_mm512_setzero_si512(), mask, from)
 #define _mm512_maskz_loadu_epi16(mask, from) emulated_avx512::load_masked<int16_t, 32>(_mm512_setzero_si512(), mask, from)
 #define _mm256_maskz_loadu_epi16(mask, from) emulated_avx512::load_masked<int16_t, 16>(_mm256_setzero_si256(), mask, from)
 #define _mm512_mask_storeu_ps emulated_avx512::mask_storeu_ps
