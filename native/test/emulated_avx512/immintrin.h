@@ -52,21 +52,13 @@ static inline __m512i cvtepu16_epi32(__m256i x) {
   return as<__m512i>(
       Integers{_mm256_cvtepu16_epi32(_mm256_castsi256_si128(x)), _mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1))});
 }
-static inline __m256i cvtepi32_epi16(__m512i x) {
-  const auto words = as<Lanes<int32_t, 16>>(x);
-  Lanes<int16_t, 16> low;
-  for (size_t i = 0; i < 16; i++) low.at[i] = static_cast<int16_t>(words.at[i]);
-  return as<__m256i>(low);
-}
-static inline __m512 cvtepi32_ps(__m512i x) {
-  const Integers halves = as<Integers>(x);
-  return as<__m512>(Floats{_mm256_cvtepi32_ps(halves.low), _mm256_cvtepi32_ps(halves.high)});
-}
-static inline __m512 cvtepu32_ps(__m512i x) {
-  const auto words = as<Lanes<uint32_t, 16>>(x);
-  Lanes<float, 16> floats;
-  for (size_t i = 0; i < 16; i++) floats.at[i] = static_cast<float>(words.at[i]);
-  return as<__m512>(floats);
+// Lanes of 32 bits, each converted.
+template <class From, class To, class Vector>
+static inline Vector converted(__m512i x) {
+  const auto from = as<Lanes<From, 16>>(x);
+  Lanes<To, 16> to;
+  for (size_t i = 0; i < 16; i++) to.at[i] = static_cast<To>(from.at[i]);
+  return as<Vector>(to);
 }
 static inline __m512 cvtph_ps(__m256i x) {
   return as<__m512>(Floats{_mm256_cvtph_ps(_mm256_castsi256_si128(x)), _mm256_cvtph_ps(_mm256_extracti128_si256(x, 1))});
@@ -150,9 +142,9 @@ static inline Vector scalef(Vector a, Vector b) {
 #define _mm512_cvtepu8_epi32 emulated_avx512::cvtepu8_epi32
 #define _mm512_cvtepi8_epi32 emulated_avx512::cvtepi8_epi32
 #define _mm512_cvtepu16_epi32 emulated_avx512::cvtepu16_epi32
-#define _mm512_cvtepi32_epi16 emulated_avx512::cvtepi32_epi16
-#define _mm512_cvtepi32_ps emulated_avx512::cvtepi32_ps
-#define _mm512_cvtepu32_ps emulated_avx512::cvtepu32_ps
+#define _mm512_cvtepi32_epi16 emulated_avx512::converted<int32_t, int16_t, __m256i>
+#define _mm512_cvtepi32_ps emulated_avx512::converted<int32_t, float, __m512>
+#define _mm512_cvtepu32_ps emulated_avx512::converted<uint32_t, float, __m512>
 #define _mm512_cvtph_ps emulated_avx512::cvtph_ps
 #define _mm512_cvtps_pd emulated_avx512::cvtps_pd
 #define _mm512_cvtpd_ps emulated_avx512::cvtpd_ps
