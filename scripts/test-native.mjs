@@ -1,8 +1,8 @@
 // Builds the C++ core and its tests without Node, in build-native/, and runs them. `--sanitize address,undefined` or
 // `--sanitize thread` builds them with that; `--toolchain linux-arm64` compiles them for another CPU and runs them under an
 // emulator; `--emulate avx512` has a CPU with AVX2 run the kernels for AVX-512, by SIMDe (Debian: libsimde-dev); `--tables best`
-// runs those for every kernel table with the best one alone; a last argument chooses the tests whose names contain it. One process
-// per CPU runs its share of them.
+// runs those for every kernel table with the best one alone; `--unity` compiles many files as one, which is faster where all are
+// new; a last argument chooses the tests whose names contain it. One process per CPU runs its share of them.
 import { spawn, spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -16,6 +16,7 @@ const { values, positionals } = parseArgs({
     toolchain: { type: 'string' },
     emulate: { type: 'string' },
     tables: { type: 'string', default: 'all' },
+    unity: { type: 'boolean', default: false },
   },
   allowPositionals: true,
 });
@@ -37,7 +38,9 @@ if (emulate !== undefined && emulate !== 'avx512') {
 }
 const kind = [toolchain, sanitize.replaceAll(',', '-'), emulate].filter(Boolean).join('-');
 const folder = `build-native/${kind || 'plain'}`;
-const options = [`-DLMHEAD_SANITIZE=${sanitize}`];
+// Without sanitizers, the addon has the same objects of the core.
+const unity = values.unity ? (sanitize ? 'all' : 'tests') : '';
+const options = [`-DLMHEAD_SANITIZE=${sanitize}`, `-DLMHEAD_UNITY=${unity}`];
 if (emulate) options.push('-DLMHEAD_EMULATE_AVX512=ON');
 if (toolchain) options.push(`-DCMAKE_TOOLCHAIN_FILE=native/toolchains/${toolchain}.cmake`);
 // With an emulator the objects are those of the addon, which asserts nothing: the core's own builds here do.

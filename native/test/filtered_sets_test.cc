@@ -127,23 +127,35 @@ const float kSpecial[] = {
     -kInf,   -FLT_MAX, std::nextafter(-FLT_MAX, 0.0f), -1e30f, -1,     -FLT_MIN, -kSubnormal, -0.0f, 0, kSubnormal,
     FLT_MIN, 1,        std::nextafter(1.0f, 2.0f),     1e30f,  FLT_MAX};
 
-enum class Kind { special, spread, banned, mostly_banned, whole_chunks_banned, zeros, subnormal, equal, ends, near_top, count };
+enum class ExtremeKind {
+  special,
+  spread,
+  banned,
+  mostly_banned,
+  whole_chunks_banned,
+  zeros,
+  subnormal,
+  equal,
+  ends,
+  near_top,
+  count
+};
 
-std::vector<float> make_row(Kind kind, size_t count, Random& random) {
+std::vector<float> extreme_row(ExtremeKind kind, size_t count, Random& random) {
   std::vector<float> u(count);
   const float equal = kSpecial[1 + random.below(std::size(kSpecial) - 1)];
   for (size_t i = 0; i < count; i++) {
     float& x = u[i];
     x = static_cast<float>(random.normal() * 4);
-    if (kind == Kind::special) x = kSpecial[random.below(std::size(kSpecial))];
-    if (kind == Kind::banned && random.below(3) == 0) x = -kInf;
-    if (kind == Kind::mostly_banned && random.below(40) != 0) x = -kInf;
-    if (kind == Kind::whole_chunks_banned && i / kChunkRows % 2 == 0) x = -kInf;
-    if (kind == Kind::zeros) x = random.below(2) ? 0.0f : -0.0f;
-    if (kind == Kind::subnormal) x = static_cast<float>(random.below(5)) * kSubnormal - 2 * kSubnormal;
-    if (kind == Kind::equal) x = equal;
-    if (kind == Kind::ends) x = random.below(2) ? FLT_MAX : -FLT_MAX;
-    if (kind == Kind::near_top) x = std::nextafter(FLT_MAX, 0.0f) + static_cast<float>(random.below(2)) * 0x1p104f;
+    if (kind == ExtremeKind::special) x = kSpecial[random.below(std::size(kSpecial))];
+    if (kind == ExtremeKind::banned && random.below(3) == 0) x = -kInf;
+    if (kind == ExtremeKind::mostly_banned && random.below(40) != 0) x = -kInf;
+    if (kind == ExtremeKind::whole_chunks_banned && i / kChunkRows % 2 == 0) x = -kInf;
+    if (kind == ExtremeKind::zeros) x = random.below(2) ? 0.0f : -0.0f;
+    if (kind == ExtremeKind::subnormal) x = static_cast<float>(random.below(5)) * kSubnormal - 2 * kSubnormal;
+    if (kind == ExtremeKind::equal) x = equal;
+    if (kind == ExtremeKind::ends) x = random.below(2) ? FLT_MAX : -FLT_MAX;
+    if (kind == ExtremeKind::near_top) x = std::nextafter(FLT_MAX, 0.0f) + static_cast<float>(random.below(2)) * 0x1p104f;
   }
   if (*std::max_element(u.begin(), u.end()) == -kInf)
     u[random.below(count)] = kSpecial[1 + random.below(std::size(kSpecial) - 1)];
@@ -166,12 +178,12 @@ constexpr double kShares[] = {0, DBL_TRUE_MIN, 1e-9, 0.3, 0.9, 0.9999, 1 - 0x1p-
 // ---------------------------------------------------------------------------------------------------------------
 
 template <class Under>
-void check_steps(const Kernels& kernels, std::initializer_list<size_t> counts, const ParallelFor& workers) {
+void check_steps(const Kernels& kernels, std::initializer_list<size_t> counts, const ParallelFor& workers, int turns = 12) {
   Random random(61);
-  for (int kind = 0; kind < static_cast<int>(Kind::count); kind++)
+  for (int kind = 0; kind < static_cast<int>(ExtremeKind::count); kind++)
     for (const size_t count : counts)
-      for (int turn = 0; turn < 12; turn++) {
-        const std::vector<float> u = make_row(static_cast<Kind>(kind), count, random);
+      for (int turn = 0; turn < turns; turn++) {
+        const std::vector<float> u = extreme_row(static_cast<ExtremeKind>(kind), count, random);
         Sorted want(u);
         Under got(kernels, u, workers);
         char what[100];
@@ -237,7 +249,7 @@ TEST(a_list_takes_every_step_as_defined) {
 
 TEST_PER_TABLE(a_held_row_takes_every_step_as_defined) { check_steps<Held>(kernels, {1, 2, 3, 17, 256, 257, 700, 1500}, {}); }
 
-TEST(a_held_row_takes_every_step_on_many_threads) { check_steps<Held>(*available_kernels().front(), {5000}, {.threads = 3}); }
+TEST(a_held_row_takes_every_step_on_many_threads) { check_steps<Held>(*available_kernels().front(), {5000}, {.threads = 3}, 4); }
 
 // ---- whole chains
 // ------------------------------------------------------------------------------------------------------------------
@@ -274,9 +286,9 @@ RowSampling some_sampling(Random& random) {
 TEST_PER_TABLE(chains_over_extreme_rows_leave_and_draw_the_same_from_both_forms) {
   Random random(62);
   for (int turn = 0; turn < 600; turn++) {
-    const Kind kind = static_cast<Kind>(turn % static_cast<int>(Kind::count));
+    const ExtremeKind kind = static_cast<ExtremeKind>(turn % static_cast<int>(ExtremeKind::count));
     const size_t count = 1 + random.below(turn % 3 == 0 ? 30 : 4000);
-    const std::vector<float> u = make_row(kind, count, random);
+    const std::vector<float> u = extreme_row(kind, count, random);
     const RowSampling row = some_sampling(random);
     std::vector<Candidate> list;
     for (uint32_t id = 0; id < count; id++) list.push_back({u[id], id});

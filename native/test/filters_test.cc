@@ -12,15 +12,15 @@
 namespace lmhead::test {
 namespace {
 
-enum class Kind { spread, peaked, ties, flat, with_infinities, count };
+enum class FilteredKind { spread, peaked, ties, flat, with_infinities, count };
 
-std::vector<float> make_row(Kind kind, size_t count, Random& random) {
+std::vector<float> row_to_filter(FilteredKind kind, size_t count, Random& random) {
   std::vector<float> u(count);
   for (float& x : u) {
-    x = static_cast<float>(random.normal() * (kind == Kind::peaked ? 15 : 3));
-    if (kind == Kind::ties) x = std::round(x);
-    if (kind == Kind::flat) x = 1.25f;
-    if (kind == Kind::with_infinities && random.below(3) == 0) x = -kInf;
+    x = static_cast<float>(random.normal() * (kind == FilteredKind::peaked ? 15 : 3));
+    if (kind == FilteredKind::ties) x = std::round(x);
+    if (kind == FilteredKind::flat) x = 1.25f;
+    if (kind == FilteredKind::with_infinities && random.below(3) == 0) x = -kInf;
   }
   u[random.below(count)] = 2;  // one at least is finite
   return u;
@@ -40,7 +40,7 @@ bool same_ids(std::vector<Candidate> a, std::vector<Candidate> b) {
 template <class Body>
 void for_all_filters(uint64_t seed, Body body) {
   Random random(seed);
-  for (int kind = 0; kind < static_cast<int>(Kind::count); kind++)
+  for (int kind = 0; kind < static_cast<int>(FilteredKind::count); kind++)
     for (const size_t count : {1, 2, 3, 7, 50, 300, 1500})
       for (const size_t top_k : {0, 1, 2, 5, 40, 2000})
         for (const double top_p : {1.0, 0.95, 0.5, 1e-3, 0.0})
@@ -51,7 +51,7 @@ void for_all_filters(uint64_t seed, Body body) {
             row.log_min_p = std::log(min_p);
             row.temperature = min_p == 0.05 ? 0.6 : 1.3;
             row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), 0};
-            const std::vector<float> u = make_row(static_cast<Kind>(kind), count, random);
+            const std::vector<float> u = row_to_filter(static_cast<FilteredKind>(kind), count, random);
             body(u, row, random);
           }
 }
@@ -75,13 +75,13 @@ TEST(filters_keep_what_a_sorted_walk_keeps_in_any_order_of_candidates) {
 template <class Set>
 void check_stage(uint64_t seed, Set set) {
   Random random(seed);
-  for (int kind = 0; kind < static_cast<int>(Kind::count); kind++)
+  for (int kind = 0; kind < static_cast<int>(FilteredKind::count); kind++)
     for (const size_t count : {1, 2, 3, 7, 50, 300, 1500})
       for (const double strength : {0.0, 0.03, 0.2, 0.5, 0.8, 0.97, 1.0}) {
         RowSampling row;
         row.stream = {static_cast<uint32_t>(random.bits()), static_cast<uint32_t>(random.bits()), 0};
         set(row, strength);
-        const std::vector<float> u = make_row(static_cast<Kind>(kind), count, random);
+        const std::vector<float> u = row_to_filter(static_cast<FilteredKind>(kind), count, random);
         std::vector<Candidate> got = sorted_candidates(u.data(), count);
         const NaiveLeft want = NaiveChain(got, row).run();
         shuffle(got, random);
@@ -165,9 +165,9 @@ TEST(stages_in_any_order_keep_what_a_sorted_walk_keeps) {
     stages.resize(1 + random.below(stages.size()));
     row.order = 0;
     for (const uint64_t stage : stages) row.order = row.order << 4 | stage;
-    const Kind kind = static_cast<Kind>(turn % static_cast<int>(Kind::count));
+    const FilteredKind kind = static_cast<FilteredKind>(turn % static_cast<int>(FilteredKind::count));
     const size_t count = 1 + random.below(400);
-    const std::vector<float> u = make_row(kind, count, random);
+    const std::vector<float> u = row_to_filter(kind, count, random);
     std::vector<Candidate> got = sorted_candidates(u.data(), count);
     const NaiveLeft want = NaiveChain(got, row).run();
     shuffle(got, random);
@@ -183,7 +183,7 @@ TEST(top_p_keeps_the_smallest_set_that_reaches_p) {
   Random random(32);
   for (int turn = 0; turn < 300; turn++) {
     const size_t count = 1 + random.below(500);
-    const std::vector<Candidate> all = sorted_candidates(make_row(Kind::spread, count, random).data(), count);
+    const std::vector<Candidate> all = sorted_candidates(row_to_filter(FilteredKind::spread, count, random).data(), count);
     RowSampling row;
     row.top_p = random.uniform(0, 1);
     std::vector<Candidate> kept = all;

@@ -10,8 +10,8 @@
 namespace lmhead::test {
 namespace {
 
-constexpr size_t kSizes[] = {1, 31, 32, 33, 70, 256, 257, 300, 523};  // about a tile's depth, and eight of them
-constexpr size_t kRows = 75, kColumns = 53;                           // three panels, four blocks
+constexpr size_t kPackedDepths[] = {1, 31, 32, 33, 70, 256, 257, 300, 523};  // about a tile's depth, and eight of them
+constexpr size_t kPackedRows = 75, kPackedColumns = 53;                      // three panels, four blocks
 
 float number_with_bits(Random& random, uint32_t kept) {
   const uint32_t bits = random_weight(Dtype::f32, random) & kept;
@@ -21,8 +21,8 @@ float number_with_bits(Random& random, uint32_t kept) {
 // States that need one, two and three bfloat16 numbers, `kept` saying which bits of each they use.
 AlignedFloats some_states(size_t d, Random& random, uint32_t (*kept)(size_t column)) {
   const size_t stride = hidden_stride(d);
-  AlignedFloats hidden(kColumns * stride);
-  for (size_t c = 0; c < kColumns; c++)
+  AlignedFloats hidden(kPackedColumns * stride);
+  for (size_t c = 0; c < kPackedColumns; c++)
     for (size_t k = 0; k < d; k++) hidden[c * stride + k] = number_with_bits(random, kept(c));
   return hidden;
 }
@@ -43,34 +43,34 @@ void for_each_packed(const Kernels& kernels, Body body) {
     if (const PackedProduct* const product = kernels.packed[static_cast<size_t>(dtype)]) body(dtype, *product);
 }
 
-// Every (row, state) by Kernels::product on its own: [kColumns, kRows].
+// Every (row, state) by Kernels::product on its own: [kPackedColumns, kPackedRows].
 std::vector<float> one_by_one(const Kernels& kernels, const Matrix& e, const AlignedFloats& hidden) {
   const size_t stride = hidden_stride(e.columns);
-  std::vector<float> products(kColumns * kRows);
-  for (size_t c = 0; c < kColumns; c++)
-    for (size_t r = 0; r < kRows; r++)
-      kernels.product[static_cast<size_t>(e.dtype)](e, r, 1, &hidden[c * stride], stride, 1, &products[c * kRows + r], 1);
+  std::vector<float> products(kPackedColumns * kPackedRows);
+  for (size_t c = 0; c < kPackedColumns; c++)
+    for (size_t r = 0; r < kPackedRows; r++)
+      kernels.product[static_cast<size_t>(e.dtype)](e, r, 1, &hidden[c * stride], stride, 1, &products[c * kPackedRows + r], 1);
   return products;
 }
 
 TEST_PER_TABLE(packed_products_have_the_bits_of_single_ones) {
   constexpr float kUntouched = 12345.678f;
   for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
-    for (const size_t d : kSizes)
+    for (const size_t d : kPackedDepths)
       for (const auto kept : {all_bits, f16_bits, bf16_bits, mixed_bits}) {
         Random random(d);
-        const size_t size = kRows * d * bytes_per_element(dtype);
+        const size_t size = kPackedRows * d * bytes_per_element(dtype);
         std::vector<uint8_t> weights(size);
-        fill_weights(dtype, weights.data(), kRows * d, random);
+        fill_weights(dtype, weights.data(), kPackedRows * d, random);
         const AlignedFloats hidden = some_states(d, random, kept);
-        const std::vector<float> want = one_by_one(kernels, {weights.data(), dtype, kRows, d}, hidden);
-        const AlignedFloats states = packed(product, hidden.data(), kColumns, d);
+        const std::vector<float> want = one_by_one(kernels, {weights.data(), dtype, kPackedRows, d}, hidden);
+        const AlignedFloats states = packed(product, hidden.data(), kPackedColumns, d);
         at_both_edges(weights.data(), size, [&](const uint8_t* data) {
-          const Matrix e = {data, dtype, kRows, d};
+          const Matrix e = {data, dtype, kPackedRows, d};
           for (const size_t rows : {1, 15, 16, 17, 32, 33, 64, 75})
             for (const auto& [first_column, columns] :
-                 {std::pair<size_t, size_t>{0, kColumns}, {0, 1}, {15, 2}, {16, 16}, {17, 33}, {52, 1}, {0, 32}}) {
-              const size_t first_row = kRows - rows, out_stride = rows + 3;
+                 {std::pair<size_t, size_t>{0, kPackedColumns}, {0, 1}, {15, 2}, {16, 16}, {17, 33}, {52, 1}, {0, 32}}) {
+              const size_t first_row = kPackedRows - rows, out_stride = rows + 3;
               const size_t count = (columns - 1) * out_stride + rows;
               const Guarded memory(count * sizeof(float));
               float* const out = memory.last_of<float>(count);
@@ -78,7 +78,7 @@ TEST_PER_TABLE(packed_products_have_the_bits_of_single_ones) {
               product.product(e, first_row, rows, states.data(), first_column, columns, out, out_stride);
               bool all_same = true, gaps_untouched = true;
               for (size_t c = 0; c < columns; c++) {
-                all_same &= same(out + c * out_stride, &want[(first_column + c) * kRows + first_row], rows);
+                all_same &= same(out + c * out_stride, &want[(first_column + c) * kPackedRows + first_row], rows);
                 for (size_t i = rows; c + 1 < columns && i < out_stride; i++)
                   gaps_untouched &= out[c * out_stride + i] == kUntouched;
               }
@@ -92,25 +92,27 @@ TEST_PER_TABLE(packed_products_have_the_bits_of_single_ones) {
 // Integers, whose sums are exact: a lost or doubled part, term or tile shows, whatever the bound is.
 TEST_PER_TABLE(packed_products_of_integers_are_exact) {
   for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
-    for (const size_t d : kSizes) {
+    for (const size_t d : kPackedDepths) {
       Random random(d + 1);
-      std::vector<uint8_t> weights(kRows * d * bytes_per_element(dtype));
-      for (size_t i = 0; i < kRows * d; i++) {
+      std::vector<uint8_t> weights(kPackedRows * d * bytes_per_element(dtype));
+      for (size_t i = 0; i < kPackedRows * d; i++) {
         const float x = static_cast<float>(random.below(9)) - 4;
         put(dtype, &weights[i * bytes_per_element(dtype)], std::bit_cast<uint32_t>(x) >> (dtype == Dtype::bf16 ? 16 : 0));
       }
-      const Matrix e = {weights.data(), dtype, kRows, d};
-      AlignedFloats hidden(kColumns * hidden_stride(d));
-      for (size_t c = 0; c < kColumns; c++)
+      const Matrix e = {weights.data(), dtype, kPackedRows, d};
+      AlignedFloats hidden(kPackedColumns * hidden_stride(d));
+      for (size_t c = 0; c < kPackedColumns; c++)
         for (size_t k = 0; k < d; k++)  // of up to 11 bits: two parts
           hidden[c * hidden_stride(d) + k] = static_cast<float>(random.below(4096)) - 2048;
-      std::vector<float> out(kColumns * kRows);
-      product.product(e, 0, kRows, packed(product, hidden.data(), kColumns, d).data(), 0, kColumns, out.data(), kRows);
-      for (size_t c = 0; c < kColumns; c++)
-        for (size_t r = 0; r < kRows; r++) {
+      std::vector<float> out(kPackedColumns * kPackedRows);
+      product.product(e, 0, kPackedRows, packed(product, hidden.data(), kPackedColumns, d).data(), 0, kPackedColumns, out.data(),
+                      kPackedRows);
+      for (size_t c = 0; c < kPackedColumns; c++)
+        for (size_t r = 0; r < kPackedRows; r++) {
           double exact = 0;
           for (size_t k = 0; k < d; k++) exact += value_of(e, r, k) * hidden[c * hidden_stride(d) + k];
-          CHECK(out[c * kRows + r] == exact, "d=%zu row=%zu column=%zu: %g, want %g", d, r, c, out[c * kRows + r], exact);
+          CHECK(out[c * kPackedRows + r] == exact, "d=%zu row=%zu column=%zu: %g, want %g", d, r, c, out[c * kPackedRows + r],
+                exact);
         }
     }
   });
@@ -123,15 +125,15 @@ TEST_PER_TABLE(packed_products_keep_every_bit_of_a_hidden_state) {
     std::vector<uint8_t> weight(bytes_per_element(dtype));
     put(dtype, weight.data(), std::bit_cast<uint32_t>(1.0f) >> (dtype == Dtype::bf16 ? 16 : 0));
     const Matrix e = {weight.data(), dtype, 1, 1};
-    AlignedFloats hidden(kColumns * hidden_stride(1));
-    for (size_t c = 0; c < kColumns; c++) {
+    AlignedFloats hidden(kPackedColumns * hidden_stride(1));
+    for (size_t c = 0; c < kPackedColumns; c++) {
       const uint32_t exponent = static_cast<uint32_t>(c == 0 ? 254 : c == 1 ? 1 : 1 + random.below(254));  // every normal one
       const uint32_t bits = (static_cast<uint32_t>(random.bits()) & 0x807fffff) | exponent << 23;
       hidden[c * hidden_stride(1)] = c == 0 ? std::numeric_limits<float>::max() : std::bit_cast<float>(bits);
     }
-    std::vector<float> out(kColumns);
-    product.product(e, 0, 1, packed(product, hidden.data(), kColumns, 1).data(), 0, kColumns, out.data(), 1);
-    for (size_t c = 0; c < kColumns; c++)
+    std::vector<float> out(kPackedColumns);
+    product.product(e, 0, 1, packed(product, hidden.data(), kPackedColumns, 1).data(), 0, kPackedColumns, out.data(), 1);
+    for (size_t c = 0; c < kPackedColumns; c++)
       CHECK(same(out[c], hidden[c * hidden_stride(1)]), "%a, want %a", out[c], hidden[c * hidden_stride(1)]);
   });
 }
@@ -141,21 +143,22 @@ TEST_PER_TABLE(packed_products_lose_no_subnormal_number) {
   for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
     if (dtype != Dtype::bf16) return;
     for (const size_t d : {1, 40, 300}) {
-      std::vector<uint8_t> weights(kRows * d * 2);
-      AlignedFloats hidden(kColumns * hidden_stride(d));
-      const Matrix e = {weights.data(), dtype, kRows, d};
+      std::vector<uint8_t> weights(kPackedRows * d * 2);
+      AlignedFloats hidden(kPackedColumns * hidden_stride(d));
+      const Matrix e = {weights.data(), dtype, kPackedRows, d};
       const size_t k = d - 1;
       const auto weight = [&](size_t row, float x) { put(dtype, &weights[(row * d + k) * 2], std::bit_cast<uint32_t>(x) >> 16); };
-      for (size_t r = 0; r < kRows; r++) weight(r, r == 37 ? 0x1.5p-128f : 0x1p100f);
-      for (size_t c = 0; c < kColumns; c++)
+      for (size_t r = 0; r < kPackedRows; r++) weight(r, r == 37 ? 0x1.5p-128f : 0x1p100f);
+      for (size_t c = 0; c < kPackedColumns; c++)
         hidden[c * hidden_stride(d) + k] = c == 20 ? 0x1.234568p-120f : c == 21 ? 0x1.8p-140f : 0x1.234568p-20f;
-      std::vector<float> out(kColumns * kRows);
-      product.product(e, 0, kRows, packed(product, hidden.data(), kColumns, d).data(), 0, kColumns, out.data(), kRows);
-      for (size_t c = 0; c < kColumns; c++)
-        for (size_t r = 0; r < kRows; r++) {
+      std::vector<float> out(kPackedColumns * kPackedRows);
+      product.product(e, 0, kPackedRows, packed(product, hidden.data(), kPackedColumns, d).data(), 0, kPackedColumns, out.data(),
+                      kPackedRows);
+      for (size_t c = 0; c < kPackedColumns; c++)
+        for (size_t r = 0; r < kPackedRows; r++) {
           const double exact = value_of(e, r, k) * hidden[c * hidden_stride(d) + k];
-          CHECK(std::abs(out[c * kRows + r] - exact) <= std::max(0x1p-23 * std::abs(exact), 0x1p-149),
-                "d=%zu row=%zu column=%zu: %a, want %a", d, r, c, out[c * kRows + r], exact);
+          CHECK(std::abs(out[c * kPackedRows + r] - exact) <= std::max(0x1p-23 * std::abs(exact), 0x1p-149),
+                "d=%zu row=%zu column=%zu: %a, want %a", d, r, c, out[c * kPackedRows + r], exact);
         }
     }
   });
@@ -167,22 +170,24 @@ TEST_PER_TABLE(packed_products_keep_what_is_not_finite_to_itself) {
     const SpecialWeights special = special_weights(dtype);
     for (const size_t d : {1, 33, 300}) {
       Random random(d + 2);
-      std::vector<uint8_t> weights(kRows * d * bytes_per_element(dtype));
-      fill_weights(dtype, weights.data(), kRows * d, random);
-      const Matrix e = {weights.data(), dtype, kRows, d};
+      std::vector<uint8_t> weights(kPackedRows * d * bytes_per_element(dtype));
+      fill_weights(dtype, weights.data(), kPackedRows * d, random);
+      const Matrix e = {weights.data(), dtype, kPackedRows, d};
       AlignedFloats hidden = some_states(d, random, mixed_bits);
       const std::vector<float> before = one_by_one(kernels, e, hidden);
       constexpr size_t sick_row = 40, sick_column = 18;
       const size_t k = d / 2;
       put(dtype, &weights[(sick_row * d + k) * bytes_per_element(dtype)], special.infinity);
       hidden[sick_column * hidden_stride(d) + k] = kNan;
-      std::vector<float> out(kColumns * kRows);
-      product.product(e, 0, kRows, packed(product, hidden.data(), kColumns, d).data(), 0, kColumns, out.data(), kRows);
-      for (size_t c = 0; c < kColumns; c++)
-        for (size_t r = 0; r < kRows; r++) {
+      std::vector<float> out(kPackedColumns * kPackedRows);
+      product.product(e, 0, kPackedRows, packed(product, hidden.data(), kPackedColumns, d).data(), 0, kPackedColumns, out.data(),
+                      kPackedRows);
+      for (size_t c = 0; c < kPackedColumns; c++)
+        for (size_t r = 0; r < kPackedRows; r++) {
           const float h = hidden[c * hidden_stride(d) + k];
-          const float want = c == sick_column ? kNan : r == sick_row ? kInf * h : before[c * kRows + r];
-          CHECK(same(out[c * kRows + r], want), "d=%zu row=%zu column=%zu: %g, want %g", d, r, c, out[c * kRows + r], want);
+          const float want = c == sick_column ? kNan : r == sick_row ? kInf * h : before[c * kPackedRows + r];
+          CHECK(same(out[c * kPackedRows + r], want), "d=%zu row=%zu column=%zu: %g, want %g", d, r, c, out[c * kPackedRows + r],
+                want);
         }
     }
   });

@@ -1,5 +1,6 @@
 // Dot products: every kernel table, weight dtype and odd size; precision, sameness of bits, and nothing touched beside the data.
 #include <algorithm>
+#include <span>
 
 #include "../core/numerics/aligned.h"
 #include "../core/pass/pass.h"
@@ -13,6 +14,8 @@ namespace {
 constexpr size_t kSizes[] = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 257, 513, 1100};
 constexpr size_t kRowCounts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 255, 256, 257};
 constexpr size_t kColumnCounts[] = {1, 2, 3, 4, 5, 6, 7, 13, 53};
+// Of the longest rows, which are taken in several parts, some counts.
+constexpr size_t kLong = 300, kLongRowCounts[] = {1, 4, 7, 17, 257}, kLongColumnCounts[] = {1, 4, 7, 53};
 constexpr size_t kMostRows = 257, kMostColumns = 53;
 
 // One matrix and its hidden states, with guard pages before and after each.
@@ -100,8 +103,9 @@ TEST_PER_TABLE(products_have_the_same_bits_in_every_tile_and_batch) {
         const Matrix e = operands.matrix_at(place);
         const float* const hidden = operands.hidden_at(place);
         if (want.empty()) want = one_by_one(kernels, e, hidden);
-        for (const size_t rows : kRowCounts)
-          for (const size_t columns : kColumnCounts) {
+        const bool is_long = d > kLong;
+        for (const size_t rows : is_long ? std::span<const size_t>(kLongRowCounts) : kRowCounts)
+          for (const size_t columns : is_long ? std::span<const size_t>(kLongColumnCounts) : kColumnCounts) {
             // The tile lies in the corner at the guard page.
             const size_t first_row = at_end ? kMostRows - rows : 0, first_column = at_end ? kMostColumns - columns : 0;
             const size_t gap = columns % 2 ? 3 : 0, out_stride = rows + gap;  // tight and loose strides

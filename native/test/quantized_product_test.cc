@@ -109,9 +109,10 @@ TEST_PER_TABLE(quantized_products_have_the_bits_of_f32_over_the_same_numbers) {
               kernels.product[static_cast<size_t>(dtype)](e, first_row, rows, h + first_column * stride, stride, columns, out,
                                                           rows);
             });
-            check("product", [&](float* out) {
-              product(kernels, e, first_row, rows, h + first_column * stride, stride, columns, out, rows);
-            });
+            if (place == 0)
+              check("product", [&](float* out) {
+                product(kernels, e, first_row, rows, h + first_column * stride, stride, columns, out, rows);
+              });
           }
       }
     }

@@ -13,7 +13,6 @@ namespace lmhead::test {
 namespace {
 
 using screen::Copy;
-using screen::kTileRows;
 using screen::State;
 
 std::vector<AlignedFloats> states_of(const std::vector<float>& e, size_t rows, size_t d, Random& random) {
@@ -55,10 +54,10 @@ TEST_PER_TABLE(bounds_of_the_copy_hold_for_every_row) {
           }
           std::vector<float> products(rows);
           kernels.product[0](matrix, 0, rows, h.data(), h.size(), 1, products.data(), rows);
-          for (size_t i = 0; i < rows; i += kTileRows) {
-            float estimates[kTileRows], upper[kTileRows];
-            own.bounds(copy->tile(i / kTileRows), copy->blocks(), state.view(), estimates, upper);
-            for (size_t r = i; r < std::min(rows, i + kTileRows); r++) {
+          for (size_t i = 0; i < rows; i += screen::kTileRows) {
+            float estimates[screen::kTileRows], upper[screen::kTileRows];
+            own.bounds(copy->tile(i / screen::kTileRows), copy->blocks(), state.view(), estimates, upper);
+            for (size_t r = i; r < std::min(rows, i + screen::kTileRows); r++) {
               double exact = 0;
               bool is_finite = true;
               for (size_t k = 0; k < d; k++) {
@@ -93,8 +92,8 @@ TEST_PER_TABLE(what_the_copy_holds_is_as_near_to_a_row_as_it_says) {
       const std::shared_ptr<const Copy> copy = Copy::make(kernels, view_of(e, kRows, d), ParallelFor{1});
       const screen::Rotation& rotation = copy->rotation();
       for (size_t r = 0; r < kRows; r++) {
-        const uint8_t* const tile = copy->tile(r / kTileRows);
-        const size_t lane = r % kTileRows;
+        const uint8_t* const tile = copy->tile(r / screen::kTileRows);
+        const size_t lane = r % screen::kTileRows;
         const double scale = value_of(Dtype::f32, tile + 4 * lane);
         const double rho = value_of(Dtype::bf16, tile + screen::kRhoAt + 2 * lane);
         const double norm = value_of(Dtype::bf16, tile + screen::kNormAt + 2 * lane);

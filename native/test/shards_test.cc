@@ -6,7 +6,7 @@
 namespace lmhead::test {
 namespace {
 
-constexpr size_t kRows = 3, kDepth = 20;
+constexpr size_t kStates = 3, kStateDepth = 20;
 constexpr uint32_t kListed = 9;
 
 // A pass over the places [begin, end) of whole chunks.
@@ -27,18 +27,19 @@ Part run_part(const Kernels& kernels, const Problem& p, size_t base, size_t begi
   e.rows = rows;
   Epilogue epilogue = p.epilogue;
   if (epilogue.bias) epilogue.bias += base;
-  const ProductSource source(kernels, e, epilogue, valid, p.hidden.data(), kRows);
+  const ProductSource source(kernels, e, epilogue, valid, p.hidden.data(), kStates);
   std::vector<RowSampling> own = ways;
   for (RowSampling& way : own) way.stream.first_id = static_cast<uint32_t>(base);
   const std::vector<double> parameters = parameter_table(own);
   Part part;
-  PassRequest request = request_for(part.results, kRows, rows, parameters.data(), nullptr, kListed, kTop | kSample | kLogSumExp);
+  PassRequest request =
+      request_for(part.results, kStates, rows, parameters.data(), nullptr, kListed, kTop | kSample | kLogSumExp);
   const size_t chunks = (valid + kChunkRows - 1) / kChunkRows;
-  part.sums.resize(kRows * chunks * kSumsOfChunk);
-  part.drawn.resize(kRows);
-  part.counts.resize(kRows);
-  part.listed.resize(kRows * kListed);
-  part.listed_logits.resize(kRows * kListed);
+  part.sums.resize(kStates * chunks * kSumsOfChunk);
+  part.drawn.resize(kStates);
+  part.counts.resize(kStates);
+  part.listed.resize(kStates * kListed);
+  part.listed_logits.resize(kStates * kListed);
   request.partial = {.begin = begin - base,
                      .end = std::min(end - base, valid),
                      .sums = part.sums.data(),
@@ -58,25 +59,25 @@ TEST_PER_TABLE(parts_of_a_vocabulary_say_together_what_all_of_it_says) {
     const size_t vocabulary = 900 + random.below(900), valid = vocabulary - random.below(300);
     const Dtype dtype = static_cast<Dtype>(random.below(kFloatDtypes));
     const Problem p =
-        make_problem(kernels, vocabulary, valid, kRows, kDepth, dtype, static_cast<int>(random.below(kEpilogues)), seed);
+        make_problem(kernels, vocabulary, valid, kStates, kStateDepth, dtype, static_cast<int>(random.below(kEpilogues)), seed);
     std::vector<RowSampling> ways = {kWays[0], kWays[5], kWays[1]};  // two by Gumbel-max, greedy
     for (RowSampling& way : ways) way.stream = {static_cast<uint32_t>(seed), 7, static_cast<uint32_t>(random.bits())};
     const std::vector<double> parameters = parameter_table(ways);
-    const Results whole = run(kernels, p.source(kernels, 0, kRows), parameters.data(), nullptr, kListed, kTop | kSample, 1);
+    const Results whole = run(kernels, p.source(kernels, 0, kStates), parameters.data(), nullptr, kListed, kTop | kSample, 1);
     const Part all = run_part(kernels, p, 0, 0, vocabulary, ways, 2);
     CHECK(whole.result.status == PassResult::ok && all.result.status == PassResult::ok);
-    const size_t chunks = all.sums.size() / kRows / kSumsOfChunk;
+    const size_t chunks = all.sums.size() / kStates / kSumsOfChunk;
 
-    std::vector<std::vector<Candidate>> best(kRows), listed(kRows);
-    std::vector<GumbelMaxLeader> leaders(kRows);
+    std::vector<std::vector<Candidate>> best(kStates), listed(kStates);
+    std::vector<GumbelMaxLeader> leaders(kStates);
     for (size_t begin = 0; begin < valid;) {
       size_t end = begin + kListed + random.below(600);
       if (end + kListed > valid) end = valid;
       const size_t base = begin / kChunkRows * kChunkRows;
       const Part part = run_part(kernels, p, base, begin, end, ways, static_cast<unsigned>(1 + random.below(3)));
       CHECK(part.result.status == PassResult::ok);
-      const size_t own = part.sums.size() / kRows;
-      for (size_t row = 0; row < kRows; row++) {
+      const size_t own = part.sums.size() / kStates;
+      for (size_t row = 0; row < kStates; row++) {
         // A chunk that two parts share is whole in both.
         CHECK(std::memcmp(&part.sums[row * own], &all.sums[(row * chunks + base / kChunkRows) * kSumsOfChunk],
                           own * sizeof(double)) == 0,
@@ -92,7 +93,7 @@ TEST_PER_TABLE(parts_of_a_vocabulary_say_together_what_all_of_it_says) {
       }
       begin = end;
     }
-    for (size_t row = 0; row < kRows; row++) {
+    for (size_t row = 0; row < kStates; row++) {
       for (std::vector<Candidate>* each : {&best[row], &listed[row]}) std::sort(each->begin(), each->end(), better);
       for (size_t i = 0; i < kListed; i++) CHECK(best[row][i].id == whole.top_ids[row * kListed + i]);
       const uint32_t drawn = ways[row].temperature > 0 ? leaders[row].candidate.id : best[row][0].id;

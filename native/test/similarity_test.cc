@@ -8,18 +8,18 @@
 namespace lmhead::test {
 namespace {
 
-constexpr size_t kRows = 30 * kChunkRows + 5, kDepth = 9;
+constexpr size_t kWeightRows = 30 * kChunkRows + 5, kWeightDepth = 9;
 
 std::vector<float> some_weights() {
   Random random(3);
-  std::vector<float> w(kRows * kDepth);
+  std::vector<float> w(kWeightRows * kWeightDepth);
   for (float& x : w) x = static_cast<float>(random.normal());
   return w;
 }
 
 TEST_PER_TABLE(lengths_are_the_same_where_their_making_gives_way) {
   const std::vector<float> w = some_weights();
-  const Matrix e{reinterpret_cast<const uint8_t*>(w.data()), Dtype::f32, kRows, kDepth};
+  const Matrix e{reinterpret_cast<const uint8_t*>(w.data()), Dtype::f32, kWeightRows, kWeightDepth};
   const std::vector<double> straight = inverse_norms(kernels, e, {});
   for (const unsigned threads : {1u, 3u}) {
     Impatient gate;
@@ -32,10 +32,10 @@ TEST_PER_TABLE(a_search_that_is_aborted_leaves_nothing_half_made) {
   const std::vector<float> w = some_weights();
   const size_t bytes = w.size() * sizeof(float);
   const auto storage = [&] { return std::make_unique<BorrowedStorage>(reinterpret_cast<const uint8_t*>(w.data()), bytes); };
-  const Matrix e{reinterpret_cast<const uint8_t*>(w.data()), Dtype::f32, kRows, kDepth};
-  const HeadCore head(kernels, std::make_shared<StoredMatrix>(storage(), e), nullptr, {}, {}, kRows, Activations::f32, 3);
-  AlignedFloats hidden(hidden_stride(kDepth));
-  std::copy_n(w.data() + 77 * kDepth, kDepth, hidden.data());
+  const Matrix e{reinterpret_cast<const uint8_t*>(w.data()), Dtype::f32, kWeightRows, kWeightDepth};
+  const HeadCore head(kernels, std::make_shared<StoredMatrix>(storage(), e), nullptr, {}, {}, kWeightRows, Activations::f32, 3);
+  AlignedFloats hidden(hidden_stride(kWeightDepth));
+  std::copy_n(w.data() + 77 * kWeightDepth, kWeightDepth, hidden.data());
   uint32_t id;
   float logit, log_prob;
   PassRequest request;

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+
+#include "rounding.h"
 
 namespace lmhead::screen {
 
@@ -17,11 +18,6 @@ constexpr double kDoubleError = 0x1p-36;
 // Of estimates and bounds in float32, relative to the values that they are sums of: sums of blocks' sums (at most
 // kMostColumns / (kBlock * kMostBlocksOfSum) = 16 of them), three products and three sums, each rounded by 2^-24.
 constexpr double kFloatError = 0x1p-18;
-
-float float_above(double x) {
-  const float nearest = static_cast<float>(x);
-  return nearest >= x ? nearest : std::nextafter(nearest, std::numeric_limits<float>::infinity());
-}
 
 }  // namespace
 

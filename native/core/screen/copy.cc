@@ -3,15 +3,14 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "../storage/map_guard.h"
+#include "rounding.h"
 
 namespace lmhead::screen {
 
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Rows with a number larger than this are not held, nor those with none so large, but for rows of zeros; nor are longer ones.
 constexpr double kLargest = 0x1p98, kSmallest = 0x1p-98;
 // Of a rotated row, relative to its length: less than 60 steps of additions and the subtraction of the mean, each of which rounds
@@ -21,10 +20,6 @@ constexpr double kRotationError = 0x1p-18;
 constexpr double kSumError = 0x1p-16;
 constexpr double kLevels = 16, kMostFactor = 255;
 
-float float_above(double x) {
-  const float nearest = static_cast<float>(x);
-  return nearest >= x ? nearest : std::nextafter(nearest, kInfinity);
-}
 // As bf16, rounded up; x >= 0.
 uint16_t bf16_above(double x) { return static_cast<uint16_t>((std::bit_cast<uint32_t>(float_above(x)) + 0xffff) >> 16); }
 // Twelve significant bits, rounded up; x >= 0.

@@ -3,20 +3,19 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 
 #include "../pass/block.h"
 #include "../sampling/filtered_set.h"
 #include "../sampling/gumbel_max.h"
 #include "../sources/similarity.h"
 #include "../storage/map_guard.h"
+#include "rounding.h"
 #include "thresholds.h"
 
 namespace lmhead::screen {
 
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Of the rows that are best by their estimates, how many more than are asked for are multiplied: their k-th best is a threshold.
 constexpr size_t kMore = 7;
 // Of rows, one in so many may be left. Rows apart cost more than rows in a row, and the copy has been read.

@@ -10,14 +10,6 @@
 
 namespace lmhead {
 
-namespace {
-
-// How long an idle helper looks for work before it parks. Waking a parked thread costs about as much; an idle process must not
-// use CPU.
-constexpr auto kSpin = std::chrono::microseconds(50);
-
-}  // namespace
-
 ThreadPool& ThreadPool::instance() {
   static ThreadPool* pool = new ThreadPool;
   return *pool;

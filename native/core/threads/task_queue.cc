@@ -17,8 +17,6 @@ using namespace std::chrono_literals;
 constexpr auto kTurn = 10ms;
 // A turn is held by a thread. Where more than this have tasks, the others wait for one to run out of them.
 constexpr size_t kMostRunners = 16;
-// How long a runner without work looks out for more before it parks: about as long as JavaScript takes to act on a result.
-constexpr auto kSpin = 50us;
 
 }  // namespace
 
