@@ -7,7 +7,7 @@ const LONGEST = [
   'test/examples/bulk-scoring.',
   'test/memory/',
   'test/package/',
-  'test/api/verify-draft.',
+  'test/api/verify-draft-',
   'test/api/activations.',
   'test/cli/',
   'test/workers/',

@@ -1,7 +1,9 @@
 /** `lmhead cut`, and `lmhead info` of an ONNX model. */
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { D, floatDecoders, quantizedDecoders, V } from '../onnx/decoders';
+import { D, V } from '../onnx/decoder-graph';
+import { floatDecoders } from '../onnx/float-decoders';
+import { quantizedDecoders } from '../onnx/quantized-decoders';
 import { jsonLines, lmhead } from '../support/command';
 import { temporaryFolder } from '../support/folders';
 import { npy } from '../support/npy';

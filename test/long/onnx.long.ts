@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync, statSync, writeSync } from 'node:fs';
 import { afterEach, expect, it } from 'vitest';
 import { LMHead } from '../../lib';
-import { D, decoder, V, WEIGHT } from '../onnx/decoders';
+import { D, decoder, V, WEIGHT } from '../onnx/decoder-graph';
 import { bytesOf } from '../support/bytes';
 import { temporaryFolder } from '../support/folders';
 import { someNumbers } from '../support/numbers';

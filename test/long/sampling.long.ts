@@ -1,6 +1,8 @@
 /** A million cases of sampling against the naive chain. LMHEAD_SAMPLING_CASES says how many, for a trial. */
 import { afterAll, expect, it } from 'vitest';
-import { checkCase, checkDraft, checkSampler, noCounts } from '../support/sampling-check';
+import { checkDraft, checkSampler } from '../support/sampler-check';
+import { checkCase } from '../support/sampling-check';
+import { noCounts } from '../support/sampling-counts';
 
 const CASES = Number(process.env.LMHEAD_SAMPLING_CASES ?? 1_000_000);
 const AT_ONCE = 10_000;

@@ -16,7 +16,8 @@ import { someNumbers } from '../support/numbers';
 import { bytes, Graph, int, message, tensor } from '../support/onnx';
 import { changedStructure } from '../support/onnx-changes';
 import { Random } from '../support/random';
-import { D, decoder, everyDecoder, mergedDecoder, V, WEIGHT } from './decoders';
+import { D, decoder, V, WEIGHT } from './decoder-graph';
+import { everyDecoder, mergedDecoder } from './decoders';
 import { oddDecoders, unrunDecoders } from './odd-decoders';
 
 const folder = temporaryFolder();

@@ -9,7 +9,8 @@ import { rejectsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { expectClose } from '../support/numbers';
 import { describeOnnxruntime, type RuntimeSession, type RuntimeTensor } from '../support/onnxruntime';
-import { D, everyDecoder, V, writeDecoder } from './decoders';
+import { D, V } from './decoder-graph';
+import { everyDecoder, writeDecoder } from './decoders';
 import { oddDecoders } from './odd-decoders';
 
 const folder = temporaryFolder();

@@ -6,7 +6,7 @@ import { cutHead } from '../../lib/onnx';
 import { rejectsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { packageFolder } from '../support/processes';
-import { D, decoder, V, WEIGHT } from './decoders';
+import { D, decoder, V, WEIGHT } from './decoder-graph';
 
 const folder = temporaryFolder();
 const OLD = 'the body of another model';

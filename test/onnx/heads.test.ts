@@ -8,7 +8,8 @@ import { throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { expectClose, someNumbers } from '../support/numbers';
 import { expectMerged, shardsOf } from '../support/shards';
-import { everyDecoder, V, writeDecoder } from './decoders';
+import { V } from './decoder-graph';
+import { everyDecoder, writeDecoder } from './decoders';
 import { oddDecoders, unrunDecoders } from './odd-decoders';
 
 const folder = temporaryFolder();

@@ -2,7 +2,8 @@
 import { narrow } from '../support/half';
 import { someNumbers } from '../support/numbers';
 import { type Graph, type TypeName, tensor } from '../support/onnx';
-import { D, decoder, type Made, sevenBits, turned, V, WEIGHT } from './decoders';
+import { D, decoder, type Made, turned, V, WEIGHT } from './decoder-graph';
+import { sevenBits } from './quantized-decoders';
 
 type Ending = Parameters<typeof decoder>[0];
 type Options = NonNullable<Parameters<typeof decoder>[1]>;

@@ -6,7 +6,7 @@ import { temporaryFolder } from '../support/folders';
 import { Graph } from '../support/onnx';
 import { idsOf } from '../support/onnx-decoders';
 import { describeOnnxruntime } from '../support/onnxruntime';
-import { D, EMBEDDING, V, WEIGHT } from './decoders';
+import { D, EMBEDDING, V, WEIGHT } from './decoder-graph';
 
 const folder = temporaryFolder();
 

@@ -1,6 +1,8 @@
 /** Every option of sampling at random, against the naive chain: given logits and heads, natively and by the reference. */
 import { expect, it } from 'vitest';
-import { checkCase, checkDraft, checkSampler, noCounts } from '../support/sampling-check';
+import { checkDraft, checkSampler } from '../support/sampler-check';
+import { checkCase } from '../support/sampling-check';
+import { noCounts } from '../support/sampling-counts';
 
 const CASES = 20_000;
 const AT_ONCE = 1000;

@@ -1,6 +1,8 @@
 /** Some of what npm run test:slow does with tens of thousands: every option of sampling at random, against the naive chain. */
 import { expect, it } from 'vitest';
-import { checkCase, checkDraft, checkSampler, noCounts } from '../support/sampling-check';
+import { checkDraft, checkSampler } from '../support/sampler-check';
+import { checkCase } from '../support/sampling-check';
+import { noCounts } from '../support/sampling-counts';
 
 it('random options draw what the naive chain draws: cases, samplers, drafts', () => {
   const counts = noCounts();

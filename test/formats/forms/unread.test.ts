@@ -1,11 +1,11 @@
 /** Outputs in forms that are not read: refused by the form's name, wherever they are and whatever lies beside them. */
 import { describe, expect, it } from 'vitest';
-import { LMHead } from '../../lib';
-import { throwsKind } from '../support/errors';
-import { temporaryFolder } from '../support/folders';
-import { someNumbers } from '../support/numbers';
-import { floats, safetensors, type TensorSpec } from '../support/safetensors';
-import { warningsOf } from '../support/warnings';
+import { LMHead } from '../../../lib';
+import { throwsKind } from '../../support/errors';
+import { temporaryFolder } from '../../support/folders';
+import { someNumbers } from '../../support/numbers';
+import { floats, safetensors, type TensorSpec } from '../../support/safetensors';
+import { warningsOf } from '../../support/warnings';
 
 const [V, D] = [16, 64];
 const embedding = floats('model.embed_tokens.weight', [V, D], someNumbers(V * D, 1));

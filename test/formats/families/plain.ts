@@ -1,0 +1,226 @@
+/** Decoders whose logits are the product, as it is, of normed hidden states. */
+import { D, type Families, gptNames, layerNorm, llamaNames, rmsNorm, sizes, V } from './family';
+
+export const plainFamilies: Families = {
+  'GPT-2': {
+    config: { model_type: 'gpt2', n_embd: D, vocab_size: V, layer_norm_epsilon: 1e-2 },
+    embedding: 'wte.weight', // as OpenAI's own file has it
+    norm: 'ln_f.weight',
+    normBias: 'ln_f.bias',
+    normOf: layerNorm(1e-2),
+  },
+  Llama: {
+    config: { model_type: 'llama', ...sizes, rms_norm_eps: 1e-2, tie_word_embeddings: false },
+    ...llamaNames,
+    output: 'lm_head.weight',
+    normOf: rmsNorm(1e-2),
+  },
+  'Llama, tied': {
+    config: { model_type: 'llama', ...sizes, rms_norm_eps: 1e-2, tie_word_embeddings: true },
+    ...llamaNames,
+    normOf: rmsNorm(1e-2),
+  },
+  Mistral: {
+    config: { model_type: 'mistral', ...sizes, rms_norm_eps: 1e-2, tie_word_embeddings: false },
+    ...llamaNames,
+    output: 'lm_head.weight',
+    normOf: rmsNorm(1e-2),
+  },
+  Qwen2: {
+    config: { model_type: 'qwen2', ...sizes, rms_norm_eps: 1e-2, tie_word_embeddings: true },
+    ...llamaNames,
+    normOf: rmsNorm(1e-2),
+  },
+  Qwen3: {
+    config: { model_type: 'qwen3', ...sizes, rms_norm_eps: 1e-2, tie_word_embeddings: false },
+    ...llamaNames,
+    output: 'lm_head.weight',
+    normOf: rmsNorm(1e-2),
+  },
+  'Phi-2': {
+    config: { model_type: 'phi', ...sizes, layer_norm_eps: 1e-2, tie_word_embeddings: false },
+    embedding: 'model.embed_tokens.weight',
+    output: 'lm_head.weight',
+    bias: 'lm_head.bias',
+    norm: 'model.final_layernorm.weight',
+    normBias: 'model.final_layernorm.bias',
+    normOf: layerNorm(1e-2),
+  },
+  'Phi-3': {
+    config: { model_type: 'phi3', ...sizes, rms_norm_eps: 1e-2, tie_word_embeddings: false },
+    ...llamaNames,
+    output: 'lm_head.weight',
+    normOf: rmsNorm(1e-2),
+  },
+  'GPT-NeoX': {
+    config: { model_type: 'gpt_neox', ...sizes, layer_norm_eps: 1e-2, tie_word_embeddings: false },
+    embedding: 'gpt_neox.embed_in.weight',
+    output: 'embed_out.weight',
+    norm: 'gpt_neox.final_layer_norm.weight',
+    normBias: 'gpt_neox.final_layer_norm.bias',
+    normOf: layerNorm(1e-2),
+  },
+  'GPT-J': {
+    config: {
+      model_type: 'gptj',
+      n_embd: D,
+      vocab_size: V,
+      layer_norm_epsilon: 1e-2,
+      tie_word_embeddings: false,
+    },
+    ...gptNames,
+    output: 'lm_head.weight',
+    bias: 'lm_head.bias',
+    normOf: layerNorm(1e-2),
+  },
+  BLOOM: {
+    config: { model_type: 'bloom', ...sizes, layer_norm_epsilon: 1e-2 },
+    embedding: 'word_embeddings.weight',
+    norm: 'ln_f.weight',
+    normBias: 'ln_f.bias',
+    normOf: layerNorm(1e-2),
+  },
+  OPT: {
+    config: { model_type: 'opt', ...sizes },
+    embedding: 'model.decoder.embed_tokens.weight',
+    norm: 'model.decoder.final_layer_norm.weight',
+    normBias: 'model.decoder.final_layer_norm.bias',
+    normOf: layerNorm(1e-5),
+  },
+  Nemotron: {
+    config: { model_type: 'nemotron', ...sizes, norm_eps: 1e-2, tie_word_embeddings: false },
+    ...llamaNames,
+    output: 'lm_head.weight',
+    normBias: 'model.norm.bias',
+    normOf: layerNorm(1e-2, { offset: 1 }),
+  },
+  ...Object.fromEntries(
+    [
+      ...['ministral3', 'kimi_k2', 'glm4', 'glm4_moe', 'glm4_moe_lite', 'minimax_m2', 'seed_oss', 'exaone4'],
+      ...['hunyuan_v1_dense', 'mimo', 'PanguEmbedded', 'bitnet'],
+    ].map(model_type => [
+      model_type,
+      {
+        config: { model_type, ...sizes, rms_norm_eps: 1e-2 },
+        ...llamaNames,
+        output: 'lm_head.weight',
+        normOf: rmsNorm(1e-2),
+      },
+    ]),
+  ),
+  'Qwen3.5 MoE': {
+    config: { model_type: 'qwen3_5_moe_text', ...sizes, rms_norm_eps: 1e-2 },
+    ...llamaNames,
+    output: 'lm_head.weight',
+    normOf: rmsNorm(1e-2, 1),
+  },
+  LFM2: {
+    config: { model_type: 'lfm2', ...sizes, norm_eps: 1e-2, tie_embedding: true },
+    embedding: 'model.embed_tokens.weight',
+    norm: 'model.embedding_norm.weight',
+    normOf: rmsNorm(1e-2),
+  },
+  'OLMo 1': {
+    config: { model_type: 'olmo', ...sizes },
+    embedding: 'model.embed_tokens.weight',
+    output: 'lm_head.weight',
+    normOf: layerNorm(1e-5, { bias: false, weight: false }),
+  },
+  'Baichuan 2': {
+    config: { model_type: 'baichuan', ...sizes, rms_norm_eps: 1e-2, z_loss_weight: 0 },
+    ...llamaNames,
+    output: 'lm_head.weight',
+    normOf: rmsNorm(1e-2),
+    unitRows: true,
+  },
+  Jamba: {
+    config: { model_type: 'jamba', ...sizes, rms_norm_eps: 1e-2 },
+    embedding: 'model.embed_tokens.weight',
+    output: 'lm_head.weight',
+    norm: 'model.final_layernorm.weight',
+    normOf: rmsNorm(1e-2),
+  },
+  'Qwen 1': {
+    config: { model_type: 'qwen', ...sizes, layer_norm_epsilon: 1e-2, tie_word_embeddings: false },
+    embedding: 'transformer.wte.weight',
+    output: 'lm_head.weight',
+    norm: 'transformer.ln_f.weight',
+    normOf: rmsNorm(1e-2),
+  },
+  ChatGLM: {
+    config: {
+      model_type: 'chatglm',
+      padded_vocab_size: V,
+      hidden_size: D,
+      layernorm_epsilon: 1e-2,
+      rmsnorm: true,
+    },
+    embedding: 'transformer.embedding.word_embeddings.weight',
+    output: 'transformer.output_layer.weight',
+    norm: 'transformer.encoder.final_layernorm.weight',
+    normOf: rmsNorm(1e-2),
+  },
+  'ChatGLM 1': {
+    config: { model_type: 'chatglm', ...sizes, layernorm_epsilon: 1e-2, position_encoding_2d: true },
+    embedding: 'transformer.word_embeddings.weight',
+    output: 'lm_head.weight',
+    norm: 'transformer.final_layernorm.weight',
+    normBias: 'transformer.final_layernorm.bias',
+    normOf: layerNorm(1e-2),
+  },
+  PhiMoE: {
+    config: {
+      model_type: 'phimoe',
+      ...sizes,
+      rms_norm_eps: 1e-2,
+      tie_word_embeddings: false,
+      lm_head_bias: true,
+    },
+    ...llamaNames,
+    output: 'lm_head.weight',
+    bias: 'lm_head.bias',
+    normBias: 'model.norm.bias',
+    normOf: layerNorm(1e-2),
+  },
+  ...Object.fromEntries(
+    ['plamo2', 'minimax_m3_vl_text', 'step3p5'].map(model_type => [
+      model_type,
+      {
+        config: { model_type, ...sizes, rms_norm_eps: 1e-2, tie_word_embeddings: false },
+        ...llamaNames,
+        output: 'lm_head.weight',
+        normOf: rmsNorm(1e-2, 1),
+      },
+    ]),
+  ),
+  'Phi of before transformers had it': {
+    config: { model_type: 'phi-msft', n_embd: D, vocab_size: V, layer_norm_epsilon: 1e-2 },
+    embedding: 'transformer.embd.wte.weight',
+    output: 'lm_head.linear.weight',
+    bias: 'lm_head.linear.bias',
+    norm: 'lm_head.ln.weight',
+    normBias: 'lm_head.ln.bias',
+    normOf: layerNorm(1e-2),
+  },
+  'StableLM of before transformers had it': {
+    config: { model_type: 'stablelm_epoch', ...sizes, norm_eps: 1e-2 },
+    ...llamaNames,
+    output: 'lm_head.weight',
+    normBias: 'model.norm.bias',
+    normOf: layerNorm(1e-2),
+  },
+  ...Object.fromEntries(
+    ['module.', '_orig_mod.', 'base_model.model.', 'language_model.', 'module._orig_mod.', 'odd.prefix.'].map(
+      prefix => [
+        `Llama behind ${prefix}`,
+        {
+          config: { model_type: 'llama', ...sizes, rms_norm_eps: 1e-2 },
+          embedding: `${prefix}model.embed_tokens.weight`,
+          output: `${prefix}lm_head.weight`,
+          norm: `${prefix}model.norm.weight`,
+          normOf: rmsNorm(1e-2),
+        },
+      ],
+    ),
+  ),
+};
