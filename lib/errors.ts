@@ -4,7 +4,7 @@ import { types } from 'node:util';
 export type ErrorKind =
   /** An array's length or dimensions do not fit the head. */
   | 'SHAPE'
-  /** A type of number that is not supported there. */
+  /** A type of element that is not supported there. */
   | 'DTYPE'
   /** A number or option outside its range. */
   | 'RANGE'

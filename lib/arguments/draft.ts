@@ -69,7 +69,7 @@ function logProbRows(
   return view?.indices ? toAscending(rows, view.indices) : rows;
 }
 
-/** Where the first number is that is above a limit, or NaN; the length where there is none. */
+/** The index of the first element that is above a limit, or NaN; the length where there is none. */
 function firstAbove(values: Float32Array, limit: number): number {
   const n = values.length;
   let i = 0;

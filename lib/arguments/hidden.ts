@@ -45,7 +45,7 @@ export function hiddenRows(
   return { data: type === 'Float16Array' ? bits(data) : data, dtype, n };
 }
 
-/** What numbers a typed array holds; a Uint16Array has to be told. `given` is the option called `optionName`. */
+/** Of what type a typed array's elements are; a Uint16Array has to be told. `given` is the option called `optionName`. */
 export function arrayDtype(type: string, given: unknown, name: string, optionName: string): FloatDtype {
   if (given !== undefined && given !== 'f16' && given !== 'bf16' && given !== 'f32') {
     throw new LMHeadError(

@@ -76,7 +76,7 @@ export function historyTables(
   for (let row = 0; row < rows; row++) {
     const history = histories.value(row);
     if (follows && row > 0) {
-      // After an id that cannot stand no row counts.
+      // After an id that cannot be accepted no row counts.
       if (draft[row - 1] >= valid) break;
       history.push(draft[row - 1]);
     }

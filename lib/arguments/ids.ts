@@ -170,7 +170,7 @@ function tensorOf(tensor: TensorLike, name: string): IdTensor {
   };
 }
 
-/** Dimensions of so many numbers. */
+/** Dimensions of so many elements. */
 function dimsOf(dims: unknown, length: number, name: string): number[] {
   const list = arrayOfDims(dims, name);
   const sizes: number[] = [];

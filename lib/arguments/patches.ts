@@ -3,7 +3,7 @@ import { type IdLists, PatchValue } from '../backend/backend';
 import { newWords, outOfMemory } from './arrays';
 import { ascendingOrder } from './ascending-ids';
 
-/** Ids, ascending and each once, and so many numbers for each. */
+/** Ids, ascending and each once, and so many values for each. */
 export interface IdList<T extends Uint32Array | Float64Array = Float64Array> {
   ids: Uint32Array;
   values: T;
@@ -93,7 +93,7 @@ export class RowLists<T extends Uint32Array | Float64Array> {
 
   /**
    * Rows that are given no list have none; where n is 0 there may be one nevertheless, which serves none.
-   * @param make so many numbers; an id has as many as the lists have for each
+   * @param make so many values; an id has as many as the lists have for each
    */
   constructor(n: number, make: (count: number) => T) {
     this.#n = n;

@@ -258,7 +258,7 @@ class Breaks {
   }
 }
 
-/** Each id once, with the largest of its numbers. */
+/** Each id once, with the largest of its values. */
 function longestOfEach(ids: Uint32Array, lengths: readonly number[]): Extensions {
   const order = ascendingOrder(ids);
   const extensions = { ids: new Uint32Array(ids.length), lengths: new Uint32Array(ids.length) };

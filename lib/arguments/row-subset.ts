@@ -56,7 +56,7 @@ export function restoreOrder({ n, logits, logProbs, probs }: PassJob, { rows, in
   }
 }
 
-/** The other way: numbers of [n, rows.length] as the caller gave them, in the order of backends. */
+/** The other way: values [n, rows.length] as the caller gave them, in the order of backends. */
 export function toAscending(given: Float32Array, indices: Uint32Array): Float32Array {
   const width = indices.length;
   const ascending = newFloats(given.length, 'rows');

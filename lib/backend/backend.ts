@@ -58,7 +58,7 @@ export const RowParameter = {
   stream: 18,
   /** Integer, at least 1: so many tokens every filter but topK leaves, as far as there are so many. */
   minKeep: 19,
-  /** Of a shard of the vocabulary: the id that its first place has in the random stream. Even. */
+  /** Of a shard of the vocabulary: the id that local index 0 has in the random stream. Even. */
   firstId: 20,
   /** How many columns there are. */
   count: 21,
@@ -140,13 +140,13 @@ export type Metric = 'dot' | 'cosine';
  * drawn from.
  */
 export interface DraftJob {
-  /** n or n − 1 of them. One that the pass has no row for does not stand. */
+  /** n or n − 1 of them. One that the pass has no row for is not accepted. */
   ids: Uint32Array;
   /** [ids.length, V]: what the draft drew each id from; absent: it was certain of it. */
   logProbs?: Float32Array;
-  /** [1]: how many of them stand. */
+  /** [1]: how many of them are accepted. */
   accepted: Uint32Array;
-  /** [n] each: those that stand, and the token that follows them. */
+  /** [n] each: those that are accepted, and the token that follows them. */
   outIds: Uint32Array;
   outLogProbs: Float32Array;
 }
@@ -168,11 +168,11 @@ export const ChunkSum = {
 
 /**
  * What results of a shard of the vocabulary are merged by. The backend's rows are whole chunks, which begin and end beyond the shard:
- * it ranks, draws and normalizes over places from `begin` to before `end` alone. Greedy rows and rows without filters only; no view,
+ * it ranks, draws and normalizes over local indices from `begin` to before `end` alone. Greedy rows and rows without filters only; no view,
  * draft or candidates.
  */
 export interface PartialResults {
-  /** Of place 0, for messages. */
+  /** The id of local index 0, for messages. */
   firstId: number;
   begin: number;
   end: number;
@@ -375,7 +375,7 @@ export interface HeadBackend {
   run(job: HiddenJob): void;
   /**
    * Copies the hidden states before it returns. Rejects with NAN, ABORTED, CLOSED.
-   * @param told gets what there is to tell of the pass, PassFact.count numbers
+   * @param told gets what there is to tell of the pass, PassFact.count values
    */
   runAsync(job: HiddenJob, signal?: AbortSignal, told?: Float64Array): Promise<void>;
   /** Several as one, in as few passes as they fit in. Throws what the first one that fails would. */

@@ -4,7 +4,7 @@ import type { Dtype } from '../types';
 import type { Metric, PassJob } from './backend';
 
 const METRIC_CODE: Record<Metric, number> = { dot: 1, cosine: 2 };
-/** The numbers of native/core/matrix.h. */
+/** The codes of native/core/matrix.h. */
 export const DTYPE_CODE = Object.fromEntries(
   Object.keys(ROW_FORMATS).map((dtype, i) => [dtype, i]),
 ) as Record<Dtype, number>;

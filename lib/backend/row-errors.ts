@@ -17,7 +17,7 @@ export function idOf(job: { partial?: { firstId: number } } | undefined, id: num
 export function nanError(row: RowName, id: number): LMHeadError {
   return new LMHeadError(
     'NAN',
-    `logits: got NaN in row ${row} at id ${id}; want numbers where a token is to be chosen`,
+    `logits: got NaN in row ${row} at id ${id}; want no NaN where a token is to be chosen`,
   );
 }
 

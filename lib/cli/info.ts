@@ -130,7 +130,7 @@ function tieText(facts: { tied: boolean; inputRows: number | null; vocabSize: nu
 function bytesOf(source: MatrixSource): number {
   if (source.kind === 'shared') throw new Error('weights that were just opened are not yet shared');
   if (source.kind === 'memory') return source.data.byteLength;
-  // Of a group of numbers there are a scale and a bias, of 16 bits each.
+  // Of a group of weights there are a scale and a bias, of 16 bits each.
   const { length, dtype, groups } = source;
   return groups
     ? length + ((length / ROW_FORMATS[dtype].bytes) * ROW_FORMATS[dtype].elements * 4) / groups.size

@@ -90,7 +90,7 @@ async function printLens(head: LMHead, parsed: Parsed, terminal: Terminal): Prom
   const texts = await tokenTextsFor(parsed);
   const write = html === undefined ? tableWriter(terminal, texts, k, json) : undefined;
   const grids: LensGrid[] = [];
-  const places: number[] = [];
+  const chosen: number[] = [];
   let inputs: BigInt64Array | undefined;
   const before = async (layers: number, n: number, wanted: number) => {
     if (html !== undefined && layers * wanted > MOST_CELLS)
@@ -104,12 +104,12 @@ async function printLens(head: LMHead, parsed: Parsed, terminal: Terminal): Prom
     const grid = await lensGrid(head, states, k, options);
     if (write) return write(grid, some);
     grids.push(grid);
-    places.push(...some);
+    chosen.push(...some);
   };
   const writeHtml = async () => {
     if (html === undefined || grids.length === 0) return;
     const grid = joinGrids(grids);
-    await writePage(html, pageOf(grid, places, parsed, texts, inputs));
+    await writePage(html, pageOf(grid, chosen, parsed, texts, inputs));
     const { layers, positions } = grid;
     const said = json
       ? jsonLine({ html, layers, positions, k })
@@ -128,7 +128,7 @@ async function printLens(head: LMHead, parsed: Parsed, terminal: Terminal): Prom
 
 function pageOf(
   grid: LensGrid,
-  places: number[],
+  chosen: number[],
   parsed: Parsed,
   texts: TokenTexts | undefined,
   inputs: BigInt64Array | undefined,
@@ -139,8 +139,8 @@ function pageOf(
     { n: layers * positions, k, ids, logits, logProbs, logSumExp },
     {
       ...{ positions, entropy: grid.entropy, ranks: grid.ranks, klDivergence: grid.klDivergence, token },
-      positionNames: places.map(String),
-      inputs: inputs && places.map(place => token?.(Number(inputs[place])) ?? String(inputs[place])),
+      positionNames: chosen.map(String),
+      inputs: inputs && chosen.map(position => token?.(Number(inputs[position])) ?? String(inputs[position])),
       title: `Logit lens of ${basename(parsed.file!)}`,
     },
   );
@@ -157,14 +157,14 @@ async function inputsOf(parsed: Parsed, n: number): Promise<BigInt64Array | unde
   }
 }
 
-type Writer = (grid: LensGrid, places: readonly number[]) => Promise<void>;
+type Writer = (grid: LensGrid, chosen: readonly number[]) => Promise<void>;
 
 function tableWriter({ out }: Terminal, texts: TokenTexts | undefined, k: number, json: boolean): Writer {
   const table = new Table([
     ...['position', 'layer', 'rank', 'id', 'logit', 'p', 'entropy', 'final rank', 'KL to last'],
     ...(texts ? ['token'] : []),
   ]);
-  return async (grid, places) => {
+  return async (grid, chosen) => {
     const rows: string[][] = [];
     for (let p = 0; p < grid.positions; p++) {
       for (let layer = 0; layer < grid.layers; layer++) {
@@ -179,7 +179,7 @@ function tableWriter({ out }: Terminal, texts: TokenTexts | undefined, k: number
         if (json) {
           const best = { ids, logits: part(grid.logits), logProbs: part(grid.logProbs) };
           const said = texts ? { texts: ids.map(id => texts.text(id) ?? null) } : {};
-          const line = { position: places[p], layer, ...best, logSumExp: grid.logSumExp[i], ...own, ...said };
+          const line = { position: chosen[p], layer, ...best, logSumExp: grid.logSumExp[i], ...own, ...said };
           await out.write(jsonLine(line));
           continue;
         }
@@ -187,7 +187,7 @@ function tableWriter({ out }: Terminal, texts: TokenTexts | undefined, k: number
           const first = j === 0;
           const at = i * k + j;
           rows.push([
-            ...[first && layer === 0 ? String(places[p]) : '', first ? String(layer) : '', String(j + 1)],
+            ...[first && layer === 0 ? String(chosen[p]) : '', first ? String(layer) : '', String(j + 1)],
             ...[
               String(ids[j]),
               grid.logits[at].toFixed(3),
@@ -212,7 +212,7 @@ async function forEachPositions(
   parsed: Parsed,
   terminal: Terminal,
   before: (layers: number, n: number, wanted: number) => Promise<void>,
-  work: (states: LensStates, places: number[]) => Promise<void>,
+  work: (states: LensStates, chosen: number[]) => Promise<void>,
 ): Promise<void> {
   const { signal } = terminal;
   const d = head.hiddenSize;
@@ -223,8 +223,8 @@ async function forEachPositions(
   try {
     const [layers, n = 1] = file.shape.length > 0 ? file.shape : [1];
     if (layers === 0) return;
-    const places = positionsOf(parsed.text('positions'), n).slice(0, parsed.number('limit') ?? Infinity);
-    total = places.length;
+    const chosen = positionsOf(parsed.text('positions'), n).slice(0, parsed.number('limit') ?? Infinity);
+    total = chosen.length;
     await before(layers, n, total);
     progress = new Progress(terminal, total, 'positions');
     // What comes from a pipe comes layer by layer.
@@ -232,11 +232,11 @@ async function forEachPositions(
     const most = positionsAtOnce(head, layers);
     for (; done < total; done += most) {
       progress.update(done);
-      const some = places.slice(done, done + most);
+      const some = chosen.slice(done, done + most);
       const hidden = new Float32Array(layers * some.length * d);
       for (let layer = 0; layer < layers; layer++) {
-        for (const [i, place] of some.entries()) {
-          const row = layer * n + place;
+        for (const [i, position] of some.entries()) {
+          const row = layer * n + position;
           const state = whole ? whole.subarray(row * d, (row + 1) * d) : await file.read(row, 1);
           hidden.set(state, (layer * some.length + i) * d);
         }
@@ -255,13 +255,13 @@ async function forEachPositions(
 /** @throws UsageError for what is no list of positions below n */
 function positionsOf(list: string | undefined, n: number): number[] {
   if (list === undefined || list === 'all') return Array.from({ length: n }, (_, i) => i);
-  const places: number[] = [];
+  const chosen: number[] = [];
   for (const part of list.split(',')) {
     const [, from, to = from] = /^\s*(\d{1,9})(?:-(\d{1,9}))?\s*$/.exec(part) ?? [];
     const [first, last] = [Number(from), Number(to)];
     if (from === undefined || first > last || last >= n)
       throw new UsageError(`--positions: got '${part}'; want positions from 0 to ${n - 1}, such as 0-9,12`);
-    for (let place = first; place <= last; place++) places.push(place);
+    for (let position = first; position <= last; position++) chosen.push(position);
   }
-  return places;
+  return chosen;
 }

@@ -47,7 +47,7 @@ interface ByteSource {
   close(): Promise<void>;
 }
 
-/** [n, d] numbers, or [d] as one row. To be closed. */
+/** [n, d] values, or [d] as one row. To be closed. */
 export class HiddenFile {
   readonly count: number;
   /** Without d: [n]; for `layers` [layers] or [layers, n]. */

@@ -65,7 +65,7 @@ export async function verifyCut(
   }
 }
 
-/** Of a decoder whose input embedding is elsewhere any numbers do. */
+/** Of a decoder whose input embedding is elsewhere any values do. */
 function embedded(head: LMHead, ids: Uint32Array): Float32Array {
   try {
     return head.embed(ids);

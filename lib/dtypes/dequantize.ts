@@ -26,7 +26,7 @@ interface BlockJob {
   bytes: DataView;
   at: number;
   out: Float32Array;
-  /** Index in `out` of the block's first number. */
+  /** Index in `out` of the block's first element. */
   to: number;
 }
 
@@ -178,7 +178,7 @@ export function dequantize(bytes: Uint8Array, dtype: BlockDtype, d: number): Flo
 const NUMBERS_AFTER: Partial<Record<Dtype, number>> = { q5_k: 16, q4_k: 16, q4_1: 4, q5_1: 4 };
 
 /**
- * For each weight the minimum that is added to its number times its scale. Empty where the dtype has none.
+ * For each weight the minimum that is added to its integer times its scale. Empty where the dtype has none.
  * @param bytes as `dequantize` takes them; become those of rows whose values are 0
  * @returns [rows, d]
  */

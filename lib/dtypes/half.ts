@@ -40,14 +40,14 @@ export function unpack(bits: Uint16Array, dtype: 'f16' | 'bf16'): Float32Array<A
   return values;
 }
 
-/** Numbers of any of the three types as float32, in a plain array; float32 itself is not copied. */
+/** Elements of any of the three types as float32, in a plain array; float32 itself is not copied. */
 export function floats(data: Float32Array | Uint16Array, dtype: 'f32' | 'f16' | 'bf16'): Float32Array {
   const plain = plainView(data);
   return dtype === 'f32' ? (plain as Float32Array) : unpack(plain as Uint16Array, dtype);
 }
 
 /**
- * Numbers rounded to the nearest of the type, ties to even; so the inverse of `floats`, for values that it has given (of a NaN only
+ * Values rounded to the nearest of the type, ties to even; so the inverse of `floats`, for values that it has given (of a NaN only
  * that it is one is kept). Above the type's largest come infinities. Float32 itself is not copied.
  */
 export function narrow(values: Float32Array, dtype: 'f32' | 'f16' | 'bf16'): Float32Array | Uint16Array {

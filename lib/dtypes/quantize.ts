@@ -19,7 +19,7 @@ export interface WeightErrorSums {
   total: number;
 }
 
-/** Scales are tried in such steps, from the one that just fits the largest number down to half of it. */
+/** Scales are tried in such steps, from the one that just fits the largest weight down to half of it. */
 const STEP = 0.04;
 const SMALLEST_FIT = 0.5;
 /** Added and taken away, it leaves a double rounded to the nearest integer, ties to even. */
@@ -63,7 +63,7 @@ function nearest(w: Float32Array, scale: number, q: Int8Array): { wq: number; qq
 
 /**
  * For a given scale the nearest integers are the best, and for given integers q the scale Σwq/Σq², which leaves the
- * error Σw² − (Σwq)²/Σq². Scales that clip the largest numbers more and more are tried until two in a row are worse.
+ * error Σw² − (Σwq)²/Σq². Scales that clip the largest weights more and more are tried until two in a row are worse.
  * @param q [w.length]; is filled
  * @param round to what the format can hold
  * @returns the scale
@@ -97,7 +97,7 @@ function bestFit(w: Float32Array, q: Int8Array, round: (scale: number) => number
 
 /** Of a row that can't be quantized. */
 export function notFinite(row: number): LMHeadError {
-  return new LMHeadError('RANGE', `weight: got NaN or an infinity in row ${row}; want finite numbers`);
+  return new LMHeadError('RANGE', `weight: got NaN or an infinity in row ${row}; want finite values`);
 }
 
 function addErrors(w: Float32Array, q: Int8Array, scale: number, errors: WeightErrorSums): void {

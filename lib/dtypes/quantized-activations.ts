@@ -1,6 +1,6 @@
 /**
  * Hidden states rounded as the option `activations` wants them: to integers, h′ = s·q with one scale s for a state, as
- * native/core/kernels/quantized_activations.cc does it, to the bit; or each number to bfloat16, as ProductSource::prepare does.
+ * native/core/kernels/quantized_activations.cc does it, to the bit; or each element to bfloat16, as ProductSource::prepare does.
  */
 import { LMHeadError } from '../errors';
 import type { Activations, Dtype } from '../types';
@@ -21,7 +21,7 @@ const MOST_NUMBERS = 2 ** 17;
 const MOST = { i8: 127, i16: 127 * 256 };
 
 /**
- * s = max|h|/127 (or /32512 for i16), rounded to float32; q = h/s, rounded to the nearest integer. For bf16: each number rounded to
+ * s = max|h|/127 (or /32512 for i16), rounded to float32; q = h/s, rounded to the nearest integer. For bf16: each element rounded to
  * the nearest bfloat16, ties to even; above the largest of these, to an infinity.
  * @param h [n,d]
  * @returns [n,d]: s·q, exactly. A state with NaN or an infinity is NaN, one whose scale is too small for float32 is 0

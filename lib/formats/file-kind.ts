@@ -87,7 +87,7 @@ const WEB_PAGE = /^\s*(?:<!--|<!doctype\b|<html\b|<\?xml\b|<head\b|<body\b)/i;
 
 /** What files are that nothing but their name tells. */
 const FOREIGN_BY_NAME: readonly [name: RegExp, what: string, want: string][] = [
-  [/\.onnx[._]data$/, 'it has the numbers of an ONNX model', 'open the .onnx file beside it'],
+  [/\.onnx[._]data$/, 'it has the weights of an ONNX model', 'open the .onnx file beside it'],
   [/\.pb$/, 'it is a protocol buffer, as TensorFlow and ONNX write', CONVERT],
   [/\.tflite$/, ...LITE],
   [/\.mlmodel$/, 'it is a model for Core ML', CONVERT],

@@ -36,7 +36,7 @@ const MOST_DIMENSIONS = 4;
 const MOST_TENSORS = 100_000;
 const DEFAULT_ALIGNMENT = 32;
 
-/** ggml's types by their numbers: name, elements of a block, bytes of a block. */
+/** ggml's types by their codes: name, elements of a block, bytes of a block. */
 const TYPES = new Map<number, readonly [name: string, elements: number, bytes: number]>([
   [0, ['F32', 1, 4]],
   [1, ['F16', 1, 2]],
@@ -82,7 +82,7 @@ const TYPES = new Map<number, readonly [name: string, elements: number, bytes: n
   [42, ['Q2_0', 64, 18]],
 ]);
 
-/** Types of metadata, by their numbers: bytes, where all values have the same. */
+/** Types of metadata, by their codes: bytes, where all values have the same. */
 const VALUE_BYTES = new Map([
   [0, 1], // uint8
   [1, 1], // int8
@@ -101,7 +101,7 @@ const STRING = 8;
 const ARRAY = 9;
 
 /**
- * Reads metadata and the tensors' names, types, shapes and places, and checks all of them against each other and the file's
+ * Reads metadata and the tensors' names, types, shapes and offsets, and checks all of them against each other and the file's
  * size. Shapes are given row by row, as everywhere else: GGUF writes them the other way round.
  * @param name the file's name, for messages
  * @param wanted keys of arrays that are to be read, not only counted
@@ -247,7 +247,7 @@ function readTensor(cursor: Cursor): { name: string; offset: number; entry: Tens
   for (let i = 0; i < dimensions; i++) shape.unshift(cursor.size(`a dimension of ${tensor}`));
   const type = cursor.uint32();
   const format = TYPES.get(type);
-  const offset = cursor.size(`the place of ${tensor}`);
+  const offset = cursor.size(`the offset of ${tensor}`);
   if (!format) {
     return { name, offset, entry: { dtype: `type ${type}`, shape, begin: offset, end: -1 }, known: false };
   }

@@ -13,7 +13,7 @@ const OF_TRAINING = /^(?:training_args|optimizer|scheduler|scaler|rng_state\w*)\
 const BESIDE_A_MODEL = /^(?:mmproj|adapter_model|adapters|imatrix)\b|imatrix\.gguf$/i;
 /** Weights in forms that are not read. */
 const OTHERS = /\.(?:ckpt|ckpt\.index|h5|keras|msgpack|flax|pb|tflite|mlmodel|ot)$/i;
-/** TensorFlow.js's weights: bare numbers, which model.json or weights_manifest.json describes. */
+/** TensorFlow.js's weights: bare values, which model.json or weights_manifest.json describes. */
 const OF_TENSORFLOW_JS = /^(?:weights_manifest\.json|group\d+-shard\d+of\d+(?:\.bin)?)$/;
 const SHOWN = 4;
 const MOST_SHARDS = 1000;

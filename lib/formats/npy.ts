@@ -1,4 +1,4 @@
-/** The header of a .npy file: a Python dictionary that says what one array's numbers are and how they lie. Versions 1 to 3. */
+/** The header of a .npy file: a Python dictionary that says what one array's elements are and how they lie. Versions 1 to 3. */
 import { isUtf8 } from 'node:buffer';
 import { LMHeadError } from '../errors';
 import type { FilePlan } from './read-plan';

@@ -34,7 +34,7 @@ export interface SafetensorsHeader {
 }
 
 /**
- * Reads the tensors' names, types, shapes and places, and checks all of them against each other and the file's size.
+ * Reads the tensors' names, types, shapes and offsets, and checks all of them against each other and the file's size.
  * @param name the file's name, for messages
  */
 export function* readSafetensors(name: string, fileSize: number): FilePlan<SafetensorsHeader> {

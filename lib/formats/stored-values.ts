@@ -1,4 +1,4 @@
-/** The types of number that tensors come in, and what becomes of each: used in place, or converted to float32. */
+/** The types that tensors' elements have, and what becomes of each: used in place, or converted to float32. */
 
 import { unpack } from '../dtypes/half';
 import { type BlockDtype, QUANTIZED_DTYPES } from '../dtypes/row-format';
@@ -13,7 +13,7 @@ const DTYPES = new Map<string, Dtype>([
   ['BF16', 'bf16'],
   ...QUANTIZED_DTYPES.map((dtype): [string, Dtype] => [quantizedName(dtype), dtype]),
 ]);
-/** Bytes of a number of those that can be converted. */
+/** Bytes of an element, of the types that can be converted. */
 const CONVERTIBLE = new Map([
   ['F64', 8],
   ['F32', 4],
@@ -57,7 +57,7 @@ function adviceOn(dtype: string): string {
   return ", which isn't read here: llama-quantize --output-tensor-type q6_k --token-embedding-type q6_k writes a file with a head that is";
 }
 
-/** Bytes of one number of a tensor that is to be converted. */
+/** Bytes of one element of a tensor that is to be converted. */
 export function bytesEach({ dtype }: TensorEntry): number {
   return CONVERTIBLE.get(dtype)!;
 }
@@ -65,7 +65,7 @@ export function bytesEach({ dtype }: TensorEntry): number {
 /**
  * Numbers of any convertible type as float32, each rounded once.
  * @param bytes aligned to 8; they are used up
- * @throws LMHeadError RANGE for a finite number that is too large for float32
+ * @throws LMHeadError RANGE for a finite value that is too large for float32
  */
 export function toFloats(
   bytes: Uint8Array<ArrayBuffer>,
@@ -86,7 +86,7 @@ export function toFloats(
   const floats = Float32Array.from(doubles);
   const lost = floats.findIndex((x, i) => Math.abs(x) === Infinity && Number.isFinite(doubles[i]));
   if (lost >= 0) {
-    throw new LMHeadError('RANGE', `${what} has ${doubles[lost]}; want numbers that float32 can hold`);
+    throw new LMHeadError('RANGE', `${what} has ${doubles[lost]}; want values that float32 can hold`);
   }
   return floats;
 }

@@ -4,7 +4,7 @@
 export interface TensorEntry {
   /** As safetensors and GGUF name it: 'F32', 'BF16', 'Q6_K'… */
   dtype: string;
-  /** The last dimension's numbers lie beside each other, unless `columnMajor`: then the first one's do. */
+  /** The last dimension's elements lie beside each other, unless `columnMajor`: then the first one's do. */
   shape: number[];
   begin: number;
   end: number;

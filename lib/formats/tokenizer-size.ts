@@ -19,7 +19,7 @@ export function tokenizerSize(text: string | Uint8Array): number {
         if (field !== 'vocab' || scanner.next() === 'scalar') scanner.skip();
         else if (scanner.next() === 'object') scanner.values(id);
         else {
-          // A Unigram model's is a list of pairs, in which a token's place is its id.
+          // A Unigram model's is a list of pairs, in which a token's index is its id.
           let count = 0;
           scanner.array(() => {
             scanner.skip();

@@ -64,7 +64,7 @@ export function unreadForm(
   return undefined;
 }
 
-/** Of 4-bit floating-point numbers, two a byte, only the scales tell which they are. */
+/** Of 4-bit floats, two a byte, only the scales tell which they are. */
 function fourBits(leaves: ReadonlyMap<string, UnreadForm['tensor']>, { name }: UnreadForm['tensor']) {
   const packed = leaves.get('weight_packed') ?? leaves.get('weight');
   const scale = leaves.get('weight_scale');

@@ -109,7 +109,7 @@ export abstract class DrawingMethods extends PassMethods {
    * One step of beam search: of all beams' continuations by one token those of the largest sums of log-probabilities, in one pass. What is
    * to be done with beams that end (`eosIds` ban nothing here) and how lengths are weighed is the caller's; see docs/sampling.md.
    * @param hidden n·d elements, one hidden state per beam
-   * @param scores n numbers: the log-probability of each beam so far; -Infinity for one that is not to go on. Of a first step: [0]
+   * @param scores n values: the log-probability of each beam so far; -Infinity for one that is not to go on. Of a first step: [0]
    * @param options what `sample` would draw from: biases, bans, penalties with a history per beam, filters, temperature; and `count`
    * @returns parents, ids, scores, logProbs, [count] each or as many continuations as there are; best first, of equal sums that of the lower
    *   beam, and then the lower id
@@ -130,7 +130,7 @@ export abstract class DrawingMethods extends PassMethods {
   /**
    * `beam` without a promise: blocks the event loop.
    * @param hidden n·d elements, one hidden state per beam
-   * @param scores n numbers: the log-probability of each beam so far, or -Infinity
+   * @param scores n values: the log-probability of each beam so far, or -Infinity
    * @param options as those of `beam`
    * @returns parents, ids, scores, logProbs, best first
    * @throws LMHeadError NAN where a row has NaN; RANGE where a beam has nothing left; SHAPE, DTYPE, ARGUMENT, CLOSED, MEMORY

@@ -99,7 +99,7 @@ function* requireFinite(form: MatrixForm, read: ReadPart, data: Float32Array, wh
   if (first === undefined || (yield* storesInfinity(form, read))) return;
   throw new LMHeadError(
     'RANGE',
-    `${what} has a number beyond float32 in row ${Math.floor(first / form.columns)}; want numbers that float32 can hold`,
+    `${what} has a value beyond float32 in row ${Math.floor(first / form.columns)}; want values that float32 can hold`,
   );
 }
 

@@ -110,7 +110,7 @@ export async function openHead(
 
 export function openHeadSync(path: unknown, given: OpenOptions = {}): HeadParts {
   const { file, options, kind, mmap } = checked(path, given, OPEN_OPTIONS.sync);
-  // The native side reads by itself; the reference has to be given the numbers.
+  // The native side reads by itself; the reference has to be given the values.
   const plan = followSync(headPlan(file, options, mmap, kind === 'reference'));
   return { ...plan, backend: backendOfParts(kind, plan) };
 }

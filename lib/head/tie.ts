@@ -5,7 +5,7 @@ import type { Weights } from '../formats/weights';
 import { warn } from '../warning';
 import { readTensor, requireInFile } from './read-tensor';
 
-/** Does the file itself say that they are one, as a checkpoint of PyTorch does of tensors that share their numbers? */
+/** Does the file itself say that they are one, as a checkpoint of PyTorch does of tensors that share their values? */
 export function isOnePlace(weights: Weights, { output, input }: HeadTensors): boolean {
   if (!input || output.form || input.form || weights.unpacked?.has(output.name)) return false;
   const [a, b] = [output.entry, input.entry];
@@ -40,7 +40,7 @@ export function* resolveTie(weights: Weights, found: HeadTensors): Plan<void> {
   warn(
     'LMHEAD_TIE',
     `according to ${weights.facts?.source} input and output are tied, but ${weights.name} has ${output.name} and ` +
-      `${input?.name} with different numbers: each is used for what it is`,
+      `${input?.name} with different values: each is used for what it is`,
   );
 }
 

@@ -18,7 +18,7 @@ export interface LensGrid {
   logSumExp: Float32Array;
   /** [layers·positions], nats */
   entropy: Float32Array;
-  /** [layers·positions]: the place, from 1, of the token that the last layer has first at that position. */
+  /** [layers·positions]: the rank, from 1, of the token that the last layer has first at that position. */
   ranks: Uint32Array;
   /** [layers·positions]: Σ p·(log p − log q) in nats, p of the last layer and q of this one. */
   klDivergence: Float32Array;

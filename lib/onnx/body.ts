@@ -110,7 +110,7 @@ export class Body {
     } catch (cause) {
       throw new LMHeadError(
         'RANGE',
-        `model: onnxruntime failed at the tokens from ${past} to ${past + all.length - 1} (${firstLine(cause)}); want a text that the model has places for`,
+        `model: onnxruntime failed at the tokens from ${past} to ${past + all.length - 1} (${firstLine(cause)}); want a text that the model has positions for`,
         { cause },
       );
     }
@@ -161,17 +161,17 @@ export class Body {
       case 'mask':
         return this.#numbers(type, ones(past + length), [...ones(shape.length - 1), past + length]);
       case 'positions': {
-        const places = Array.from(ids, (_, i) => past + i);
+        const positions = Array.from(ids, (_, i) => past + i);
         // Three of them, of time, height and width, are the same for text.
-        if (shape.length !== 3) return this.#numbers(type, places, [...ones(shape.length - 1), length]);
+        if (shape.length !== 3) return this.#numbers(type, positions, [...ones(shape.length - 1), length]);
         const axes = typeof shape[0] === 'number' ? shape[0] : 3;
         return this.#numbers(
           type,
-          ones(axes).flatMap(() => places),
+          ones(axes).flatMap(() => positions),
           [axes, 1, length],
         );
       }
-      case 'places':
+      case 'cachePositions':
         return this.#numbers(
           type,
           Array.from(ids, (_, i) => past + i),

@@ -210,7 +210,7 @@ export class OnnxDecoder {
    * How likely a text is, token by token, each given those before it.
    * @param ids at least two. They are read in chunks, whose hidden states alone are in memory: neither memory nor what blocks the event
    *   loop at once grows with the text, but for the model's own caches
-   * @returns of ids[1] … ids[n − 1], so that the first number is that of the second token
+   * @returns of ids[1] … ids[n − 1], so that the first value is that of the second token
    */
   async score(ids: Ids, options: OnnxScoreOptions = {}): Promise<Score> {
     const { signal, ...rest } = readOptions(options, ONNX_SCORE_OPTIONS);

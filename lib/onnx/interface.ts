@@ -21,7 +21,15 @@ export interface Cache {
 }
 
 /** What an input that is no cache holds. */
-export type Role = 'ids' | 'embeddings' | 'mask' | 'positions' | 'places' | 'keep' | 'useCache' | 'zeros';
+export type Role =
+  | 'ids'
+  | 'embeddings'
+  | 'mask'
+  | 'positions'
+  | 'cachePositions'
+  | 'keep'
+  | 'useCache'
+  | 'zeros';
 
 const ROLES: Record<string, Role> = {
   __proto__: null as never,
@@ -29,7 +37,7 @@ const ROLES: Record<string, Role> = {
   inputs_embeds: 'embeddings',
   attention_mask: 'mask',
   position_ids: 'positions',
-  cache_position: 'places',
+  cache_position: 'cachePositions',
   num_logits_to_keep: 'keep',
   logits_to_keep: 'keep',
   use_cache_branch: 'useCache',
@@ -41,7 +49,7 @@ const TYPES: Record<Role, readonly string[]> = {
   embeddings: ['float32', 'float16'],
   mask: ['int64', 'int32', 'bool', 'float32'],
   positions: ['int64', 'int32'],
-  places: ['int64', 'int32'],
+  cachePositions: ['int64', 'int32'],
   keep: ['int64', 'int32'],
   useCache: ['bool'],
   zeros: ['int64', 'int32'],

@@ -12,7 +12,7 @@ export interface LensPageOptions {
   token?: ((id: number) => string | undefined) | undefined;
   /** Entropies, in nats: of `run` with `entropy: true`. */
   entropy?: Float32Array | undefined;
-  /** The place of the last layer's best token, from 1: of `score` with that token as the target. */
+  /** The rank of the last layer's best token, from 1: of `score` with that token as the target. */
   ranks?: Uint32Array | undefined;
   /** The Kullback-Leibler divergence to the last layer, in nats. */
   klDivergence?: Float32Array | undefined;

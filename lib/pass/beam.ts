@@ -11,7 +11,7 @@ import { asJson } from './as-json';
 /** As many as `topLogProbs` lists. */
 export const MOST_BEAMS = 1000;
 
-/** Reads the beams' own log-probabilities: n numbers, finite or -Infinity, which is that of a beam that is not to go on. */
+/** Reads the beams' own log-probabilities: n values, finite or -Infinity, which is that of a beam that is not to go on. */
 export function beamScores(scores: unknown, n: number): Float64Array {
   return reading('scores', () => {
     const isTyped = arrayType(scores) === 'Float32Array' || arrayType(scores) === 'Float64Array';
@@ -43,19 +43,19 @@ export function beamScores(scores: unknown, n: number): Float64Array {
  */
 export function bestBeams(scores: Float64Array, list: TopLogProbs, most: number): Beams {
   const { k, counts, ids, logProbs } = list;
-  const places: number[] = [];
+  const candidates: number[] = [];
   const sums = newDoubles(ids.length, 'beams');
   scores.forEach((score, beam) => {
     if (score === -Infinity) return;
     for (let i = 0; i < counts[beam]; i++) {
-      const place = beam * k + i;
-      sums[place] = score + logProbs[place];
-      places.push(place);
+      const index = beam * k + i;
+      sums[index] = score + logProbs[index];
+      candidates.push(index);
     }
   });
   // A stable sort of what lies beam after beam, and of each by lower id among equals.
-  places.sort((a, b) => (sums[a] === sums[b] ? 0 : sums[b] - sums[a]));
-  const count = Math.min(most, places.length);
+  candidates.sort((a, b) => (sums[a] === sums[b] ? 0 : sums[b] - sums[a]));
+  const count = Math.min(most, candidates.length);
   const beams: Beams = asJson({
     parents: newWords(count, 'beams'),
     ids: newWords(count, 'beams'),
@@ -63,11 +63,11 @@ export function bestBeams(scores: Float64Array, list: TopLogProbs, most: number)
     logProbs: newFloats(count, 'beams'),
   });
   for (let i = 0; i < count; i++) {
-    const place = places[i];
-    beams.parents[i] = Math.floor(place / k);
-    beams.ids[i] = ids[place];
-    beams.scores[i] = sums[place];
-    beams.logProbs[i] = logProbs[place];
+    const index = candidates[i];
+    beams.parents[i] = Math.floor(index / k);
+    beams.ids[i] = ids[index];
+    beams.scores[i] = sums[index];
+    beams.logProbs[i] = logProbs[index];
   }
   return beams;
 }

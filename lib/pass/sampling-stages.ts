@@ -18,7 +18,7 @@ export const STAGE_OPTIONS = {
 /** A stage of the chain. */
 export type Stage = keyof typeof STAGE_OPTIONS;
 
-/** The default order. A stage's number is its place here, from 1; native/core/sampling/filters.h has the same. */
+/** The default order. A stage's number is its position here, from 1; native/core/sampling/filters.h has the same. */
 export const STAGES = Object.keys(STAGE_OPTIONS) as Stage[];
 
 /** An order as one number: four bits a stage, the first lowest. The default order is 0, too. */

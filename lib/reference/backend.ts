@@ -29,7 +29,7 @@ import { similarityOf } from './similarity';
 
 /** A matrix [rows, columns] in float32, row by row, in memory that threads can share. */
 function load(source: MatrixSource, rows: number, columns: number): Float32Array {
-  if (source.kind !== 'memory') throw new Error('the reference computes from numbers in memory');
+  if (source.kind !== 'memory') throw new Error('the reference computes from values in memory');
   // Another head's, shared by its handle, is unpacked already.
   const unpacked = arrayType(source.data) === 'Float32Array';
   const data = unpacked ? (source.data as Float32Array) : elementsOf(source, rows, columns);

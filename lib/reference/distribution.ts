@@ -84,7 +84,7 @@ export function distributionOf(u: Float32Array, valid: number, temperature: numb
   return combined(chunkSums(u, valid, inverse), inverse);
 }
 
-/** The largest logit, and the first place that has NaN: −1 where there is none. */
+/** The largest logit, and the first index with NaN: −1 where there is none. */
 export function extremes(u: Float32Array, valid: number): { max: number; nanAt: number } {
   const max = largest(u.subarray(0, valid));
   return { max, nanAt: Number.isNaN(max) ? u.findIndex(Number.isNaN) : -1 };

@@ -62,10 +62,10 @@ export interface Stream {
 /** The 64 random bits of one id, as two words. One block of Philox serves two neighboring ids. */
 export function tokenBits(
   { seedLow, seedHigh, step, number, firstId }: Stream,
-  place: number,
+  localIndex: number,
   purpose: number = Purpose.token,
 ): [high: number, low: number] {
-  const id = place + firstId;
+  const id = localIndex + firstId;
   const block = philox4x32([id >>> 1, step, purpose, number], [seedLow, seedHigh]);
   return id & 1 ? [block[2], block[3]] : [block[0], block[1]];
 }

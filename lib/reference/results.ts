@@ -181,6 +181,6 @@ export interface Drawn {
   ids: number[];
   /** Of each, under the distribution that is left. */
   logProbs: number[];
-  /** Place of the drawn one. */
+  /** Index of the drawn one among them. */
   chosen: number;
 }

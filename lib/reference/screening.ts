@@ -6,10 +6,10 @@
  * Its own rounding is left out of the formulas: float64's is 2^-29 of float32's, and what is bounded here is rounded up by more.
  */
 
-/** Numbers of a row that have a step in common, and rows of a tile. */
+/** Elements of a row that have a step in common, and rows of a tile. */
 export const BLOCK = 64;
 export const TILE_ROWS = 32;
-/** The sixteen levels of a number within its step: q − 7.5, q from 0 to 15. */
+/** The sixteen levels of an element within its step: q − 7.5, q from 0 to 15. */
 const MIDDLE = 7.5;
 /** Largest magnitude of a state's integers, and of a block's factor. */
 const MOST_INTEGER = 127;
@@ -83,7 +83,7 @@ function transform(x: Float64Array, span: number): void {
 
 // ---- a row ------------------------------------------------------------------------------------------------------------------
 
-/** What the copy holds of row i of E = μ + x: Qx ≈ x̂, number by number scale·factor·(q − 7.5). */
+/** What the copy holds of row i of E = μ + x: Qx ≈ x̂, element by element scale·factor·(q − 7.5). */
 export interface QuantizedRow {
   scale: number;
   /** [blocks], from 0 to 255 */
@@ -129,7 +129,7 @@ export function quantizeRow(
   const most = Array.from({ length: blocks }, (_, b) =>
     y.subarray(b * BLOCK, (b + 1) * BLOCK).reduce((max, each) => Math.max(max, Math.abs(each)), 0),
   );
-  // The largest number of the row is 8 steps from 0; so is that of a block, or less far. Nothing is clipped by more than half a step.
+  // The largest element of the row is 8 steps from 0; so is that of a block, or less far. Nothing is clipped by more than half a step.
   held.scale = Math.max(...most) / (MOST_FACTOR * (MIDDLE + 0.5));
   held.factors.forEach((_, b, factors) => {
     const least = held.scale > 0 ? Math.ceil(most[b] / held.scale / (MIDDLE + 0.5)) : 0;
@@ -239,7 +239,7 @@ export function tileBytes(blocks: number): number {
 const HEADER_BYTES = TILE_ROWS * 8;
 const FACTOR_BYTES = 2 * TILE_ROWS;
 const BLOCK_BYTES = (TILE_ROWS * BLOCK) / 2;
-/** Numbers of each row that lie together. */
+/** Elements of each row that lie together. */
 const LINE = 8;
 
 /** Reads a row of the copy. */

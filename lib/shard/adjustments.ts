@@ -1,4 +1,4 @@
-/** Adjustments of the whole vocabulary's ids, as those of the places that a shard holds. */
+/** Adjustments of the whole vocabulary's ids, by local indices: of the rows that a shard holds. */
 import type { Adjustments, IdLists } from '../backend/backend';
 
 /** @param base a multiple of 32 */
@@ -40,7 +40,7 @@ function localLists({ ranges, ids }: IdLists, n: number, base: number, rows: num
   return { ranges: local, ids: ids.map(id => (id >= base && id < base + rows ? id - base : 0)) };
 }
 
-/** The first place from `low` to `high` whose id is not below `id`. */
+/** The first index from `low` to `high` whose id is not below `id`. */
 function lowerBound(ids: Uint32Array, low: number, high: number, id: number): number {
   while (low < high) {
     const middle = (low + high) >>> 1;

@@ -1,4 +1,4 @@
-/** A head of a shard of the vocabulary: ids of the whole outside, places among the rows that it holds inside. */
+/** A head of a shard of the vocabulary: ids of the whole outside, local indices of the rows that it holds inside. */
 import { newFloats, newWords } from '../arguments/arrays';
 import {
   CHUNK_ROWS,
@@ -39,7 +39,7 @@ export class ShardBackend implements HeadBackend {
   readonly threads: number;
   readonly range: ShardRange;
   readonly origin: RowOrigin;
-  /** Over the rows that are held, by their places. */
+  /** Over the rows that are held, by local index. */
   readonly inner: HeadBackend;
   readonly #spec: HeadSpec;
   readonly #reader: RowReader;
@@ -122,7 +122,7 @@ export class ShardBackend implements HeadBackend {
     return other instanceof ShardBackend && this.inner.hasWeightsOf(other.inner);
   }
 
-  /** Rows of E that are held, by their places. */
+  /** Rows of E that are held, by local index. */
   quantizeRows(
     dtype: QuantizeTarget,
     first: number,
@@ -151,7 +151,7 @@ export class ShardBackend implements HeadBackend {
     );
   }
 
-  /** By places. */
+  /** By local index. */
   readBytes(matrix: 'output' | 'input', offset: number, out: Uint8Array): void {
     this.inner.readBytes(matrix, offset, out);
   }
@@ -214,7 +214,7 @@ export class ShardBackend implements HeadBackend {
     const d = this.#spec.hiddenSize;
     const own = targetPasses(job, d, this.inner, id => (held(id) ? id - base : undefined));
     if (!others) return own;
-    return [...own, ...targetPasses(job, d, others, id => foreign.places.get(id))];
+    return [...own, ...targetPasses(job, d, others, id => foreign.indices.get(id))];
   }
 
   /** The job of what is held. */
@@ -251,15 +251,15 @@ export class ShardBackend implements HeadBackend {
       if (local.adjustments) partial.drawnSums = newDoubles(partial.sums.length);
     }
     if (job.rowParameters) local.rowParameters = plainParameters(job.rowParameters, n, base);
-    const foreign: Foreign = { ids: new Uint32Array(0), places: new Map() };
+    const foreign: Foreign = { ids: new Uint32Array(0), indices: new Map() };
     if (score) {
       partial.targetLogits = newFloats(n, 'logits');
       const { targets } = score;
-      const place = (id: number) => Math.min(Math.max(id - base, partial.begin), partial.end);
-      local.score = { ...score, targets: targets.map(id => (id === IGNORED ? id : place(id))) };
+      const localIndex = (id: number) => Math.min(Math.max(id - base, partial.begin), partial.end);
+      local.score = { ...score, targets: targets.map(id => (id === IGNORED ? id : localIndex(id))) };
       const strange = targets.filter(id => id !== IGNORED && (id < base || id >= base + valid));
       foreign.ids = Uint32Array.from(new Set(strange)).sort();
-      for (const [i, id] of foreign.ids.entries()) foreign.places.set(id, i);
+      for (const [i, id] of foreign.ids.entries()) foreign.indices.set(id, i);
     }
     return { local, partial, drawing, foreign };
   }
@@ -326,15 +326,15 @@ export class ShardBackend implements HeadBackend {
   }
 }
 
-/** What computes by places, where a head is a shard's. */
+/** What computes by local indices, where a head is a shard's. */
 export function innerOf(backend: HeadBackend): HeadBackend {
   return backend instanceof ShardBackend ? backend.inner : backend;
 }
 
-/** Targets that are not among the rows held: ascending, and their places. */
+/** Targets that are not among the rows held: ascending, and their indices in that list. */
 interface Foreign {
   ids: Uint32Array;
-  places: Map<number, number>;
+  indices: Map<number, number>;
 }
 
 interface Begun {

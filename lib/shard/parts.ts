@@ -37,7 +37,7 @@ export function ordered<T extends { shard?: ShardPart }>(
     }),
   );
   const [{ part: one }] = results;
-  const places: Marked<T>[] = [];
+  const ordered: Marked<T>[] = [];
   results.forEach((each, i) => {
     const { index, count, vocabSize, validVocabSize, n } = each.part;
     if (count !== one.count || vocabSize !== one.vocabSize || validVocabSize !== one.validVocabSize) {
@@ -46,7 +46,7 @@ export function ordered<T extends { shard?: ShardPart }>(
         `shards[${i}]: got one of ${count} shards of ${vocabSize} ids; want one of ${one.count} of ${one.vocabSize}, as the first is`,
       );
     }
-    if (places[index]) {
+    if (ordered[index]) {
       throw new LMHeadError('ARGUMENT', `shards[${i}]: got shard ${index} again; want each once`);
     }
     if (
@@ -59,10 +59,10 @@ export function ordered<T extends { shard?: ShardPart }>(
         `shards[${i}]: got a result of another call than the first's; want the same hidden states, options and seed for all`,
       );
     }
-    places[index] = each;
+    ordered[index] = each;
   });
-  if (results.length === one.count) return places;
-  const missing = Array.from({ length: one.count }, (_, i) => i).filter(i => !places[i]);
+  if (results.length === one.count) return ordered;
+  const missing = Array.from({ length: one.count }, (_, i) => i).filter(i => !ordered[i]);
   throw new LMHeadError(
     'ARGUMENT',
     `shards: got ${results.length} of ${one.count}, without ${missing.slice(0, 8).join(', ')}; want all of them`,

@@ -31,7 +31,7 @@ export function shardRange(given: ShardOptions, vocabSize: number, validVocabSiz
   const index = integerBetween(own.index, 'shard.index', 0, count - 1);
   const edge = (i: number) => Number((BigInt(vocabSize) * BigInt(i)) / BigInt(count));
   const [begin, end] = [edge(index), edge(index + 1)];
-  // Of a shard of padding alone, the last chunk that is none is held: backends want numbers.
+  // Of a shard of padding alone, the last chunk that is none is held: backends want rows.
   const base = Math.floor(Math.min(begin, validVocabSize - 1) / CHUNK_ROWS) * CHUNK_ROWS;
   const rows = Math.min(Math.ceil(end / CHUNK_ROWS) * CHUNK_ROWS, vocabSize) - base;
   const valid = Math.min(validVocabSize - base, rows);

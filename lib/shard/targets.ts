@@ -13,12 +13,12 @@ export interface TargetPass {
 /** Each of these rows is multiplied with the targets of all. */
 const ROWS = 32;
 
-/** @param placeOf where the backend has an id */
+/** @param indexOf the backend's local index of an id */
 export function targetPasses(
   { n, hidden, hiddenDtype, score }: HiddenJob,
   d: number,
   backend: HeadBackend,
-  placeOf: (id: number) => number | undefined,
+  indexOf: (id: number) => number | undefined,
 ): TargetPass[] {
   const passes: TargetPass[] = [];
   for (let first = 0; first < n; first += ROWS) {
@@ -26,15 +26,15 @@ export function targetPasses(
     const its = new Map<number, number>();
     for (let row = first; row < first + count; row++) {
       const id = score!.targets[row];
-      const place = id === IGNORED ? undefined : placeOf(id);
-      if (place !== undefined) its.set(row, place);
+      const index = id === IGNORED ? undefined : indexOf(id);
+      if (index !== undefined) its.set(row, index);
     }
     if (its.size === 0) continue;
     const rows = Uint32Array.from(new Set(its.values())).sort();
-    const at = new Map(Array.from(rows, (place, i) => [place, i]));
-    const wanted = [...its].map(([row, place]) => ({
+    const at = new Map(Array.from(rows, (index, i) => [index, i]));
+    const wanted = [...its].map(([row, index]) => ({
       row,
-      at: (row - first) * rows.length + at.get(place)!,
+      at: (row - first) * rows.length + at.get(index)!,
     }));
     const job: HiddenJob = {
       n: count,

@@ -57,7 +57,7 @@ export interface LogProbsOption {
   withLogProbs?: boolean | undefined;
 }
 
-/** Where to put [n,V] numbers. */
+/** Where to put [n,V] values. */
 export interface OutOption {
   /**
    * Holds at least n·V elements, overlaps neither the input nor weights that are borrowed, and is returned itself; one pending call

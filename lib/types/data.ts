@@ -1,6 +1,6 @@
 /** Numbers, ids and weights, as callers pass them. */
 
-/** A value for every row, or one value per row; of numbers in a typed array, too. */
+/** A value for every row, or one value per row; where values are numbers, in a typed array, too. */
 export type PerRow<T> = T | readonly T[] | (number extends T ? NumberArray : never);
 /** Arrays of numbers. */
 export type NumberArray =
@@ -19,7 +19,7 @@ export type NumberArray =
  */
 export type Ids = ArrayLike<number> | BigInt64Array | BigUint64Array | TensorLike;
 
-/** Types of floating-point number that weights and hidden states come in. */
+/** Floating-point types that weights and hidden states come in. */
 export type FloatDtype = 'f32' | 'f16' | 'bf16';
 
 /**

@@ -17,7 +17,7 @@ export interface NormOptions {
 
 /**
  * What hidden states are rounded to before they are multiplied: 'f32', nothing; with weights of integers 'i8', 8 bits, or 'i16',
- * 16 bits, where one scale serves a whole state; with weights in bf16 'bf16', number by number.
+ * 16 bits, where one scale serves a whole state; with weights in bf16 'bf16', element by element.
  */
 export type Activations = 'f32' | 'i8' | 'i16' | 'bf16';
 
@@ -54,8 +54,8 @@ export interface HeadOptions {
    * 'f32' (default): hidden states keep their precision. 'i8', 'i16': an approximation that is never made by itself. Hidden states
    * are rounded to so many bits, and multiplied with weights as integers, those of any quantized dtype but q2_k, mlx4 and mlx8: faster
    * for one hidden state where weights have fewer than 8 bits, and several times as fast for many. Rounding to 8 bits flips near-ties.
-   * docs/quantization.md has formulas and errors. 'bf16', with weights in bf16 alone: each number is rounded to the nearest bfloat16,
-   * which units for such numbers multiply faster.
+   * docs/quantization.md has formulas and errors. 'bf16', with weights in bf16 alone: each element is rounded to the nearest bfloat16,
+   * which units for that type multiply faster.
    */
   activations?: Activations | undefined;
   /** 'auto' (default): native, or the reference with one warning where no binary loads; 'native' or 'reference'. */

@@ -109,7 +109,7 @@ export interface ScoreOptions extends CallOptions {
 export interface Score {
   /** [n] log p(target) */
   logProbs: Float32Array;
-  /** [n], place of the target in the full topK order, 1 = the first; 0 where the target is ignored or the row has NaN */
+  /** [n], rank of the target in the full topK order, 1 = the first; 0 where the target is ignored or the row has NaN */
   ranks: Uint32Array;
   /** [n] nats, if asked */
   entropy?: Float32Array;
@@ -127,7 +127,7 @@ export interface Score {
 
 /**
  * What mergeTopK, mergeScores and mergeSamples make one result of: what a result of a shard of the vocabulary says beside itself. Its
- * numbers lie in typed arrays, so that postMessage, structuredClone and v8.serialize take it; what they mean is the library's.
+ * values lie in typed arrays, so that postMessage, structuredClone and v8.serialize take it; what they mean is the library's.
  */
 export interface ShardPart {
   readonly index: number;

@@ -160,7 +160,7 @@ inline constexpr napi_typedarray_type Arrays::kType<uint32_t> = napi_uint32_arra
 template <>
 inline constexpr napi_typedarray_type Arrays::kType<int32_t> = napi_int32_array;
 
-// Of n hidden states of d numbers.
+// Of n hidden states of d elements.
 Arrays::Bytes hidden_bytes(Arrays& arrays, napi_value hidden, Dtype dtype, size_t n, size_t d);
 
 }  // namespace lmhead

@@ -252,7 +252,7 @@ napi_value Head::quantize(Call& call) {
   static_assert(sizeof(WeightErrors) == 3 * sizeof(double));
   uint8_t* const bytes = arrays.output<uint8_t>(call.given(3), count * row_bytes(to, matrix.columns), "bytes");
   double* const errors = arrays.output<double>(call.given(4), count * 3, "errors");
-  if (!call.given(3) || !call.given(4)) throw bad_argument("bytes, errors", "places for results");
+  if (!call.given(3) || !call.given(4)) throw bad_argument("bytes, errors", "arrays for results");
   job->quantization = {first, count, to, bytes, reinterpret_cast<WeightErrors*>(errors)};
   job->ticket = ticket_from(call.env(), call.given(5));
   return send(call, arrays, std::move(job), long_head_queue_);

@@ -27,7 +27,7 @@ void check_rows(const double* rows, size_t n, size_t valid) {
         !word(p[5]) || !word(p[6]) || !share(p[7]) || !(p[8] <= 0) || !(p[9] <= 0) || !finite(p[10]) || !share(p[12]) ||
         !(p[13] <= 0) || !finite(p[0] + p[14]) || !finite(p[14]) || !finite(p[15]) || !(p[16] >= 0) || !is_order(p[17]) ||
         !word(p[18]) || !(p[19] >= 1 && p[19] <= static_cast<double>(valid)) || !word(p[20]) || std::fmod(p[20], 2) != 0)
-      throw bad_argument("rowParameters", "numbers in the ranges of RowParameter");
+      throw bad_argument("rowParameters", "values in the ranges of RowParameter");
   }
 }
 
@@ -54,7 +54,7 @@ IdLists id_lists(Arrays& arrays, const RequestValues::IdListValues& values, size
   return lists;
 }
 
-// Structs of float64 numbers, one after another.
+// Structs of float64 values, one after another.
 template <class T>
 const T* records(Arrays& arrays, napi_value values, size_t count, const char* name) {
   static_assert(sizeof(T) % sizeof(double) == 0);
@@ -207,7 +207,7 @@ Asked asked_for(Arrays& arrays, const RequestValues& v, size_t n, size_t vocabul
     r.draft.accepted = arrays.output<uint32_t>(v.draft.accepted, 1, "draft.accepted");
     r.draft.out_ids = arrays.output<uint32_t>(v.draft.out_ids, n, "draft.outIds");
     r.draft.out_log_probs = arrays.output<float>(v.draft.out_log_probs, n, "draft.outLogProbs");
-    if (!v.draft.accepted || !v.draft.out_ids || !v.draft.out_log_probs) throw bad_argument("draft", "places for results");
+    if (!v.draft.accepted || !v.draft.out_ids || !v.draft.out_log_probs) throw bad_argument("draft", "arrays for results");
   }
   if (v.listed.given) {
     if (!v.sample_ids) throw bad_argument("sample", "ids");

@@ -37,7 +37,7 @@ struct RequestValues {
     napi_value given, begin, end, sums, drawn_sums, drawn_logits, k, counts, ids, logits, target_logits;
   } partial;
 };
-// In partial_arguments.cc: a PartialResults of lib/backend/backend.ts; and where its numbers go, if nothing is asked beside it
+// In partial_arguments.cc: a PartialResults of lib/backend/backend.ts; and where its values go, if nothing is asked beside it
 // that a shard cannot tell.
 RequestValues::Partial partial_values(const Call& call, napi_value partial);
 void partial_for(PartialOutputs& out, Arrays& arrays, const RequestValues& values, size_t n, size_t valid);
@@ -49,7 +49,7 @@ RequestValues request_values(const Call& call, const napi_value* arguments);
 // From the call's argument `first` on.
 RequestValues request_values(const Call& call, size_t first);
 
-// The request, without the place for candidates, which the caller provides where values.candidates. Every id is below `valid`,
+// The request, without the list for candidates, which the caller provides where values.candidates. Every id is below `valid`,
 // and targets are among the view's rows.
 struct Asked {
   PassRequest request;

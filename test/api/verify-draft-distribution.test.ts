@@ -108,7 +108,7 @@ describe.each(backends)('verifyDraft: %s', backend => {
     const hidden = Float32Array.from(rows.flatMap(logits));
     const q = Float32Array.from(qs.flat(), Math.log);
     for (let i = 0; i < DRAWS; i++) {
-      const draft = qs.map((its, place) => draftFrom(its, (uniforms[2 * i + place] + 1) / 2));
+      const draft = qs.map((its, position) => draftFrom(its, (uniforms[2 * i + position] + 1) / 2));
       // Steps are not used again by the rows of another draw.
       const { ids, accepted } = head.verifyDraftSync(hidden, draft, {
         draftLogProbs: q,
@@ -116,13 +116,13 @@ describe.each(backends)('verifyDraft: %s', backend => {
         step: 3 * i,
       });
       expect(ids).toHaveLength(accepted + 1);
-      ids.forEach((id, place) => {
-        counts[place][id]++;
+      ids.forEach((id, position) => {
+        counts[position][id]++;
       });
     }
     // Which position is reached depends on those before it, and on nothing of its own.
-    rows.forEach((p, place) => {
-      expectDistribution(counts[place], p);
+    rows.forEach((p, position) => {
+      expectDistribution(counts[position], p);
     });
   });
 });

@@ -148,7 +148,7 @@ describe.each(backends)('a sampler that verifies, %s', backend => {
       (_, i) => alone.nextSync(states.subarray(i * d, (i + 1) * d)).id,
     );
     const [verifier, later] = [made(), made()];
-    // All stand; then the second one goes wrong.
+    // All are accepted; then the second one goes wrong.
     const first = await verifier.verify(states.subarray(0, 4 * d), tokens.slice(0, 3));
     expect([first.accepted, ...first.ids]).toEqual([3, ...tokens.slice(0, 4)]);
     const wrong = [tokens[4], (tokens[5] + 1) % V, tokens[6]];

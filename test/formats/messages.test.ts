@@ -131,7 +131,7 @@ describe('the cause, and what to do', () => {
       'lm_head in a form that is not read, compressed-tensors, NVFP4',
     ],
     [
-      'packed numbers of nobody knows how many bits',
+      'packed integers of nobody knows how many bits',
       [
         bytes('lm_head.weight_packed', 'I32', [V, 1], 4 * V),
         bytes('lm_head.weight_scale', 'F16', [V, 1], 2 * V),
@@ -163,7 +163,7 @@ describe('the cause, and what to do', () => {
 it.each([
   ['the embedding', floats('model.embed_tokens.weight', [8, 64], someNumbers(512, 3))],
   ['the norm', floats('model.norm.weight', [64], someNumbers(64, 3))],
-])('packed numbers of as many bits as %s makes them', (_, beside) => {
+])('packed integers of as many bits as %s makes them', (_, beside) => {
   const packed = (name: string, dtype: string, shape: number[], count: number) => ({
     ...{ name, dtype, shape },
     bytes: new Uint8Array(count),

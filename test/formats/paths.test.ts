@@ -148,7 +148,7 @@ describe('a file of another kind', () => {
     ['a table', 'm.bin', 'PAR1\x15\x04\x15\x10', 'Parquet'],
     ['TensorFlow Lite by its bytes', 'm.bin', Buffer.from('\x1c\0\0\0TFL3\0\0', 'latin1'), 'TensorFlow Lite'],
     ['ONNX Runtime by its bytes', 'm.bin', Buffer.from('\x1c\0\0\0ORTM\0\0', 'latin1'), 'ONNX Runtime'],
-    ["ONNX's numbers", 'model.onnx_data', Buffer.from('b58906bff393cf3d', 'hex'), 'numbers of an ONNX model'],
+    ["ONNX's weights", 'model.onnx_data', Buffer.from('b58906bff393cf3d', 'hex'), 'weights of an ONNX model'],
     ['a model for Core ML', 'm.mlmodel', Buffer.from('08011200', 'hex'), 'Core ML'],
     ['another checkpoint of Flax', 'm.flax', Buffer.from('84a57061726d73', 'hex'), 'Flax'],
     [

@@ -237,7 +237,7 @@ describe('external data', () => {
     [{ location: 'data', offset: 9 }, `ends at byte ${size + 9}`],
     [{ location: 'data', offset: -1 }, '"-1"'],
     [{ location: 'data', offset: 'x' }, '"x"'],
-    [{ location: 'data', offset: '9007199254740993' }, 'numbers of bytes'],
+    [{ location: 'data', offset: '9007199254740993' }, 'integers, in bytes'],
     [{ location: 'data', length: size - 1 }, `want ${size}`],
     [{ location: 'data', length: size + 4 }, `want ${size}`],
     [{ location: 'data', length: '1e3' }, '"1e3"'],
@@ -291,7 +291,7 @@ describe('hostile graphs', () => {
       /fewer than 2\^50/,
     ],
     [
-      'a bias of as many numbers as a shape says',
+      'a bias of as many elements as a shape says',
       wrap(
         message(
           output,

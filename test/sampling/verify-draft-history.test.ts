@@ -73,9 +73,9 @@ describe('verifyDraft with one history', () => {
           const draft = drawn.slice(0, bonus ? MOST - 1 : MOST);
           if (wrong < draft.length) draft[wrong] = (draft[wrong] + 1) % V;
           const verdict = head.verifyDraftSync(hidden, draft, options);
-          const stand = Math.min(wrong, draft.length);
-          expect([verdict.accepted, ...verdict.ids]).toEqual([stand, ...drawn.slice(0, stand + 1)]);
-          accepted += stand;
+          const kept = Math.min(wrong, draft.length);
+          expect([verdict.accepted, ...verdict.ids]).toEqual([kept, ...drawn.slice(0, kept + 1)]);
+          accepted += kept;
           const plain = head.verifyDraftSync(hidden, draft, { temperature: 0 });
           different += Number(plain.ids.join() !== verdict.ids.join());
         }

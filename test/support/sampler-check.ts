@@ -167,9 +167,9 @@ export function checkDraft(seed: number, counts: Counts): void {
       counts.close++;
       return;
     }
-    const place = chosen.ids.indexOf(id);
-    if (place < 0) expect.fail(`id ${i} of draft ${seed}: got ${id}, want one of ${chosen.ids}`);
+    const index = chosen.ids.indexOf(id);
+    if (index < 0) expect.fail(`id ${i} of draft ${seed}: got ${id}, want one of ${chosen.ids}`);
     if (i < got.accepted) expectSame(id, draft[i], `id ${i} of draft`, seed);
-    expectLog(got.logProbs[i], chosen.logProbs[place], `id ${i} of draft ${seed}`);
+    expectLog(got.logProbs[i], chosen.logProbs[index], `id ${i} of draft ${seed}`);
   });
 }

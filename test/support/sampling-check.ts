@@ -208,6 +208,6 @@ function expectList(
   expectSame(list.counts[row], Math.min(k, ids.length), 'tokens in row', row);
   for (let i = 0; i < k; i++) {
     expectSame(list.ids[row * k + i], ids[i] ?? 2 ** 32 - 1, 'token of row', row);
-    expectLog(list.logProbs[row * k + i], i < ids.length ? logs(i) : -Infinity, `place ${i} in row ${row}`);
+    expectLog(list.logProbs[row * k + i], i < ids.length ? logs(i) : -Infinity, `index ${i} in row ${row}`);
   }
 }

@@ -66,7 +66,7 @@ export function* rowRanges(rows: number, bytesOfRow: number): Generator<[first: 
   for (let first = 0; first < rows; first += each) yield [first, Math.min(each, rows - first)];
 }
 
-/** Numbers in a byte, or bytes of a number. */
+/** Elements in a byte, or bytes of an element. */
 const BYTES = new Map([
   ['F64', 8],
   ['F32', 4],
@@ -109,7 +109,7 @@ const INFINITIES: Record<
   F32: [Uint32Array, 0x7f800000],
 };
 
-/** Is a number that it is made of infinite as it is stored? */
+/** Is a value that it is made of infinite as it is stored? */
 export function* storesInfinity({ parts, infinite }: MatrixForm, read: ReadPart): Plan<boolean> {
   if (infinite) return true;
   for (const part of parts) {

@@ -39,7 +39,7 @@ export function gptqForm(leaves: Leaves, context: FormContext): MatrixForm | und
   if (qweight?.entry.dtype !== 'I32' || !scales) return undefined;
   const [groups, v] = scales.entry.shape;
   if (scales.entry.shape.length !== 2 || groups === 0 || v === 0 || !isScale(scales)) {
-    throw wrongShape(context, scales, 'GPTQ or AWQ', 'floating-point numbers [groups, outputs]');
+    throw wrongShape(context, scales, 'GPTQ or AWQ', 'floats [groups, outputs]');
   }
   const { shape } = qweight.entry;
   const zeros = leaves.get('qzeros');
@@ -64,7 +64,7 @@ function gptq(
   if (!GPTQ_BITS.includes(bits)) {
     throw new LMHeadError(
       'DTYPE',
-      `tensor: ${qweight.name} in ${context.file} has GPTQ's numbers of ${bits} bits; want 2, 4 or 8`,
+      `tensor: ${qweight.name} in ${context.file} has GPTQ's integers of ${bits} bits; want 2, 4 or 8`,
     );
   }
   const d = (words * 32) / bits;

@@ -15,7 +15,7 @@ import {
   wrongShape,
 } from './form';
 
-const FORM = "compressed-tensors' packed numbers";
+const FORM = "compressed-tensors' packed integers";
 const BITS = [4, 8];
 
 export function packedForm(leaves: Leaves, context: FormContext): MatrixForm | undefined {
@@ -115,13 +115,13 @@ function bitsOf(words: number, scales: Part, confirmed: boolean, context: FormCo
   if (BITS.includes(bits)) return bits;
   const wanted = Number.isNaN(bits)
     ? 'a config.json or a weight_shape that tells whether they have 4 bits or 8'
-    : 'numbers of 4 or 8 bits';
+    : 'integers of 4 or 8 bits';
   throw wrongShape(context, scales, `${FORM} of ${words} words a row`, wanted);
 }
 
 function missing({ file, module }: FormContext, { name }: Part, leaf: string): LMHeadError {
   return new LMHeadError(
     'TENSOR',
-    `tensor: ${file} has ${name}, as compressed-tensors packs numbers, without ${module}.${leaf}; want both`,
+    `tensor: ${file} has ${name}, as compressed-tensors packs integers, without ${module}.${leaf}; want both`,
   );
 }

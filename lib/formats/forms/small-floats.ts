@@ -1,4 +1,4 @@
-/** Floating-point numbers of one byte and less, by their bits: tables of the numbers that they stand for. */
+/** Floats of one byte and less, by their bits: tables of their values. */
 
 /** With `exponentBits` and `fractionBits` and a bias; `top` gives numbers whose exponent is all ones. */
 function table(

@@ -25,7 +25,7 @@ export interface HeadNode {
   quantizesActivations: boolean;
 }
 
-/** Most numbers of a bias: as many as there are tokens. */
+/** Most elements of a bias: as many as there are tokens. */
 const MOST = 2 ** 26;
 
 const QUANTIZED_ACTIVATIONS =

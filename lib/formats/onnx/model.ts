@@ -16,7 +16,7 @@ export interface OnnxTensor extends Span {
   /** TensorProto.DataType */
   type: number;
   /**
-   * 'bytes': little-endian, as they lie. 'varints': an integer of up to 64 bits each. 'unread': numbers one by one, strings,
+   * 'bytes': little-endian, as they lie. 'varints': an integer of up to 64 bits each. 'unread': elements one by one, strings,
    * or nothing.
    */
   encoding: 'bytes' | 'varints' | 'unread';
@@ -90,7 +90,7 @@ const DEEPEST = 16;
 const MOST_INTEGERS = 64;
 /** Names of values are paths of modules. */
 const LONGEST_TEXT = 10_000;
-/** TensorProto's fields of numbers: float_data, int32_data, string_data, int64_data, raw_data, double_data, uint64_data. */
+/** TensorProto's fields of elements: float_data, int32_data, string_data, int64_data, raw_data, double_data, uint64_data. */
 const DATA_FIELDS: Record<number, OnnxTensor['encoding']> = {
   ...{ 4: 'bytes', 5: 'varints', 6: 'unread', 7: 'varints', 9: 'bytes', 10: 'bytes', 11: 'varints' },
 };

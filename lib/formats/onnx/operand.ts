@@ -11,7 +11,7 @@ export interface Dequantized {
   scales: OnnxTensor;
   zeros?: OnnxTensor;
   axis: number;
-  /** Numbers along the axis that share a scale; 0: each place of it has its own, or there is one for all. */
+  /** Elements along the axis that share a scale; 0: each index of it has its own, or there is one for all. */
   block: number;
   /** Scales and zeros lie as the matrix does after it was transposed. */
   turned: boolean;
@@ -24,7 +24,7 @@ export interface Operand {
   /** What is used is its transpose. */
   turned: boolean;
   dequantized?: Dequantized;
-  /** What the graph does to the numbers on the way, beside: 'rounds them to F16'. */
+  /** What the graph does to the values on the way, beside: 'rounds them to F16'. */
   cast?: number;
 }
 

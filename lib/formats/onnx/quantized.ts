@@ -34,7 +34,7 @@ export type ReadLevels = (offset: number, length: number) => Plan<Uint8Array>;
 
 const groupsOf = ({ columns, group }: Quantized) => Math.ceil(columns / group);
 
-/** Visits all rows: q − zero of each of their numbers. */
+/** Visits all rows: q − zero of each of their elements. */
 export function* eachRange(
   q: Quantized,
   read: ReadLevels,

@@ -1,4 +1,4 @@
-/** The matrices of heads and embeddings: which tensors they are, and how their numbers lie. */
+/** The matrices of heads and embeddings: which tensors they are, and how their elements lie. */
 import { LMHeadError } from '../../errors';
 import type { Plan } from '../read-plan';
 import { countOf, quoted, shapeText } from '../tensor-table';
@@ -178,7 +178,7 @@ export function* blockMatrix(
   // Of GatherBlockQuantized the integers may be of 4 bits by their type, and then stand one after another.
   const own = tensor.type !== TYPE.uint8;
   if (own && integerBits(reader, tensor) !== bits)
-    throw wrongSize(reader, tensor, `U8, or numbers of ${bits} bits`);
+    throw wrongSize(reader, tensor, `U8, or integers of ${bits} bits`);
   const signed = own && isSigned(tensor.type);
   const bytes = reader.bytesOf(tensor);
   const padded = (rows * blocks * block * bits) / 8;

@@ -95,7 +95,7 @@ export class TensorReader {
     if (tensor.encoding !== 'bytes') {
       throw new LMHeadError(
         'FORMAT',
-        `${what} has its numbers one by one; want raw data, as exporters write`,
+        `${what} has its elements one by one; want raw data, as exporters write`,
       );
     }
     const bytes = this.bytesOf(tensor);
@@ -138,7 +138,7 @@ export class TensorReader {
     return numbersOf(bytes, tensor, countOf(tensor.dims)!);
   }
 
-  /** Numbers that stand as integers of varying length. */
+  /** Elements that are stored as integers of varying length. */
   *#varints(tensor: OnnxTensor): Plan<Float64Array | Float32Array> {
     const { type, dims } = tensor;
     const words = yield* this.stored(tensor);
@@ -193,7 +193,7 @@ export class TensorReader {
   #wrongCount({ name, dims }: OnnxTensor): LMHeadError {
     return new LMHeadError(
       'FORMAT',
-      `${this.file}: ${quoted(name)} has not as many numbers as its shape ${shapeText(dims)}; want a whole file`,
+      `${this.file}: ${quoted(name)} has not as many elements as its shape ${shapeText(dims)}; want a whole file`,
     );
   }
 
@@ -230,7 +230,7 @@ export class TensorReader {
     if (begin === undefined || said === undefined) {
       throw new LMHeadError(
         'FORMAT',
-        `${what} is at ${quoted(offset)} in ${location}, ${quoted(length ?? '')} long; want numbers of bytes`,
+        `${what} is at ${quoted(offset)} in ${location}, ${quoted(length ?? '')} long; want integers, in bytes`,
       );
     }
     if (begin + said > size) {

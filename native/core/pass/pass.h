@@ -150,7 +150,7 @@ struct SampleOutputs {
 };
 
 // What results of a shard of the vocabulary are merged by; see PartialResults of lib/backend/backend.ts. A source then has whole
-// chunks, which begin and end beyond the shard: it ranks, draws and normalizes over places [begin, end) alone.
+// chunks, which begin and end beyond the shard: it ranks, draws and normalizes over local indices [begin, end) alone.
 struct PartialOutputs {
   size_t begin = 0, end = 0;
   double* sums = nullptr;         // [n, chunks, 3]: of whole chunks; null: it is no shard
@@ -160,10 +160,10 @@ struct PartialOutputs {
   uint32_t* counts = nullptr;     // [n], at most k
   uint32_t* ids = nullptr;        // [n, k]: of the best that tokens may be drawn from
   float* logits = nullptr;
-  // Of the targets, which may lie beyond the shard: a target is then the first place, or the one behind the last.
+  // Of the targets, which may lie beyond the shard: a target is then the first local index, or the one behind the last.
   const float* target_logits = nullptr;
 };
-// Numbers of a chunk: its maximum, the sum of e^x over it and that of x e^x, x = (u - max) / T.
+// Values of a chunk: its maximum, the sum of e^x over it and that of x e^x, x = (u - max) / T.
 constexpr size_t kSumsOfChunk = 3;
 
 // A draft to be verified row by row; see sampling/speculative_verification.h. Shapes as in DraftJob of

@@ -60,7 +60,7 @@ size_t materialized_bytes(const SharedCall& call) {
   return rows * call.valid * sizeof(float);
 }
 
-// A call's place in a streaming: columns from `first` on.
+// A call's part in a streaming: columns from `first` on.
 struct SharedPass::Seat {
   Seat(const Kernels& kernels, const ProductSource& products, size_t its_first, SharedCall& its_call, unsigned slots)
       : call(its_call),
@@ -150,7 +150,7 @@ void SharedPass::answer_by_search(SharedPassHost& host) {
   if (std::any_of(queries.begin(), queries.end(), [](const screen::Query& query) { return query.use->sits_out(); })) return;
   screen::search(kernels_, e_, queries, workers);
   std::vector<SharedCall*> answered;
-  answered.reserve(count_);  // nothing throws from here on, where calls change their places
+  answered.reserve(count_);  // nothing throws from here on, where calls are reordered
   size_t left = 0;
   for (size_t i = 0; i < count_; i++) {
     SharedCall& call = *calls_[i];

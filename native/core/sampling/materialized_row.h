@@ -57,7 +57,7 @@ class MaterializedRow {
   bool is_sound() const;
 
  private:
-  // Logits of neighboring places; what is not left is kDropped, or anything where nothing is (max is kDropped).
+  // Logits of neighboring ids; what is not left is kDropped, or anything where nothing is (max is kDropped).
   struct Chunk {
     size_t index;
     float* logits;

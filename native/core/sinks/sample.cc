@@ -92,23 +92,23 @@ std::vector<Candidate> ReachSink::candidates(size_t column) const {
 }
 
 MaterializeSink::MaterializeSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* ids)
-    : vocabulary_(vocabulary), ids_(ids), place_(takes.size(), kNone) {
+    : vocabulary_(vocabulary), ids_(ids), row_of_(takes.size(), kNone) {
   size_t held = 0;
   for (size_t c = 0; c < takes.size(); c++)
-    if (takes[c]) place_[c] = held++;
+    if (takes[c]) row_of_[c] = held++;
   rows_.reset(new float[held * vocabulary]);
 }
 
 void MaterializeSink::consume(const Tile& tile, unsigned) {
   for (size_t c = 0; c < tile.columns; c++) {
-    const size_t place = place_[tile.first_column + c];
-    if (place != kNone) std::memcpy(rows_.get() + place * vocabulary_ + tile.first, tile.column(c), tile.rows * sizeof(float));
+    const size_t row = row_of_[tile.first_column + c];
+    if (row != kNone) std::memcpy(rows_.get() + row * vocabulary_ + tile.first, tile.column(c), tile.rows * sizeof(float));
   }
 }
 
 std::vector<Candidate> MaterializeSink::candidates(size_t column) const {
   std::vector<Candidate> all(vocabulary_);
-  const float* const u = rows_.get() + place_[column] * vocabulary_;
+  const float* const u = rows_.get() + row_of_[column] * vocabulary_;
   for (size_t i = 0; i < vocabulary_; i++) all[i] = {u[i], ids_ ? ids_[i] : static_cast<uint32_t>(i)};
   return all;
 }

@@ -66,13 +66,13 @@ class MaterializeSink final : public Sink {
   // ids: of the local indices; null: they are their local indices.
   MaterializeSink(std::vector<bool> takes, size_t vocabulary, const uint32_t* ids);
   void consume(const Tile& tile, unsigned slot) override;
-  float* row(size_t column) { return rows_.get() + place_[column] * vocabulary_; }
+  float* row(size_t column) { return rows_.get() + row_of_[column] * vocabulary_; }
   std::vector<Candidate> candidates(size_t column) const;
 
  private:
   const size_t vocabulary_;
   const uint32_t* const ids_;
-  std::vector<size_t> place_;      // per column, or kNone
+  std::vector<size_t> row_of_;     // per column, or kNone
   std::unique_ptr<float[]> rows_;  // as long as nobody has written them, whatever was there
 };
 

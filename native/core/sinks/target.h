@@ -28,7 +28,7 @@ class TargetSink final : public Sink {
   const Kernels& kernels_;
   const ScoreOutputs out_;
   const std::vector<float> logits_;
-  std::vector<uint32_t> ahead_;  // [slots, columns]: how many ids stand before the target
+  std::vector<uint32_t> ahead_;  // [slots, columns]: how many ids rank before the target
 };
 
 }  // namespace lmhead

@@ -10,7 +10,7 @@ import { codes, expectTied, modelWriter, rowsOf, stored, word } from '../../supp
 const folder = temporaryFolder();
 const model = modelWriter(folder);
 
-describe("compressed-tensors' packed numbers", () => {
+describe("compressed-tensors' packed integers", () => {
   const [v, d] = [12, 64];
   it.each([
     [4, 16, false],
