@@ -68,6 +68,7 @@ export default defineConfig({
       },
       {
         text: 'API',
+        link: '/api/',
         collapsed: true,
         items: existsSync(apiSidebar) ? JSON.parse(readFileSync(apiSidebar, 'utf8')) : [],
       },

@@ -96,7 +96,9 @@ function readIds(
     } else if (id >= 0 && id < bound && Number.isInteger(id)) {
       result[i] = id;
     } else {
-      throw new LMHeadError('RANGE', `${name}[${i}]: got ${got(item)}; want an id below ${bound}`);
+      // Losses elsewhere leave out −100 without being told.
+      const left = name === 'targets' && id < 0 ? ', or ignoreIndex with that value to leave it out' : '';
+      throw new LMHeadError('RANGE', `${name}[${i}]: got ${got(item)}; want an id below ${bound}${left}`);
     }
   }
   return result;

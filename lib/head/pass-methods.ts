@@ -212,7 +212,7 @@ export abstract class PassMethods extends HeadProperties {
   async score(hidden: Hidden, targets: Ids, options?: ScoreOptions & AsyncOptions): Promise<Score> {
     const passes = openPasses(this);
     const own = optionsIfAny(options, SCORE_OPTIONS.async);
-    const job = passes.prepare(SCORE, passes.rows(hidden, own), own, 0, targets);
+    const job = passes.prepare(SCORE, passes.rows(hidden, own), own, undefined, targets);
     await passes.compute(job, own);
     return scoreOf(job);
   }
@@ -228,7 +228,7 @@ export abstract class PassMethods extends HeadProperties {
   scoreSync(hidden: Hidden, targets: Ids, options?: ScoreOptions): Score {
     const passes = openPasses(this);
     const own = optionsIfAny(options, SCORE_OPTIONS.sync);
-    const job = passes.prepare(SCORE, passes.rows(hidden, own), own, 0, targets);
+    const job = passes.prepare(SCORE, passes.rows(hidden, own), own, undefined, targets);
     passes.computeSync(job);
     return scoreOf(job);
   }

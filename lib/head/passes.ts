@@ -115,7 +115,7 @@ export class HeadPasses {
     asked: number,
     rows: HiddenRows,
     options: (RunRequest & LogProbsOption) | undefined,
-    k = 0,
+    k?: number,
     targets?: Ids,
     kName = 'k',
   ): HeadJob {
@@ -148,12 +148,12 @@ export class HeadPasses {
       candidates: asked & CANDIDATES ? noCandidates() : undefined,
     };
     if (asked & TOP) {
-      integerBetween(k, kName, 1, view ? view.rows.length : valid);
+      const most = integerBetween(k, kName, 1, view ? view.rows.length : valid);
       job.top = {
-        k,
-        ids: newWords(n * k, 'ids'),
-        logits: newFloats(n * k, 'logits'),
-        logProbs: tells ? newFloats(n * k, 'logProbs') : undefined,
+        k: most,
+        ids: newWords(n * most, 'ids'),
+        logits: newFloats(n * most, 'logits'),
+        logProbs: tells ? newFloats(n * most, 'logProbs') : undefined,
       };
     }
     if (asked & SCORE) {

@@ -1,4 +1,5 @@
 /** Rows of E as vectors to search among. */
+import { got } from '../arguments/describe';
 import { type HiddenRows, hiddenRows } from '../arguments/hidden';
 import { tokenIds } from '../arguments/ids';
 import type { HeadBackend, Metric, PassJob } from '../backend/backend';
@@ -21,7 +22,13 @@ export function queryRows(
     backend.readRows('output', tokenIds([idOrVector], 'idOrVector', 1, vocabSize), data);
     query = { data, dtype: 'f32', n: 1 };
   } else {
-    query = hiddenRows(idOrVector, hiddenSize, hiddenDtype);
+    if (typeof idOrVector !== 'object' || idOrVector === null) {
+      throw new LMHeadError(
+        'ARGUMENT',
+        `idOrVector: got ${got(idOrVector)}; want an id, or a vector of ${hiddenSize} elements`,
+      );
+    }
+    query = hiddenRows(idOrVector, hiddenSize, hiddenDtype, 'idOrVector');
     if (query.n !== 1) {
       throw new LMHeadError(
         'SHAPE',

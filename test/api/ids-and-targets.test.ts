@@ -165,7 +165,7 @@ describe.each(backends)('targets, %s', backend => {
   });
 
   it('below 0 are ids out of range where no ignoreIndex is given', async () => {
-    await refuses('score', [hidden, { targets: [-100, 0] }], 'RANGE', 'targets[0]', '-100');
+    await refuses('score', [hidden, { targets: [-100, 0] }], 'RANGE', 'targets[0]', '-100', 'ignoreIndex');
   });
 
   it.each([

@@ -151,10 +151,11 @@ describe.each(backends)('nearest: %s', backend => {
     const { head, hidden, worksOn } = headUnderTest(backend);
     const cases: [unknown[], 'SHAPE' | 'RANGE' | 'ARGUMENT' | 'DTYPE', string][] = [
       [[hidden, 1], 'SHAPE', 'idOrVector: got 2 vectors; want an id, or one vector of 7'],
-      [[hidden.subarray(0, 6), 1], 'SHAPE', 'hidden: got 6 elements'],
+      [[hidden.subarray(0, 6), 1], 'SHAPE', 'idOrVector: got 6 elements'],
       [[V, 1], 'RANGE', `idOrVector[0]: got ${V}; want an id below ${V}`],
       [[0.5, 1], 'RANGE', 'idOrVector[0]: got 0.5'],
-      [['1', 1], 'ARGUMENT', 'hidden: got "1"'],
+      [['1', 1], 'ARGUMENT', 'idOrVector: got "1"; want an id, or a vector of 7 elements'],
+      [[1], 'ARGUMENT', 'k: got undefined; want an integer from 1 to 13'],
       [[1, 0], 'RANGE', 'k: got 0; want an integer from 1 to 13'],
       [[1, 3, { rows: [1, 2] }], 'RANGE', 'k: got 3; want an integer from 1 to 2'],
       [[1, 1, { metric: 'euclid' }], 'RANGE', "metric: got \"euclid\"; want 'dot' or 'cosine'"],

@@ -9,7 +9,7 @@ const pages = [
   'README.md',
   ...['docs', 'docs/recipes'].flatMap(where =>
     readdirSync(join(root, where))
-      .filter(name => name.endsWith('.md') && name !== 'index.md')
+      .filter(name => name.endsWith('.md'))
       .map(name => `${where}/${name}`),
   ),
 ];
@@ -46,4 +46,15 @@ describe.each(pages)('%s', page => {
     const printed = execFileSync(process.execPath, [file], { cwd: root, encoding: 'utf8' });
     if (output !== undefined) expect(printed).toBe(output);
   });
+});
+
+it('the site’s front page has what README’s first screen has', () => {
+  const [readme, front] = ['README.md', 'docs/index.md'].map(page => readFileSync(join(root, page), 'utf8'));
+  const first = (pattern: RegExp) => {
+    const found = readme.match(pattern)![0];
+    expect(front).toContain(found);
+  };
+  first(/^```\ntext.*?^```\n/ms);
+  first(new RegExp(PROGRAM, 'ms'));
+  first(/^\| log-probabilities .*?\n\n/ms);
 });
