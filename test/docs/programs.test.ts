@@ -19,7 +19,7 @@ const PROGRAM = /^```js\n(?<code>.*?)^```\n(?:\n```text\n(?<output>.*?)^```\n)?/
 
 let folder: string;
 beforeAll(() => {
-  // Inside the package, so that `import 'lmhead'` means this one.
+  // Inside the package, so that `import 'lmhead'` means this one; a folder of its own, as a reader's is.
   mkdirSync(join(root, '.cache'), { recursive: true });
   folder = mkdtempSync(join(root, '.cache/docs-'));
 });
@@ -43,7 +43,7 @@ describe.each(pages)('%s', page => {
   it.each(programs)('line $line', ({ line, code, output }) => {
     const file = join(folder, `${page.replace(/\W/g, '-')}-${line}.mjs`);
     writeFileSync(file, code);
-    const printed = execFileSync(process.execPath, [file], { cwd: root, encoding: 'utf8' });
+    const printed = execFileSync(process.execPath, [file], { cwd: folder, encoding: 'utf8' });
     if (output !== undefined) expect(printed).toBe(output);
   });
 });
