@@ -1,4 +1,5 @@
 /** A sampler: draws one token after another, and remembers what the next draw depends on. */
+import { type InspectOptions, inspect } from 'node:util';
 import { got } from './arguments/describe';
 import { hiddenRows } from './arguments/hidden';
 import { tokenIds } from './arguments/ids';
@@ -239,6 +240,12 @@ export class Sampler<Token extends DrawnToken = SampledToken> {
     const clone = new Sampler<Token>(this.#head, this.#valid, { ...this.#options, history: this.#first });
     clone.restore(this.toJSON());
     return clone;
+  }
+
+  /** What console.log shows. @hidden */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const { seed, step, generated } = this.toJSON();
+    return `Sampler ${inspect({ seed, step, history: this.history, generated }, options)}`;
   }
 
   /** The state, for JSON.stringify; `restore` takes it. Options are no part of it. */

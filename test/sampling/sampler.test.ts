@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import type { NextOptions, SampleOptions, SamplerOptions } from '../../lib';
 import { backends } from '../support/backends';
@@ -207,6 +208,14 @@ describe.each(backends)('a sampler, %s', backend => {
     throwsKind(() => head.sampler({ topLogProbs: 1001 }), 'RANGE', 'topLogProbs');
     throwsKind(() => head.sampler({ seed: -1 }), 'RANGE', 'seed');
     throwsKind(() => head.sampler({ mirostat: 5 as unknown as object }), 'ARGUMENT', 'mirostat');
+  });
+
+  it('shows its state where it is printed', () => {
+    const sampler = head.sampler({ seed: 7, history: [1] });
+    sampler.accept(2);
+    expect(inspect(sampler)).toBe(
+      "Sampler { seed: '7', step: 0, history: Uint32Array(2) [ 1, 2 ], generated: 1 }",
+    );
   });
 
   it('has a seed of its own where none is given', () => {
