@@ -33,7 +33,7 @@ import { screeningOf } from './screening';
 import { isSmall, runSmall } from './small-passes';
 import { defaultThreads } from './threads';
 
-/** Statuses of native/core/pass/pass.h and native/addon/jobs.h, in their order from 1. */
+/** Statuses of native/core/pass/request.h and native/addon/jobs.h, in their order from 1. */
 function errorOf([status, row, id]: NativeFailure, job?: PassJob): LMHeadError {
   const rowName = nameOf(job, row);
   switch (status) {

@@ -5,6 +5,7 @@
 
 #include "../core/pass/pass.h"
 #include "../core/sampling/materialized_row.h"
+#include "../core/sources/materialized_source.h"
 #include "check.h"
 #include "naive.h"
 #include "numbers.h"

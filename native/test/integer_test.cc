@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "../core/pass/pass.h"
+#include "../core/sources/product_source.h"
 #include "check.h"
 #include "guard.h"
 #include "quantized.h"

@@ -5,6 +5,8 @@
 #include <atomic>
 
 #include "../core/pass/pass.h"
+#include "../core/sources/materialized_source.h"
+#include "../core/sources/product_source.h"
 #include "naive.h"
 #include "numbers.h"
 

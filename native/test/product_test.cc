@@ -4,6 +4,7 @@
 
 #include "../core/numerics/aligned.h"
 #include "../core/pass/pass.h"
+#include "../core/sources/product_source.h"
 #include "check.h"
 #include "guard.h"
 #include "numbers.h"

@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../core/pass/pass.h"
+#include "../core/sources/materialized_source.h"
+#include "../core/sources/product_source.h"
 #include "check.h"
 #include "naive.h"
 #include "numbers.h"

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "../pass/pass.h"
+#include "../sources/materialized_source.h"
+#include "../sources/product_source.h"
 
 namespace lmhead {
 

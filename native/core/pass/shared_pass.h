@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "../sources/product_source.h"
 #include "pass.h"
 
 namespace lmhead {

@@ -2,7 +2,8 @@
 // defines it.
 #pragma once
 
-#include "../pass/pass.h"
+#include "../kernels/kernels.h"
+#include "../pass/request.h"
 
 namespace lmhead {
 

@@ -5,8 +5,10 @@
 #include <functional>
 
 #include "../pass/block.h"
+#include "../pass/pass.h"
 #include "../sampling/filtered_set.h"
 #include "../sampling/gumbel_max.h"
+#include "../sources/product_source.h"
 #include "../sources/similarity.h"
 #include "../storage/map_guard.h"
 #include "rounding.h"

@@ -6,7 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "../pass/pass.h"
+#include "../kernels/kernels.h"
+#include "../pass/request.h"
 #include "bound.h"
 
 namespace lmhead::screen {

@@ -3,7 +3,9 @@
 
 #include <vector>
 
-#include "../pass/pass.h"
+#include "../kernels/kernels.h"
+#include "../threads/parallel_for.h"
+#include "logit_source.h"
 
 namespace lmhead {
 
