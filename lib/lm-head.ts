@@ -90,30 +90,16 @@ export class LMHead extends DrawingMethods {
 
   private constructor(parts: HeadParts, key: symbol) {
     super(parts, key);
-    const {
-      vocabSize,
-      hiddenSize,
-      inputRows = vocabSize,
-      untied,
-      inputProblem,
-      normProblem,
-      ...spec
-    } = parts.spec;
+    const { vocabSize, hiddenSize, inputRows = vocabSize, ...rest } = parts.spec;
+    const { untied, inputProblem, normProblem, ...spec } = rest;
     this.#passes = passesOf(this);
     this.#listed = new ListedPasses(this.#passes);
     this.#validVocabSize = spec.epilogue.validVocabSize;
     this.#dtypes = { output: spec.output.dtype, input: spec.input?.dtype };
     this.#groups = { output: spec.output.groups, input: spec.input?.groups };
     const tied = spec.input === undefined && !untied;
-    this.#facts = {
-      vocabSize,
-      hiddenSize,
-      inputRows,
-      untied: !tied,
-      inputProblem,
-      normProblem,
-      shard: parts.shard,
-    };
+    const { shard } = parts;
+    this.#facts = { vocabSize, hiddenSize, inputRows, untied: !tied, inputProblem, normProblem, shard };
   }
 
   /**
@@ -126,6 +112,7 @@ export class LMHead extends DrawingMethods {
    * GGUF file's metadata, or from what `save` has written. An option takes precedence over what is read. The matrix is mapped
    * and used in place (`mmap: false` reads it); float64, big-endian and column-major values are converted.
    * @param path a path, or a file: URL
+   * @param options what the file does not say, or what takes precedence over it; `signal`
    * @returns rejects with IO (missing, unreadable, a folder without weights), FORMAT (malformed, or of a kind that is not read), TENSOR
    *   (no such tensor), DTYPE or SHAPE (of a wrong type or shape, or files that don't belong together), ABORTED, and as `from` does
    */
@@ -146,6 +133,7 @@ export class LMHead extends DrawingMethods {
   /**
    * A head over weights in memory, which are copied (but see `options.copy`).
    * @param weight V·d elements: E [V,d] row by row, or its transpose with `layout: 'dv'`; a Uint16Array needs `dtype`
+   * @param options `vocabSize` and `hiddenSize`, and whatever else the head is made with
    * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; LOAD where `backend: 'native'` has no binary; ISA
    */
   static from(weight: Weight, options: HeadOptions): LMHead {
@@ -221,6 +209,7 @@ export class LMHead extends DrawingMethods {
 
   /**
    * A sampler: draws token after token, with a history for penalties, a random stream, and mirostat.
+   * @param options as of `sample`, for all its tokens; `mirostat`, `logits`
    * @throws LMHeadError RANGE, ARGUMENT for options that are none
    */
   sampler<const O extends SamplerCall & EffectiveOfSampler<O, SamplerCall> = SamplerOptions>(
@@ -237,6 +226,7 @@ export class LMHead extends DrawingMethods {
    * heads over the same weights, each of which has its own scale, bias, cap and norm.
    * @param samplers each there once
    * @param hidden [samplers.length, d]
+   * @param options `each`: those of each sampler’s `next`; `signal`
    * @returns in the order of the samplers. An error (which names the sampler by its index, a row of logits likewise) leaves the
    *   state of all as it was
    * @throws LMHeadError BUSY where a promise of one of them is pending, and as `next` does
@@ -270,6 +260,8 @@ export class LMHead extends DrawingMethods {
   /**
    * Several drafts, of whatever lengths, verified in one pass (64 hidden states, or 32 MB of materialized logits, at a time): each as by
    * `verifyDraft`, or as by its sampler's `verify`. The samplers may be of other heads over the same weights.
+   * @param drafts each with its hidden states, ids, and options or sampler
+   * @param options `signal`
    * @returns in the order of the drafts. An error (which names the draft by its index) leaves the state of all samplers as it was
    */
   async verifyDrafts(drafts: readonly Draft[], options?: AsyncOptions): Promise<DraftResult[]> {
@@ -347,6 +339,7 @@ export class LMHead extends DrawingMethods {
    * loop and other calls run. docs/quantization.md says what to expect.
    * @param dtype 'i8': int8 with a scale per row, for any d. 'q8_0': int8 with a scale per 32 weights, d a multiple of 32;
    *   better where single weights of a row are much larger than the others
+   * @param options `hidden` to measure logits by; `activations` and `screen` of the new head; `signal`
    * @returns the new head, to be closed by itself, and its error; that of the logits if `hidden` is given. Rejects with RANGE
    *   for a dtype that heads are not quantized to, and for weights that are not finite; with SHAPE where d is no multiple
    */

@@ -170,6 +170,7 @@ export class Sampler<Token extends DrawnToken = SampledToken> {
    * model has drafted, as `head.verifyDraft` does, and takes those that are accepted and the one that follows them.
    * Greedy, they are the tokens that `next` would give one by one; else their distribution is that of these.
    * @param hidden one hidden state per draft id, and one more for the bonus token after a draft of which all is accepted
+   * @param draftIds what the faster model drew
    * @param options the draft's log-probabilities, and an AbortSignal
    * @throws LMHeadError RANGE for a sampler with mirostat, whose limit each token sets anew, with `over` or with topLogProbs
    */
@@ -217,7 +218,10 @@ export class Sampler<Token extends DrawnToken = SampledToken> {
     }
   }
 
-  /** Takes a token that came from elsewhere (a prompt's, a tool's) for the next one; draws nothing. */
+  /**
+   * Takes a token that came from elsewhere (a prompt's, a tool's) for the next one; draws nothing.
+   * @param id below validVocabSize
+   */
   accept(id: number | bigint): void {
     this.#requireIdle();
     const [token] = tokenIds([id], 'id', 1, this.#valid);
@@ -259,7 +263,10 @@ export class Sampler<Token extends DrawnToken = SampledToken> {
     };
   }
 
-  /** Goes on where a state was taken. */
+  /**
+   * Goes on where a state was taken.
+   * @param state what `toJSON` gave, or JSON.parse of it
+   */
   restore(state: SamplerState): void {
     this.#requireIdle();
     optionsObject(state, 'state');

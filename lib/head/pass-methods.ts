@@ -139,6 +139,7 @@ export abstract class PassMethods extends HeadProperties {
    * The k best ids of each row, best first, equal logits by lower id.
    * @param hidden n·d elements
    * @param k from 1 to validVocabSize
+   * @param options of the call; `withLogProbs`, `signal`
    * @returns ids, raw logits and logProbs (under the whole vocabulary, over temperature), [n,k] each; logSumExp [n]. With
    *   `withLogProbs: false` ids and logits alone
    * @throws LMHeadError NAN where a row has NaN, and as every method does
@@ -207,6 +208,7 @@ export abstract class PassMethods extends HeadProperties {
    * How likely given tokens are, in memory that does not grow with V.
    * @param hidden n·d elements
    * @param targets n ids below validVocabSize, one per hidden state, or `ignoreIndex`
+   * @param options of the call; `ignoreIndex`, `entropy`, `signal`
    * @returns logProbs, ranks and (if asked) entropy, [n] each; count; nll in nats per counted token; perplexity = e^nll
    */
   async score(hidden: Hidden, targets: Ids, options?: ScoreOptions & AsyncOptions): Promise<Score> {
@@ -239,6 +241,8 @@ export abstract class PassMethods extends HeadProperties {
    * With `translators` it is a tuned lens: an affine map per layer comes before the norm.
    * @param hidden [layers, d], before the final norm; where a runtime has already normalized the last layer's state, use `topK`
    *   for that one
+   * @param k from 1 to validVocabSize (or as many as there are `rows`)
+   * @param options of the call; `translators`, `withLogProbs`, `signal`
    * @returns as `topK`, a row per layer
    * @throws LMHeadError RANGE for a head made without a norm, and as every method does
    */

@@ -22,6 +22,7 @@ const NAME = /(?:^|\.)(\d{1,4})\.(weight|bias)$/;
  * stands before that in their names), as the package tuned-lens saves them in params.pt; or stacked ones, 'weight'
  * [layers,d,d] and 'bias' [layers,d]. Belrose et al., "Eliciting latent predictions from transformers with the tuned lens" (2023).
  * @param path of a .safetensors, .npz or PyTorch file, or a file: URL
+ * @param options `residual`: how the maps were trained
  * @returns one per layer, undefined for a layer that has none. Rejects with IO, FORMAT, DTYPE; TENSOR where there are none; SHAPE
  */
 export async function loadTranslators(

@@ -48,6 +48,7 @@ export function shownTokens(
  * the last layer, as the reader chooses; with the k best of a cell where the pointer or the focus is, and a thread through the layers
  * that have the final answer already. It is one file without a link to anything, for a browser to open from a disk.
  * @param result as `lens` returns it, of states [layers, positions]
+ * @param options what is shown beside: texts of tokens, names, entropies, ranks, divergences
  * @returns HTML
  * @throws LMHeadError SHAPE, RANGE, ARGUMENT
  */

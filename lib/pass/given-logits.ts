@@ -54,6 +54,7 @@ export interface DistributionOptions {
 /**
  * Log-softmax of each row.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
+ * @param vocabSize logits per row
  * @param options.temperature divides the logits; at least 1e-300, default 1
  * @param options.out where to put the result: at least n·vocabSize elements, apart from `logits`; returned itself
  * @returns [n, vocabSize], natural logs. A row with NaN or +∞, or of nothing but −∞, has NaN
@@ -66,6 +67,7 @@ export function logSoftmax(logits: Hidden, vocabSize: number, options?: Distribu
 /**
  * Softmax of each row.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
+ * @param vocabSize logits per row
  * @param options.temperature divides the logits; at least 1e-300, default 1
  * @param options.out where to put the result: at least n·vocabSize elements, apart from `logits`; returned itself
  * @returns [n, vocabSize]; each row adds up to 1
@@ -99,7 +101,9 @@ function distribution(
 /**
  * The k best ids of each row, best first, equal logits by lower id.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
+ * @param vocabSize logits per row
  * @param k from 1 to vocabSize
+ * @param options `hiddenDtype`, and the temperature of logProbs
  * @returns ids, logits, logProbs (under the whole vocabulary), [n,k] each; logSumExp [n]
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
  */
@@ -128,6 +132,7 @@ export function topKOf(
 /**
  * Draws a token per row, as `sample` does.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
+ * @param vocabSize logits per row
  * @param options see SampleOptions; temperature 0 takes the likeliest token
  * @returns ids [n], logProbs [n] under the distribution that was sampled; with `topLogProbs` also what is likeliest, raw and as
  *   sampled
@@ -195,6 +200,7 @@ export function scoreGiven(logits: Hidden, vocabSize: number, ids: Ids, options:
 /**
  * What the filters of SampleOptions leave of each row.
  * @param logits [n, vocabSize], in any form that hidden states may have; a bare Uint16Array needs `options.hiddenDtype`
+ * @param vocabSize logits per row
  * @param options as sampleFrom's; topLogProbs has no effect. Temperature 0 leaves the likeliest token alone
  * @returns row i is [offsets[i], offsets[i+1]): ids, best first, and their renormalized probabilities; offsets [n+1]
  * @throws LMHeadError SHAPE, DTYPE, RANGE, ARGUMENT, MEMORY; NAN where a row has NaN
