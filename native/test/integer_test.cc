@@ -219,20 +219,29 @@ TEST_PER_TABLE(integer_products_do_not_depend_on_how_many_states_are_packed_toge
 
 // The longest rows that there may be, of the largest products.
 TEST_PER_TABLE(sums_of_integers_fit) {
-  constexpr size_t d = kMostIntegers, n = 8;
-  std::vector<uint8_t> bytes(4 + d, 0x80);
-  put(Dtype::f32, bytes.data(), std::bit_cast<uint32_t>(1.0f));
+  constexpr size_t d = kMostIntegers, n = 8, rows = 17;
+  std::vector<uint8_t> bytes;
+  for (size_t r = 0; r < rows; r++) {
+    bytes.resize(bytes.size() + 4);
+    put(Dtype::f32, &bytes[bytes.size() - 4], std::bit_cast<uint32_t>(1.0f));
+    bytes.insert(bytes.end(), d, r % 2 ? 0x7f : 0x80);
+  }
   std::vector<float> hidden(n * d, 1.0f);
   std::fill_n(&hidden[d], d, -1.0f);
   for (const Activations kind : kRounded) {
     QuantizedActivations rounded;
     rounded.round(kind, hidden.data(), d, n, d);
     rounded.pack(kernels, Dtype::i8);
-    float got[n];
-    kernels.integer_product[IntegerProblem::kI8]({bytes.data(), Dtype::i8, 1, d}, 0, 1, rounded.view(), 0, n, got, 1);
-    const double sum = -128.0 * d * static_cast<double>(most_of(kind)) * rounded.view().scales[0];
-    for (size_t c = 0; c < n; c++)
-      CHECK(got[c] == static_cast<float>(c == 1 ? -sum : sum), "%.9g, want %.9g", got[c], c == 1 ? -sum : sum);
+    for (const size_t columns : {n, n / 4}) {
+      float got[n * rows];
+      kernels.integer_product[IntegerProblem::kI8]({bytes.data(), Dtype::i8, rows, d}, 0, rows, rounded.view(), 0, columns, got,
+                                                   rows);
+      for (size_t i = 0; i < columns * rows; i++) {
+        const double weight = i % rows % 2 ? 127 : -128, state = i / rows == 1 ? -1 : 1;
+        const double sum = weight * d * state * static_cast<double>(most_of(kind)) * rounded.view().scales[0];
+        CHECK(got[i] == static_cast<float>(sum), "%.9g, want %.9g", got[i], sum);
+      }
+    }
   }
 }
 

@@ -66,6 +66,9 @@ static inline __m512 cvtph_ps(__m256i x) {
 static inline __m512d cvtps_pd(__m256 x) {
   return as<__m512d>(Doubles{_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))});
 }
+static inline __m512d cvtepi32_pd(__m256i x) {
+  return as<__m512d>(Doubles{_mm256_cvtepi32_pd(_mm256_castsi256_si128(x)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(x, 1))});
+}
 static inline __m256 cvtpd_ps(__m512d x) {
   const Doubles halves = as<Doubles>(x);
   return _mm256_set_m128(_mm256_cvtpd_ps(halves.high), _mm256_cvtpd_ps(halves.low));
@@ -147,6 +150,7 @@ static inline Vector scalef(Vector a, Vector b) {
 #define _mm512_cvtepu32_ps emulated_avx512::converted<uint32_t, float, __m512>
 #define _mm512_cvtph_ps emulated_avx512::cvtph_ps
 #define _mm512_cvtps_pd emulated_avx512::cvtps_pd
+#define _mm512_cvtepi32_pd emulated_avx512::cvtepi32_pd
 #define _mm512_cvtpd_ps emulated_avx512::cvtpd_ps
 #define _mm512_extractf32x8_ps emulated_avx512::extractf32x8_ps
 #define _mm512_reduce_max_ps emulated_avx512::reduce_max_ps
