@@ -70,13 +70,15 @@ TEST(states_that_are_not_finite_have_a_scale_that_is_none) {
     }
 }
 
-// The numbers of two rows are the largest ones and the smallest: all bits, or none but the highest of a byte of 8 bits.
+// The numbers of two rows are the largest ones and the smallest: all bits, or none but the highest of a byte of 8 bits. So are
+// sub-scales, but q6_k's, bytes with a sign, which are the smallest and the largest.
 void fill_values(Dtype dtype, size_t row_bytes, uint8_t* rows) {
   const size_t block = row_format(dtype).bytes, scale = scale_at(dtype);
   for (size_t i = 0; i < 2 * row_bytes; i++) {
     const size_t at = i % block;
     if (dtype == Dtype::mxfp4 ? at == 0 : at - scale < 4) continue;  // of a scale, and perhaps a second one
     rows[i] = i < row_bytes ? 0xff : dtype == Dtype::q8_0 ? 0x80 : 0;
+    if (dtype == Dtype::q6_k && at >= 192) rows[i] = i < row_bytes ? 0x80 : 0x7f;
   }
 }
 

@@ -278,6 +278,21 @@ template <bool has_sign>
 static inline Q last_words(Q w, int offset) {
   return widened(_mm256_unpackhi_epi8(w, w), _mm256_unpackhi_epi8(w, zero_i()), has_sign, offset);
 }
+static inline Q multiply_bytes(Q w, Q x) { return _mm256_maddubs_epi16(w, x); }
+static inline Q add_16(Q x, int y) { return _mm256_add_epi16(x, _mm256_set1_epi16(static_cast<short>(y))); }
+static inline Q multiply_16(Q x, int y) { return _mm256_mullo_epi16(x, _mm256_set1_epi16(static_cast<short>(y))); }
+static inline Q words_of(uint64_t first, uint64_t second) {
+  return _mm256_cvtepi8_epi16(_mm_set_epi64x(static_cast<long long>(second), static_cast<long long>(first)));
+}
+// to[i]: words 2i and 2i + 1, each eight times.
+static inline void spread_words(Q words, Q* to) {
+  const Q pairs[2] = {_mm256_unpacklo_epi16(words, words), _mm256_unpackhi_epi16(words, words)};
+  LMHEAD_UNROLL
+  for (int i = 0; i < 8; i++) {
+    const int first = i / 4 * 4 + i % 2 * 2, next = first + 1;
+    to[i] = _mm256_permutevar8x32_epi32(pairs[i / 2 % 2], _mm256_set_epi32(next, next, next, next, first, first, first, first));
+  }
+}
 static inline double reduce_wide(I x) {
   return reduce_d(
       _mm256_add_pd(_mm256_cvtepi32_pd(_mm256_castsi256_si128(x)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(x, 1))));
