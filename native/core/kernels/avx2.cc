@@ -232,37 +232,23 @@ static inline F spread_halves(const uint8_t* p, size_t apart) {
 }
 static inline __m128i fold_i(I x) { return _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)); }
 #include "generic/x86_integer.inc"
-// Bytes are multiplied without a sign on one side: so it goes to the other. Sums of two products fit 16 bits: 2 * 128 * 127.
 struct Signed {
   Q magnitude, values;
 };
 static inline Signed with_sign(Q w) { return {_mm256_abs_epi8(w), w}; }
-static inline I add_dots(I sum, const Signed& w, Q x) {
-  const __m256i pairs = _mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.values));
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-using Biased = Signed;
-constexpr int kBias = 0;
-static inline Biased with_bias(Q w) { return with_sign(w); }
-
-// Bytes below 64 have no sign to move.
-constexpr bool kAnyBytes = false;
-constexpr int kWideOffset = 0;
+static inline Q times_sign(Q x, const Signed& w) { return _mm256_sign_epi8(x, w.values); }
+static inline Q set_words(short x) { return _mm256_set1_epi16(x); }
+static inline I add_i(I a, I b) { return _mm256_add_epi32(a, b); }
+static inline Q add_each_word(Q a, Q b) { return _mm256_add_epi16(a, b); }
+static inline I multiply_words(Q w, Q x) { return _mm256_madd_epi16(w, x); }
+static inline Q multiply_bytes(Q w, Q x) { return _mm256_maddubs_epi16(w, x); }
 constexpr bool kMultipliesOpened = true;
-static inline Q wide(Q w) { return w; }
-static inline I add_pairs(I sum, __m256i pairs) { return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))); }
-static inline I add_narrow(I sum, Q w, Q x) { return add_pairs(sum, _mm256_maddubs_epi16(w, x)); }
-// Of bytes below 32: sums of four products fit 16 bits.
-static inline I add_narrow(I sum, Q w0, Q x0, Q w1, Q x1) {
-  return add_pairs(sum, _mm256_add_epi16(_mm256_maddubs_epi16(w0, x0), _mm256_maddubs_epi16(w1, x1)));
-}
+#include "generic/x86_signed_bytes.inc"
 
 #include "generic/kernels.inc"
 
 // ---- integers of 16 bits ----
 
-static inline I add_i(I a, I b) { return _mm256_add_epi32(a, b); }
-static inline I multiply_words(Q w, Q x) { return _mm256_madd_epi16(w, x); }
 static inline Q load_words(const uint8_t* p) {
   return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
@@ -278,9 +264,7 @@ template <bool has_sign>
 static inline Q last_words(Q w, int offset) {
   return widened(_mm256_unpackhi_epi8(w, w), _mm256_unpackhi_epi8(w, zero_i()), has_sign, offset);
 }
-static inline Q multiply_bytes(Q w, Q x) { return _mm256_maddubs_epi16(w, x); }
-static inline Q add_16(Q x, int y) { return _mm256_add_epi16(x, _mm256_set1_epi16(static_cast<short>(y))); }
-static inline Q multiply_16(Q x, int y) { return _mm256_mullo_epi16(x, _mm256_set1_epi16(static_cast<short>(y))); }
+static inline Q multiply_each_word(Q x, short y) { return _mm256_mullo_epi16(x, set_words(y)); }
 static inline Q words_of(uint64_t first, uint64_t second) {
   return _mm256_cvtepi8_epi16(_mm_set_epi64x(static_cast<long long>(second), static_cast<long long>(first)));
 }
