@@ -268,13 +268,18 @@ static inline Q multiply_each_word(Q x, short y) { return _mm256_mullo_epi16(x, 
 static inline Q words_of(uint64_t first, uint64_t second) {
   return _mm256_cvtepi8_epi16(_mm_set_epi64x(static_cast<long long>(second), static_cast<long long>(first)));
 }
+static inline Q join_parts(Q lower, Q upper) { return _mm256_blend_epi32(lower, upper, 0xf0); }
+static inline I spread_lanes(I x, size_t lower, size_t upper) {
+  const int a = static_cast<int>(lower), b = static_cast<int>(upper);
+  return _mm256_permutevar8x32_epi32(x, _mm256_set_epi32(b, b, b, b, a, a, a, a));
+}
 // to[i]: words 2i and 2i + 1, each eight times.
 static inline void spread_words(Q words, Q* to) {
   const Q pairs[2] = {_mm256_unpacklo_epi16(words, words), _mm256_unpackhi_epi16(words, words)};
   LMHEAD_UNROLL
-  for (int i = 0; i < 8; i++) {
-    const int first = i / 4 * 4 + i % 2 * 2, next = first + 1;
-    to[i] = _mm256_permutevar8x32_epi32(pairs[i / 2 % 2], _mm256_set_epi32(next, next, next, next, first, first, first, first));
+  for (size_t i = 0; i < 8; i++) {
+    const size_t first = i / 4 * 4 + i % 2 * 2;
+    to[i] = spread_lanes(pairs[i / 2 % 2], first, first + 1);
   }
 }
 static inline double reduce_wide(I x) {
