@@ -16,9 +16,10 @@ template <class Event>
 class Eventful final : public Laborious {
  public:
   Eventful(const LogitSource& source, Event event) : Laborious(source), event_(std::move(event)) {}
-  Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override {
+  Logits logits(const PreparedColumns& prepared, size_t first_row, size_t rows, size_t first_column, size_t columns,
+                float* scratch) const override {
     event_(first_row / kChunkRows);
-    return Laborious::logits(first_row, rows, first_column, columns, scratch);
+    return Laborious::logits(prepared, first_row, rows, first_column, columns, scratch);
   }
 
  private:

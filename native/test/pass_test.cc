@@ -256,9 +256,11 @@ TEST(rows_that_do_not_fit_in_memory_together_are_held_in_turn) {
     size_t columns() const override { return n; }
     size_t vocabulary() const override { return kVocabulary; }
     size_t valid() const override { return kVocabulary; }
-    size_t group() const override { return 16; }
+    size_t group(const PreparedColumns&) const override { return 16; }
     double work() const override { return 1e15; }
-    Logits logits(size_t first_row, size_t, size_t, size_t, float*) const override { return {row_.data() + first_row, 0}; }
+    Logits logits(const PreparedColumns&, size_t first_row, size_t, size_t, size_t, float*) const override {
+      return {row_.data() + first_row, 0};
+    }
 
    private:
     const std::vector<float>& row_;

@@ -159,9 +159,9 @@ TEST_PER_TABLE(a_draft_is_held_against_some_rows) {
     const ProductSource some(kernels, e, {}, vocabulary, packed.data(), n, {ids.data(), count});
     std::vector<float> logits(n * count), all(n * vocabulary, -kInf);
     for (size_t i = 0; i < n; i++) {
-      some.prepare(0, n);
+      const PreparedSource prepared(some, 0, n);
       std::vector<float> scratch(count);
-      const auto [u, stride] = some.logits(0, count, i, 1, scratch.data());
+      const auto [u, stride] = prepared.logits(0, count, i, 1, scratch.data());
       for (size_t j = 0; j < count; j++) all[i * vocabulary + ids[j]] = logits[i * count + j] = u[j];
     }
     const MaterializedSource alone(all.data(), n, vocabulary);

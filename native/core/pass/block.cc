@@ -7,14 +7,15 @@
 
 namespace lmhead {
 
-Block::Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, const RowPlans& plans, size_t begin,
-             size_t end, const ParallelFor& workers, unsigned slots, Verification* draft)
+Block::Block(const Kernels& kernels, const PreparedSource& source, const PassRequest& request, const RowPlans& plans,
+             size_t begin, size_t end, const ParallelFor& workers, unsigned slots, Verification* draft)
     : kernels_(kernels),
-      source_(source),
+      prepared_(source),
+      source_(source.source()),
       request_(request),
       begin_(begin),
       columns_(end - begin),
-      chunks_(chunks_of(source)),
+      chunks_(chunks_of(source_)),
       slots_(slots),
       rows_(plans.rows.data() + begin),
       ways_(plans.ways.data() + begin),
@@ -36,15 +37,15 @@ Block::Block(const Kernels& kernels, const LogitSource& source, const PassReques
   if (request.argmax) argmax_ = add<Argmax>(kernels_, columns_, slots_);
   if (request.score.targets) add_targets(workers);
   if (request.draws()) add_drawing(inverse_temperatures);
-  if (draft) draft_materialized_ = add<MaterializeSink>(std::vector<bool>(columns_, true), source.valid(), source.ids());
+  if (draft) draft_materialized_ = add<MaterializeSink>(std::vector<bool>(columns_, true), source_.valid(), source_.ids());
 }
 
 void Block::normalize(const ParallelFor& workers) {
   if (!normalizer_) return;
-  const LogitSource& normalizer = *request_.normalizer;
-  workers.parallel_for(chunks_of(normalizer), [&](size_t chunk, unsigned slot) {
+  const PreparedSource normalizer(*request_.normalizer, begin_, columns_);
+  workers.parallel_for(chunks_of(normalizer.source()), [&](size_t chunk, unsigned slot) {
     make_chunk(normalizer, chunk, begin_, columns_, [&](const MadeLogits& made) {
-      with_tile(normalizer, made, [&](const Tile& tile) {
+      with_tile(normalizer.source(), made, [&](const Tile& tile) {
         for (Sink* sink : normalizing_) sink->consume(tile, slot);
       });
     });
@@ -154,7 +155,7 @@ float Block::logit_of(size_t column, uint32_t id) const {
   const size_t index = source_.local_index_of(id);
   LMHEAD_DASSERT(index < source_.valid());
   float u;
-  return *source_.logits(index, 1, begin_ + column, 1, &u).data;
+  return *prepared_.logits(index, 1, begin_ + column, 1, &u).data;
 }
 
 std::vector<bool> Block::sampled_by(Sampling way) const {
@@ -255,7 +256,7 @@ int64_t Block::id_of_infinity(size_t column) const {
   std::vector<float> scratch(kChunkRows), u(kChunkRows);
   for (size_t row = 0; row < source_.valid(); row += kChunkRows) {
     const size_t rows = std::min(kChunkRows, source_.valid() - row);
-    std::copy_n(source_.logits(row, rows, begin_ + column, 1, scratch.data()).data, rows, u.data());
+    std::copy_n(prepared_.logits(row, rows, begin_ + column, 1, scratch.data()).data, rows, u.data());
     const uint32_t* const ids = source_.ids() ? source_.ids() + row : nullptr;
     const Tile tile{row / kChunkRows, static_cast<uint32_t>(row), ids, rows, column, 1, u.data(), rows, nullptr};
     if (adjusted_) request_.adjustments.apply(request_.adjustments.changes(begin_ + column, tile), tile, u.data());
@@ -294,12 +295,11 @@ void Block::write_top(const ParallelFor& workers) {
 
 PassResult run_block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, const RowPlans& plans,
                      size_t begin, size_t end, const ParallelFor& workers, Verification* draft, std::vector<size_t>& unfinished) {
-  source.prepare(begin, end - begin);
-  if (request.normalizer) request.normalizer->prepare(begin, end - begin);
-  Block block(kernels, source, request, plans, begin, end, workers, workers.threads, draft);
+  const PreparedSource prepared(source, begin, end - begin);
+  Block block(kernels, prepared, request, plans, begin, end, workers, workers.threads, draft);
   block.normalize(workers);
   workers.parallel_for(chunks_of(source), [&](size_t chunk, unsigned slot) {
-    make_chunk(source, chunk, begin, end - begin, [&](const MadeLogits& made) { block.consume(made, slot); });
+    make_chunk(prepared, chunk, begin, end - begin, [&](const MadeLogits& made) { block.consume(made, slot); });
   });
   const PassResult result = block.finish(workers);
   unfinished.insert(unfinished.end(), block.unfinished().begin(), block.unfinished().end());

@@ -28,8 +28,8 @@ struct MadeLogits {
 // Makes a chunk's logits for some of a source's columns, as many at a time as it likes; take(made), whose columns count from
 // first_column.
 template <class Take>
-void make_chunk(const LogitSource& source, size_t chunk, size_t first_column, size_t columns, Take take) {
-  const size_t first_row = chunk * kChunkRows, rows = std::min(kChunkRows, source.valid() - first_row);
+void make_chunk(const PreparedSource& source, size_t chunk, size_t first_column, size_t columns, Take take) {
+  const size_t first_row = chunk * kChunkRows, rows = std::min(kChunkRows, source.source().valid() - first_row);
   const size_t group = std::min(source.group(), columns);
   thread_local AlignedFloats scratch;
   if (scratch.size() < group * kChunkRows) scratch.resize(group * kChunkRows);
@@ -42,9 +42,9 @@ void make_chunk(const LogitSource& source, size_t chunk, size_t first_column, si
 
 class Block {
  public:
-  // Rows [begin, end) of the request, for which the source and its normalizer have been prepared. slots: how many threads at most
-  // may stream at a time. draft: where the request has one.
-  Block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, const RowPlans& plans, size_t begin,
+  // Rows [begin, end) of the request, which the source is prepared for. slots: how many threads at most may stream at a time.
+  // draft: where the request has one.
+  Block(const Kernels& kernels, const PreparedSource& source, const PassRequest& request, const RowPlans& plans, size_t begin,
         size_t end, const ParallelFor& workers, unsigned slots, Verification* draft);
 
   // Streams the normalizer, if there is one: before all else.
@@ -113,6 +113,7 @@ class Block {
   void unfinished_mark(size_t c);
 
   const Kernels& kernels_;
+  const PreparedSource& prepared_;
   const LogitSource& source_;
   const PassRequest& request_;
   const size_t begin_, columns_, chunks_;
@@ -142,7 +143,7 @@ class Block {
   std::vector<size_t> unfinished_;
 };
 
-// Makes the results of rows [begin, end), for which nothing has been prepared yet; those left unfinished are added to the list.
+// Makes the results of rows [begin, end); those left unfinished are added to the list.
 PassResult run_block(const Kernels& kernels, const LogitSource& source, const PassRequest& request, const RowPlans& plans,
                      size_t begin, size_t end, const ParallelFor& workers, Verification* draft, std::vector<size_t>& unfinished);
 // Draws for those rows once more, holding their logits.

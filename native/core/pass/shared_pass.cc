@@ -19,17 +19,19 @@ constexpr size_t kBeginning = 8, kFirstPatience = 2;
 // Some columns of bare products, beside those of other calls, as logits of their own.
 class SharedColumns final : public LogitSource {
  public:
-  SharedColumns(const Kernels& kernels, const ProductSource& products, size_t first, const SharedCall& call)
+  // products: prepared for all of their columns.
+  SharedColumns(const Kernels& kernels, const PreparedSource& products, size_t first, const SharedCall& call)
       : kernels_(kernels), products_(products), first_(first), count_(call.n), epilogue_(call.epilogue), valid_(call.valid) {}
   size_t columns() const override { return count_; }
-  size_t vocabulary() const override { return products_.vocabulary(); }
+  size_t vocabulary() const override { return products_.source().vocabulary(); }
   size_t valid() const override { return valid_; }
-  size_t group() const override { return products_.group(); }
   double work() const override {
-    return products_.work() * static_cast<double>(count_) / static_cast<double>(products_.columns());
+    const LogitSource& all = products_.source();
+    return all.work() * static_cast<double>(count_) / static_cast<double>(all.columns());
   }
-  void prepare(size_t first_column, size_t columns) const override { products_.prepare(first_ + first_column, columns); }
-  Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override {
+  size_t group(const PreparedColumns&) const override { return products_.group(); }
+  Logits logits(const PreparedColumns&, size_t first_row, size_t rows, size_t first_column, size_t columns,
+                float* scratch) const override {
     products_.logits(first_row, rows, first_ + first_column, columns, scratch);
     finish(scratch, rows, first_row, rows, columns);
     return {scratch, rows};
@@ -43,7 +45,7 @@ class SharedColumns final : public LogitSource {
 
  private:
   const Kernels& kernels_;
-  const ProductSource& products_;
+  const PreparedSource& products_;
   const size_t first_, count_;
   const Epilogue epilogue_;
   const size_t valid_;
@@ -62,13 +64,14 @@ size_t materialized_bytes(const SharedCall& call) {
 
 // A call's part in a streaming: columns from `first` on.
 struct SharedPass::Seat {
-  Seat(const Kernels& kernels, const ProductSource& products, size_t its_first, SharedCall& its_call, unsigned slots)
+  Seat(const Kernels& kernels, const PreparedSource& products, size_t its_first, SharedCall& its_call, unsigned slots)
       : call(its_call),
         first(its_first),
         columns(kernels, products, first, call),
+        prepared(columns, 0, call.n),
         plans(call.request, call.n, call.valid),
         draft(call.request.draft.accepted ? std::make_optional<Verification>(kernels, columns, call.request) : std::nullopt),
-        block(kernels, columns, call.request, plans, 0, call.n, workers(1), slots, draft ? &*draft : nullptr) {
+        block(kernels, prepared, call.request, plans, 0, call.n, workers(1), slots, draft ? &*draft : nullptr) {
     if (call.request.candidates) call.request.candidates->assign(call.n, {});
   }
 
@@ -90,6 +93,7 @@ struct SharedPass::Seat {
   SharedCall& call;
   const size_t first;
   const SharedColumns columns;
+  const PreparedSource prepared;
   RowPlans plans;
   std::optional<Verification> draft;
   Block block;
@@ -190,9 +194,9 @@ bool SharedPass::run_together(SharedPassHost& host) {
     valid = std::max(valid, call.valid);
     workers.threads = std::max(workers.threads, call.request.workers.threads);
   }
-  const ProductSource products(kernels_, e_, {}, valid, hidden, rows, {}, activations_);
-  workers = workers_for(workers, products.work());
-  products.prepare(0, rows);
+  const ProductSource source(kernels_, e_, {}, valid, hidden, rows, {}, activations_);
+  workers = workers_for(workers, source.work());
+  const PreparedSource products(source, 0, rows);
 
   std::vector<std::unique_ptr<Seat>> seats(count_);
   std::vector<Seat*> seated;
@@ -241,11 +245,12 @@ bool SharedPass::run_together(SharedPassHost& host) {
 }
 
 // False where it was interrupted.
-bool SharedPass::stream(const ProductSource& products, const std::vector<Seat*>& seats, const ParallelFor& workers,
+bool SharedPass::stream(const PreparedSource& products, const std::vector<Seat*>& seats, const ParallelFor& workers,
                         const SharedPassHost& host) {
-  const size_t chunks = chunks_of(products), columns = products.columns(), group = std::min(products.group(), columns);
+  const size_t chunks = chunks_of(products.source()), columns = products.source().columns(),
+               group = std::min(products.group(), columns);
   const auto make = [&](size_t chunk, unsigned slot) {
-    const size_t first_row = chunk * kChunkRows, height = std::min(kChunkRows, products.valid() - first_row);
+    const size_t first_row = chunk * kChunkRows, height = std::min(kChunkRows, products.source().valid() - first_row);
     thread_local AlignedFloats scratch;
     if (scratch.size() < group * kChunkRows) scratch.resize(group * kChunkRows);
     for (size_t c = 0; c < columns; c += group) {

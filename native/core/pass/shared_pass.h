@@ -61,7 +61,7 @@ class SharedPass {
  private:
   struct Seat;
   bool run_together(SharedPassHost& host);
-  bool stream(const ProductSource& products, const std::vector<Seat*>& seats, const ParallelFor& workers,
+  bool stream(const PreparedSource& products, const std::vector<Seat*>& seats, const ParallelFor& workers,
               const SharedPassHost& host);
   void run_alone(SharedCall& call) const;
   // Those that the rows which are left of E can answer.

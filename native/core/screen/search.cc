@@ -213,8 +213,9 @@ class Search {
                                1, {ids.data(), ids.size()});
     AlignedFloats logits(ids.size());
     const auto make = [&](const LogitSource& from) {
+      const PreparedColumns prepared;  // the rows are few
       for (size_t i = 0; i < ids.size(); i += kChunkRows)
-        from.logits(i, std::min(kChunkRows, ids.size() - i), 0, 1, logits.data() + i);
+        from.logits(prepared, i, std::min(kChunkRows, ids.size() - i), 0, 1, logits.data() + i);
     };
     if (query.factors)
       make(ScaledSource(source, query.factors));

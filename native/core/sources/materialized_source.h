@@ -16,10 +16,11 @@ class MaterializedSource final : public LogitSource {
   size_t columns() const override { return n_; }
   size_t vocabulary() const override { return vocabulary_; }
   size_t valid() const override { return vocabulary_; }
-  size_t group() const override { return 16; }
+  size_t group(const PreparedColumns&) const override { return 16; }
   // Reading a logit costs about as much as a few multiply-adds from cache.
   double work() const override { return 8.0 * static_cast<double>(n_) * static_cast<double>(vocabulary_); }
-  Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override {
+  Logits logits(const PreparedColumns&, size_t first_row, size_t rows, size_t first_column, size_t columns,
+                float* scratch) const override {
     LMHEAD_DASSERT(first_row + rows <= vocabulary_ && first_column + columns <= n_);
     const float* const from = logits_ + first_column * vocabulary_ + first_row;
     if (stays_) return {from, vocabulary_};

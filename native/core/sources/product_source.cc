@@ -38,50 +38,50 @@ static float nearest_bf16(float x) {
   return x;
 }
 
-void ProductSource::prepare(size_t first_column, size_t columns) const {
+PreparedColumns ProductSource::prepare(size_t first_column, size_t columns) const {
   const size_t stride = hidden_stride(e_.columns);
   const float* hidden = hidden_ + first_column * stride;
   const PackedProduct* const packed = kernels_.packed[static_cast<size_t>(e_.dtype)];
-  prepared_.columns = 0;
+  PreparedColumns prepared;
+  if (activations_ == Activations::f32 && !packed) return prepared;
+  prepared.first = first_column;
+  prepared.count = columns;
   if (activations_ == Activations::bf16) {
-    prepared_.nearest.resize(columns * stride);
-    std::transform(hidden, hidden + columns * stride, prepared_.nearest.begin(), nearest_bf16);
-    hidden = prepared_.nearest.data();
+    prepared.nearest.resize(columns * stride);
+    std::transform(hidden, hidden + columns * stride, prepared.nearest.begin(), nearest_bf16);
+    hidden = prepared.nearest.data();
   }
   if (are_integers(activations_)) {
-    prepared_.rounded.round(activations_, hidden, stride, columns, e_.columns);
-    prepared_.rounded.pack(kernels_, e_.dtype);
+    prepared.rounded.round(activations_, hidden, stride, columns, e_.columns);
+    prepared.rounded.pack(kernels_, e_.dtype);
   } else if (packed) {
-    packed->pack(hidden, stride, columns, e_.columns, prepared_.data);
-  } else if (activations_ == Activations::f32) {
-    return;
+    packed->pack(hidden, stride, columns, e_.columns, prepared.packed);
   }
-  prepared_.first = first_column;
-  prepared_.columns = columns;
+  return prepared;
 }
 
-size_t ProductSource::group() const {
-  if (prepared_.columns == 0 || (prepared_.data.empty() && !are_integers(activations_)))
-    return n_;  // the product blocks them itself
+size_t ProductSource::group(const PreparedColumns& prepared) const {
+  if (prepared.packed.empty() && !are_integers(activations_)) return n_;  // the product blocks them itself
   // Whole tiles of 16, as many as stay in a second-level cache of 2 MB beside E's tiles and the logits.
   constexpr size_t kPreparedBytes = size_t{1} << 20, kTile = 16, kMostTiles = 8;
-  const size_t tiles = (prepared_.columns + kTile - 1) / kTile;
+  const size_t tiles = (prepared.count + kTile - 1) / kTile;
   const size_t bytes =
-      are_integers(activations_) ? kTile * prepared_.rounded.bytes_each() : prepared_.data.size() * sizeof(float) / tiles;
+      are_integers(activations_) ? kTile * prepared.rounded.bytes_each() : prepared.packed.size() * sizeof(float) / tiles;
   return kTile * std::clamp(kPreparedBytes / bytes, size_t{1}, kMostTiles);
 }
 
-LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t first_column, size_t columns,
-                                          float* scratch) const {
+LogitSource::Logits ProductSource::logits(const PreparedColumns& prepared, size_t first_row, size_t rows, size_t first_column,
+                                          size_t columns, float* scratch) const {
   MapGuard::renew();
   if (!subset_.ids) {
-    write_logits(e_, first_row, rows, epilogue_.bias ? epilogue_.bias + first_row : nullptr, first_column, columns, scratch,
-                 rows);
+    write_logits(prepared, e_, first_row, rows, epilogue_.bias ? epilogue_.bias + first_row : nullptr, first_column, columns,
+                 scratch, rows);
     return {scratch, rows};
   }
   const uint32_t* const ids = subset_.ids + first_row;
   if (ids[rows - 1] - ids[0] == rows - 1) {  // all neighbors
-    write_logits(e_, ids[0], rows, epilogue_.bias ? epilogue_.bias + ids[0] : nullptr, first_column, columns, scratch, rows);
+    write_logits(prepared, e_, ids[0], rows, epilogue_.bias ? epilogue_.bias + ids[0] : nullptr, first_column, columns, scratch,
+                 rows);
     return {scratch, rows};
   }
   // Scattered rows are gathered, some at a time: kernels like neighbors, and what they read ahead of a row is then not in vain.
@@ -110,25 +110,26 @@ LogitSource::Logits ProductSource::logits(size_t first_row, size_t rows, size_t 
     some.rows = count;
     some.groups.scales = scales;
     some.groups.biases = scale_biases;
-    write_logits(some, 0, count, epilogue_.bias ? biases : nullptr, first_column, columns, scratch + begin, rows);
+    write_logits(prepared, some, 0, count, epilogue_.bias ? biases : nullptr, first_column, columns, scratch + begin, rows);
   }
   return {scratch, rows};
 }
 
-void ProductSource::write_logits(const Matrix& e, size_t first_row, size_t rows, const float* bias, size_t first_column,
-                                 size_t columns, float* out, size_t out_stride) const {
+void ProductSource::write_logits(const PreparedColumns& prepared, const Matrix& e, size_t first_row, size_t rows,
+                                 const float* bias, size_t first_column, size_t columns, float* out, size_t out_stride) const {
   LMHEAD_DASSERT(first_row + rows <= e.rows && first_column + columns <= n_);
   const size_t stride = hidden_stride(e.columns), dtype = static_cast<size_t>(e.dtype);
-  const bool is_prepared = first_column >= prepared_.first && first_column + columns <= prepared_.first + prepared_.columns;
+  const bool is_prepared = prepared.contains(first_column, columns);
+  LMHEAD_DASSERT(is_prepared || activations_ == Activations::f32);
   if (are_integers(activations_))
-    kernels_.integer_product[dtype](e, first_row, rows, prepared_.rounded.view(), first_column - prepared_.first, columns, out,
+    kernels_.integer_product[dtype](e, first_row, rows, prepared.rounded.view(), first_column - prepared.first, columns, out,
                                     out_stride);
   else if (is_prepared && kernels_.packed[dtype])
-    kernels_.packed[dtype]->product(e, first_row, rows, prepared_.data.data(), first_column - prepared_.first, columns, out,
+    kernels_.packed[dtype]->product(e, first_row, rows, prepared.packed.data(), first_column - prepared.first, columns, out,
                                     out_stride);
   else
     product(kernels_, e, first_row, rows,
-            activations_ == Activations::bf16 ? prepared_.nearest.data() + (first_column - prepared_.first) * stride
+            activations_ == Activations::bf16 ? prepared.nearest.data() + (first_column - prepared.first) * stride
                                               : hidden_ + first_column * stride,
             stride, columns, out, out_stride);
   if (epilogue_.is_identity()) return;

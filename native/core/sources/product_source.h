@@ -29,12 +29,13 @@ class ProductSource final : public LogitSource {
   size_t vocabulary() const override { return subset_.ids ? subset_.count : e_.rows; }
   size_t valid() const override { return subset_.ids ? subset_.count : valid_; }
   const uint32_t* ids() const override { return subset_.ids; }
-  size_t group() const override;
   double work() const override {
     return static_cast<double>(n_) * static_cast<double>(vocabulary()) * static_cast<double>(e_.columns);
   }
-  void prepare(size_t first_column, size_t columns) const override;
-  Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override;
+  PreparedColumns prepare(size_t first_column, size_t columns) const override;
+  size_t group(const PreparedColumns& prepared) const override;
+  Logits logits(const PreparedColumns& prepared, size_t first_row, size_t rows, size_t first_column, size_t columns,
+                float* scratch) const override;
 
  private:
   const Kernels& kernels_;
@@ -45,16 +46,10 @@ class ProductSource final : public LogitSource {
   const size_t n_;
   const RowSubset subset_;
   const Activations activations_;
-  // The columns that were prepared, if any: as kernels_.packed has them, or rounded.
-  struct {
-    AlignedFloats data, nearest;  // nearest: of bf16
-    QuantizedActivations rounded;
-    size_t first = 0, columns = 0;
-  } mutable prepared_;
 
   // Logits of neighboring rows of a matrix, into out [columns, out_stride]; bias (if any) starts at its first_row.
-  void write_logits(const Matrix& e, size_t first_row, size_t rows, const float* bias, size_t first_column, size_t columns,
-                    float* out, size_t out_stride) const;
+  void write_logits(const PreparedColumns& prepared, const Matrix& e, size_t first_row, size_t rows, const float* bias,
+                    size_t first_column, size_t columns, float* out, size_t out_stride) const;
 };
 
 }  // namespace lmhead

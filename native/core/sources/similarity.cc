@@ -38,9 +38,9 @@ std::vector<double> inverse_norms(const Kernels& kernels, const Matrix& e, const
   return result;
 }
 
-LogitSource::Logits ScaledSource::logits(size_t first_row, size_t rows, size_t first_column, size_t columns,
-                                         float* scratch) const {
-  const auto [from, stride] = source_.logits(first_row, rows, first_column, columns, scratch);
+LogitSource::Logits ScaledSource::logits(const PreparedColumns& prepared, size_t first_row, size_t rows, size_t first_column,
+                                         size_t columns, float* scratch) const {
+  const auto [from, stride] = source_.logits(prepared, first_row, rows, first_column, columns, scratch);
   const uint32_t* const ids = source_.ids();
   for (size_t c = 0; c < columns; c++)
     for (size_t i = 0; i < rows; i++) {

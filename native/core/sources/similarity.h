@@ -22,10 +22,11 @@ class ScaledSource final : public LogitSource {
   size_t vocabulary() const override { return source_.vocabulary(); }
   size_t valid() const override { return source_.valid(); }
   const uint32_t* ids() const override { return source_.ids(); }
-  size_t group() const override { return source_.group(); }
   double work() const override { return source_.work(); }
-  void prepare(size_t first_column, size_t columns) const override { source_.prepare(first_column, columns); }
-  Logits logits(size_t first_row, size_t rows, size_t first_column, size_t columns, float* scratch) const override;
+  PreparedColumns prepare(size_t first_column, size_t columns) const override { return source_.prepare(first_column, columns); }
+  size_t group(const PreparedColumns& prepared) const override { return source_.group(prepared); }
+  Logits logits(const PreparedColumns& prepared, size_t first_row, size_t rows, size_t first_column, size_t columns,
+                float* scratch) const override;
 
  private:
   const LogitSource& source_;
