@@ -21,6 +21,7 @@ const options = [
   'build-asan',
   '--CDLMHEAD_SANITIZE=address,undefined',
   '--CDLMHEAD_FAULTS=ON',
+  '--CDLMHEAD_UNITY=all',
   '--parallel',
   '4',
 ];
