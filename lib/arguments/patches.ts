@@ -87,18 +87,18 @@ export class Patches {
 export class RowLists<T extends Uint32Array | Float64Array> {
   readonly #n: number;
   readonly #ranges: Uint32Array;
-  readonly #make: (count: number) => T;
+  readonly #allocate: (count: number) => T;
   readonly #lists: IdList<T>[] = [];
   #count = 0;
 
   /**
    * Rows that are given no list have none; where n is 0 there may be one nevertheless, which serves none.
-   * @param make so many values; an id has as many as the lists have for each
+   * @param allocate so many values; an id has as many as the lists have for each
    */
-  constructor(n: number, make: (count: number) => T) {
+  constructor(n: number, allocate: (count: number) => T) {
     this.#n = n;
     this.#ranges = newWords(2 * Math.max(n, 1), 'history');
-    this.#make = make;
+    this.#allocate = allocate;
   }
 
   add(row: number, list: IdList<T>): void {
@@ -124,7 +124,7 @@ export class RowLists<T extends Uint32Array | Float64Array> {
     if (rest.length === 0) return { ranges: this.#ranges, ids: first.ids, values: first.values };
     const width = first.values.length / first.ids.length;
     const ids = newWords(this.#count, 'history');
-    const values = this.#make(this.#count * width);
+    const values = this.#allocate(this.#count * width);
     let at = 0;
     for (const list of this.#lists) {
       ids.set(list.ids, at);

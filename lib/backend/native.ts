@@ -205,10 +205,10 @@ export class NativeBackend implements HeadBackend {
   }
 
   /** Takes what a job gives when it has ended. */
-  async #until(running: Promise<NativeResult>, take: (result: NativeResult) => void): Promise<void> {
+  async #until(running: Promise<NativeResult>, onResult: (result: NativeResult) => void): Promise<void> {
     this.#pending++;
     try {
-      take(await running);
+      onResult(await running);
     } finally {
       this.#ended();
     }

@@ -192,11 +192,11 @@ class PipeSource implements ByteSource {
 
   async read(into: Uint8Array, position: number): Promise<void> {
     // What lies before is nothing that was asked for.
-    await this.#take(position - this.#at);
-    await this.#take(into.length, into);
+    await this.#consume(position - this.#at);
+    await this.#consume(into.length, into);
   }
 
-  async #take(count: number, into?: Uint8Array): Promise<void> {
+  async #consume(count: number, into?: Uint8Array): Promise<void> {
     for (let at = 0; at < count; ) {
       if (this.#rest.length === 0) {
         const { done, value } = await Promise.race([this.#chunks.next(), this.#aborted]);

@@ -288,12 +288,12 @@ class Cursor {
   }
 
   uint32(): number {
-    return this.#bytes.readUInt32LE(this.#take(4));
+    return this.#bytes.readUInt32LE(this.#advance(4));
   }
 
   /** An integer of 64 bits that a double can hold. */
   size(what: string): number {
-    const start = this.#take(8);
+    const start = this.#advance(8);
     const high = this.#bytes.readUInt32LE(start + 4);
     if (high >= 2 ** 21) throw new SyntaxError(`${what} is 2^53 or more, which cannot be`);
     return high * 2 ** 32 + this.#bytes.readUInt32LE(start);
@@ -311,25 +311,25 @@ class Cursor {
   string(longest = Infinity): string {
     const length = this.count('length of a string', 1);
     if (length > longest) throw new SyntaxError(`it has a name of ${length} bytes, more than ${longest}`);
-    const start = this.#take(length);
+    const start = this.#advance(length);
     return this.#bytes.toString('utf8', start, start + length);
   }
 
   /** A copy of a string's bytes. */
   stringBytes(): Uint8Array {
     const length = this.count('length of a string', 1);
-    const start = this.#take(length);
+    const start = this.#advance(length);
     return Uint8Array.from(this.#bytes.subarray(start, start + length));
   }
 
   skip(length: number): void {
-    this.#take(length);
+    this.#advance(length);
   }
 
   /** Reads over a string; is it `filler`? */
   skipString(filler: string): boolean {
     const length = this.count('length of a string', 1);
-    const start = this.#take(length);
+    const start = this.#advance(length);
     return (
       length === filler.length &&
       this.#bytes[start] === filler.charCodeAt(0) &&
@@ -339,7 +339,7 @@ class Cursor {
 
   /** A value of the metadata's type `type`. */
   number(type: number): number | bigint | boolean {
-    const start = this.#take(VALUE_BYTES.get(type)!);
+    const start = this.#advance(VALUE_BYTES.get(type)!);
     const bytes = this.#bytes;
     switch (type) {
       case 0:
@@ -367,7 +367,7 @@ class Cursor {
     }
   }
 
-  #take(length: number): number {
+  #advance(length: number): number {
     const start = this.at;
     if (length > this.#bytes.length - start) throw this.shortage;
     this.at += length;

@@ -15,7 +15,7 @@ const MOST_VALUES = 100_000;
 const MOST_KEYS = 1000;
 const LONGEST_KEY = 1000;
 /** So many keys are found faster one by one than by a set. */
-const FEW = 12;
+const LISTED_KEYS = 12;
 const LONGEST_SCALAR = 400;
 const SCALAR = /^(?:true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)$/;
 /** What Python's json module writes where JSON has nothing. */
@@ -69,13 +69,13 @@ export class JsonScanner {
    * longer keys than are to be remembered for that.
    */
   object(member: (key: string) => void): void {
-    const few: string[] = [];
+    const seen: string[] = [];
     let many: Set<string> | undefined;
     this.members(key => {
-      if (many ? many.has(key) : few.includes(key)) throw this.twice(key);
+      if (many ? many.has(key) : seen.includes(key)) throw this.twice(key);
       if (many?.size === MOST_KEYS) throw this.tooMany('keys in an object', MOST_KEYS);
       if (many) many.add(key);
-      else if (few.push(key) === FEW) many = new Set(few);
+      else if (seen.push(key) === LISTED_KEYS) many = new Set(seen);
       member(key);
     }, LONGEST_KEY);
   }

@@ -26,13 +26,13 @@ export function drawingOf(job: PassJob, { validVocabSize }: ShardRange): { ways:
     const sampling = samplingOf(job.rowParameters, row);
     if (sampling.temperature === 0) continue; // GREEDY
     const filter = firstFilter(sampling);
-    const few = filter === undefined && hasSparseMask(job.adjustments, row, validVocabSize);
-    ways[row] = filter === undefined && !few ? GUMBEL_MAX : LISTED;
+    const sparse = filter === undefined && hasSparseMask(job.adjustments, row, validVocabSize);
+    ways[row] = filter === undefined && !sparse ? GUMBEL_MAX : LISTED;
     if (ways[row] === GUMBEL_MAX) continue;
-    if (!few && filter !== 'topK')
+    if (!sparse && filter !== 'topK')
       throw needsAll(filter === 'temperature' ? 'temperatureRange' : STAGE_OPTIONS[filter!][0]);
-    const listed = few ? allowedCount(job.adjustments, row, validVocabSize)! : sampling.topK;
-    if (listed > MOST_LISTED) throw tooMany(few ? 'allowedIds, allowedMask' : 'topK', listed);
+    const listed = sparse ? allowedCount(job.adjustments, row, validVocabSize)! : sampling.topK;
+    if (listed > MOST_LISTED) throw tooMany(sparse ? 'allowedIds, allowedMask' : 'topK', listed);
     k = Math.max(k, listed);
   }
   return { ways, k };

@@ -38,30 +38,30 @@ export function samplingOf(
   }
   const options: SamplerOptions = {};
   /** What is null, or has no effect, is left out. */
-  const take = <K extends keyof SamplerOptions>(
+  const setOption = <K extends keyof SamplerOptions>(
     name: K,
     value: SamplerOptions[K] | null | undefined,
     none?: unknown,
   ) => {
     if (value !== null && value !== undefined && value !== none) options[name] = value;
   };
-  take('repetitionPenalty', config.repetition_penalty, 1);
-  take('noRepeatNgramSize', config.no_repeat_ngram_size, 0);
+  setOption('repetitionPenalty', config.repetition_penalty, 1);
+  setOption('noRepeatNgramSize', config.no_repeat_ngram_size, 0);
   const eos = [config.eos_token_id ?? []].flat();
   const words = config.bad_words_ids?.filter(ids => !(ids.length === 1 && eos.includes(ids[0])));
   if (words && words.length > 0) options.bannedSequences = words;
-  take('bannedIds', config.suppress_tokens);
-  take('beginSuppressIds', config.begin_suppress_tokens);
+  setOption('bannedIds', config.suppress_tokens);
+  setOption('beginSuppressIds', config.begin_suppress_tokens);
   const least = Math.max(config.min_new_tokens ?? 0, (config.min_length ?? 0) - promptLength);
   if (least > 0 && eos.length > 0) Object.assign(options, { minLength: least, eosIds: eos });
   if (config.do_sample && config.temperature !== 0) {
-    take('temperature', config.temperature, 1);
-    take('topK', config.top_k, 0);
-    take('topP', config.top_p, 1);
-    take('minP', config.min_p, 0);
-    take('typicalP', config.typical_p, 1);
-    take('epsilonCutoff', config.epsilon_cutoff, 0);
-    take('etaCutoff', config.eta_cutoff, 0);
+    setOption('temperature', config.temperature, 1);
+    setOption('topK', config.top_k, 0);
+    setOption('topP', config.top_p, 1);
+    setOption('minP', config.min_p, 0);
+    setOption('typicalP', config.typical_p, 1);
+    setOption('epsilonCutoff', config.epsilon_cutoff, 0);
+    setOption('etaCutoff', config.eta_cutoff, 0);
   } else if (!DRAWING.some(name => own[name] !== undefined)) {
     options.temperature = 0;
   }

@@ -99,7 +99,7 @@ class Keeper {
     node(napi_create_reference, env_, value, uint32_t{1}, &reference);
     references_.push_back(reference);
   }
-  std::vector<napi_ref> take() { return std::move(references_); }
+  std::vector<napi_ref> release() { return std::move(references_); }
 
  private:
   const napi_env env_;
@@ -200,7 +200,7 @@ napi_value Head::run(Call& call) {
           head->run(reinterpret_cast<const float*>(hidden.data), n, asked.request, asked.view);  // already as kernels take it
     } else {
       HiddenBuffers& buffers = call.environment().channel->buffers;
-      HiddenBuffer packed = buffers.take(n * hidden_stride(d));
+      HiddenBuffer packed = buffers.acquire(n * hidden_stride(d));
       pack_hidden(head->kernels(), hidden.data, dtype, n, d, packed.data());
       result = head->run(packed.data(), n, asked.request, asked.view);
       buffers.give_back(std::move(packed));
@@ -226,7 +226,7 @@ napi_value Head::run_async(Call& call) {
   const Arrays::Bytes hidden = hidden_bytes(arrays, call.required(1), dtype, n, d);
   HeadCall& only = job->calls[0];
   needs_memory_for("the hidden states", [&] {
-    only.states = call.environment().channel->buffers.take(n * hidden_stride(d));
+    only.states = call.environment().channel->buffers.acquire(n * hidden_stride(d));
     pack_hidden(head->kernels(), hidden.data, dtype, n, d, only.states.data());
   });
   PassRequest request = asked.request;
@@ -272,7 +272,7 @@ napi_value Head::send(Call& call, Arrays& arrays, std::unique_ptr<Job> job, cons
   node(napi_create_promise, env, &job->deferred, &promise);
   job->head_queue = head_queue;
   job->channel->expect(*job);
-  job->kept = keeper.take();
+  job->kept = keeper.release();
   const std::shared_ptr<Channel> channel = job->channel;
   channel->send(std::move(job));
   return promise;

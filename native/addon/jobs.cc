@@ -37,7 +37,7 @@ void Channel::send(std::unique_ptr<Job> job) noexcept {
 
 void Channel::close(HeadQueue& head_queue) {
   TaskList waiting = TaskQueue::instance().withdraw(head_queue);
-  while (std::unique_ptr<Task> task = waiting.take_first()) {
+  while (std::unique_ptr<Task> task = waiting.remove_first()) {
     static_cast<Job&>(*task).status = Job::closed;
     post(std::move(task));
   }

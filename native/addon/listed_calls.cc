@@ -67,7 +67,7 @@ void Head::ask(Call& call, Arrays& arrays, const std::vector<ListedValues>& list
     read_asked(asked[i], arrays, values.request, n, own->output().rows, each.core->valid());
     const Arrays::Bytes hidden = hidden_bytes(arrays, values.hidden, dtype, n, d);
     needs_memory_for("the hidden states", [&] {
-      each.states = call.environment().channel->buffers.take(n * hidden_stride(d));
+      each.states = call.environment().channel->buffers.acquire(n * hidden_stride(d));
       pack_hidden(own->kernels(), hidden.data, dtype, n, d, each.states.data());
     });
     each.ask(each.core, each.states.data(), n, asked[i].request, asked[i].view, kMostSharedRows);

@@ -97,7 +97,7 @@ TEST_PER_TABLE(grouped_products_have_the_bits_of_f32_over_the_same_numbers) {
         check("kernel", [&](float* out) {
           kernels.product[static_cast<size_t>(e.dtype)](e, first, rows, hidden.data(), stride, columns, out, rows);
         });
-        check("product", [&](float* out) { product(kernels, e, first, rows, hidden.data(), stride, columns, out, rows); });
+        check("product", [&](float* out) { dot_products(kernels, e, first, rows, hidden.data(), stride, columns, out, rows); });
       }
   });
 }

@@ -75,7 +75,7 @@ std::unique_ptr<TestPass> some_call(const Kernels& kernels, const Weights& weigh
   const size_t floats = n * hidden_stride(weights.problem.d);
   HiddenBuffers buffers;
   HeadCall& own = task->calls[0];
-  own.states = buffers.take(floats);
+  own.states = buffers.acquire(floats);
   std::copy_n(call.hidden, floats, own.states.data());
   task->facts = task->told;
   own.ask(head.core, own.states.data(), n, call.request, {}, head.coalesces ? kMostSharingRows : 0);

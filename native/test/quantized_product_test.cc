@@ -111,7 +111,7 @@ TEST_PER_TABLE(quantized_products_have_the_bits_of_f32_over_the_same_numbers) {
             });
             if (place == 0)
               check("product", [&](float* out) {
-                product(kernels, e, first_row, rows, h + first_column * stride, stride, columns, out, rows);
+                dot_products(kernels, e, first_row, rows, h + first_column * stride, stride, columns, out, rows);
               });
           }
       }
@@ -127,10 +127,10 @@ TEST_PER_TABLE(quantized_products_keep_hidden_states_apart) {
     const Matrix e{bytes.data(), dtype, rows, d};
     AlignedFloats hidden = random_hidden(n, d, random);
     float before[n * rows], after[n * rows];
-    product(kernels, e, 0, rows, hidden.data(), d, n, before, rows);
+    dot_products(kernels, e, 0, rows, hidden.data(), d, n, before, rows);
     for (const float sick : {kNan, kInf}) {
       hidden[d + 100] = sick;
-      product(kernels, e, 0, rows, hidden.data(), d, n, after, rows);
+      dot_products(kernels, e, 0, rows, hidden.data(), d, n, after, rows);
       CHECK(same(before, after, rows) && same(before + 2 * rows, after + 2 * rows, rows), "%s", quantized_name(dtype));
       for (size_t r = 0; r < rows; r++) {
         const float weight = static_cast<float>(quantized_value(dtype, e.row(r), 100));

@@ -44,7 +44,7 @@ TEST_PER_TABLE(bounds_of_the_copy_hold_for_every_row) {
         if (d > 4096 && (kind > 1 || rows > 1)) continue;  // there for its sums alone, which no int32 holds
         const std::vector<float> e = matrix_of(static_cast<Kind>(kind), rows, d, random);
         const Matrix matrix = view_of(e, rows, d);
-        const std::shared_ptr<const Copy> copy = Copy::make(kernels, matrix, ParallelFor{2});
+        const std::shared_ptr<const Copy> copy = Copy::quantize(kernels, matrix, ParallelFor{2});
         CHECK(copy && copy->rows() == rows);
         for (const AlignedFloats& h : states_of(e, rows, d, random)) {
           const State state(*copy, h.data());
@@ -89,7 +89,7 @@ TEST_PER_TABLE(what_the_copy_holds_is_as_near_to_a_row_as_it_says) {
     for (const size_t d : {size_t{5}, size_t{64}, size_t{200}, size_t{384}}) {
       constexpr size_t kRows = 45;
       const std::vector<float> e = matrix_of(static_cast<Kind>(kind), kRows, d, random);
-      const std::shared_ptr<const Copy> copy = Copy::make(kernels, view_of(e, kRows, d), ParallelFor{1});
+      const std::shared_ptr<const Copy> copy = Copy::quantize(kernels, view_of(e, kRows, d), ParallelFor{1});
       const screen::Rotation& rotation = copy->rotation();
       for (size_t r = 0; r < kRows; r++) {
         const uint8_t* const tile = copy->tile(r / screen::kTileRows);
@@ -130,8 +130,8 @@ TEST_PER_TABLE(copies_are_the_same_on_every_cpu) {
     constexpr size_t kRows = 33;
     const std::vector<float> e = matrix_of(Kind::outliers, kRows, d, random);
     const Matrix matrix = view_of(e, kRows, d);
-    const std::shared_ptr<const Copy> one = Copy::make(*scalar_kernels(), matrix, ParallelFor{1});
-    const std::shared_ptr<const Copy> other = Copy::make(kernels, matrix, ParallelFor{3});
+    const std::shared_ptr<const Copy> one = Copy::quantize(*scalar_kernels(), matrix, ParallelFor{1});
+    const std::shared_ptr<const Copy> other = Copy::quantize(kernels, matrix, ParallelFor{3});
     CHECK(one->bytes() == other->bytes() && std::equal(one->tile(0), one->tile(0) + one->bytes(), other->tile(0)), "d=%zu", d);
   }
 }

@@ -112,7 +112,7 @@ TEST_PER_TABLE(a_search_has_the_results_of_a_full_pass) {
     const Dtype dtype = kFloats[turn % 3];
     const Weights weights = screened_weights(kernels, vocabulary, d, dtype, turn % 4 == 3, turn + 1);
     const Matrix e = weights.e();
-    const std::shared_ptr<const Copy> copy = Copy::make(kernels, e, ParallelFor{2});
+    const std::shared_ptr<const Copy> copy = Copy::quantize(kernels, e, ParallelFor{2});
     for (int round = 0; round < 8; round++) {
       const HeadSettings head = some_settings(weights, random);
       const screen::Use use(copy, e.row_bytes(), head.epilogue.bias);
@@ -158,7 +158,7 @@ TEST_PER_TABLE(tokens_that_noise_decides_are_those_of_a_full_pass) {
   for (uint64_t turn = 0; turn < 60; turn++) {
     const Weights weights = screened_weights(kernels, kRows, 64, Dtype::f32, turn % 3 == 0, turn + 500);
     const HeadSettings head{make_epilogue(turn % 2 ? 4 : 3, weights.bias.data()), kRows - turn % 5};
-    const std::shared_ptr<const Copy> copy = Copy::make(kernels, weights.e(), ParallelFor{2});
+    const std::shared_ptr<const Copy> copy = Copy::quantize(kernels, weights.e(), ParallelFor{2});
     const screen::Use use(copy, weights.e().row_bytes(), head.epilogue.bias);
     BestCall call(weights, head, random.below(23), 1, random);
     RowSampling row;
@@ -196,7 +196,7 @@ TEST_PER_TABLE(searched_calls_that_share_a_pass_have_the_bits_that_they_have_alo
   for (uint64_t turn = 0; turn < 30; turn++) {
     const Weights weights = screened_weights(kernels, 2000, 96, turn % 2 ? Dtype::bf16 : Dtype::f32, turn % 5 == 4, turn + 100);
     const Matrix e = weights.e();
-    const std::shared_ptr<const Copy> copy = Copy::make(kernels, e, ParallelFor{2});
+    const std::shared_ptr<const Copy> copy = Copy::quantize(kernels, e, ParallelFor{2});
     std::vector<std::unique_ptr<BestCall>> calls;
     std::vector<std::unique_ptr<screen::Use>> uses;
     std::vector<Results> results(5);
@@ -235,7 +235,7 @@ TEST(searches_in_vain_are_ever_rarer) {
   const std::vector<float> e = matrix_of(Kind::normal, kRows, d, random);
   const Matrix matrix = view_of(e, kRows, d);
   const Kernels& kernels = *scalar_kernels();
-  const screen::Use use(Copy::make(kernels, matrix, ParallelFor{1}), matrix.row_bytes(), nullptr);
+  const screen::Use use(Copy::quantize(kernels, matrix, ParallelFor{1}), matrix.row_bytes(), nullptr);
   AlignedFloats h(hidden_stride(d));
   for (size_t k = 0; k < d; k++) h[k] = static_cast<float>(random.normal());
   uint32_t id = 0;
@@ -266,7 +266,7 @@ TEST(searches_cost_no_more_than_passes_whatever_states_come) {
   constexpr size_t kRows = 2048, d = 64;
   constexpr int kCalls = 5000;
   const std::vector<float> e = matrix_of(Kind::normal, kRows, d, random);
-  const auto copy = Copy::make(*scalar_kernels(), view_of(e, kRows, d), ParallelFor{1});
+  const auto copy = Copy::quantize(*scalar_kernels(), view_of(e, kRows, d), ParallelFor{1});
   const auto copy_bytes = static_cast<double>(copy->bytes());
   // Every so manieth state is easy, and leaves this share of the rows.
   for (const size_t row_bytes : {4 * d, 2 * d, d + d / 16}) {

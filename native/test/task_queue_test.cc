@@ -97,7 +97,7 @@ TEST(what_has_not_started_can_be_taken_back) {
   for (int i = 1; i < 5; i++) push(head_queue, task(i, log, nothing));
   TaskList waiting = TaskQueue::instance().withdraw(*head_queue);
   int count = 0;
-  for (; waiting.take_first(); count++) {
+  for (; waiting.remove_first(); count++) {
   }
   CHECK(count == 4);
   CHECK(TaskQueue::instance().withdraw(*head_queue).empty());

@@ -93,7 +93,7 @@ bool HeadCore::make_copy(ParallelFor workers) const {
   workers.threads = threads_;
   if (output_->copy()) return true;
   copied_rows_ = 0;
-  std::shared_ptr<const screen::Copy> copy = screen::Copy::make(kernels_, output_->view, workers, &copied_rows_);
+  std::shared_ptr<const screen::Copy> copy = screen::Copy::quantize(kernels_, output_->view, workers, &copied_rows_);
   if (copy) output_->keep_copy(std::move(copy));
   return output_->copy() != nullptr;
 }

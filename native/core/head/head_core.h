@@ -74,7 +74,7 @@ class HeadCore {
   const std::shared_ptr<SharingGroup>& sharing_group() const { return output_->groups[static_cast<size_t>(activations_)]; }
   SharedPass shared_pass(Gate* gate) const { return {kernels_, output_->view, activations_, gate}; }
 
-  // Makes the bounded copy of the output matrix, where nobody has yet; done: see Copy::make. False where it was aborted.
+  // Makes the bounded copy of the output matrix, where nobody has yet; done: see Copy::quantize. False where it was aborted.
   bool make_copy(ParallelFor workers) const;
   // How far it is.
   size_t copied_rows() const { return copied_rows_; }

@@ -19,7 +19,7 @@ size_t rounded(size_t bytes) {
 
 }  // namespace
 
-HiddenBuffer HiddenBuffers::take(size_t floats) {
+HiddenBuffer HiddenBuffers::acquire(size_t floats) {
   const size_t bytes = floats * sizeof(float);
   HiddenBuffer buffer;
   if (bytes < kLarge) {

@@ -23,7 +23,7 @@ class HiddenBuffer {
 // Keeps some large ones for the calls that follow: to touch fresh pages can take much longer than to copy. Of one thread.
 class HiddenBuffers {
  public:
-  HiddenBuffer take(size_t floats);  // throws std::bad_alloc
+  HiddenBuffer acquire(size_t floats);  // throws std::bad_alloc
   void give_back(HiddenBuffer buffer);
 
  private:

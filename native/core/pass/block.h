@@ -25,10 +25,10 @@ struct MadeLogits {
   size_t stride;  // from column to column
 };
 
-// Makes a chunk's logits for some of a source's columns, as many at a time as it likes; take(made), whose columns count from
+// Makes a chunk's logits for some of a source's columns, as many at a time as it likes; consume(made), whose columns count from
 // first_column.
-template <class Take>
-void make_chunk(const PreparedSource& source, size_t chunk, size_t first_column, size_t columns, Take take) {
+template <class Consume>
+void make_chunk(const PreparedSource& source, size_t chunk, size_t first_column, size_t columns, Consume consume) {
   const size_t first_row = chunk * kChunkRows, rows = std::min(kChunkRows, source.source().valid() - first_row);
   const size_t group = std::min(source.group(), columns);
   thread_local AlignedFloats scratch;
@@ -36,7 +36,7 @@ void make_chunk(const PreparedSource& source, size_t chunk, size_t first_column,
   for (size_t c = 0; c < columns; c += group) {
     const size_t count = std::min(group, columns - c);
     const auto [data, stride] = source.logits(first_row, rows, first_column + c, count, scratch.data());
-    take(MadeLogits{chunk, first_row, rows, c, count, data, stride});
+    consume(MadeLogits{chunk, first_row, rows, c, count, data, stride});
   }
 }
 

@@ -173,8 +173,8 @@ void Copy::make_tile(const lmhead::Kernels& kernels, const Matrix& e, size_t til
   }
 }
 
-std::shared_ptr<const Copy> Copy::make(const lmhead::Kernels& kernels, const Matrix& e, const ParallelFor& workers,
-                                       std::atomic<size_t>* done) {
+std::shared_ptr<const Copy> Copy::quantize(const lmhead::Kernels& kernels, const Matrix& e, const ParallelFor& workers,
+                                           std::atomic<size_t>* done) {
   const size_t tiles = (e.rows + kTileRows - 1) / kTileRows, size = tile_bytes(blocks_of(e.columns));
   const std::shared_ptr<Copy> copy(new Copy(e, std::make_unique<OwnedStorage>(tiles * size)));
   copy->find_mean(kernels, e, workers);

@@ -15,8 +15,8 @@ class Copy {
  public:
   // Reads all of E, on all of the workers' threads. done: gets how many rows have been read, as they are; or null. Null where it
   // was aborted. Throws std::bad_alloc.
-  static std::shared_ptr<const Copy> make(const lmhead::Kernels& kernels, const Matrix& e, const ParallelFor& workers,
-                                          std::atomic<size_t>* done = nullptr);
+  static std::shared_ptr<const Copy> quantize(const lmhead::Kernels& kernels, const Matrix& e, const ParallelFor& workers,
+                                              std::atomic<size_t>* done = nullptr);
 
   // The same from what read() gave; null where it cannot be that.
   static std::shared_ptr<const Copy> load(std::unique_ptr<Storage> saved, const Matrix& e);

@@ -62,12 +62,12 @@ Asked asked_of(const PassRequest& request, const RowPlans& plans, size_t row) {
   }
 }
 
-template <class Take>  // take(id)
-void adjusted_ids(const Adjustments& adjustments, size_t row, size_t first, size_t end, Take take) {
+template <class Consume>  // consume(id)
+void adjusted_ids(const Adjustments& adjustments, size_t row, size_t first, size_t end, Consume consume) {
   for (const IdLists* list : {&adjustments.patched, &adjustments.biased, &adjustments.counted}) {
     if (!list->ranges) continue;
     const IdLists::Part part = list->part(row, static_cast<uint32_t>(first), static_cast<uint32_t>(end - 1));
-    for (const uint32_t* id = part.begin; id != part.end; id++) take(*id);
+    for (const uint32_t* id = part.begin; id != part.end; id++) consume(*id);
   }
 }
 
@@ -212,15 +212,15 @@ class Search {
     const ProductSource source(kernels_, e_, *query.epilogue, query.valid, query.hidden + column.row * hidden_stride(e_.columns),
                                1, {ids.data(), ids.size()});
     AlignedFloats logits(ids.size());
-    const auto make = [&](const LogitSource& from) {
+    const auto write_logits = [&](const LogitSource& from) {
       const PreparedColumns prepared;  // the rows are few
       for (size_t i = 0; i < ids.size(); i += kChunkRows)
         from.logits(prepared, i, std::min(kChunkRows, ids.size() - i), 0, 1, logits.data() + i);
     };
     if (query.factors)
-      make(ScaledSource(source, query.factors));
+      write_logits(ScaledSource(source, query.factors));
     else
-      make(source);
+      write_logits(source);
     return logits;
   }
 

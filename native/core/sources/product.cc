@@ -11,8 +11,8 @@ namespace {
 constexpr size_t kWideBytes = size_t{128} << 10;
 }  // namespace
 
-void product(const Kernels& kernels, const Matrix& e, size_t first_row, size_t rows, const float* hidden, size_t hidden_stride,
-             size_t columns, float* out, size_t out_stride) {
+void dot_products(const Kernels& kernels, const Matrix& e, size_t first_row, size_t rows, const float* hidden,
+                  size_t hidden_stride, size_t columns, float* out, size_t out_stride) {
   const size_t dtype = static_cast<size_t>(e.dtype), d = e.columns;
   const size_t unpack_from = is_for_one_column(e.dtype) ? 2 : kernels.unpack_from;
   if (is_float(e.dtype) || columns < unpack_from) {

@@ -128,10 +128,10 @@ void ProductSource::write_logits(const PreparedColumns& prepared, const Matrix& 
     kernels_.packed[dtype]->product(e, first_row, rows, prepared.packed.data(), first_column - prepared.first, columns, out,
                                     out_stride);
   else
-    product(kernels_, e, first_row, rows,
-            activations_ == Activations::bf16 ? prepared.nearest.data() + (first_column - prepared.first) * stride
-                                              : hidden_ + first_column * stride,
-            stride, columns, out, out_stride);
+    dot_products(kernels_, e, first_row, rows,
+                 activations_ == Activations::bf16 ? prepared.nearest.data() + (first_column - prepared.first) * stride
+                                                   : hidden_ + first_column * stride,
+                 stride, columns, out, out_stride);
   if (epilogue_.is_identity()) return;
   for (size_t c = 0; c < columns; c++) kernels_.epilogue(out + c * out_stride, rows, bias, epilogue_);
 }

@@ -60,11 +60,11 @@ class TaskList {
  public:
   TaskList() = default;
   TaskList(TaskList&& other) noexcept {
-    while (std::unique_ptr<Task> task = other.take_first()) push_back(std::move(task));
+    while (std::unique_ptr<Task> task = other.remove_first()) push_back(std::move(task));
   }
   TaskList& operator=(TaskList&&) = delete;
   ~TaskList() {
-    while (take_first()) {
+    while (remove_first()) {
     }
   }
 
@@ -80,13 +80,13 @@ class TaskList {
     (last_ ? last_->next_ : first_) = added;
     last_ = added;
   }
-  std::unique_ptr<Task> take(Task& task) {  // it has it
+  std::unique_ptr<Task> remove(Task& task) {  // it has it
     (task.previous_ ? task.previous_->next_ : first_) = task.next_;
     (task.next_ ? task.next_->previous_ : last_) = task.previous_;
     task.list_ = nullptr;
     return std::unique_ptr<Task>(&task);
   }
-  std::unique_ptr<Task> take_first() { return first_ ? take(*first_) : nullptr; }
+  std::unique_ptr<Task> remove_first() { return first_ ? remove(*first_) : nullptr; }
 
   template <class Use>
   void each(Use use) const {

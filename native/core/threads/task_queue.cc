@@ -121,13 +121,13 @@ void TaskQueue::push(const std::shared_ptr<HeadQueue>& head_queue, std::unique_p
 TaskList TaskQueue::withdraw(HeadQueue& head_queue) {
   const Lock lock(mutex_);
   TaskList all;
-  while (Task* const task = head_queue.tasks_.first()) all.push_back(take(head_queue, *task));
+  while (Task* const task = head_queue.tasks_.first()) all.push_back(remove(head_queue, *task));
   return all;
 }
 
 std::unique_ptr<Task> TaskQueue::withdraw(HeadQueue& head_queue, Task& task) {
   const Lock lock(mutex_);
-  return head_queue.tasks_.has(task) ? take(head_queue, task) : nullptr;
+  return head_queue.tasks_.has(task) ? remove(head_queue, task) : nullptr;
 }
 
 void TaskQueue::stop(const void* owner) {
@@ -205,8 +205,8 @@ void TaskQueue::run_first(SharingGroup& group, Lock& lock) {
 }
 
 // A head queue without tasks is in no group; the head queue may go with its last one.
-std::unique_ptr<Task> TaskQueue::take(HeadQueue& head_queue, Task& task) {
-  std::unique_ptr<Task> taken = head_queue.tasks_.take(task);
+std::unique_ptr<Task> TaskQueue::remove(HeadQueue& head_queue, Task& task) {
+  std::unique_ptr<Task> taken = head_queue.tasks_.remove(task);
   if (head_queue.tasks_.empty()) head_queue.group_->remove(head_queue);
   return taken;
 }
@@ -215,7 +215,7 @@ std::unique_ptr<Task> TaskQueue::take(HeadQueue& head_queue, Task& task) {
 Task* TaskQueue::first_of(HeadQueue& head_queue) {
   while (Task* const task = head_queue.tasks_.first()) {
     if (task->is_wanted()) return task;
-    take(head_queue, *task);
+    remove(head_queue, *task);
   }
   return nullptr;
 }
@@ -224,14 +224,14 @@ Task* TaskQueue::first_of(HeadQueue& head_queue) {
 Task* TaskQueue::start_first(HeadQueue& head_queue) {
   Task* const task = first_of(head_queue);
   if (!task) return nullptr;
-  running_.push_back(take(head_queue, *task));
+  running_.push_back(remove(head_queue, *task));
   if (!head_queue.tasks_.empty()) head_queue.group_->add(head_queue.group_->remove(head_queue));
   return task;
 }
 
 // Before the turn ends, so that results of a head queue arrive in order.
 void TaskQueue::finish(Task& task, Lock& lock) {
-  std::unique_ptr<Task> ended = running_.take(task);
+  std::unique_ptr<Task> ended = running_.remove(task);
   stopped_.notify_all();
   lock.unlock();
   task.finish(std::move(ended));

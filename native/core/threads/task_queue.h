@@ -78,7 +78,7 @@ class TaskQueue {
   void work();
   std::shared_ptr<SharingGroup> next_group(Lock& lock);
   void run_first(SharingGroup& group, Lock& lock);
-  std::unique_ptr<Task> take(HeadQueue& head_queue, Task& task);
+  std::unique_ptr<Task> remove(HeadQueue& head_queue, Task& task);
   Task* first_of(HeadQueue& head_queue);
   Task* start_first(HeadQueue& head_queue);
   void finish(Task& task, Lock& lock);
