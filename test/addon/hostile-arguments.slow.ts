@@ -17,7 +17,7 @@ function run(script: string, ...given: number[]): string {
 
 describe.skipIf(nativeUnavailable())('the addon’s own functions', () => {
   it.each([1, 2, 3])('take hostile arguments, with a result or an LMHeadError (seed %i)', seed => {
-    console.log(run('hostile-arguments.mjs', 20_000, seed));
+    console.log(run('hostile-arguments.mjs', 10_000, seed));
   });
 
   it('take arrays in shared memory that another thread changes all the time', () => {

@@ -3,4 +3,4 @@ import { describe } from 'vitest';
 import { backends } from '../support/backends';
 import { randomMixes } from './mixes-by-isa';
 
-describe.skipIf(!backends.includes('native'))('24,000 calls at once', () => randomMixes(24_000));
+describe.skipIf(!backends.includes('native'))('12,000 calls at once', () => randomMixes(12_000));
