@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { mayHaveAvx512 } from './emulators.mjs';
 
 const require = createRequire(import.meta.url);
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -22,6 +23,7 @@ const options = [
   '--CDLMHEAD_SANITIZE=address,undefined',
   '--CDLMHEAD_FAULTS=ON',
   '--CDLMHEAD_UNITY=all',
+  `--CDLMHEAD_AVX512=${mayHaveAvx512 ? 'ON' : 'OFF'}`,
   '--parallel',
   '4',
 ];

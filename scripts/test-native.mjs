@@ -7,7 +7,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
-import { emulatorOf } from './emulators.mjs';
+import { emulatorOf, mayHaveAvx512 } from './emulators.mjs';
 
 const root = new URL('..', import.meta.url);
 const { values, positionals } = parseArgs({
@@ -41,6 +41,7 @@ const folder = `build-native/${kind || 'plain'}`;
 // Without sanitizers, the addon has the same objects of the core.
 const unity = values.unity ? (sanitize ? 'all' : 'tests') : '';
 const options = [`-DLMHEAD_SANITIZE=${sanitize}`, `-DLMHEAD_UNITY=${unity}`];
+options.push(`-DLMHEAD_AVX512=${sanitize && !mayHaveAvx512 ? 'OFF' : 'ON'}`);
 if (emulate) options.push('-DLMHEAD_EMULATE_AVX512=ON');
 if (toolchain) options.push(`-DCMAKE_TOOLCHAIN_FILE=native/toolchains/${toolchain}.cmake`);
 // With an emulator the objects are those of the addon, which asserts nothing: the core's own builds here do.

@@ -6,7 +6,7 @@
 
 #include "generic/region.h"
 
-#if LMHEAD_X86
+#if LMHEAD_AVX512
 #include <immintrin.h>
 
 LMHEAD_BEGIN_REGION("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")
@@ -39,7 +39,7 @@ LMHEAD_END_REGION
 #endif
 
 namespace lmhead {
-#if LMHEAD_X86
+#if LMHEAD_AVX512
 const Kernels* avx512_kernels() { return &avx512::table; }
 #else
 const Kernels* avx512_kernels() { return nullptr; }

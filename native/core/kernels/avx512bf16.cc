@@ -15,7 +15,7 @@
 
 #include "generic/region.h"
 
-#if LMHEAD_X86
+#if LMHEAD_AVX512
 #include <immintrin.h>
 
 LMHEAD_BEGIN_REGION("avx512bf16,avx512vnni,avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")
@@ -328,7 +328,7 @@ constexpr PackedProduct kPackedProduct = {pack, packed_product};
 
 namespace lmhead {
 const Kernels* avx512_bf16_kernels() {
-#if LMHEAD_X86
+#if LMHEAD_AVX512
   static const Kernels table = [] {
     Kernels all = *avx512_vnni_kernels();
     all.name = "avx512bf16";

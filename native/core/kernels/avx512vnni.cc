@@ -6,7 +6,7 @@
 
 #include "generic/region.h"
 
-#if LMHEAD_X86
+#if LMHEAD_AVX512
 #include <immintrin.h>
 
 LMHEAD_BEGIN_REGION("avx512vnni,avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")
@@ -196,7 +196,7 @@ LMHEAD_END_REGION
 namespace lmhead {
 // Out of the region: whoever asks for a table need not be a CPU that can use it.
 const Kernels* avx512_vnni_kernels() {
-#if LMHEAD_X86
+#if LMHEAD_AVX512
   static const Kernels table = [] {
     Kernels all = *avx512_kernels();
     for (size_t i = 0; i < kDtypes; i++) {

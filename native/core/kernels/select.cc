@@ -77,8 +77,8 @@ Cpu detect() {
   const uint64_t state = osxsave ? saved_state() : 0;
   const bool avx_state = (state & 0x6) == 0x6, avx512_state = (state & 0xe6) == 0xe6;
   cpu.avx2 = avx_state && has(one.c, 28) && has(one.c, 12) /* FMA */ && has(one.c, 29) /* F16C */ && has(seven.b, 5);
-  cpu.avx512 = cpu.avx2 && avx512_state && has(seven.b, 16) /* F */ && has(seven.b, 17) /* DQ */ && has(seven.b, 30) /* BW */ &&
-               has(seven.b, 31) /* VL */;
+  cpu.avx512 = LMHEAD_AVX512 && cpu.avx2 && avx512_state && has(seven.b, 16) /* F */ && has(seven.b, 17) /* DQ */ &&
+               has(seven.b, 30) /* BW */ && has(seven.b, 31) /* VL */;
   cpu.vnni = cpu.avx512 && has(seven.c, 11);
   cpu.bf16 = cpu.vnni && seven.a >= 1 && has(cpuid(7, 1).a, 5);
 #if LMHEAD_EMULATE_AVX512

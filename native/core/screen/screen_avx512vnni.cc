@@ -5,7 +5,7 @@
 
 #include "../kernels/generic/region.h"
 
-#if LMHEAD_X86
+#if LMHEAD_AVX512
 #include <immintrin.h>
 
 LMHEAD_BEGIN_REGION("avx512vnni,avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")
@@ -61,7 +61,7 @@ LMHEAD_END_REGION
 #endif
 
 namespace lmhead::screen {
-#if LMHEAD_X86
+#if LMHEAD_AVX512
 const Kernels* avx512_vnni_kernels() { return &avx512vnni::table; }
 #else
 const Kernels* avx512_vnni_kernels() { return nullptr; }

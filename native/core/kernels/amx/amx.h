@@ -5,7 +5,7 @@
 #include "../kernels.h"
 
 // A compiler that knows AMX (GCC 11, Clang 12) has an assembler that does.
-#if LMHEAD_X86 && defined(__linux__)
+#if LMHEAD_AVX512 && defined(__linux__)
 #if __has_include(<amxtileintrin.h>) || __has_include(<amxintrin.h>)
 #define LMHEAD_AMX 1
 #endif

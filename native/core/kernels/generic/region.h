@@ -49,6 +49,13 @@
 #define LMHEAD_X86 0
 #endif
 
+// Without them, as CMakeLists.txt's LMHEAD_AVX512 has it, a build for tests is made sooner.
+#if LMHEAD_X86 && !defined(LMHEAD_WITHOUT_AVX512)
+#define LMHEAD_AVX512 1
+#else
+#define LMHEAD_AVX512 0
+#endif
+
 #if defined(__aarch64__)
 #define LMHEAD_ARM64 1
 #else
