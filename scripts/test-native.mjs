@@ -2,7 +2,7 @@
 // `--sanitize thread` builds them with that; `--toolchain linux-arm64` compiles them for another CPU and runs them under an
 // emulator; `--emulate avx512` has a CPU with AVX2 run the kernels for AVX-512, by SIMDe (Debian: libsimde-dev); `--tables best`
 // runs those for every kernel table with the best one alone; `--unity` compiles many files as one, which is faster where all are
-// new; a last argument chooses the tests whose names contain it. One process per CPU runs its share of them.
+// new; a last argument chooses the tests whose names contain it. One process per CPU, or `--shards` of them, run their shares.
 import { spawn, spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -17,6 +17,7 @@ const { values, positionals } = parseArgs({
     emulate: { type: 'string' },
     tables: { type: 'string', default: 'all' },
     unity: { type: 'boolean', default: false },
+    shards: { type: 'string', default: String(availableParallelism()) },
   },
   allowPositionals: true,
 });
@@ -71,7 +72,7 @@ function runShard(shard, shards) {
   });
 }
 
-const shards = availableParallelism();
+const shards = Number(values.shards);
 const ends = await Promise.all(Array.from({ length: shards }, (_, i) => runShard(i, shards)));
 for (const end of ends) if (end !== 0) console.log(`lmhead_test ended with ${end}`);
 console.log(`${counts.passed} passed, ${counts.failed} failed`);

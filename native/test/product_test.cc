@@ -15,8 +15,8 @@ namespace {
 constexpr size_t kSizes[] = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 257, 513, 1100};
 constexpr size_t kRowCounts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 255, 256, 257};
 constexpr size_t kColumnCounts[] = {1, 2, 3, 4, 5, 6, 7, 13, 53};
-// Of the longest rows, which are taken in several parts, some counts.
-constexpr size_t kLong = 300, kLongRowCounts[] = {1, 4, 7, 17, 257}, kLongColumnCounts[] = {1, 4, 7, 53};
+// Of long rows, which are taken in several parts, some counts.
+constexpr size_t kLong = 70, kLongRowCounts[] = {1, 4, 7, 17, 257}, kLongColumnCounts[] = {1, 4, 7, 53};
 constexpr size_t kMostRows = 257, kMostColumns = 53;
 
 // One matrix and its hidden states, with guard pages before and after each.
@@ -77,7 +77,7 @@ TEST_PER_TABLE(products_stay_within_the_bound_against_double) {
       const float* const hidden = operands.hidden_at(Operands::Place::last);
       const std::vector<float> products = one_by_one(kernels, e, hidden);
       for (size_t c = 0; c < kMostColumns; c++)
-        for (size_t r = 0; r < kMostRows; r++) {
+        for (size_t r = 0; r<kMostRows; r += d> kLong ? 5 : 1) {
           double exact = 0, absolute = 0;
           for (size_t k = 0; k < d; k++) {
             const double term = value_of(e, r, k) * hidden[c * operands.stride + k];
