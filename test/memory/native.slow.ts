@@ -1,4 +1,4 @@
 /** Memory stays flat over many calls and many heads. */
 import { describeFlatMemory } from './flat';
 
-describeFlatMemory('native', 3000, 250, 240_000);
+describeFlatMemory('native', 6000, 500, 240_000);
