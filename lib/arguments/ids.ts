@@ -53,16 +53,20 @@ export function idCount(ids: unknown, name: string): number {
 
 /**
  * A fresh Uint32Array of `count` ids, each below `bound`.
- * @param ignoreIndex ids equal to it become IGNORED, whatever their range
+ * @param ignoring there if some may be left out: ids equal to its `ignoreIndex` become IGNORED, whatever their range
  */
 export function tokenIds(
   ids: unknown,
   name: string,
   count: number,
   bound: number,
-  ignoreIndex?: number,
+  ignoring?: Ignoring,
 ): Uint32Array {
-  return reading(name, () => readIds(ids, name, count, bound, ignoreIndex));
+  return reading(name, () => readIds(ids, name, count, bound, ignoring));
+}
+
+interface Ignoring {
+  ignoreIndex: number | undefined;
 }
 
 /** All ids of a list, each below `bound`; a fresh Uint32Array. */
@@ -75,8 +79,9 @@ function readIds(
   name: string,
   count: number,
   bound: number,
-  ignoreIndex: number | undefined,
+  ignoring: Ignoring | undefined,
 ): Uint32Array {
+  const ignoreIndex = ignoring?.ignoreIndex;
   const { list, isTyped } = listOf(ids, name);
   // What is no typed array may have a length without what belongs to it, so that room is made for what was read.
   let result = newWords(isTyped ? count : Math.min(count, FIRST_ROOM), name);
@@ -97,7 +102,7 @@ function readIds(
       result[i] = id;
     } else {
       // Losses elsewhere leave out −100 without being told.
-      const left = name === 'targets' && id < 0 ? ', or ignoreIndex with that value to leave it out' : '';
+      const left = ignoring && id < 0 ? ', or ignoreIndex with that value to leave it out' : '';
       throw new LMHeadError('RANGE', `${name}[${i}]: got ${got(item)}; want an id below ${bound}${left}`);
     }
   }
@@ -207,7 +212,7 @@ export function targetIds(
   if (count !== n) {
     throw new LMHeadError('SHAPE', `targets: got ${count} ids; want ${n}, one per hidden state`);
   }
-  const ids = tokenIds(targets, 'targets', n, bound, ignoreIndex as number | undefined);
+  const ids = tokenIds(targets, 'targets', n, bound, { ignoreIndex: ignoreIndex as number | undefined });
   const stray = among ? ids.findIndex(id => id !== IGNORED && localIndex(among, id) < 0) : -1;
   if (stray >= 0) {
     throw new LMHeadError('RANGE', `targets[${stray}]: got ${ids[stray]}; want one of the ids in rows`);

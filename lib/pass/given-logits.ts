@@ -190,7 +190,7 @@ export function scoreGiven(logits: Hidden, vocabSize: number, ids: Ids, options:
   const { ignoreIndex, entropy, hiddenDtype, temperature } = options;
   const { job } = logitsJob(logits, vocabSize, { hiddenDtype, temperature }, 'distribution', false);
   const { n } = job;
-  const targets = tokenIds(ids, 'targets', n, vocabSize, ignoreIndex);
+  const targets = tokenIds(ids, 'targets', n, vocabSize, { ignoreIndex });
   job.score = { targets, logProbs: newFloats(n, 'logProbs'), ranks: newWords(n, 'ranks') };
   if (entropy) job.score.entropy = newFloats(n, 'entropy');
   run(job);

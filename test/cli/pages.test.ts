@@ -6,12 +6,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LMHead, LMHeadError, lensPage } from '../../lib';
 import { secondsText } from '../../lib/cli/output';
 import { bytesOf } from '../support/bytes';
+import { llamaFolder } from '../support/cli-model';
 import { lmhead } from '../support/command';
 import { temporaryFolder } from '../support/folders';
 import { npy } from '../support/npy';
 import { someNumbers } from '../support/numbers';
-import { floats, safetensors } from '../support/safetensors';
-import { HOSTILE, tokenizerJson } from '../support/tokenizers';
+import { HOSTILE } from '../support/tokenizers';
 
 const V = 60;
 const D = 16;
@@ -37,16 +37,7 @@ const chromium = [process.env.CHROMIUM_PATH, '/usr/bin/chromium', '/usr/bin/chro
 let browser: Browser;
 
 beforeAll(async () => {
-  folder.file(
-    'model/model.safetensors',
-    safetensors([floats('lm_head.weight', [V, D], weight), floats('model.norm.weight', [D], norm.weight)]),
-  );
-  folder.file(
-    'model/config.json',
-    JSON.stringify({ model_type: 'llama', vocab_size: V, hidden_size: D, rms_norm_eps: 1e-5 }),
-  );
-  folder.file('model/tokenizer.json', tokenizerJson(texts));
-  paths.model = folder.path('model');
+  paths.model = llamaFolder(folder, V, D, weight, norm.weight, texts);
   paths.layers = folder.file('layers.npy', npy('<f4', [LAYERS, N, D], bytesOf(states)));
   paths.h = folder.file('h.npy', npy('<f4', [N, D], bytesOf(last)));
   paths.t = folder.file('t.npy', npy('<i4', [N], bytesOf(Int32Array.from(TARGETS))));

@@ -5,17 +5,11 @@ import { bytesOf } from '../support/bytes';
 import { throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { F32, type GgufTensorSpec, gguf } from '../support/gguf';
+import { D, embedding, hidden, output, V, weight } from '../support/gguf-head';
 import { expectNear, products } from '../support/matrices';
 import { expectClose, someNumbers } from '../support/numbers';
 
-const V = 11;
-const D = 32;
-const weight = someNumbers(V * D, 2);
-const hidden = someNumbers(2 * D, 3);
 const folder = temporaryFolder();
-
-const output: GgufTensorSpec = { name: 'output.weight', type: F32, shape: [V, D], bytes: bytesOf(weight) };
-const embedding: GgufTensorSpec = { ...output, name: 'token_embd.weight' };
 
 it.each(['gemma2', 'gemma3n', 'gemma4', 'gemma3'])('%s is capped without a key as its code does', name => {
   const bytes = gguf([embedding], {

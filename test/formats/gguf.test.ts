@@ -7,18 +7,12 @@ import { bytesOf } from '../support/bytes';
 import { throwsKind } from '../support/errors';
 import { temporaryFolder } from '../support/folders';
 import { BF16, F16, F32, type GgufTensorSpec, gguf } from '../support/gguf';
+import { D, embedding, hidden, output, V, weight } from '../support/gguf-head';
 import { narrow } from '../support/half';
 import { expectNear, products } from '../support/matrices';
 import { expectClose, someNumbers } from '../support/numbers';
 
-const V = 11;
-const D = 32;
-const weight = someNumbers(V * D, 2);
-const hidden = someNumbers(2 * D, 3);
 const folder = temporaryFolder();
-
-const output: GgufTensorSpec = { name: 'output.weight', type: F32, shape: [V, D], bytes: bytesOf(weight) };
-const embedding: GgufTensorSpec = { ...output, name: 'token_embd.weight' };
 
 describe.each(backends)('a head from GGUF, %s', backend => {
   it.each([

@@ -26,6 +26,35 @@ export const lastStates = states.slice((LAYERS - 1) * N * D);
 export const row = <T>(array: ArrayLike<T>, i: number, k: number) =>
   Array.from(array).slice(i * k, (i + 1) * k);
 
+/** Writes a model whose eps is 1e-5. @returns its folder */
+export function llamaFolder(
+  folder: Folder,
+  vocabSize: number,
+  hiddenSize: number,
+  lmHead: Float32Array,
+  normWeight: Float32Array,
+  tokens: string[],
+): string {
+  folder.file(
+    'model/model.safetensors',
+    safetensors([
+      floats('lm_head.weight', [vocabSize, hiddenSize], lmHead),
+      floats('model.norm.weight', [hiddenSize], normWeight),
+    ]),
+  );
+  folder.file(
+    'model/config.json',
+    JSON.stringify({
+      model_type: 'llama',
+      vocab_size: vocabSize,
+      hidden_size: hiddenSize,
+      rms_norm_eps: 1e-5,
+    }),
+  );
+  folder.file('model/tokenizer.json', tokenizerJson(tokens));
+  return folder.path('model');
+}
+
 /** What {@link cliModel} writes. */
 export interface CliModel {
   folder: Folder;
@@ -41,16 +70,7 @@ export function cliModel(): CliModel {
   const folder = temporaryFolder();
   const model: CliModel = { folder, file: '', h: '', layers: '' };
   beforeAll(() => {
-    folder.file(
-      'model/model.safetensors',
-      safetensors([floats('lm_head.weight', [V, D], weight), floats('model.norm.weight', [D], norm.weight)]),
-    );
-    folder.file(
-      'model/config.json',
-      JSON.stringify({ model_type: 'llama', vocab_size: V, hidden_size: D, rms_norm_eps: 1e-5 }),
-    );
-    folder.file('model/tokenizer.json', tokenizerJson(texts));
-    model.file = folder.path('model');
+    model.file = llamaFolder(folder, V, D, weight, norm.weight, texts);
     model.h = folder.file('h.npy', npy('<f4', [N, D], bytesOf(lastStates)));
     model.layers = folder.file('layers.npy', npy('<f4', [LAYERS, N, D], bytesOf(states)));
   });
