@@ -247,6 +247,8 @@ constexpr bool kMultipliesOpened = true;
 
 #include "generic/kernels.inc"
 
+#include "generic/integer_steps.inc"
+
 // ---- integers of 16 bits ----
 
 static inline Q load_words(const uint8_t* p) {

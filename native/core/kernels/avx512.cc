@@ -26,10 +26,11 @@ static inline I add_i(I a, I b) { return _mm512_add_epi32(a, b); }
 static inline Q add_each_word(Q a, Q b) { return _mm512_add_epi16(a, b); }
 static inline I multiply_words(Q w, Q x) { return _mm512_madd_epi16(w, x); }
 static inline Q multiply_bytes(Q w, Q x) { return _mm512_maddubs_epi16(w, x); }
-constexpr bool kMultipliesOpened = false;
 #include "generic/x86_signed_bytes.inc"
 
 #include "generic/kernels.inc"
+
+#include "generic/integer_lanes.inc"
 
 static const Kernels table = LMHEAD_KERNEL_TABLE("avx512");
 

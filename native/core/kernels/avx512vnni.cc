@@ -26,13 +26,14 @@ static inline I add_dots(I sum, const Biased& w, Q x) { return _mm512_dpbusd_epi
 // Any bytes without a sign, so that those with one are 128 too large.
 constexpr bool kAnyBytes = true;
 constexpr int kWideOffset = kBias;
-constexpr bool kMultipliesOpened = false;
 static inline Q wide(Q w) { return with_bias(w).values; }
 static inline I add_narrow(I sum, Q w, Q x) { return _mm512_dpbusd_epi32(sum, w, x); }
 static inline I add_narrow(I sum, Q w0, Q x0, Q w1, Q x1) { return add_narrow(add_narrow(sum, w0, x0), w1, x1); }
 
 #include "generic/blocks.inc"
 #include "generic/integer.inc"
+
+#include "generic/integer_lanes.inc"
 
 // ---- rows of bytes, times many planes ---------------------------------------------------------------------------------------
 //

@@ -331,6 +331,8 @@ static inline I add_narrow(I sum, const Q& w0, const Q& x0, const Q& w1, const Q
 
 #include "generic/kernels.inc"
 
+#include "generic/integer_steps.inc"
+
 static const Kernels table = LMHEAD_KERNEL_TABLE("neon");
 
 }  // namespace neon
