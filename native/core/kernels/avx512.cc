@@ -28,6 +28,8 @@ static inline I multiply_words(Q w, Q x) { return _mm512_madd_epi16(w, x); }
 static inline Q multiply_bytes(Q w, Q x) { return _mm512_maddubs_epi16(w, x); }
 #include "generic/x86_signed_bytes.inc"
 
+#include "generic/avx512_scales.inc"
+
 #include "generic/kernels.inc"
 
 #include "generic/integer_lanes.inc"

@@ -30,6 +30,8 @@ static inline Q wide(Q w) { return with_bias(w).values; }
 static inline I add_narrow(I sum, Q w, Q x) { return _mm512_dpbusd_epi32(sum, w, x); }
 static inline I add_narrow(I sum, Q w0, Q x0, Q w1, Q x1) { return add_narrow(add_narrow(sum, w0, x0), w1, x1); }
 
+#include "generic/avx512_scales.inc"
+
 #include "generic/blocks.inc"
 #include "generic/integer.inc"
 
