@@ -14,7 +14,7 @@ export function readTimer(head: LMHead): () => number {
 /** In the order of native/core/roofline.h. */
 const MULTIPLIED = ['f32', 'bf16', 'i8'] as const;
 
-/** Multiply-adds a second, from registers, on that many threads; 0 where no instruction of their own multiplies that type. */
+/** Multiply-adds a second, from registers, on that many threads; 0 where no instructions of their own multiply that type. */
 export function multiplyAddRate(threads: number, type: (typeof MULTIPLIED)[number] = 'f32'): number {
   return loadAddon().multiplyAddRate(threads, MULTIPLIED.indexOf(type));
 }

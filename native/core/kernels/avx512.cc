@@ -34,7 +34,11 @@ static inline Q multiply_bytes(Q w, Q x) { return _mm512_maddubs_epi16(w, x); }
 
 #include "generic/integer_lanes.inc"
 
-static const Kernels table = LMHEAD_KERNEL_TABLE("avx512");
+static constexpr Kernels with_rate_of_bytes(Kernels table) {
+  table.int8_multiply_adds = int8_multiply_adds;
+  return table;
+}
+static constexpr Kernels table = with_rate_of_bytes(LMHEAD_KERNEL_TABLE("avx512"));
 
 }  // namespace avx512
 }  // namespace lmhead

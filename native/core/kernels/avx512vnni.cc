@@ -176,7 +176,7 @@ static float int8_multiply_adds(size_t count) {
   constexpr int kChains = 12;
   I acc[kChains];
   LMHEAD_UNROLL
-  for (int j = 0; j < kChains; j++) acc[j] = zero_i();
+  for (int j = 0; j < kChains; j++) acc[j] = _mm512_set1_epi32(j);  // or compilers make one chain of equal ones
   const Q a = _mm512_set1_epi8(1);
   for (size_t i = 0; i < count; i += kChains * kIntegers) {
     LMHEAD_UNROLL

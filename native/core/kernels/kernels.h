@@ -150,7 +150,7 @@ struct Kernels {
   const PackedProduct* packed[kDtypes] = {};
   const PackedPlanes* packed_planes[kDtypes] = {};
 
-  // As multiply_adds, of bfloat16 values and of int8 ones, where an instruction of their own multiplies them.
+  // As multiply_adds, of bfloat16 values and of int8 ones, where instructions of their own multiply them.
   float (*bf16_multiply_adds)(size_t count) = nullptr;
   float (*int8_multiply_adds)(size_t count) = nullptr;
 };
