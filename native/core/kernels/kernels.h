@@ -169,5 +169,7 @@ const Kernels* avx512_kernels();
 const Kernels* avx512_vnni_kernels();  // with the integer products that VNNI makes
 const Kernels* avx512_bf16_kernels();  // that, with products of bfloat16 weights and states
 const Kernels* neon_kernels();
+const Kernels* neon_dotprod_kernels();  // with the integer products that SDOT makes
+const Kernels* neon_i8mm_kernels();     // and by SMMLA, with products of bfloat16 by BFMMLA
 
 }  // namespace lmhead

@@ -4,6 +4,16 @@
 #include "amx/amx.h"
 #include "kernels.h"
 
+#if LMHEAD_ARM64
+#if defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(_WIN32)
+#include <windows.h>
+#endif
+#endif
+
 #if LMHEAD_X86
 #if defined(_MSC_VER)
 #include <intrin.h>
@@ -113,15 +123,55 @@ std::vector<const Kernels*> usable() {
 
 }  // namespace
 }  // namespace lmhead
-#else
+#elif LMHEAD_ARM64
 namespace lmhead {
 namespace {
+
+struct Cpu {
+  bool dotprod = false, i8mm = false, bf16 = false;
+};
+
+Cpu detect() {
+  Cpu cpu;
+#if defined(__linux__)
+  // By number: headers that are older than an extension don't name it.
+  constexpr unsigned long kDotprod = 1ul << 20, kI8mm = 1ul << 13, kBf16 = 1ul << 14;
+  const unsigned long more = getauxval(AT_HWCAP2);
+  cpu.dotprod = getauxval(AT_HWCAP) & kDotprod;
+  cpu.i8mm = more & kI8mm;
+  cpu.bf16 = more & kBf16;
+#elif defined(__APPLE__)
+  const auto has = [](const char* name) {
+    int value = 0;
+    size_t size = sizeof value;
+    return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+  };
+  cpu.dotprod = has("hw.optional.arm.FEAT_DotProd");
+  cpu.i8mm = has("hw.optional.arm.FEAT_I8MM");
+  cpu.bf16 = has("hw.optional.arm.FEAT_BF16");
+#elif defined(_WIN32)
+  constexpr DWORD kDotprod = 43;  // not every version of Windows tells of the others
+  cpu.dotprod = IsProcessorFeaturePresent(kDotprod);
+#endif
+  return cpu;
+}
+
 std::vector<const Kernels*> usable() {
+  const Cpu cpu = detect();
   std::vector<const Kernels*> tables;
-  if (neon_kernels()) tables.push_back(neon_kernels());  // part of the architecture: nothing to ask
+  if (cpu.dotprod && cpu.i8mm && cpu.bf16) tables.push_back(neon_i8mm_kernels());
+  if (cpu.dotprod) tables.push_back(neon_dotprod_kernels());
+  tables.push_back(neon_kernels());  // part of the architecture: nothing to ask
   tables.push_back(scalar_kernels());
   return tables;
 }
+
+}  // namespace
+}  // namespace lmhead
+#else
+namespace lmhead {
+namespace {
+std::vector<const Kernels*> usable() { return {scalar_kernels()}; }
 }  // namespace
 }  // namespace lmhead
 #endif

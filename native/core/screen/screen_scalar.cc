@@ -135,7 +135,7 @@ const Kernels& kernels_for(const lmhead::Kernels& table) {
     chosen = &table == lmhead::avx512_kernels() ? avx2_kernels() : avx512_vnni_kernels();
   else if (name == "avx2")
     chosen = avx2_kernels();
-  else if (name == "neon")
+  else if (name.starts_with("neon"))
     chosen = neon_kernels();
   return chosen ? *chosen : *scalar_kernels();
 }

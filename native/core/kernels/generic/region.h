@@ -16,6 +16,15 @@
 #define LMHEAD_END_REGION
 #endif
 
+// Extensions of 64-bit ARM: Clang adds them by their names, GCC to an architecture.
+#if defined(__clang__)
+#define LMHEAD_TARGET_DOTPROD "dotprod"
+#define LMHEAD_TARGET_I8MM_BF16 "dotprod,i8mm,bf16"
+#else
+#define LMHEAD_TARGET_DOTPROD "arch=armv8.2-a+dotprod"
+#define LMHEAD_TARGET_I8MM_BF16 "arch=armv8.2-a+dotprod+i8mm+bf16"
+#endif
+
 // The functions of GCC and Clang that kernels use, by MSVC's names: none of them is a std function that is compiled anew here.
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>
