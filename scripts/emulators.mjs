@@ -11,5 +11,11 @@ export const emulatorOf = {
   'linux-arm64': ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'],
 };
 
+/** The same on an older ARM than the emulator's own choice, which has every extension. */
+export const olderArm = cpu => {
+  const [emulator, ...options] = emulatorOf['linux-arm64'];
+  return [emulator, '-cpu', cpu, ...options];
+};
+
 /** The same for this machine's own programs, on an older x86 CPU. */
 export const olderX86 = cpu => ['qemu-x86_64', '-cpu', cpu];

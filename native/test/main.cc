@@ -1,6 +1,6 @@
 // Runs every test case, or those whose name contains the first argument; with a second one, `i/n`, every n-th of them beginning
-// with the i-th; with a third one, `best`, of those for every kernel table the best table's alone. The last line is `N passed, N
-// failed`.
+// with the i-th; with a third one, `best`, of those for every kernel table the best table's alone, but for those of what each
+// does by instructions of its own. The last line is `N passed, N failed`.
 #include <chrono>
 #include <cstdarg>
 #include <cstdio>
@@ -44,10 +44,12 @@ bool add_case(const char* name, void (*run)()) {
   return true;
 }
 
-bool add_case_per_table(const char* name, void (*run)(const Kernels&)) {
+bool add_case_per_table(const char* name, void (*run)(const Kernels&), bool of_all) {
   for (const auto* tables : {&available_kernels(), &test_kernels()})
-    for (const Kernels* table : *tables)
-      cases().push_back({sentence(name) + " [" + table->name + "]", table == available_kernels().front(), [=] { run(*table); }});
+    for (const Kernels* table : *tables) {
+      const bool of_best_table = table == available_kernels().front() || (of_all && table != scalar_kernels());
+      cases().push_back({sentence(name) + " [" + table->name + "]", of_best_table, [=] { run(*table); }});
+    }
   return true;
 }
 

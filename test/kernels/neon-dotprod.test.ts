@@ -1,0 +1,3 @@
+import { kernelSuite } from './suite';
+
+kernelSuite('neon_dotprod');
