@@ -1,4 +1,4 @@
-// Products over hidden states that were laid out for a matrix unit: the same bits as the products of single rows and states,
+// Products over hidden states that were laid out once for a pass: the same bits as the products of single rows and states,
 // wherever they lie; and what the unit cannot hold goes another way, and alone.
 #include <algorithm>
 #include <cstring>
@@ -12,8 +12,9 @@
 namespace lmhead::test {
 namespace {
 
-constexpr size_t kPackedDepths[] = {1, 31, 32, 33, 70, 256, 257, 300, 523};  // about a tile's depth, and eight of them
-constexpr size_t kPackedRows = 75, kPackedColumns = 53;                      // three panels, four blocks
+// About a tile's depth, and eight of them; and rows that are taken in parts.
+constexpr size_t kPackedDepths[] = {1, 31, 32, 33, 70, 256, 257, 300, 523, 1100};
+constexpr size_t kPackedRows = 75, kPackedColumns = 53;  // three panels, four blocks
 constexpr size_t kLongRow = 70, kPackedRowCounts[] = {1, 15, 16, 17, 32, 33, 64, 75}, kRowCountsOfLongRows[] = {1, 17, 32, 75};
 
 float number_with_bits(Random& random, uint32_t kept) {
@@ -33,6 +34,14 @@ uint32_t all_bits(size_t) { return 0xffffffff; }
 uint32_t f16_bits(size_t) { return 0xffffe000; }
 uint32_t bf16_bits(size_t) { return 0xffff0000; }
 uint32_t mixed_bits(size_t column) { return column % 3 == 0 ? 0xffff0000 : column % 3 == 1 ? 0xffffe000 : 0xffffffff; }
+
+// A number that every type of weights holds.
+uint32_t bits_of(Dtype dtype, float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  if (dtype == Dtype::f32) return bits;
+  if (dtype == Dtype::bf16 || x == 0) return bits >> 16;
+  return (bits >> 16 & 0x8000) | ((bits >> 23 & 0xff) - 112) << 10 | (bits >> 13 & 0x3ff);
+}
 
 AlignedFloats packed(const PackedProduct& product, const float* hidden, size_t columns, size_t d) {
   AlignedFloats to;
@@ -68,6 +77,7 @@ TEST_PER_TABLE(packed_products_have_the_bits_of_single_ones) {
         const AlignedFloats hidden = some_states(d, random, kept);
         const std::vector<float> want = one_by_one(kernels, {weights.data(), dtype, kPackedRows, d}, hidden);
         const AlignedFloats states = packed(product, hidden.data(), kPackedColumns, d);
+        if (d > 1000 && kept != all_bits) continue;
         at_both_edges(weights.data(), size, [&](const uint8_t* data) {
           const Matrix e = {data, dtype, kPackedRows, d};
           for (const size_t rows : d > kLongRow ? std::span<const size_t>(kRowCountsOfLongRows) : kPackedRowCounts)
@@ -101,7 +111,7 @@ TEST_PER_TABLE(packed_products_of_integers_are_exact) {
         std::vector<uint8_t> weights(kPackedRows * d * bytes_per_element(dtype));
         for (size_t i = 0; i < kPackedRows * d; i++) {
           const float x = static_cast<float>(random.below(9)) - 4;
-          put(dtype, &weights[i * bytes_per_element(dtype)], std::bit_cast<uint32_t>(x) >> (dtype == Dtype::bf16 ? 16 : 0));
+          put(dtype, &weights[i * bytes_per_element(dtype)], bits_of(dtype, x));
         }
         const Matrix e = {weights.data(), dtype, kPackedRows, d};
         AlignedFloats hidden(kPackedColumns * hidden_stride(d));
@@ -168,7 +178,7 @@ TEST_PER_TABLE(packed_products_keep_every_bit_of_a_hidden_state) {
   for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
     Random random(3);
     std::vector<uint8_t> weight(bytes_per_element(dtype));
-    put(dtype, weight.data(), std::bit_cast<uint32_t>(1.0f) >> (dtype == Dtype::bf16 ? 16 : 0));
+    put(dtype, weight.data(), bits_of(dtype, 1));
     const Matrix e = {weight.data(), dtype, 1, 1};
     AlignedFloats hidden(kPackedColumns * hidden_stride(1));
     for (size_t c = 0; c < kPackedColumns; c++) {

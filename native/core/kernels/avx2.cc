@@ -2,6 +2,7 @@
 #include <cstring>
 #include <limits>
 
+#include "interleaved_states.h"
 #include "kernels.h"
 
 #include "generic/region.h"
@@ -15,9 +16,6 @@ namespace avx2 {
 
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 3, kQuantizedColumns = 3;
-constexpr size_t kGroups = 1;
-// Parts that long that what it costs to begin one is little, in half of a first-level cache.
-constexpr size_t part_elements(size_t element_bytes) { return 4096 / element_bytes; }
 constexpr size_t kUnpackFrom = 8;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 

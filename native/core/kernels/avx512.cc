@@ -2,6 +2,7 @@
 #include <cstring>
 #include <limits>
 
+#include "interleaved_states.h"
 #include "kernels.h"
 
 #include "generic/region.h"

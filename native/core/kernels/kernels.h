@@ -85,14 +85,15 @@ struct PackedPlanes {
   void (*pack)(Dtype dtype, const int8_t* values, size_t columns, size_t planes, size_t stride, int8_t* to);
 };
 
-// A product over hidden states that are laid out for a matrix unit, once for a whole pass. Same bits as Kernels::product.
+// A product over hidden states that are laid out for it once for a whole pass. Same bits as Kernels::product.
 struct PackedProduct {
-  // Leaves `to` as large as the layout is, which the hidden states decide: one step, so that it cannot be another's. The hidden
-  // states are looked at again by the product. Throws std::bad_alloc.
+  // Leaves `to` as large as the layout is, which the hidden states decide: one step, so that it cannot be another's; empty where
+  // they are better left as they are. They may be looked at again by the product. Throws std::bad_alloc.
   void (*pack)(const float* hidden, size_t hidden_stride, size_t columns, size_t d, AlignedFloats& to);
   // out[c * out_stride + r] = E[first_row + r] . hidden[first_column + c]
   void (*product)(const Matrix& e, size_t first_row, size_t rows, const void* packed, size_t first_column, size_t columns,
                   float* out, size_t out_stride);
+  bool takes_all_columns;  // at once, and blocks them itself
 };
 
 struct Kernels {

@@ -1,6 +1,7 @@
 // NEON (Advanced SIMD): every 64-bit ARM CPU, f16 conversion included.
 #include <cstring>
 
+#include "interleaved_states.h"
 #include "kernels.h"
 
 #include "generic/region.h"

@@ -207,7 +207,7 @@ void product(const Matrix& e, size_t first_row, size_t rows, const float* hidden
   packed_product(e, first_row, rows, packed.data(), 0, columns, out, out_stride);
 }
 
-constexpr PackedProduct kPackedProduct = {pack, packed_product};
+constexpr PackedProduct kPackedProduct = {pack, packed_product, false};
 
 }  // namespace
 }  // namespace lmhead

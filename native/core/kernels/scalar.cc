@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "interleaved_states.h"
 #include "kernels.h"
 
 #include "generic/region.h"
@@ -14,8 +15,6 @@ namespace scalar {
 
 constexpr size_t kLanes = 8;
 constexpr int kRows = 4, kColumns = 2, kQuantizedColumns = 1;
-constexpr size_t kGroups = 2;
-constexpr size_t part_elements(size_t) { return 32 * kLanes; }
 constexpr size_t kUnpackFrom = 4;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../kernels/kernels.h"
 #include "../kernels/quantized_activations.h"
 #include "../numerics/aligned.h"
 
@@ -11,7 +12,8 @@ namespace lmhead {
 
 // Hidden states of neighboring columns, laid out once as the kernels take them; nothing where they take them as they are.
 struct PreparedColumns {
-  AlignedFloats packed;   // as Kernels::packed has them
+  AlignedFloats packed;  // for `product`, which then is one
+  const PackedProduct* product = nullptr;
   AlignedFloats nearest;  // of bf16
   QuantizedActivations rounded;
   size_t first = 0, count = 0;

@@ -41,7 +41,7 @@ static float nearest_bf16(float x) {
 PreparedColumns ProductSource::prepare(size_t first_column, size_t columns) const {
   const size_t stride = hidden_stride(e_.columns);
   const float* hidden = hidden_ + first_column * stride;
-  const PackedProduct* const packed = kernels_.packed[static_cast<size_t>(e_.dtype)];
+  const PackedProduct* const packed = packed_product_of(kernels_, e_.dtype, columns);
   PreparedColumns prepared;
   if (activations_ == Activations::f32 && !packed) return prepared;
   prepared.first = first_column;
@@ -56,12 +56,14 @@ PreparedColumns ProductSource::prepare(size_t first_column, size_t columns) cons
     prepared.rounded.pack(kernels_, e_.dtype);
   } else if (packed) {
     packed->pack(hidden, stride, columns, e_.columns, prepared.packed);
+    if (!prepared.packed.empty()) prepared.product = packed;
   }
   return prepared;
 }
 
 size_t ProductSource::group(const PreparedColumns& prepared) const {
-  if (prepared.packed.empty() && !are_integers(activations_)) return n_;  // the product blocks them itself
+  const bool has_group = are_integers(activations_) || (prepared.product && !prepared.product->takes_all_columns);
+  if (!has_group) return n_;  // the product blocks them itself
   // Whole tiles of 16, as many as stay in a second-level cache of 2 MB beside E's tiles and the logits.
   constexpr size_t kPreparedBytes = size_t{1} << 20, kTile = 16, kMostTiles = 8;
   const size_t tiles = (prepared.count + kTile - 1) / kTile;
@@ -124,9 +126,9 @@ void ProductSource::write_logits(const PreparedColumns& prepared, const Matrix& 
   if (are_integers(activations_))
     kernels_.integer_product[dtype](e, first_row, rows, prepared.rounded.view(), first_column - prepared.first, columns, out,
                                     out_stride);
-  else if (is_prepared && kernels_.packed[dtype])
-    kernels_.packed[dtype]->product(e, first_row, rows, prepared.packed.data(), first_column - prepared.first, columns, out,
-                                    out_stride);
+  else if (is_prepared && prepared.product)
+    packed_dot_products(kernels_, e, first_row, rows, *prepared.product, prepared.packed.data(), first_column - prepared.first,
+                        columns, out, out_stride);
   else
     dot_products(kernels_, e, first_row, rows,
                  activations_ == Activations::bf16 ? prepared.nearest.data() + (first_column - prepared.first) * stride

@@ -76,7 +76,7 @@ void product(const Matrix& e, size_t first_row, size_t rows, const float* hidden
 }
 
 template <class Unit>
-constexpr PackedProduct kPackedProduct = {pack_states, packed_product<Unit>};
+constexpr PackedProduct kPackedProduct = {pack_states, packed_product<Unit>, false};
 
 // rest: the table that multiplies with few planes.
 template <class Unit, const Kernels* (*rest)()>
