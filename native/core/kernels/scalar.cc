@@ -208,7 +208,6 @@ static inline F token_uniforms(const Stream& stream, uint32_t first_id) {
   return y;
 }
 
-static inline void prefetch(const void*) {}
 static inline void prefetch_far(const void*) {}
 static inline size_t popcount(uint32_t m) { return static_cast<size_t>(std::popcount(m)); }
 static inline size_t lowest_bit(uint32_t m) { return static_cast<size_t>(std::countr_zero(m)); }
