@@ -70,6 +70,7 @@ TEST_PER_TABLE(packed_products_have_the_bits_of_single_ones) {
   for_each_packed(kernels, [&](Dtype dtype, const PackedProduct& product) {
     for (const size_t d : kPackedDepths)
       for (const auto kept : {all_bits, f16_bits, bf16_bits, mixed_bits}) {
+        if (kept != all_bits && (product.takes_all_columns || d > 1000)) continue;  // which take no part of a state away
         Random random(d);
         const size_t size = kPackedRows * d * bytes_per_element(dtype);
         std::vector<uint8_t> weights(size);
@@ -77,7 +78,6 @@ TEST_PER_TABLE(packed_products_have_the_bits_of_single_ones) {
         const AlignedFloats hidden = some_states(d, random, kept);
         const std::vector<float> want = one_by_one(kernels, {weights.data(), dtype, kPackedRows, d}, hidden);
         const AlignedFloats states = packed(product, hidden.data(), kPackedColumns, d);
-        if (d > 1000 && kept != all_bits) continue;
         at_both_edges(weights.data(), size, [&](const uint8_t* data) {
           const Matrix e = {data, dtype, kPackedRows, d};
           for (const size_t rows : d > kLongRow ? std::span<const size_t>(kRowCountsOfLongRows) : kPackedRowCounts)
