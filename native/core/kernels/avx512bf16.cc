@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "../numerics/aligned.h"
+#include "bfloat16_states.h"
 #include "kernels.h"
 
 #include "generic/region.h"
@@ -297,33 +298,6 @@ static float multiply_adds(size_t count) {
 }  // namespace avx512bf16
 }  // namespace lmhead
 LMHEAD_END_REGION
-
-namespace lmhead {
-namespace {
-
-void pack(const float* hidden, size_t hidden_stride, size_t columns, size_t d, AlignedFloats& to) {
-  to.resize(avx512bf16::Packed::size(columns, d) / sizeof(float));
-  avx512bf16::pack_states(hidden, hidden_stride, columns, d, to.data());
-}
-
-void packed_product(const Matrix& e, size_t first_row, size_t rows, const void* packed, size_t first_column, size_t columns,
-                    float* out, size_t out_stride) {
-  avx512bf16::product(*avx512_kernels(), e, first_row, rows, *static_cast<const avx512bf16::Packed*>(packed), first_column,
-                      columns, out, out_stride);
-}
-
-// The same for hidden states that are not packed yet.
-void product(const Matrix& e, size_t first_row, size_t rows, const float* hidden, size_t hidden_stride, size_t columns,
-             float* out, size_t out_stride) {
-  thread_local AlignedFloats packed;
-  pack(hidden, hidden_stride, columns, e.columns, packed);
-  packed_product(e, first_row, rows, packed.data(), 0, columns, out, out_stride);
-}
-
-constexpr PackedProduct kPackedProduct = {pack, packed_product, false};
-
-}  // namespace
-}  // namespace lmhead
 #endif
 
 namespace lmhead {
@@ -332,8 +306,7 @@ const Kernels* avx512_bf16_kernels() {
   static const Kernels table = [] {
     Kernels all = *avx512_vnni_kernels();
     all.name = "avx512bf16";
-    all.product[static_cast<size_t>(Dtype::bf16)] = product;
-    all.packed[static_cast<size_t>(Dtype::bf16)] = &kPackedProduct;
+    Bfloat16States<avx512bf16::Packed, avx512bf16::pack_states, avx512bf16::product, avx512_kernels>::put_into(all);
     all.bf16_multiply_adds = avx512bf16::multiply_adds;
     return all;
   }();

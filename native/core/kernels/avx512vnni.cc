@@ -201,11 +201,7 @@ namespace lmhead {
 const Kernels* avx512_vnni_kernels() {
 #if LMHEAD_AVX512
   static const Kernels table = [] {
-    Kernels all = *avx512_kernels();
-    for (size_t i = 0; i < kDtypes; i++) {
-      all.integer_product[i] = avx512vnni::kProducts[i];
-      all.packed_planes[i] = avx512vnni::kPacked[i];
-    }
+    Kernels all = with_integer_products(*avx512_kernels(), avx512vnni::kProducts, avx512vnni::kPacked);
     all.integer_product[static_cast<size_t>(Dtype::i8)] = avx512vnni::panel_product;
     all.int8_multiply_adds = avx512vnni::int8_multiply_adds;
     return all;

@@ -156,6 +156,17 @@ struct Kernels {
   float (*int8_multiply_adds)(size_t count) = nullptr;
 };
 
+// The same table, with other products of integers and layouts for them.
+inline Kernels with_integer_products(const Kernels& table, const decltype(Kernels::integer_product)& products,
+                                     const decltype(Kernels::packed_planes)& planes) {
+  Kernels all = table;
+  for (size_t i = 0; i < kDtypes; i++) {
+    all.integer_product[i] = products[i];
+    all.packed_planes[i] = planes[i];
+  }
+  return all;
+}
+
 // The tables compiled in and usable on this CPU and system, best first. Never empty: scalar is always there.
 const std::vector<const Kernels*>& available_kernels();
 // The table by that name, or nullptr where it is unknown or unusable here. Takes the names of test_kernels(), too.

@@ -27,7 +27,7 @@ static float int8_multiply_adds(size_t count) {
   constexpr int kChains = 16;
   uint32x4_t acc[kChains];
   LMHEAD_UNROLL
-  for (int j = 0; j < kChains; j++) acc[j] = vdupq_n_u32(0);
+  for (int j = 0; j < kChains; j++) acc[j] = vdupq_n_u32(static_cast<uint32_t>(j));  // or compilers make one chain of equal ones
   const int8x16_t none = vdupq_n_s8(0);
   for (size_t i = 0; i < count; i += kChains * 16) {
     LMHEAD_UNROLL
@@ -52,12 +52,8 @@ namespace lmhead {
 const Kernels* neon_dotprod_kernels() {
 #if LMHEAD_ARM64
   static const Kernels table = [] {
-    Kernels all = *neon_kernels();
+    Kernels all = with_integer_products(*neon_kernels(), neon_dotprod::kProducts, neon_dotprod::kPacked);
     all.name = "neon_dotprod";
-    for (size_t i = 0; i < kDtypes; i++) {
-      all.integer_product[i] = neon_dotprod::kProducts[i];
-      all.packed_planes[i] = neon_dotprod::kPacked[i];
-    }
     all.int8_multiply_adds = neon_dotprod::int8_multiply_adds;
     return all;
   }();

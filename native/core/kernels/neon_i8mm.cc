@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "../numerics/aligned.h"
+#include "bfloat16_states.h"
 #include "kernels.h"
 
 #include "generic/region.h"
@@ -163,7 +164,7 @@ static float multiply_adds(size_t count, size_t each, uint8x16_t number) {
   constexpr int kChains = 16;
   typename Unit::Sums acc[kChains];
   LMHEAD_UNROLL
-  for (int j = 0; j < kChains; j++) acc[j] = Unit::zero();
+  for (int j = 0; j < kChains; j++) acc[j] = Unit::set(static_cast<typename Unit::Number>(j));
   for (size_t i = 0; i < count; i += kChains * each) {
     LMHEAD_UNROLL
     for (int j = 0; j < kChains; j++) Unit::multiply_add(acc[j], number, number);
@@ -184,49 +185,17 @@ constexpr decltype(Kernels::packed_planes) kPacked = LMHEAD_PACKED_PLANES;
 }  // namespace neon_i8mm
 }  // namespace lmhead
 LMHEAD_END_REGION
-
-namespace lmhead {
-namespace {
-
-void pack(const float* hidden, size_t hidden_stride, size_t columns, size_t d, AlignedFloats& to) {
-  to.resize(neon_i8mm::Packed::size(columns, d) / sizeof(float));
-  neon_i8mm::pack_states(hidden, hidden_stride, columns, d, to.data());
-}
-
-void packed_product(const Matrix& e, size_t first_row, size_t rows, const void* packed, size_t first_column, size_t columns,
-                    float* out, size_t out_stride) {
-  neon_i8mm::product(*neon_kernels(), e, first_row, rows, *static_cast<const neon_i8mm::Packed*>(packed), first_column, columns,
-                     out, out_stride);
-}
-
-// The same for hidden states that are not packed yet.
-void product(const Matrix& e, size_t first_row, size_t rows, const float* hidden, size_t hidden_stride, size_t columns,
-             float* out, size_t out_stride) {
-  thread_local AlignedFloats packed;
-  pack(hidden, hidden_stride, columns, e.columns, packed);
-  packed_product(e, first_row, rows, packed.data(), 0, columns, out, out_stride);
-}
-
-constexpr PackedProduct kPackedProduct = {pack, packed_product, false};
-
-}  // namespace
-}  // namespace lmhead
 #endif
 
 namespace lmhead {
 const Kernels* neon_i8mm_kernels() {
 #if LMHEAD_ARM64
   static const Kernels table = [] {
-    Kernels all = *neon_kernels();
+    Kernels all = with_integer_products(*neon_kernels(), neon_i8mm::kProducts, neon_i8mm::kPacked);
     all.name = "neon_i8mm";
-    for (size_t i = 0; i < kDtypes; i++) {
-      all.integer_product[i] = neon_i8mm::kProducts[i];
-      all.packed_planes[i] = neon_i8mm::kPacked[i];
-    }
     all.integer_product[static_cast<size_t>(Dtype::i8)] = neon_i8mm::paired_product;
     all.packed_planes[static_cast<size_t>(Dtype::i8)] = &neon_i8mm::kPairsOfPlanes;
-    all.product[static_cast<size_t>(Dtype::bf16)] = product;
-    all.packed[static_cast<size_t>(Dtype::bf16)] = &kPackedProduct;
+    Bfloat16States<neon_i8mm::Packed, neon_i8mm::pack_states, neon_i8mm::product, neon_kernels>::put_into(all);
     all.bf16_multiply_adds = neon_i8mm::bf16_multiply_adds;
     all.int8_multiply_adds = neon_i8mm::int8_multiply_adds;
     return all;
