@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "kernels.h"
+#include "row_tiles.h"
 
 #include "generic/region.h"
 

@@ -3,6 +3,7 @@
 
 #include "interleaved_states.h"
 #include "kernels.h"
+#include "row_tiles.h"
 
 #include "generic/region.h"
 

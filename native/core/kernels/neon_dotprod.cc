@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "row_tiles.h"
 
 #include "generic/region.h"
 

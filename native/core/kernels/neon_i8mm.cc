@@ -15,6 +15,7 @@
 #include "../numerics/aligned.h"
 #include "bfloat16_states.h"
 #include "kernels.h"
+#include "row_tiles.h"
 
 #include "generic/region.h"
 
