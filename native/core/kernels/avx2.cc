@@ -182,6 +182,21 @@ static inline ByteHalves look_up_halves(const uint8_t* p, const uint8_t* values)
   return {_mm256_shuffle_epi8(table, _mm256_and_si256(both, low)),
           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(both, 4), low))};
 }
+// which_byte: of the word, for each byte; which_bit: of that. offset: 0, or 16 taken away, from what has no fifth bit.
+template <int offset>
+static inline ByteHalves with_fifth_bits(const uint8_t* halves, const uint8_t* word, const uint8_t (*which_byte)[16],
+                                         const uint8_t* which_bit) {
+  int fifth;
+  std::memcpy(&fifth, word, sizeof fifth);
+  const I both = repeat(halves), bit = repeat(which_bit), low = _mm256_set1_epi8(15);
+  const auto fifth_bits = [&](const uint8_t* which) {
+    const I bits = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(fifth), repeat(which)), bit);
+    const I has_bit = _mm256_cmpeq_epi8(bits, bit);
+    return offset == 16 ? _mm256_andnot_si256(has_bit, _mm256_set1_epi8(-16)) : _mm256_and_si256(has_bit, _mm256_set1_epi8(16));
+  };
+  return {either(_mm256_and_si256(both, low), fifth_bits(which_byte[0])),
+          either(_mm256_and_si256(_mm256_srli_epi16(both, 4), low), fifth_bits(which_byte[1]))};
+}
 // To the top of lanes, as widening crosses halves, which takes longer.
 alignas(32) static const int8_t kToTop[2][32] = {
     {-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, -1, -1, 4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7},

@@ -52,6 +52,13 @@
 #define LMHEAD_ROLLED
 #endif
 
+// Of a function whose text is long and which is called so seldom that its copies would only take room.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define LMHEAD_NOINLINE __declspec(noinline)
+#else
+#define LMHEAD_NOINLINE __attribute__((noinline))
+#endif
+
 #if defined(__x86_64__) || defined(_M_X64)
 #define LMHEAD_X86 1
 #else
