@@ -84,16 +84,19 @@ async function printRates(threads) {
     const hidden = randomHidden(128, hiddenSize);
     const one = hidden.subarray(0, hiddenSize);
     const out = new Float32Array(vocabSize);
+    const four = hidden.subarray(0, 4 * hiddenSize);
+    const fourTargets = new Uint32Array(4).fill(1000);
     const methods = {
-      logProbs: () => head.logProbsSync(one, { out }),
-      topK: () => head.topKSync(one, 50),
-      sample: () => head.sampleSync(one, SAMPLING),
+      '`logProbs`, n = 1': () => head.logProbsSync(one, { out }),
+      '`topK`, n = 1': () => head.topKSync(one, 50),
+      '`sample`, n = 1': () => head.sampleSync(one, SAMPLING),
+      '`score`, n = 4': () => head.scoreSync(four, fourTargets),
     };
     const { read, ...times } = await interleaved({ read: limits.readTimer(head), ...methods }, 15);
     const cells = Object.entries(times).map(([name, seconds]) => {
       const share = fastest(read) / fastest(seconds);
       const cell = () => `${duration(fastest(seconds))}, ${(100 * share).toFixed(0)} %`;
-      return [`\`${name}\`, n = 1: time, of the rate of reading`, cell];
+      return [`${name}: time, of the rate of reading`, cell];
     });
     for (const n of [16, 128]) {
       const [some, targets] = [hidden.subarray(0, n * hiddenSize), new Uint32Array(n).fill(1000)];
