@@ -1,19 +1,6 @@
 /**
- * `npm run bench`: the passes against what this machine can do at most, and against what people would use instead.
- *
- *   npm run bench -- --quick          one shape and no peers, in less than a minute
- *   npm run bench -- --summary        the figures of the README, and nothing else
- *   npm run bench -- --together       calls that share passes; the first table of docs/servers.md
- *   npm run bench -- --server         examples/http-server under load; the second one
- *   npm run bench -- --pauses         calls after pauses, as a server makes them
- *   npm run bench -- --screen         heads with `screen: true` against heads without it; docs/screening.md
- *   npm run bench -- --onnx           ONNX decoders without their heads against whole graphs; docs/onnx.md. With --quick a tiny one
- *   npm run bench -- --json FILE      every figure, with spread
- *   npm run bench -- --svg FILE       the roofline chart
- *   npm run bench -- --shape NAME     shapes whose name holds it, as GPT-2
- *   npm run bench -- --no-peers       or --quick --peers
- *
- * What is compared runs in turn, so trust the ratios more than the times.
+ * `npm run bench`: the passes against what this machine can do at most, and against what people would use instead. What is
+ * compared runs in turn, so trust the ratios more than the times.
  */
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -44,8 +31,24 @@ const SHAPES = [
   { name: 'Gemma 3 270M, d = 640', vocabSize: 256000, hiddenSize: 640 },
 ];
 
+const USAGE = `npm run bench            every shape: methods, sizes of batch, peers, sampling, quantized weights
+
+npm run bench -- OPTION
+  --quick          one shape and no peers, in less than a minute
+  --summary        the figures of the README, and nothing else
+  --together       calls that share passes; the first table of docs/servers.md
+  --server         examples/http-server under load; the second one
+  --pauses         calls after pauses, as a server makes them
+  --screen         heads with \`screen: true\` against heads without it; docs/screening.md
+  --onnx           ONNX decoders without their heads against whole graphs; docs/onnx.md. With --quick a tiny one
+  --json FILE      every figure, with spread
+  --svg FILE       the roofline chart
+  --shape NAME     shapes whose name holds it, as GPT-2
+  --no-peers       or --quick --peers`;
+
 const { values } = parseArgs({
   options: {
+    help: { type: 'boolean', short: 'h', default: false },
     quick: { type: 'boolean', default: false },
     summary: { type: 'boolean', default: false },
     together: { type: 'boolean', default: false },
@@ -60,6 +63,10 @@ const { values } = parseArgs({
   },
   allowNegative: true,
 });
+if (values.help) {
+  console.log(USAGE);
+  process.exit();
+}
 const { quick, together, server, screen, pauses, onnx } = values;
 const { peers: withPeers = !quick && !together && !server && !screen && !pauses && !onnx } = values;
 const shapes = SHAPES.filter(({ name }) => name.includes(values.shape ?? (quick ? SHAPES[0].name : '')));
