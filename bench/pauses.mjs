@@ -5,7 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { LMHead } from '../dist/index.mjs';
+import { capabilities, LMHead } from '../dist/index.mjs';
 import { randomHidden, randomWeights } from './random-head.mjs';
 import { duration, median, table } from './timing.mjs';
 
@@ -27,16 +27,16 @@ class Calls {
     this.head.argmaxSync(this.hidden);
     return Number(process.hrtime.bigint() - start) / 1e9;
   }
-  burst(pause) {
-    for (const times of this.bursts[pause]) times.push(this.time());
+  burst(i) {
+    for (const times of this.bursts[i]) times.push(this.time());
   }
   steadily() {
     for (let i = 0; i < 20; i++) this.time();
     this.steady.push(this.time());
   }
-  cells(pause) {
+  cells(i) {
     const steady = median(this.steady);
-    return this.bursts[pause].map(
+    return this.bursts[i].map(
       times => `${duration(median(times))}, ${(median(times) / steady).toFixed(2)} ×`,
     );
   }
@@ -44,7 +44,9 @@ class Calls {
 
 export async function printPauses(pauses = [12, 50]) {
   const weights = randomWeights(SHAPE.vocabSize, SHAPE.hiddenSize);
-  const heads = [undefined, 1].map(threads => LMHead.from(weights, { ...SHAPE, threads, backend: 'native' }));
+  const heads = [...new Set([capabilities().threads, 1])].map(threads =>
+    LMHead.from(weights, { ...SHAPE, threads, backend: 'native' }),
+  );
   const all = heads.map(head => new Calls(head, pauses));
   for (let round = 0; round < ROUNDS; round++) {
     for (const calls of all) {

@@ -295,6 +295,8 @@ static inline Bytes shift_right(Bytes x, int n) {
 
 constexpr bool kLooksUpBytes = false;
 struct ByteHalves {};
+template <int offset>
+ByteHalves with_fifth_bits(const uint8_t*, const uint8_t*, const uint8_t (*)[16], const uint8_t*);  // none asks for it
 
 // ---- integers ----
 

@@ -52,7 +52,7 @@
 #define LMHEAD_ROLLED
 #endif
 
-// Of a function whose text is long and which is called so seldom that its copies would only take room.
+// Of a function that does so much a call that copies of it where it is called would only take room.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define LMHEAD_NOINLINE __declspec(noinline)
 #else
