@@ -46,7 +46,7 @@ npm run bench -- OPTION
   --shape NAME     shapes whose name holds it, as GPT-2
   --no-peers       or --quick --peers`;
 
-const { values } = parseArgs({
+const OPTIONS = {
   options: {
     help: { type: 'boolean', short: 'h', default: false },
     quick: { type: 'boolean', default: false },
@@ -62,7 +62,14 @@ const { values } = parseArgs({
     peers: { type: 'boolean' },
   },
   allowNegative: true,
-});
+};
+let values;
+try {
+  ({ values } = parseArgs(OPTIONS));
+} catch (error) {
+  console.error(`${error.message}\n\n${USAGE}`);
+  process.exit(1);
+}
 if (values.help) {
   console.log(USAGE);
   process.exit();

@@ -182,21 +182,6 @@ static inline ByteHalves look_up_halves(const uint8_t* p, const uint8_t* values)
   return {_mm256_shuffle_epi8(table, _mm256_and_si256(both, low)),
           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(both, 4), low))};
 }
-// which_byte: of the word, for each byte; which_bit: of that. offset: 0, or 16 taken away, from what has no fifth bit.
-template <int offset>
-static inline ByteHalves with_fifth_bits(const uint8_t* halves, const uint8_t* word, const uint8_t (*which_byte)[16],
-                                         const uint8_t* which_bit) {
-  int fifth;
-  std::memcpy(&fifth, word, sizeof fifth);
-  const I both = repeat(halves), bit = repeat(which_bit), low = _mm256_set1_epi8(15);
-  const auto fifth_bits = [&](const uint8_t* which) {
-    const I bits = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(fifth), repeat(which)), bit);
-    const I has_bit = _mm256_cmpeq_epi8(bits, bit);
-    return offset == 16 ? _mm256_andnot_si256(has_bit, _mm256_set1_epi8(-16)) : _mm256_and_si256(has_bit, _mm256_set1_epi8(16));
-  };
-  return {either(_mm256_and_si256(both, low), fifth_bits(which_byte[0])),
-          either(_mm256_and_si256(_mm256_srli_epi16(both, 4), low), fifth_bits(which_byte[1]))};
-}
 // To the top of lanes, as widening crosses halves, which takes longer.
 alignas(32) static const int8_t kToTop[2][32] = {
     {-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, -1, -1, 4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7},
@@ -224,8 +209,22 @@ static inline Q load_parts(const uint8_t* p, size_t apart) {
 static inline Q low_halves(Q x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
 static inline Q high_halves(Q x) { return low_halves(_mm256_srli_epi16(x, 4)); }
 static inline Q shuffle(Q table, Q index) { return _mm256_shuffle_epi8(table, index); }
+// offset: 0, or 16 taken away, from what has no fifth bit.
+template <int offset = 0>
 static inline Q with_sixteen(Q w, Q x, Q bits) {
-  return _mm256_or_si256(w, _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(x, bits), bits), _mm256_set1_epi8(16)));
+  const Q has_bit = _mm256_cmpeq_epi8(_mm256_and_si256(x, bits), bits);
+  return _mm256_or_si256(
+      w, offset == 16 ? _mm256_andnot_si256(has_bit, _mm256_set1_epi8(-16)) : _mm256_and_si256(has_bit, _mm256_set1_epi8(16)));
+}
+// which_byte: of the word, for each byte; which_bit: of that.
+template <int offset>
+static inline ByteHalves with_fifth_bits(const uint8_t* halves, const uint8_t* word, const uint8_t (*which_byte)[16],
+                                         const uint8_t* which_bit) {
+  int fifth;
+  std::memcpy(&fifth, word, sizeof fifth);
+  const Q both = repeat(halves), bytes = _mm256_set1_epi32(fifth), bit = repeat(which_bit);
+  return {with_sixteen<offset>(low_halves(both), shuffle(bytes, repeat(which_byte[0])), bit),
+          with_sixteen<offset>(high_halves(both), shuffle(bytes, repeat(which_byte[1])), bit)};
 }
 template <class Get>
 static inline F spread_each(Get get) {

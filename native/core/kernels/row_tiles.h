@@ -8,6 +8,8 @@ namespace lmhead {
 // Rows first, first + apart, first + 2 * apart, ...
 struct RowTile {
   size_t first, height, apart;
+  // The r-th of them, or the last one again.
+  size_t row(size_t r) const { return first + (r < height ? r : height - 1) * apart; }
 };
 
 // Tiles of R rows, and one of those that are left. In streams, each row of a tile is of a part of its own of the rows, as far
